@@ -1,1 +1,24 @@
-//! runtime.
+//! What every process of ours needs and nothing a deployment is about:
+//! configuration, telemetry, health, shutdown, identity on the wire, gRPC
+//! servers and channels (sockets or in-process), and the one HTTP client for
+//! addresses that users control.
+//!
+//! It never holds a domain word. A service is built as a value ([`Service`])
+//! and run by whoever links it: one process for all of them or one each.
+
+pub mod admin;
+pub mod auth;
+pub mod client;
+pub mod config;
+pub mod egress;
+pub mod health;
+pub mod retry;
+pub mod server;
+pub mod service;
+pub mod shutdown;
+pub mod task;
+pub mod telemetry;
+pub mod version;
+
+pub use service::{Running, Service};
+pub use shutdown::Shutdown;

@@ -1,0 +1,106 @@
+//! gRPC servers, on sockets and inside the process, with the same limits.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use thiserror::Error;
+use tokio::io::DuplexStream;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+use crate::shutdown::Shutdown;
+
+/// Streams that one connection may have open.
+const STREAMS: u32 = 1024;
+
+/// Why a server could not be started or ended early.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The address or path could not be bound.
+    #[error("cannot listen on {address}: {source}; choose another or stop what holds it")]
+    Bind {
+        /// Where it was to listen.
+        address: String,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The transport failed.
+    #[error("gRPC server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+fn builder() -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(1 << 20)
+}
+
+/// Serves over TCP until the shutdown begins, then finishes what is in flight.
+///
+/// # Errors
+/// When the address cannot be bound or the transport fails.
+pub async fn tcp(address: SocketAddr, routes: Routes, shutdown: Shutdown) -> Result<(), Error> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Bind {
+            address: address.to_string(),
+            source,
+        })?;
+    builder()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            shutdown.begun().await;
+        })
+        .await?;
+    Ok(())
+}
+
+/// Serves over a unix socket; a socket file left by a dead process is replaced.
+///
+/// # Errors
+/// When the path cannot be bound or the transport fails.
+pub async fn unix(path: &Path, routes: Routes, shutdown: Shutdown) -> Result<(), Error> {
+    let bind = |source| Error::Bind {
+        address: path.display().to_string(),
+        source,
+    };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(bind(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(bind)?;
+    builder()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            shutdown.begun().await;
+        })
+        .await?;
+    Ok(())
+}
+
+/// The serving end of an in-process channel; see [`crate::client::in_process`].
+#[derive(Debug)]
+pub struct Acceptor {
+    pub(crate) connections: mpsc::Receiver<DuplexStream>,
+}
+
+impl Acceptor {
+    /// Serves until the shutdown begins.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    pub async fn serve(self, routes: Routes, shutdown: Shutdown) -> Result<(), Error> {
+        let incoming = ReceiverStream::new(self.connections).map(Ok::<_, Infallible>);
+        builder()
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, async move { shutdown.begun().await })
+            .await?;
+        Ok(())
+    }
+}
