@@ -1,0 +1,219 @@
+//! The load generator counts right, and names what fails. The last tests are its controls: a service
+//! that cuts, refuses or answers wrongly must be noticed.
+
+use std::io::{BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::process::{Server, line_with};
+
+fn start(url: &str, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["--url", url])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Runs to the end; the lines it printed and whether it was content.
+fn finish(mut child: Child) -> (Vec<Value>, bool) {
+    let mut text = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    (lines, child.wait().unwrap().success())
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value[key]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {key} in {value}"))
+}
+
+#[test]
+fn every_kind_is_answered_and_the_sums_agree() {
+    let server = Server::start(&[("VERSION", "5")]);
+    let record = tempfile::NamedTempFile::new().unwrap();
+    let path = record.path().to_str().unwrap();
+    let load = start(
+        &server.url(),
+        &[
+            "--rate",
+            "100",
+            "--duration",
+            "2",
+            "--mix",
+            "get=40,new=20,post=20,slow=10,upload=10",
+            "--slow-ms",
+            "300",
+            "--upload-ms",
+            "200",
+            "--record",
+            path,
+        ],
+    );
+    let (lines, content) = finish(load);
+    assert!(content, "{lines:?}");
+    let summary = lines.last().unwrap();
+    assert_eq!(number(summary, "failed"), 0);
+    assert_eq!(number(summary, "started"), number(summary, "answered"));
+    assert_eq!(number(summary, "inFlight"), 0);
+    assert_eq!(
+        number(&summary["versions"], "5"),
+        number(summary, "answered")
+    );
+    for (kind, counts) in summary["kinds"].as_object().unwrap() {
+        assert!(number(counts, "answered") > 0, "no {kind}");
+    }
+    assert!(number(&summary["kinds"]["slow"], "p50Us") >= 300_000);
+    assert!(
+        (190..=202).contains(&number(summary, "started")),
+        "not the rate: {summary}"
+    );
+    let recorded = std::fs::read_to_string(record.path()).unwrap();
+    assert_eq!(recorded.lines().count() as u64, number(summary, "finished"));
+}
+
+#[test]
+fn stop_on_the_control_pipe_ends_the_run_and_waits_for_answers() {
+    let server = Server::start(&[]);
+    let mut load = start(
+        &server.url(),
+        &[
+            "--rate",
+            "20",
+            "--mix",
+            "slow=1",
+            "--slow-ms",
+            "800",
+            "--control",
+            "--progress-ms",
+            "100",
+        ],
+    );
+    let mut lines = BufReader::new(load.stdout.take().unwrap());
+    loop {
+        let line: Value = serde_json::from_str(&line_with(&mut lines, "progress")).unwrap();
+        if number(&line["inFlight"], "slow") > 2 {
+            break;
+        }
+    }
+    load.stdin.take().unwrap().write_all(b"stop\n").unwrap();
+    let summary: Value = serde_json::from_str(&line_with(&mut lines, "summary")).unwrap();
+    assert!(number(&summary, "answered") > 2);
+    assert_eq!(number(&summary, "inFlight"), 0);
+    assert!(load.wait().unwrap().success());
+}
+
+#[test]
+fn control_a_killed_server_fails_requests_and_each_is_named() {
+    let mut server = Server::start(&[]);
+    let mut load = start(
+        &server.url(),
+        &[
+            "--rate",
+            "100",
+            "--mix",
+            "get=8,slow=2",
+            "--control",
+            "--progress-ms",
+            "50",
+        ],
+    );
+    let mut lines = BufReader::new(load.stdout.take().unwrap());
+    loop {
+        let line: Value = serde_json::from_str(&line_with(&mut lines, "progress")).unwrap();
+        if number(&line["inFlight"], "slow") > 2 {
+            break;
+        }
+    }
+    server.child.kill().unwrap();
+    let cut: Value = serde_json::from_str(&line_with(&mut lines, "was cut")).unwrap();
+    assert_eq!(
+        (cut["event"].as_str(), cut["kind"].as_str()),
+        (Some("failed"), Some("slow"))
+    );
+    let refused: Value = serde_json::from_str(&line_with(&mut lines, "cannot connect")).unwrap();
+    assert!(refused["number"].as_u64().is_some() && number(&refused, "start") > 0);
+    load.stdin.take().unwrap().write_all(b"stop\n").unwrap();
+    let summary: Value = serde_json::from_str(&line_with(&mut lines, "summary")).unwrap();
+    assert!(number(&summary, "failed") >= 4);
+    assert_eq!(
+        number(&summary, "started"),
+        number(&summary, "answered") + number(&summary, "failed")
+    );
+    assert!(!load.wait().unwrap().success());
+}
+
+#[test]
+fn control_an_error_status_is_a_failure() {
+    let server = Server::start(&[("ERROR_RATE", "0.5")]);
+    let (lines, content) = finish(start(
+        &server.url(),
+        &["--rate", "40", "--duration", "1", "--mix", "get=1"],
+    ));
+    assert!(!content);
+    let summary = lines.last().unwrap();
+    assert_eq!(number(summary, "failed"), lines.len() as u64 - 1);
+    assert!(number(summary, "failed") >= 18, "{summary}");
+    assert!(lines[0]["error"].as_str().unwrap().contains("500"));
+}
+
+/// The first request of a connection is answered; the second is read and then the connection closed
+/// without a word. A client that repeats would report nothing.
+#[test]
+fn control_a_request_lost_on_a_kept_connection_is_never_repeated() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let mut requests = 0;
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut buffer = [0; 2048];
+            for answer in [true, false] {
+                let read = stream.read(&mut buffer).unwrap();
+                requests += usize::from(read > 0);
+                if answer && read > 0 {
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                        .unwrap();
+                }
+            }
+        }
+        requests
+    });
+    let (lines, _) = finish(start(
+        &url,
+        &[
+            "--rate",
+            "10",
+            "--duration",
+            "2",
+            "--mix",
+            "get=1",
+            "--timeout",
+            "1",
+        ],
+    ));
+    assert_eq!(server.join().unwrap(), 6, "every request arrived once");
+    let lost = lines
+        .iter()
+        .filter(|line| {
+            line["error"]
+                .as_str()
+                .is_some_and(|error| error.contains("no answer"))
+        })
+        .count();
+    assert_eq!(lost, 3, "{lines:?}");
+}
