@@ -1,1 +1,10 @@
-//! canary-judge.
+//! The canary judge: so far a service that answers for its health and serves
+//! no call. Judges, metric stores and canary runs are not built yet; nothing
+//! pretends that they are.
+
+use runtime::Service;
+
+/// The service, without parts of its own.
+pub fn build() -> Service {
+    Service::new("canary-judge")
+}
