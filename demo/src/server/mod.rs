@@ -11,13 +11,14 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -26,12 +27,16 @@ use tokio::task::JoinSet;
 pub use answer::Answers;
 pub use settings::{OnSigterm, Settings};
 
+/// How long an announcement may take.
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Runs the server until it is told to end, and returns its exit code: 0 after a clean drain, the
 /// configured one when the environment asks it to die.
 pub async fn run(settings: Settings) -> Result<ExitCode> {
     println!("demo-server {} starting", settings.version);
     let mut sigterm = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut sigint = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    announce(&settings).await;
     let serving = serve(&settings);
     tokio::pin!(serving);
     let death = async {
@@ -58,6 +63,31 @@ pub async fn run(settings: Settings) -> Result<ExitCode> {
             },
             _ = sigint.recv() => return Ok(ExitCode::SUCCESS),
         }
+    }
+}
+
+/// Tells the configured listener that a process has started. One that cannot be told does not keep
+/// the server from starting.
+async fn announce(settings: &Settings) {
+    let Some(address) = &settings.announce else {
+        return;
+    };
+    let told = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!(
+            "POST /started?version={}&port={}&pid={} HTTP/1.1\r\nhost: {address}\r\n\
+             content-length: 0\r\nconnection: close\r\n\r\n",
+            settings.version,
+            settings.port,
+            std::process::id()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        stream.read_to_end(&mut Vec::new()).await
+    };
+    match tokio::time::timeout(ANNOUNCE_TIMEOUT, told).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => eprintln!("demo-server: cannot announce itself to {address}: {error}"),
+        Err(_) => eprintln!("demo-server: {address} does not answer the announcement"),
     }
 }
 

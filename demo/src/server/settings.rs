@@ -42,6 +42,9 @@ pub struct Settings {
     pub exit_after: Option<Duration>,
     /// `EXIT_CODE`: the code to die with; default 1.
     pub exit_code: u8,
+    /// `ANNOUNCE`: `address:port` of an HTTP server that is told of each start, so that somebody
+    /// outside can count them; unset: nobody.
+    pub announce: Option<String>,
     draining: watch::Sender<bool>,
 }
 
@@ -78,6 +81,7 @@ impl Settings {
             on_sigterm,
             exit_after: milliseconds(&variable, "EXIT_AFTER_MS")?,
             exit_code: number(&variable, "EXIT_CODE")?.unwrap_or(1),
+            announce: variable("ANNOUNCE"),
             draining: watch::Sender::new(false),
         })
     }

@@ -95,6 +95,24 @@ fn a_server_dies_at_once_with_the_configured_code() {
 }
 
 #[test]
+fn a_start_is_announced_from_outside_countable() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let counter = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 512];
+        let length = stream.read(&mut request).unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let server = Server::start(&[("ANNOUNCE", &address), ("VERSION", "8")]);
+    let expected = format!(
+        "POST /started?version=8&port=0&pid={} HTTP/1.1",
+        server.child.id()
+    );
+    assert!(counter.join().unwrap().starts_with(&expected));
+}
+
+#[test]
 fn a_missing_port_is_named() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_demo-server"))
         .env_clear()
