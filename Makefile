@@ -1,0 +1,75 @@
+# The verbs of this project. Plain cargo does the work; see README.md.
+
+DATA          ?= $(CURDIR)/data
+VERSION       ?= 2
+PORT          ?= 8084
+BALANCER_PORT ?= 8080
+SEEDS         ?= 100000
+
+CARGO  ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+HOST   := $(shell rustc -vV | sed -n 's/^host: //p')
+export GENNAKER_BIN_DIR ?= $(TARGET)/release
+export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
+export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
+
+.PHONY: up down push build demo-server controls check lint test unit e2e bench simulate kill zero-failed-requests clean
+
+## Running it ---------------------------------------------------------------
+
+up: build                        ## start a registry, push version 1, start Gennaker with the demo
+	@demo/up.sh "$(DATA)" "$(PORT)" "$(BALANCER_PORT)"
+
+push: build                      ## push the next version: make push VERSION=2
+	@demo/push.sh "$(DATA)" "$(VERSION)"
+
+down:                            ## stop control plane, balancer, instances and the registry
+	@demo/down.sh "$(DATA)"
+
+## Building -----------------------------------------------------------------
+
+build: demo-server
+	@demo/needs.sh
+	$(CARGO) build --release -p deploy -p balancer -p instance -p demo
+
+demo-server:                     ## the demo's server, linked statically: the only file of its image
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release -p demo --bin demo-server \
+	    --no-default-features --target $(HOST)
+
+controls:                        ## the same programs with the switches that the controls need
+	$(CARGO) build --release -p deploy -p balancer -p instance --features deploy/controls,balancer/controls
+	mkdir -p $(GENNAKER_CONTROLS_DIR)
+	cp $(TARGET)/release/gennaker $(TARGET)/release/balancer $(TARGET)/release/instance $(GENNAKER_CONTROLS_DIR)/
+
+## Proving it ---------------------------------------------------------------
+
+test: lint unit e2e              ## everything the gate runs
+
+check:
+	$(CARGO) check --workspace --all-targets
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+unit:                            ## unit, property, contract, component tests and 200 seeds of each simulator
+	$(CARGO) test --workspace --exclude tests
+
+e2e: controls build              ## real binaries, real registry, real Redis, real load
+	$(CARGO) test -p tests -- --test-threads=1
+
+zero-failed-requests: controls build  ## 30 deployments, at least 300,000 requests
+	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests
+
+kill: controls build             ## kill -9 between every pair of consecutive steps of an undisturbed run
+	KILL=all $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture kill
+
+simulate:                        ## both simulators; make simulate SEEDS=100000
+	SEEDS=$(SEEDS) $(CARGO) test --release -p orchestrator --test it -- --nocapture simulation
+	SEEDS=$(SEEDS) $(CARGO) test --release -p rollout --test it -- --nocapture simulation
+
+bench: build                     ## prints the table of docs/benchmarks.md
+	$(CARGO) run --release -p tests --bin bench
+
+clean:
+	$(CARGO) clean
