@@ -1,0 +1,79 @@
+# Functions around the demonstration's registry; sourced by up.sh, push.sh and down.sh.
+
+registry_folder="$DATA/registry"
+
+registry_alive() {
+    [ -f "$registry_folder/pid" ] && [ -f "$registry_folder/port" ] || return 1
+    pid=$(cat "$registry_folder/pid")
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = docker-registry ]
+}
+
+# registry_start [NOTIFICATION_URL]: on the remembered port, else on a free one.
+registry_start() {
+    mkdir -p "$registry_folder/storage"
+    tries=0
+    while [ $tries -lt 20 ]; do
+        if [ -f "$registry_folder/port" ]; then
+            port=$(cat "$registry_folder/port")
+        else
+            port=$((25000 + ($$ + tries * 37) % 5000))
+        fi
+        {
+            echo "version: 0.1"
+            echo "log: {level: warn}"
+            echo "storage: {filesystem: {rootdir: $registry_folder/storage}, delete: {enabled: true}}"
+            echo "http: {addr: 127.0.0.1:$port}"
+            if [ -n "${1:-}" ]; then
+                echo "notifications:"
+                echo "  endpoints:"
+                echo "    - {name: gennaker, url: \"$1\", timeout: 5s, threshold: 3, backoff: 1s}"
+            fi
+        } >"$registry_folder/config.yml"
+        setsid docker-registry serve "$registry_folder/config.yml" \
+            >"$registry_folder/log" 2>&1 </dev/null &
+        pid=$!
+        waited=0
+        while kill -0 "$pid" 2>/dev/null && [ $waited -lt 100 ]; do
+            if registry_answers "$port"; then
+                echo "$pid" >"$registry_folder/pid"
+                echo "$port" >"$registry_folder/port"
+                return 0
+            fi
+            sleep 0.1
+            waited=$((waited + 1))
+        done
+        kill "$pid" 2>/dev/null
+        rm -f "$registry_folder/port"
+        tries=$((tries + 1))
+    done
+    echo "the registry did not start; its last lines:" >&2
+    tail -5 "$registry_folder/log" >&2
+    return 1
+}
+
+registry_answers() {
+    # An unknown repository is an answer; a connection that is refused is none.
+    ! skopeo list-tags --tls-verify=false "docker://127.0.0.1:$1/none" 2>&1 | grep -q "connection refused"
+}
+
+registry_stop() {
+    registry_alive || return 0
+    kill "$pid"
+    waited=0
+    while [ -d "/proc/$pid" ] && [ $waited -lt 50 ]; do
+        [ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" = Z ] && break
+        sleep 0.1
+        waited=$((waited + 1))
+    done
+    rm -f "$registry_folder/pid"
+}
+
+# registry_push VERSION: writes the image and pushes it.
+registry_push() {
+    image="$DATA/demo-images/$1"
+    rm -rf "$image" && mkdir -p "$image"
+    "$GENNAKER_BIN_DIR/demo-image" --program "$GENNAKER_DEMO_SERVER" --tag "$1" \
+        --content "hello from version $1" --out "$image" >/dev/null &&
+        skopeo copy --quiet --insecure-policy --dest-tls-verify=false \
+            "oci:$image:$1" "docker://127.0.0.1:$(cat "$registry_folder/port")/demo:$1"
+}

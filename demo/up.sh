@@ -1,0 +1,21 @@
+#!/bin/sh
+# Starts a registry on a free loopback port, pushes version 1, and runs Gennaker with the demonstration.
+# Usage: up.sh DATA PORT BALANCER_PORT
+set -eu
+DATA=$1 PORT=$2 BALANCER_PORT=$3
+. "$(dirname "$0")/registry.sh"
+
+mkdir -p "$DATA"
+if ! registry_alive; then
+    if [ ! -d "$registry_folder/storage/docker" ]; then
+        # Version 1 is there before anybody listens: only what is pushed later is news.
+        registry_start
+        registry_push 1
+        registry_stop
+    fi
+    registry_start "http://127.0.0.1:$PORT/webhooks/docker/demo-registry"
+fi
+echo "registry   127.0.0.1:$(cat "$registry_folder/port"), stopped by: make down"
+GENNAKER_DEMO_REGISTRY="127.0.0.1:$(cat "$registry_folder/port")" \
+    exec "$GENNAKER_BIN_DIR/gennaker" up --data "$DATA" --port "$PORT" \
+    --balancer-port "$BALANCER_PORT" --demo
