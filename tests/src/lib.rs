@@ -1,1 +1,26 @@
-//! tests.
+//! The harness of the end-to-end tests: it starts the built programs, real registries and real Redis
+//! servers, and looks at them from outside.
+//!
+//! Owns starting, stopping and cleaning up of everything a test needs, and the outside counts the
+//! tests judge by (processes, deliveries, requests). It must never link a service: what it knows, it
+//! knows from sockets, from `/proc` and from what its own servers were sent. Its truth is there.
+
+pub mod balancer;
+pub mod census;
+pub mod fixture;
+pub mod gate;
+pub mod http;
+pub mod image;
+pub mod load;
+pub mod measure;
+pub mod port;
+pub mod program;
+pub mod redis;
+pub mod registry;
+pub mod sink;
+pub mod stack;
+pub mod wait;
+
+pub use gate::Gate;
+pub use stack::{Backend, Setup, Stack};
+pub use wait::eventually;

@@ -1,0 +1,199 @@
+//! Drives the load generator as a process and reads what it found.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::program;
+
+/// The kinds of requests it sends.
+pub const KINDS: [&str; 5] = ["get", "new", "post", "slow", "upload"];
+
+/// A request that ended.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// One of [`KINDS`].
+    pub kind: String,
+    /// When it began, milliseconds since the epoch.
+    pub start: u64,
+    /// When its answer had been read.
+    pub end: u64,
+    /// Which version answered; absent when it failed.
+    pub version: Option<String>,
+}
+
+/// Everything the load generator found.
+#[derive(Debug)]
+pub struct Report {
+    /// Its last line.
+    pub summary: Value,
+    /// One line per failed request.
+    pub failures: Vec<Value>,
+    /// Every request.
+    pub requests: Vec<Request>,
+}
+
+impl Report {
+    /// A number of the summary.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn count(&self, name: &str) -> Result<u64> {
+        self.summary[name]
+            .as_u64()
+            .with_context(|| format!("no {name} in {}", self.summary))
+    }
+
+    /// The kinds that had no request in flight at any of these times (milliseconds since the epoch).
+    pub fn kinds_not_across(&self, times: &[u64]) -> Vec<&'static str> {
+        let across = |kind: &str| {
+            self.requests
+                .iter()
+                .filter(|request| request.kind == kind)
+                .any(|request| {
+                    times
+                        .iter()
+                        .any(|time| request.start <= *time && *time < request.end)
+                })
+        };
+        KINDS.into_iter().filter(|kind| !across(kind)).collect()
+    }
+
+    /// Requires that nothing failed and nothing was left out.
+    ///
+    /// # Errors
+    /// Names up to ten failed requests and the counts.
+    pub fn require_clean(&self) -> Result<()> {
+        let lines: Vec<String> = self
+            .failures
+            .iter()
+            .take(10)
+            .map(ToString::to_string)
+            .collect();
+        ensure!(
+            self.failures.is_empty(),
+            "{} requests failed:\n{}\n{}",
+            self.failures.len(),
+            lines.join("\n"),
+            self.summary
+        );
+        for name in ["failed", "overrun", "inFlight"] {
+            ensure!(self.count(name)? == 0, "{name} is not 0: {}", self.summary);
+        }
+        ensure!(
+            self.count("started")? == self.count("answered")?,
+            "started and answered differ: {}",
+            self.summary
+        );
+        Ok(())
+    }
+}
+
+/// A running load generator. It ends when this is dropped.
+pub struct Load {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    record: PathBuf,
+}
+
+impl Load {
+    /// Starts it against the balancer's port with this `Host` header; its record goes to `folder`.
+    ///
+    /// # Errors
+    /// It is not built, or cannot be started.
+    pub fn start(
+        folder: &Path,
+        port: u16,
+        host: &str,
+        rate: u32,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let record = folder.join("requests.jsonl");
+        let mut child = Command::new(program::path("load")?)
+            .args(["--url", &format!("http://127.0.0.1:{port}"), "--host", host])
+            .args(["--rate", &rate.to_string(), "--control", "--record"])
+            .arg(&record)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the load generator")?;
+        let output = child
+            .stdout
+            .take()
+            .context("the load generator has no output")?;
+        Ok(Self {
+            child,
+            lines: BufReader::new(output).lines(),
+            record,
+        })
+    }
+
+    /// Tells it to stop, waits for the answers that are outstanding, and reads its findings.
+    ///
+    /// # Errors
+    /// It does not end within a minute, or prints something else than its lines.
+    pub async fn stop(mut self) -> Result<Report> {
+        if let Some(mut control) = self.child.stdin.take() {
+            // It may have ended by itself; then there is a summary all the same.
+            let _ended = control.write_all(b"stop\n").await;
+        }
+        let reading = self.read();
+        match tokio::time::timeout(Duration::from_secs(60), reading).await {
+            Ok(report) => report,
+            Err(_) => bail!("the load generator did not end within a minute"),
+        }
+    }
+
+    async fn read(&mut self) -> Result<Report> {
+        let mut failures = Vec::new();
+        let mut summary = None;
+        while let Some(line) = self
+            .lines
+            .next_line()
+            .await
+            .context("cannot read its lines")?
+        {
+            let line: Value =
+                serde_json::from_str(&line).with_context(|| format!("not a line: {line}"))?;
+            match line["event"].as_str() {
+                Some("failed") => failures.push(line),
+                Some("summary") => summary = Some(line),
+                _ => {}
+            }
+        }
+        let summary = summary.context("the load generator ended without a summary")?;
+        let text = std::fs::read_to_string(&self.record).context("cannot read the record")?;
+        let requests = text.lines().map(request).collect::<Result<_>>()?;
+        Ok(Report {
+            summary,
+            failures,
+            requests,
+        })
+    }
+}
+
+fn request(line: &str) -> Result<Request> {
+    let value: Value =
+        serde_json::from_str(line).with_context(|| format!("not a request: {line}"))?;
+    let number = |name: &str| {
+        value[name]
+            .as_u64()
+            .with_context(|| format!("no {name} in {line}"))
+    };
+    Ok(Request {
+        kind: value["kind"]
+            .as_str()
+            .context("a request without a kind")?
+            .to_owned(),
+        start: number("start")?,
+        end: number("end")?,
+        version: value["version"].as_str().map(str::to_owned),
+    })
+}

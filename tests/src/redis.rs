@@ -1,0 +1,163 @@
+//! A throwaway Redis server, which may be killed and started again on its own files.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::program::Program;
+use crate::{eventually, port};
+
+/// The program, as the package `redis-server` installs it.
+pub const PROGRAM: &str = "redis-server";
+
+/// When Redis writes to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before it acknowledges.
+    Always,
+    /// Once a second.
+    EverySecond,
+}
+
+/// A running server. It ends when this is dropped.
+pub struct Redis {
+    /// Its port at 127.0.0.1.
+    pub port: u16,
+    folder: PathBuf,
+    fsync: Fsync,
+    program: Program,
+}
+
+impl Redis {
+    /// Starts a server on a free port with its files below `folder`.
+    ///
+    /// # Errors
+    /// The package is not installed, or it does not answer within 20 s.
+    pub async fn start(folder: &Path, fsync: Fsync) -> Result<Self> {
+        let folder = folder.join("redis");
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let port = port::free()?;
+        let program = start(port, &folder, fsync)?;
+        let redis = Self {
+            port,
+            folder,
+            fsync,
+            program,
+        };
+        redis.wait().await?;
+        Ok(redis)
+    }
+
+    /// What `--redis` takes.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Kills it (SIGKILL) and starts it again on the same port and files.
+    ///
+    /// # Errors
+    /// It does not answer within 20 s.
+    pub async fn kill_and_restart(&mut self) -> Result<()> {
+        self.program.kill().await?;
+        self.program = start(self.port, &self.folder, self.fsync)?;
+        self.wait().await
+    }
+
+    /// The calls of each command since the start, by `INFO commandstats`, in lower case.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn calls(&self) -> Result<Vec<(String, u64)>> {
+        let text = self.command("INFO commandstats").await?;
+        let mut calls = Vec::new();
+        for line in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("cmdstat_"))
+        {
+            let (name, fields) = line.split_once(':').context("commandstats is malformed")?;
+            let count = fields
+                .split(',')
+                .find_map(|field| field.strip_prefix("calls="))
+                .context("commandstats has no calls")?;
+            calls.push((
+                name.to_ascii_lowercase(),
+                count.parse().context("calls is no number")?,
+            ));
+        }
+        Ok(calls)
+    }
+
+    /// Sends one inline command and returns its answer as text.
+    ///
+    /// # Errors
+    /// The server does not answer, or answers with an error.
+    pub async fn command(&self, command: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .context("cannot connect to redis")?;
+        stream
+            .write_all(format!("{command}\r\n").as_bytes())
+            .await?;
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line).await?;
+        let line = line.trim_end();
+        match line.split_at_checked(1) {
+            Some(("+" | ":", text)) => Ok(text.to_owned()),
+            Some(("$", length)) => {
+                let length: usize = length.parse().context("redis sent no length")?;
+                ensure!(length < 16 * 1024 * 1024, "redis sent {length} bytes");
+                let mut text = vec![0; length];
+                stream.read_exact(&mut text).await?;
+                String::from_utf8(text).context("redis sent no text")
+            }
+            _ => bail!("redis answered {line:?} to {command:?}"),
+        }
+    }
+
+    async fn wait(&self) -> Result<()> {
+        eventually(
+            "redis answers",
+            Duration::from_secs(20),
+            async || match self.command("PING").await {
+                Ok(answer) if answer == "PONG" => Ok(()),
+                Ok(answer) => Err(answer),
+                Err(error) => Err(format!("{error:#}\n{}", self.program.tail())),
+            },
+        )
+        .await
+    }
+}
+
+fn start(port: u16, folder: &Path, fsync: Fsync) -> Result<Program> {
+    let port = port.to_string();
+    let files = folder.display().to_string();
+    let fsync = match fsync {
+        Fsync::Always => "always",
+        Fsync::EverySecond => "everysec",
+    };
+    let arguments = [
+        "--port",
+        &port,
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        &files,
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        fsync,
+        "--save",
+        "",
+        "--maxmemory-policy",
+        "noeviction",
+        "--daemonize",
+        "no",
+    ];
+    Program::start(Path::new(PROGRAM), arguments, &[], &folder.join("log"))
+        .context("the package redis-server is needed")
+}
