@@ -21,7 +21,7 @@ registry_start() {
         {
             echo "version: 0.1"
             echo "log: {level: warn}"
-            echo "storage: {filesystem: {rootdir: $registry_folder/storage}, delete: {enabled: true}}"
+            echo "storage: {filesystem: {rootdirectory: $registry_folder/storage}, delete: {enabled: true}}"
             echo "http: {addr: 127.0.0.1:$port}"
             if [ -n "${1:-}" ]; then
                 echo "notifications:"
