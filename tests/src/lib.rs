@@ -20,7 +20,9 @@ pub mod registry;
 pub mod sink;
 pub mod stack;
 pub mod wait;
+pub mod world;
 
 pub use gate::Gate;
 pub use stack::{Backend, Setup, Stack};
 pub use wait::eventually;
+pub use world::World;

@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used)] // a failed helper is a failed test
 
 mod architecture;
+mod bad_input;
 mod conventions;
+mod first_pipeline;
 mod harness;
+mod image_push;
 mod repository;
+mod up_down;
+mod zero_failed_requests;

@@ -1,0 +1,313 @@
+//! The main promise: images are deployed, roll back by themselves and by hand, the control plane is killed
+//! meanwhile, and no request fails. Users are a load generator that never repeats a request.
+//!
+//! `ZERO_FAILED_REQUESTS=long` makes it 30 deployments and 300,000 requests. The controls break one
+//! rule each and must make requests fail.
+
+use std::time::Duration;
+
+use tests::balancer::{self, Metrics, Watched, Watcher};
+use tests::load::{Load, Report};
+use tests::world::{self, HOSTS};
+use tests::{Backend, Setup, World, eventually};
+
+use crate::first_pipeline::backends;
+
+const ACCOUNT: &str = "prod";
+
+/// How much is asked for.
+struct Plan {
+    deployments: usize,
+    requests: u64,
+    rate: u32,
+}
+
+impl Plan {
+    fn from_environment() -> Self {
+        match std::env::var("ZERO_FAILED_REQUESTS").as_deref() {
+            Ok("long") => Self {
+                deployments: 30,
+                requests: 300_000,
+                rate: 500,
+            },
+            _ => Self {
+                deployments: 8,
+                requests: 40_000,
+                rate: 400,
+            },
+        }
+    }
+}
+
+/// One deployment of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// A version that works.
+    Good,
+    /// A version that never becomes healthy: it must roll itself back.
+    Broken,
+    /// The version before: a rollback by hand.
+    Back,
+}
+
+/// Which deployment is what, and whether the control plane is killed during it.
+fn change(number: usize) -> (Change, bool) {
+    let change = match number % 4 {
+        1 => Change::Broken,
+        3 => Change::Back,
+        _ => Change::Good,
+    };
+    // Of every eight: one good one, a broken one and a rollback by hand.
+    (change, [2, 3, 5].contains(&(number % 8)))
+}
+
+/// What a run left behind.
+struct Findings {
+    report: Report,
+    watched: Watched,
+    metrics: Metrics,
+}
+
+/// Waits until a new swap has begun.
+async fn swap_begun(watcher: &Watcher, before: usize) {
+    let cluster = world::cluster(ACCOUNT);
+    eventually("an instance drains", Duration::from_secs(60), async || {
+        let swaps = watcher.seen().swaps(&cluster).len();
+        if swaps > before { Ok(()) } else { Err(swaps) }
+    })
+    .await
+    .unwrap();
+}
+
+async fn run(backend: Backend, plan: &Plan) -> Findings {
+    let mut world = World::up(Setup {
+        backend,
+        ..Setup::default()
+    })
+    .await
+    .unwrap();
+    let first = world.push(&world.image("1")).await.unwrap();
+    let mut good = world.reference(&first);
+    let mut before = good.clone();
+    let (mut version, mut version_before) = ("1".to_owned(), "1".to_owned());
+    world
+        .deploy(ACCOUNT, &good, "none", "SUCCEEDED")
+        .await
+        .unwrap();
+    world.require_version(ACCOUNT, &version).await.unwrap();
+
+    let folder = world.folder().unwrap();
+    let host = world::host(ACCOUNT);
+    let watcher = Watcher::start(&world.stack.data);
+    let load = Load::start(&folder, world.stack.balancer_port, &host, plan.rate, &[]).unwrap();
+    let begun = std::time::Instant::now();
+    let mut kills = 0;
+    for number in 0..plan.deployments {
+        let (change, kill) = change(number);
+        let tag = format!("{}", number + 2);
+        let (image, status) = match change {
+            Change::Good => (world.image(&tag), "SUCCEEDED"),
+            Change::Broken => (world.image(&tag).with("REFUSE_HEALTH", "1"), "TERMINAL"),
+            Change::Back => (world.image(&version_before), "SUCCEEDED"),
+        };
+        let reference = match change {
+            Change::Back => before.clone(),
+            _ => world.reference(&world.push(&image).await.unwrap()),
+        };
+        let swaps = watcher.seen().swaps(&world::cluster(ACCOUNT)).len();
+        let id = world
+            .start_deployment(ACCOUNT, &reference, "inplacedrain")
+            .await
+            .unwrap();
+        if kill {
+            swap_begun(&watcher, swaps).await;
+            world.stack.kill_and_restart().await.unwrap();
+            kills += 1;
+        }
+        world.ended(&id, status).await.unwrap();
+        if change != Change::Broken {
+            (before, good) = (good, reference);
+            let now = if change == Change::Back {
+                version_before.clone()
+            } else {
+                tag
+            };
+            (version_before, version) = (version, now);
+        }
+        world.require_version(ACCOUNT, &version).await.unwrap();
+        assert_eq!(world.serving(ACCOUNT).await.unwrap(), HOSTS);
+    }
+    assert!(
+        kills >= 3,
+        "the control plane was killed {kills} times only"
+    );
+    // The rate is constant: what is missing takes that long.
+    let enough = Duration::from_secs(plan.requests / u64::from(plan.rate) + 2);
+    if let Some(rest) = enough.checked_sub(begun.elapsed()) {
+        tokio::time::sleep(rest).await;
+    }
+    let report = load.stop().await.unwrap();
+    let metrics = balancer::metrics(&world.stack.data).await.unwrap();
+    Findings {
+        report,
+        watched: watcher.stop(),
+        metrics,
+    }
+}
+
+#[tokio::test]
+async fn no_request_fails_over_deployments_rollbacks_and_kills() {
+    let plan = Plan::from_environment();
+    for backend in backends() {
+        let Findings {
+            report,
+            watched,
+            metrics,
+        } = run(backend, &plan).await;
+        println!(
+            "{backend:?}: {} requests, {} deployments, longest gap {} ms, {} swaps, {} samples",
+            report.count("answered").unwrap(),
+            plan.deployments,
+            report.count("longestGapMs").unwrap(),
+            watched.swaps(&world::cluster(ACCOUNT)).len(),
+            watched.samples,
+        );
+        report.require_clean().unwrap();
+        assert!(
+            report.count("answered").unwrap() >= plan.requests,
+            "{}",
+            report.summary
+        );
+        assert_eq!(
+            watched.epochs.len(),
+            1,
+            "the balancer was replaced meanwhile"
+        );
+
+        let fewest = watched.fewest_serving[&world::cluster(ACCOUNT)];
+        assert!(
+            fewest + 1 >= HOSTS,
+            "the floor was not held: {fewest} of {HOSTS} were serving"
+        );
+        let expected_samples = report.count("milliseconds").unwrap() / 10 / 2;
+        assert!(
+            watched.samples >= expected_samples,
+            "too few samples: {}",
+            watched.samples
+        );
+
+        for (name, labels) in [
+            ("balancer_retries_total", &[][..]),
+            ("balancer_not_repeated_total", &[]),
+            ("balancer_no_instance_total", &[]),
+        ] {
+            assert!(metrics.knows(name), "the balancer has no {name}");
+            assert!(
+                metrics.sum(name, labels) < 0.5,
+                "{name}: {}",
+                metrics.sum(name, labels)
+            );
+        }
+        let swaps = watched.swaps(&world::cluster(ACCOUNT));
+        assert!(
+            swaps.len() >= plan.deployments * 2,
+            "{} swaps only",
+            swaps.len()
+        );
+        let absent = report.kinds_not_across(&swaps);
+        assert!(
+            absent.is_empty(),
+            "no request of {absent:?} was in flight across a swap"
+        );
+    }
+}
+
+/// Runs one deployment with a rule broken and returns what the users saw.
+async fn broken(
+    switch: (&str, &str),
+    image: impl Fn(&World, &str) -> tests::image::Image,
+) -> Report {
+    let environment = vec![(switch.0.to_owned(), switch.1.to_owned())];
+    let setup = Setup {
+        controls: true,
+        environment,
+        ..Setup::default()
+    };
+    let world = World::up(setup).await.unwrap();
+    let first = world.push(&image(&world, "1")).await.unwrap();
+    let first = world.reference(&first);
+    world
+        .deploy(ACCOUNT, &first, "none", "SUCCEEDED")
+        .await
+        .unwrap();
+    let second = world.push(&image(&world, "2")).await.unwrap();
+    let second = world.reference(&second);
+    let folder = world.folder().unwrap();
+    let host = world::host(ACCOUNT);
+    let load = Load::start(&folder, world.stack.balancer_port, &host, 200, &[]).unwrap();
+    let id = world
+        .start_deployment(ACCOUNT, &second, "inplacedrain")
+        .await
+        .unwrap();
+    // However it ends: what users saw is what counts.
+    let _execution = world
+        .stack
+        .gate
+        .wait_for_execution(&id, world::DEPLOYMENT)
+        .await
+        .unwrap();
+    load.stop().await.unwrap()
+}
+
+/// Requires that requests failed, and prints which.
+fn require_failures(what: &str, report: &Report, kinds: &[&str]) {
+    assert!(
+        !report.failures.is_empty(),
+        "{what}: nothing failed, so nothing is proven"
+    );
+    for failure in report.failures.iter().take(3) {
+        println!("{what}: {failure}");
+    }
+    for failure in &report.failures {
+        let named = failure["kind"].is_string()
+            && failure["number"].is_number()
+            && failure["start"].is_number()
+            && failure["error"].is_string();
+        assert!(named, "not named: {failure}");
+    }
+    for kind in kinds {
+        let failed = report
+            .failures
+            .iter()
+            .any(|failure| failure["kind"] == *kind);
+        assert!(failed, "{what}: no {kind} request failed");
+    }
+}
+
+/// Short requests do not notice it; three-second answers do.
+#[tokio::test]
+async fn control_without_a_drain_requests_fail() {
+    let abrupt = |world: &World, version: &str| world.image(version).with("ON_SIGTERM", "exit");
+    let report = broken(("GENNAKER_CONTROL", "drain-off"), abrupt).await;
+    require_failures("drain off", &report, &["slow"]);
+}
+
+#[tokio::test]
+async fn control_trusting_the_written_configuration_makes_requests_fail() {
+    let slow_start =
+        |world: &World, version: &str| world.image(version).with("START_DELAY_MS", "3000");
+    let report = broken(("GENNAKER_CONTROL", "trust-desired-state"), slow_start).await;
+    require_failures(
+        "endpoint removed when the configuration was written",
+        &report,
+        &[],
+    );
+}
+
+#[tokio::test]
+async fn control_a_health_check_slower_than_the_swap_makes_requests_fail() {
+    let slow_start =
+        |world: &World, version: &str| world.image(version).with("START_DELAY_MS", "1000");
+    let report = broken(("GENNAKER_CONTROL", "slow-health-check"), slow_start).await;
+    require_failures("exchanged in place under a slow health check", &report, &[]);
+}
