@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_input;
+mod bad_luck;
 mod conventions;
 mod first_pipeline;
 mod harness;

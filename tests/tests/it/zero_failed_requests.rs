@@ -44,7 +44,7 @@ impl Plan {
 enum Change {
     /// A version that works.
     Good,
-    /// A version that never becomes healthy: it must roll itself back.
+    /// A version that dies at once: it must roll itself back.
     Broken,
     /// The version before: a rollback by hand.
     Back,
@@ -107,7 +107,7 @@ async fn run(backend: Backend, plan: &Plan) -> Findings {
         let tag = format!("{}", number + 2);
         let (image, status) = match change {
             Change::Good => (world.image(&tag), "SUCCEEDED"),
-            Change::Broken => (world.image(&tag).with("REFUSE_HEALTH", "1"), "TERMINAL"),
+            Change::Broken => (world.image(&tag).with("EXIT_AFTER_MS", "0"), "TERMINAL"),
             Change::Back => (world.image(&version_before), "SUCCEEDED"),
         };
         let reference = match change {
