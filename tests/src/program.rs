@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -80,6 +82,9 @@ pub fn installed(name: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
+/// What is called with the process and each line it writes.
+pub type Look = Arc<dyn Fn(Pid, &str) + Send + Sync>;
+
 /// A running process whose output goes to a file. It is killed when this is dropped.
 pub struct Program {
     name: String,
@@ -98,18 +103,56 @@ impl Program {
         environment: &[(String, String)],
         log: &Path,
     ) -> Result<Self> {
+        let errors = open(log)?.into();
+        Self::spawn(program, arguments, environment, log, errors)
+    }
+
+    /// Starts a program whose lines on stderr are shown to `look` the moment they are written, by a
+    /// thread of its own, and appended to `log` afterwards. So a test can kill it right there.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_watched<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        environment: &[(String, String)],
+        log: &Path,
+        look: Look,
+    ) -> Result<Self> {
+        let mut output = open(log)?;
+        let (reader, writer) = std::io::pipe().context("cannot create a pipe")?;
+        let started = Self::spawn(program, arguments, environment, log, writer.into())?;
+        let pid = started.pid()?;
+        // It ends with the last holder of the pipe's other end.
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader)
+                .lines()
+                .map_while(std::io::Result::ok)
+            {
+                look(pid, &line);
+                let _full = writeln!(output, "{line}");
+            }
+        });
+        Ok(started)
+    }
+
+    fn spawn<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        environment: &[(String, String)],
+        log: &Path,
+        errors: Stdio,
+    ) -> Result<Self> {
         let name = program
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let output = open(log)?;
-        let errors = output.try_clone().context("cannot share the log")?;
         let child = Command::new(program)
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(output)
+            .stdout(open(log)?)
             .stderr(errors)
             .kill_on_drop(true)
             .spawn()

@@ -1,6 +1,7 @@
 //! One Gennaker with everything around it: `gennaker up` on a folder of its own.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::gate::Gate;
-use crate::program::{self, Program};
+use crate::program::{self, Look, Program};
 use crate::redis::{Fsync, Redis};
 use crate::{census, eventually, port};
 
@@ -65,6 +66,7 @@ pub struct Stack {
     /// The Redis server, when there is one.
     pub redis: Option<Redis>,
     setup: Setup,
+    look: Option<Look>,
     program: Option<Program>,
     folder: Option<TempDir>,
 }
@@ -94,6 +96,7 @@ impl Stack {
             gate: Gate::port(port),
             redis,
             setup,
+            look: None,
             program: None,
             folder: Some(folder),
         })
@@ -120,6 +123,35 @@ impl Stack {
     /// What `gennaker.yml` shall say from the next start on.
     pub fn configure(&mut self, configuration: &str) {
         self.setup.configuration = Some(configuration.to_owned());
+    }
+
+    /// Who is shown each line of the control plane's log, from the next start on.
+    pub fn look(&mut self, look: Look) {
+        self.look = Some(look);
+    }
+
+    /// Waits for the control plane's end, which somebody else causes.
+    ///
+    /// # Errors
+    /// It does not run, or does not end in time.
+    pub async fn wait_for_end(&mut self, deadline: Duration) -> Result<()> {
+        let mut program = self
+            .program
+            .take()
+            .context("the control plane does not run")?;
+        program.wait(deadline).await?;
+        Ok(())
+    }
+
+    /// Whether the control plane has ended, by whatever cause.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        match &mut self.program {
+            None => Ok(true),
+            Some(program) => Ok(program.ended()?.is_some()),
+        }
     }
 
     /// What the environment shall hold from the next start on.
@@ -213,12 +245,14 @@ impl Stack {
     /// It cannot be started.
     pub fn spawn(&self) -> Result<Program> {
         let log = self.folder()?.join("gennaker.log");
-        Program::start(
-            &self.program("gennaker")?,
-            self.arguments(),
-            &self.setup.environment,
-            &log,
-        )
+        let (program, arguments) = (self.program("gennaker")?, self.arguments());
+        let environment = &self.setup.environment;
+        match &self.look {
+            None => Program::start(&program, arguments, environment, &log),
+            Some(look) => {
+                Program::start_watched(&program, arguments, environment, &log, Arc::clone(look))
+            }
+        }
     }
 
     /// The control plane's process id.

@@ -9,6 +9,7 @@ mod conventions;
 mod first_pipeline;
 mod harness;
 mod image_push;
+mod kill;
 mod repository;
 mod up_down;
 mod zero_failed_requests;
