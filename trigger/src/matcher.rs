@@ -1,0 +1,140 @@
+//! Event × pipelines → what to start, and why not.
+//!
+//! Pure: the same event and pipelines give the same decisions. Every trigger of
+//! the event's type is answered for, one way or the other.
+//! Source: `echo: BaseTriggerEventHandler`.
+
+use proto::message::ExecutionRequested;
+use serde_json::{Map, Value};
+
+use crate::artifacts;
+use crate::event::{self, Event};
+use crate::parameters;
+use crate::source::Source;
+
+/// What was decided about one trigger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Application of the pipeline.
+    pub application: String,
+    /// Id of the pipeline.
+    pub pipeline_id: String,
+    /// Its name.
+    pub pipeline_name: String,
+    /// Id of the trigger.
+    pub trigger_id: String,
+    /// The start, or why there is none.
+    pub outcome: Result<ExecutionRequested, String>,
+}
+
+fn text<'a>(map: &'a Map<String, Value>, key: &str) -> &'a str {
+    map.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `true`, also when it was stored as a text.
+fn is_true(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Bool(value)) => *value,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
+}
+
+/// The triggers of this type that a pipeline has.
+pub fn triggers<'a>(
+    pipeline: &'a Map<String, Value>,
+    kind: &'a str,
+) -> impl Iterator<Item = &'a Map<String, Value>> {
+    let all = pipeline.get("triggers").and_then(Value::as_array);
+    all.into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .filter(move |trigger| text(trigger, "type").eq_ignore_ascii_case(kind))
+}
+
+/// Whether a trigger can fire at all.
+pub fn is_live(pipeline: &Map<String, Value>, trigger: &Map<String, Value>) -> bool {
+    !is_true(pipeline.get("disabled")) && is_true(trigger.get("enabled"))
+}
+
+/// The trigger's id, or one derived from its content when none was stored.
+pub fn trigger_id(trigger: &Map<String, Value>) -> String {
+    match text(trigger, "id") {
+        "" => event::id("trigger", &[&Value::Object(trigger.clone()).to_string()]),
+        id => id.to_owned(),
+    }
+}
+
+/// Decides about every trigger of the event's type. `prior` are the artifacts
+/// of a pipeline's last execution, by pipeline id.
+pub fn decide(
+    source: &dyn Source,
+    event: &Event,
+    pipelines: &[Map<String, Value>],
+    prior: &dyn Fn(&str) -> Vec<Value>,
+) -> Vec<Decision> {
+    let mut decisions = Vec::new();
+    for pipeline in pipelines {
+        for trigger in triggers(pipeline, source.kind()) {
+            let trigger_id = trigger_id(trigger);
+            let outcome = one(source, event, pipeline, trigger, &trigger_id, prior);
+            decisions.push(Decision {
+                application: text(pipeline, "application").to_owned(),
+                pipeline_id: text(pipeline, "id").to_owned(),
+                pipeline_name: text(pipeline, "name").to_owned(),
+                trigger_id,
+                outcome,
+            });
+        }
+    }
+    decisions
+}
+
+fn one(
+    source: &dyn Source,
+    event: &Event,
+    pipeline: &Map<String, Value>,
+    trigger: &Map<String, Value>,
+    trigger_id: &str,
+    prior: &dyn Fn(&str) -> Vec<Value>,
+) -> Result<ExecutionRequested, String> {
+    if is_true(pipeline.get("disabled")) {
+        return Err("the pipeline is disabled".to_owned());
+    }
+    if !is_true(trigger.get("enabled")) {
+        return Err("the trigger is not enabled".to_owned());
+    }
+    source.matches(trigger, event)?;
+    artifacts::received_one(pipeline, trigger, &event.artifacts)?;
+    let id = text(pipeline, "id");
+    let bound = artifacts::resolve(pipeline, trigger, &event.artifacts, &prior(id))?;
+    let mut fired = source.fired(trigger, event);
+    let user = match text(trigger, "runAsUser").trim() {
+        "" => "anonymous",
+        user => user,
+    };
+    for (key, value) in [
+        ("id", Value::from(trigger_id)),
+        ("eventId", Value::from(event.id.as_str())),
+        ("user", Value::from(user)),
+        ("artifacts", Value::from(bound.artifacts)),
+        ("resolvedExpectedArtifacts", Value::from(bound.resolved)),
+    ] {
+        fired.insert(key.to_owned(), value);
+    }
+    let given = fired.get("parameters").and_then(Value::as_object);
+    let parameters = parameters::complete(pipeline, given.cloned().unwrap_or_default())
+        .map_err(|failure| failure.message)?;
+    fired.insert("parameters".to_owned(), Value::Object(parameters));
+    Ok(ExecutionRequested {
+        application: text(pipeline, "application").to_owned(),
+        pipeline_config_id: id.to_owned(),
+        trigger_id: trigger_id.to_owned(),
+        event_id: event.id.clone(),
+        recorded_at_ms: event.received_at_ms,
+        trigger: Value::Object(fired),
+    })
+}
+
+#[cfg(test)]
+mod tests;

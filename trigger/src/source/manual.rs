@@ -1,0 +1,168 @@
+//! `manual`: a person or program starts one pipeline by name.
+//!
+//! Pure: a stored pipeline and what the caller sent become the pipeline to
+//! start. Source: `gate: PipelineService.trigger`, `echo: ManualEventHandler`.
+
+use proto::status::{Failure, FieldError, Kind};
+use serde_json::{Map, Value, json};
+
+use crate::{artifacts, parameters};
+
+/// The pipeline with its trigger, ready to start. `prior` are the artifacts of
+/// the pipeline's last execution.
+///
+/// # Errors
+/// When the pipeline is disabled, the trigger malformed, a required parameter
+/// missing or an expected artifact unresolved; each names its field.
+pub fn prepare(
+    mut pipeline: Map<String, Value>,
+    trigger: &Value,
+    user: &str,
+    event_id: &str,
+    prior: &[Value],
+) -> Result<Value, Failure> {
+    if pipeline.get("disabled") == Some(&Value::Bool(true)) {
+        return Err(Failure::new(
+            Kind::Invalid,
+            "Pipeline is disabled and cannot be started.",
+        ));
+    }
+    let mut trigger = match trigger {
+        Value::Null => Map::new(),
+        Value::Object(map) => map.clone(),
+        _ => return Err(field("trigger", "is not an object; send {} at least")),
+    };
+    let given = match trigger.remove("parameters") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(map)) => map,
+        Some(_) => return Err(field("parameters", "is not an object of names and values")),
+    };
+    let received = list(&mut trigger, "artifacts")?;
+    let notifications = list(&mut trigger, "notifications")?;
+    let parameters = parameters::complete(&pipeline, given)?;
+    let bound = artifacts::resolve(&pipeline, &trigger, &received, prior)
+        .map_err(|reason| Failure::new(Kind::Invalid, reason))?;
+
+    if trigger
+        .get("type")
+        .and_then(Value::as_str)
+        .is_none_or(str::is_empty)
+    {
+        trigger.insert("type".to_owned(), json!("manual"));
+    }
+    for (key, value) in [
+        // Who starts is who asked, whatever the body says.
+        ("user", json!(user)),
+        ("eventId", json!(event_id)),
+        ("parameters", Value::Object(parameters)),
+        ("artifacts", Value::from(bound.artifacts)),
+        ("resolvedExpectedArtifacts", Value::from(bound.resolved)),
+        ("notifications", Value::from(notifications.clone())),
+    ] {
+        trigger.insert(key.to_owned(), value);
+    }
+    if !notifications.is_empty() {
+        let all = pipeline
+            .entry("notifications")
+            .or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(all) = all {
+            all.extend(notifications);
+        }
+    }
+    pipeline.insert("trigger".to_owned(), Value::Object(trigger));
+    Ok(Value::Object(pipeline))
+}
+
+/// Whether the start needs the artifacts of the pipeline's last execution.
+pub fn needs_prior(pipeline: &Map<String, Value>, trigger: &Value) -> bool {
+    let empty = Map::new();
+    let trigger = trigger.as_object().unwrap_or(&empty);
+    let received = trigger.get("artifacts").and_then(Value::as_array);
+    artifacts::needs_prior(pipeline, trigger, received.map_or(&[], Vec::as_slice))
+}
+
+fn list(trigger: &mut Map<String, Value>, key: &str) -> Result<Vec<Value>, Failure> {
+    match trigger.remove(key) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(items)) => Ok(items),
+        Some(_) => Err(field(key, "is not a list")),
+    }
+}
+
+fn field(path: &str, message: &str) -> Failure {
+    Failure::invalid(
+        "",
+        vec![FieldError {
+            path: path.to_owned(),
+            message: message.to_owned(),
+        }],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared(pipeline: Value, trigger: &Value) -> Result<Value, Failure> {
+        let Value::Object(pipeline) = pipeline else {
+            panic!("no object");
+        };
+        prepare(pipeline, trigger, "ann", "e1", &[])
+    }
+
+    #[test]
+    fn the_caller_is_the_user_and_unknown_fields_travel() {
+        let started = prepared(
+            json!({"name": "p", "parameterConfig": [{"name": "a", "default": "1"}],
+                   "notifications": [{"type": "x"}]}),
+            &json!({"user": "mallory", "dryRun": true, "notifications": [{"type": "y"}]}),
+        )
+        .unwrap();
+        assert_eq!(
+            started["trigger"],
+            json!({
+                "dryRun": true, "type": "manual", "user": "ann", "eventId": "e1",
+                "parameters": {"a": "1"}, "artifacts": [], "resolvedExpectedArtifacts": [],
+                "notifications": [{"type": "y"}],
+            })
+        );
+        assert_eq!(
+            started["notifications"],
+            json!([{"type": "x"}, {"type": "y"}])
+        );
+    }
+
+    #[test]
+    fn a_start_that_cannot_be_is_refused_with_its_field() {
+        let expecting = json!({"expectedArtifacts": [{"id": "e", "usePriorArtifact": true,
+                               "displayName": "image", "matchArtifact": {"type": "x"}}]});
+        for (pipeline, trigger, fragment) in [
+            (json!({"disabled": true}), json!({}), "disabled"),
+            (json!({}), json!([]), "trigger: is not an object"),
+            (
+                json!({}),
+                json!({"parameters": []}),
+                "parameters: is not an object",
+            ),
+            (
+                json!({}),
+                json!({"artifacts": {}}),
+                "artifacts: is not a list",
+            ),
+            (
+                json!({"parameterConfig": [{"name": "a", "required": true}]}),
+                json!({}),
+                "Required parameter a is missing",
+            ),
+            (
+                expecting,
+                json!({}),
+                "expected artifact image could not be resolved",
+            ),
+        ] {
+            let failure = prepared(pipeline, &trigger).unwrap_err();
+            assert_eq!(failure.kind, Kind::Invalid);
+            assert!(failure.message.contains(fragment), "{failure}");
+        }
+    }
+}
