@@ -1,0 +1,8 @@
+//! Tests of the rollout machine: a simulated world under faults, and tables.
+
+#![allow(clippy::unwrap_used)] // In helpers of tests too.
+
+mod random;
+mod scenarios;
+mod simulation;
+mod world;
