@@ -518,7 +518,7 @@ fn first_violation(controls: Controls, seeds: u64) -> Option<(u64, Goal, Vec<Str
         let mut run = simulate(seed, controls);
         judge(&mut run);
         let found = !run.world.violations.is_empty();
-        found.then(|| (seed, run.goal, run.world.violations))
+        found.then_some((seed, run.goal, run.world.violations))
     })
 }
 

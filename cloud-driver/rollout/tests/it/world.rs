@@ -184,11 +184,11 @@ impl World {
 
     pub(crate) fn kill(&mut self, id: &str) {
         let now = self.now;
-        if let Some(p) = self.processes.get_mut(id) {
-            if p.exited_at.is_none() {
-                p.exited_at = Some(now);
-                self.deaths += 1;
-            }
+        if let Some(p) = self.processes.get_mut(id)
+            && p.exited_at.is_none()
+        {
+            p.exited_at = Some(now);
+            self.deaths += 1;
         }
         if let Some(r) = self.router.get_mut(id) {
             r.in_flight.clear();
@@ -409,10 +409,10 @@ impl World {
     }
 
     pub(crate) fn prove(&mut self, id: &str) {
-        if self.serving(id) {
-            if let Some(r) = self.router.get_mut(id) {
-                r.served = true;
-            }
+        if self.serving(id)
+            && let Some(r) = self.router.get_mut(id)
+        {
+            r.served = true;
         }
     }
 
