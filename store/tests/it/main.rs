@@ -1,0 +1,5 @@
+//! The contract on every backend, and what only one backend promises.
+
+#![allow(clippy::unwrap_used)]
+
+mod embedded;
