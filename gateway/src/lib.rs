@@ -1,1 +1,66 @@
-//! gateway.
+//! The gateway: Gate's REST interface, live updates, the page.
+//!
+//! Owns the translation between HTTP and our services. It must never hold the
+//! state of a deployment or talk to a cloud; its truth is what its peers answer
+//! now. Nobody is authenticated yet: who links it must bind it to loopback only.
+
+mod answer;
+mod clients;
+mod config;
+mod edge;
+mod error;
+mod health;
+mod listing;
+mod live;
+mod request;
+mod rest;
+mod ui;
+
+use std::sync::Arc;
+
+use runtime::health::Health;
+use runtime::{Service, Shutdown};
+use tokio::sync::Semaphore;
+use tonic::transport::Channel;
+
+pub use config::Config;
+
+use clients::Clients;
+
+/// What the gateway needs of the process it runs in.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Serves executions and definitions.
+    pub orchestrator: Channel,
+    /// Serves what runs, and registries.
+    pub cloud_driver: Channel,
+    /// Takes events in and starts by hand.
+    pub trigger: Channel,
+    /// The checks of everything else in this process; `/health` reports them too.
+    pub health: Health,
+    /// Ends live connections when it begins.
+    pub shutdown: Shutdown,
+}
+
+/// What every handler may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Gateway {
+    pub(crate) clients: Clients,
+    pub(crate) config: Arc<Config>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) live: Arc<Semaphore>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// The service: its HTTP routes are to be bound by whoever runs it.
+pub fn build(config: Config, deps: Deps) -> Service {
+    let gateway = Gateway {
+        clients: Clients::new(deps.orchestrator, deps.cloud_driver, deps.trigger),
+        live: Arc::new(Semaphore::new(config.live_clients)),
+        config: Arc::new(config),
+        health: Arc::new(deps.health),
+        shutdown: deps.shutdown,
+    };
+    let router = rest::router(&gateway);
+    Service::new("gateway").http(edge::around(router))
+}

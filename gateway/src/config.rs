@@ -1,0 +1,23 @@
+//! Settings of the gateway.
+
+use serde::Deserialize;
+
+/// Section `gateway` of the configuration.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Live connections served at the same time; one more is answered 503. Default: 256.
+    pub live_clients: usize,
+    /// Events waiting for one slow live client; when more come, its connection
+    /// ends and it resumes where it was. Default: 256.
+    pub live_buffer: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            live_clients: 256,
+            live_buffer: 256,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Lists of executions, read page by page from the orchestrator.
+
+use proto::common::v1::PageRequest;
+use proto::orchestrator::v1::ListExecutionsRequest;
+use serde_json::Value;
+
+use crate::answer::values;
+use crate::clients::answer;
+use crate::error::Error;
+use crate::{Gateway, request::Caller};
+
+/// Executions in one answer.
+const MAX_LISTED: usize = 2_000;
+/// Executions looked at for one search.
+pub(crate) const MAX_SEARCHED: usize = 10_000;
+/// Executions asked for at a time.
+const PAGE: u32 = 200;
+
+/// All executions that a request describes, newest first.
+///
+/// # Errors
+/// What the orchestrator answers.
+pub(crate) async fn executions(
+    gate: &Gateway,
+    caller: &Caller,
+    request: ListExecutionsRequest,
+) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    search(gate, caller, request, MAX_LISTED, |execution| {
+        found.push(execution);
+        found.len() < MAX_LISTED
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Hands out executions, newest first, until `visit` has enough or `most` were read.
+///
+/// # Errors
+/// What the orchestrator answers.
+pub(crate) async fn search(
+    gate: &Gateway,
+    caller: &Caller,
+    mut request: ListExecutionsRequest,
+    most: usize,
+    mut visit: impl FnMut(Value) -> bool,
+) -> Result<(), Error> {
+    let mut cursor = String::new();
+    let mut read = 0;
+    loop {
+        request.page = Some(PageRequest {
+            size: PAGE,
+            cursor: cursor.clone(),
+        });
+        let call = caller.request(request.clone());
+        let page = answer(gate.clients.executions.clone().list(call)).await?;
+        for execution in values(&page.executions)? {
+            read += 1;
+            if !visit(execution) || read >= most {
+                return Ok(());
+            }
+        }
+        // A cursor that does not move would never end.
+        if page.next_cursor.is_empty() || page.next_cursor == cursor {
+            return Ok(());
+        }
+        cursor = page.next_cursor;
+    }
+}

@@ -1,0 +1,210 @@
+//! Lists of executions, and searching in them.
+//! Source: `gate: ExecutionsController, ApplicationController`, `orca: TaskController`.
+
+use axum::extract::State;
+use proto::orchestrator::v1::{ExecutionKind, ListExecutionsRequest};
+use serde_json::Value;
+
+use super::applications;
+use crate::Gateway;
+use crate::answer::{Answer, Reply};
+use crate::error::Error;
+use crate::listing;
+use crate::request::{At, Caller, Query};
+
+/// Ids one request may name.
+const MAX_IDS: usize = 100;
+
+fn count(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// `GET /applications/{application}/pipelines?limit=10&statuses=&expand=true&pipelineNameFilter=`
+pub(super) async fn of_application(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(application): At<String>,
+    query: Query,
+) -> Reply {
+    let request = ListExecutionsRequest {
+        kind: ExecutionKind::Pipeline.into(),
+        application: application.to_lowercase(),
+        pipeline_config_ids: query.list("pipelineConfigIds"),
+        statuses: query.list("statuses"),
+        per_pipeline: count(query.number("limit", 10)?),
+        expand: query.flag("expand", true)?,
+        ..ListExecutionsRequest::default()
+    };
+    let mut found = listing::executions(&gate, &caller, request).await?;
+    if found.is_empty() {
+        applications::require(&gate, &caller, &application).await?;
+    }
+    if let Some(part) = query.get("pipelineNameFilter") {
+        let part = part.to_lowercase();
+        found.retain(|execution| text(execution, "name").to_lowercase().contains(&part));
+    }
+    Ok(Answer::Ok(Value::Array(found)))
+}
+
+/// `GET /executions?pipelineConfigIds=|executionIds=&limit=1&statuses=&expand=true`
+pub(super) async fn list(State(gate): State<Gateway>, caller: Caller, query: Query) -> Reply {
+    let (configs, ids) = (query.list("pipelineConfigIds"), query.list("executionIds"));
+    if configs.is_empty() && ids.is_empty() {
+        return Ok(Answer::Ok(Value::Array(Vec::new())));
+    }
+    if !configs.is_empty() && !ids.is_empty() {
+        let message = "and executionIds were both given; give one of them";
+        return Err(Error::field("pipelineConfigIds", message));
+    }
+    if configs.len().max(ids.len()) > MAX_IDS {
+        let field = if ids.is_empty() {
+            "pipelineConfigIds"
+        } else {
+            "executionIds"
+        };
+        return Err(Error::field(
+            field,
+            format!("names more than {MAX_IDS} ids"),
+        ));
+    }
+    let request = ListExecutionsRequest {
+        kind: ExecutionKind::Pipeline.into(),
+        per_pipeline: if ids.is_empty() {
+            count(query.number("limit", 1)?)
+        } else {
+            0
+        },
+        pipeline_config_ids: configs,
+        execution_ids: ids,
+        statuses: query.list("statuses"),
+        expand: query.flag("expand", true)?,
+        ..ListExecutionsRequest::default()
+    };
+    let found = listing::executions(&gate, &caller, request).await?;
+    Ok(Answer::Ok(Value::Array(found)))
+}
+
+/// What `executions/search` asks for.
+struct Wanted {
+    trigger_types: Vec<String>,
+    pipeline_name: Option<String>,
+    event_id: Option<String>,
+    from_ms: u64,
+    to_ms: u64,
+}
+
+impl Wanted {
+    fn fits(&self, execution: &Value) -> bool {
+        let trigger = execution.get("trigger").unwrap_or(&Value::Null);
+        let kind = text(trigger, "type");
+        let any = self.trigger_types.is_empty() || self.trigger_types.iter().any(|t| t == "*");
+        let built = execution
+            .get("buildTime")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
+        (any || self.trigger_types.iter().any(|t| t == kind))
+            && is(&self.pipeline_name, text(execution, "name"))
+            && is(&self.event_id, text(trigger, "eventId"))
+            && (self.from_ms..=self.to_ms).contains(&built)
+    }
+}
+
+/// `GET /applications/{application}/executions/search`
+///
+/// Differs from Spinnaker: later pages are not empty when `startIndex` is
+/// beyond the first `size` matches.
+pub(super) async fn search(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(application): At<String>,
+    query: Query,
+) -> Reply {
+    if query.get("trigger").is_some() {
+        return Err(Error::missing(
+            "searching by fields of the trigger (trigger=)",
+        ));
+    }
+    let wanted = Wanted {
+        trigger_types: query.list("triggerTypes"),
+        pipeline_name: query.get("pipelineName").map(ToOwned::to_owned),
+        event_id: query.get("eventId").map(ToOwned::to_owned),
+        from_ms: query.number("triggerTimeStartBoundary", 0)?,
+        to_ms: query.number("triggerTimeEndBoundary", u64::MAX)?,
+    };
+    let start = usize::try_from(query.number("startIndex", 0)?).unwrap_or(usize::MAX);
+    let size = usize::try_from(query.number("size", 10)?)
+        .unwrap_or(usize::MAX)
+        .min(500);
+    let reverse = query.flag("reverse", false)?;
+    let request = ListExecutionsRequest {
+        kind: ExecutionKind::Pipeline.into(),
+        application: if application == "*" {
+            String::new()
+        } else {
+            application.to_lowercase()
+        },
+        statuses: query.list("statuses"),
+        expand: query.flag("expand", false)?,
+        ..ListExecutionsRequest::default()
+    };
+    let enough = if reverse {
+        usize::MAX
+    } else {
+        start.saturating_add(size)
+    };
+    let mut found = Vec::new();
+    listing::search(
+        &gate,
+        &caller,
+        request,
+        listing::MAX_SEARCHED,
+        |execution| {
+            if wanted.fits(&execution) {
+                found.push(execution);
+            }
+            found.len() < enough
+        },
+    )
+    .await?;
+    if reverse {
+        found.reverse();
+    }
+    let page = found.into_iter().skip(start).take(size).collect();
+    Ok(Answer::Ok(Value::Array(page)))
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_search_looks_at_type_name_event_and_time() {
+        let execution = json!({"name": "p", "buildTime": 5,
+                               "trigger": {"type": "docker", "eventId": "e"}});
+        let wanted = |types: &[&str], name: Option<&str>, event: Option<&str>, from, to| Wanted {
+            trigger_types: types.iter().map(|t| (*t).to_owned()).collect(),
+            pipeline_name: name.map(ToOwned::to_owned),
+            event_id: event.map(ToOwned::to_owned),
+            from_ms: from,
+            to_ms: to,
+        };
+        for (wanted, expected) in [
+            (wanted(&[], None, None, 0, 9), true),
+            (wanted(&["*"], Some("p"), Some("e"), 5, 5), true),
+            (wanted(&["cron", "docker"], None, None, 0, 9), true),
+            (wanted(&["cron"], None, None, 0, 9), false),
+            (wanted(&[], Some("q"), None, 0, 9), false),
+            (wanted(&[], None, Some("f"), 0, 9), false),
+            (wanted(&[], None, None, 6, 9), false),
+            (wanted(&[], None, None, 0, 4), false),
+        ] {
+            assert_eq!(wanted.fits(&execution), expected);
+        }
+    }
+}

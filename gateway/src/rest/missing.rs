@@ -1,0 +1,299 @@
+//! Routes of Gate that we know and do not serve: each answers 501 and names
+//! what is missing, so that nobody takes an empty answer for a true one.
+
+use axum::Router;
+use axum::routing::{self, MethodRouter};
+
+use crate::Gateway;
+use crate::error::Error;
+
+/// Methods, path, and what is missing.
+pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
+    (
+        "GET",
+        "/applications/{application}/history",
+        "the history of applications",
+    ),
+    (
+        "GET",
+        "/applications/{application}/tasks/{id}/details/{details}",
+        "the details of an operation",
+    ),
+    (
+        "GET",
+        "/tasks/{id}/details/{details}",
+        "the details of an operation",
+    ),
+    (
+        "GET",
+        "/executions/failedStages",
+        "the search for failed stages",
+    ),
+    (
+        "POST",
+        "/pipelines/bulksave",
+        "saving many pipelines at once",
+    ),
+    ("POST", "/pipelines/move", "renaming a pipeline by path"),
+    (
+        "POST",
+        "/pipelines/{id}/evaluateVariables",
+        "evaluating variables",
+    ),
+    (
+        "GET",
+        "/pipelineConfigs/{id}/convertToTemplate",
+        "turning a pipeline into a template",
+    ),
+    ("POST", "/actions/pipelines/reorder", "ordering pipelines"),
+    ("POST", "/actions/strategies/reorder", "ordering strategies"),
+    ("GET", "/strategyConfigs", "strategies made of pipelines"),
+    (
+        "GET",
+        "/strategyConfigs/{id}/history",
+        "strategies made of pipelines",
+    ),
+    (
+        "GET",
+        "/applications/{application}/strategyConfigs/{name}",
+        "strategies made of pipelines",
+    ),
+    ("POST", "/strategies", "strategies made of pipelines"),
+    ("POST", "/strategies/move", "strategies made of pipelines"),
+    ("PUT", "/strategies/{id}", "strategies made of pipelines"),
+    (
+        "DELETE",
+        "/strategies/{application}/{name}",
+        "strategies made of pipelines",
+    ),
+    ("GET", "/admin", "administration"),
+    ("PUT", "/admin/executions/forceCancel", "administration"),
+    ("POST", "/admin/executions/hydrate", "administration"),
+    (
+        "GET",
+        "/applications/{application}/clusters/{account}/{cluster}/serverGroups/{serverGroup}/scalingActivities",
+        "scaling activities",
+    ),
+    (
+        "GET",
+        "/applications/{application}/clusters/{account}/{cluster}/{type}/loadBalancers",
+        "the load balancers of a cluster",
+    ),
+    (
+        "GET",
+        "/applications/{application}/serverGroups/{account}/{serverGroup}/events",
+        "the events of a server group",
+    ),
+    (
+        "GET",
+        "/applications/{application}/rawResources",
+        "raw Kubernetes resources",
+    ),
+    ("GET", "/applications/{application}/functions", "functions"),
+    (
+        "GET",
+        "/applications/{application}/jobs/{account}/{region}/{name}",
+        "jobs",
+    ),
+    (
+        "GET",
+        "/applications/{application}/snapshots/{account}",
+        "snapshots",
+    ),
+    (
+        "GET",
+        "/applications/{application}/snapshots/{account}/history",
+        "snapshots",
+    ),
+    ("GET", "/functions", "functions"),
+    (
+        "GET",
+        "/securityGroups/{account}",
+        "firewalls of one account",
+    ),
+    ("GET", "/firewalls/{account}", "firewalls of one account"),
+    (
+        "GET",
+        "/firewalls/{account}/{region}",
+        "firewalls of one region",
+    ),
+    (
+        "GET",
+        "/manifests/{account}/{location}/{name}",
+        "Kubernetes manifests",
+    ),
+    (
+        "GET",
+        "/images/{account}/{region}/{id}",
+        "looking up one image",
+    ),
+    ("GET", "/charts/find", "Helm charts"),
+    ("GET", "/charts/tags", "Helm charts"),
+    ("GET", "/charts/{account}/{region}/{id}", "Helm charts"),
+    ("GET", "/networks", "networks"),
+    ("GET", "/networks/{provider}", "networks"),
+    ("GET", "/subnets", "subnets"),
+    ("GET", "/subnets/{provider}", "subnets"),
+    ("GET", "/vpcs", "networks"),
+    ("GET", "/keyPairs", "key pairs"),
+    ("GET", "/instanceTypes", "instance types"),
+    ("GET", "/certificates", "certificates"),
+    ("GET", "/certificates/{provider}", "certificates"),
+    ("GET", "/roles/{provider}", "roles of a cloud"),
+    ("GET", "/storage", "storage accounts"),
+    ("GET", "/cloudMetrics/{*rest}", "metrics of a cloud"),
+    ("GET", "/ecs/{*rest}", "Amazon ECS"),
+    ("ANY", "/servicebroker/{*rest}", "service brokers"),
+    ("ANY", "/tags", "entity tags"),
+    ("ANY", "/tags/{*rest}", "entity tags"),
+    ("POST", "/batch/tags", "entity tags"),
+    ("GET", "/v1/data/{*rest}", "stored data"),
+    ("ANY", "/cleanup/{*rest}", "cleaning up resources"),
+    ("GET", "/bakery/options", "baking images"),
+    ("GET", "/bakery/options/{provider}", "baking images"),
+    ("GET", "/bakery/logs/{region}/{id}", "baking images"),
+    ("POST", "/webhooks/{type}", "webhooks without a source"),
+    ("POST", "/webhooks/cdevents/{source}", "CloudEvents"),
+    (
+        "GET",
+        "/webhooks/preconfigured",
+        "webhook stages configured by the operator",
+    ),
+    (
+        "GET",
+        "/jobs/preconfigured",
+        "job stages configured by the operator",
+    ),
+    ("GET", "/v2/builds", "build servers"),
+    ("GET", "/v2/builds/{*rest}", "build servers"),
+    ("GET", "/v3/builds", "build servers"),
+    ("GET", "/v3/builds/{*rest}", "build servers"),
+    ("GET", "/ci/builds", "build servers"),
+    ("GET", "/ci/builds/{id}/output", "build servers"),
+    ("ANY", "/gcb/{*rest}", "Google Cloud Build"),
+    ("ANY", "/codebuild/{*rest}", "AWS CodeBuild"),
+    ("ANY", "/concourse/{*rest}", "Concourse"),
+    ("GET", "/artifactory/names", "Artifactory"),
+    ("GET", "/nexus/names", "Nexus"),
+    ("GET", "/artifacts/credentials", "artifact accounts"),
+    ("PUT", "/artifacts/fetch", "fetching artifacts"),
+    (
+        "GET",
+        "/artifacts/account/{name}/names",
+        "artifact accounts",
+    ),
+    (
+        "GET",
+        "/artifacts/account/{name}/versions",
+        "artifact accounts",
+    ),
+    (
+        "GET",
+        "/artifacts/{provider}/{package}",
+        "artifacts of build servers",
+    ),
+    (
+        "GET",
+        "/artifacts/{provider}/{package}/{version}",
+        "artifacts of build servers",
+    ),
+    (
+        "GET",
+        "/artifacts/content-address/{application}/{hash}",
+        "stored artifacts",
+    ),
+    ("GET", "/pubsub/subscriptions", "pub/sub"),
+    ("GET", "/cron/validate", "cron triggers"),
+    (
+        "ANY",
+        "/notifications/{type}/{application}",
+        "notifications",
+    ),
+    ("GET", "/notifications/metadata", "notifications"),
+    ("POST", "/notifications/callbacks/{source}", "notifications"),
+    ("ANY", "/pagerDuty/{*rest}", "PagerDuty"),
+    ("GET", "/slack/channels", "Slack"),
+    (
+        "GET",
+        "/capabilities/deploymentMonitors",
+        "deployment monitors",
+    ),
+    (
+        "GET",
+        "/capabilities/expressions",
+        "the list of expression functions",
+    ),
+    ("GET", "/capabilities/quietPeriod", "quiet periods"),
+    ("GET", "/history/{name}", "managed delivery"),
+    ("ANY", "/managed/{*rest}", "managed delivery"),
+    ("ANY", "/v2/canaryConfig", "canary analysis"),
+    ("ANY", "/v2/canaryConfig/{*rest}", "canary analysis"),
+    ("ANY", "/v2/canaries/{*rest}", "canary analysis"),
+    (
+        "ANY",
+        "/canaries/{*rest}",
+        "the canary analysis before Kayenta",
+    ),
+    (
+        "GET",
+        "/canaryConfig/names",
+        "the canary analysis before Kayenta",
+    ),
+    (
+        "GET",
+        "/canaryConfigs/{application}",
+        "the canary analysis before Kayenta",
+    ),
+    (
+        "GET",
+        "/canaryDeployments/{*rest}",
+        "the canary analysis before Kayenta",
+    ),
+    ("ANY", "/v2/pipelineTemplates", "pipeline templates"),
+    ("ANY", "/v2/pipelineTemplates/{*rest}", "pipeline templates"),
+    ("ANY", "/pipelineTemplates", "pipeline templates"),
+    ("ANY", "/pipelineTemplates/{*rest}", "pipeline templates"),
+    ("ANY", "/projects", "projects"),
+    ("ANY", "/projects/{*rest}", "projects"),
+    ("GET", "/credentials/type/{type}", "managing accounts"),
+    ("POST,PUT", "/credentials", "managing accounts"),
+    ("DELETE", "/credentials/{account}", "managing accounts"),
+    ("GET", "/auth/rawUser", "authentication"),
+    ("GET", "/auth/redirect", "authentication"),
+    ("POST", "/auth/roles/sync", "authorization"),
+    ("POST", "/auth/deleteSessionCache", "authentication"),
+    ("ANY", "/auth/apiTokens", "API tokens"),
+    ("ANY", "/auth/apiTokens/{*rest}", "API tokens"),
+    ("ANY", "/login", "authentication"),
+    ("GET", "/v3/api-docs", "the OpenAPI document"),
+    ("ANY", "/banners", "banners"),
+    ("ANY", "/banners/{*rest}", "banners"),
+    ("ANY", "/plugins/{*rest}", "plugins"),
+    ("ANY", "/extensions/{*rest}", "plugins"),
+    ("ANY", "/proxies/{*rest}", "proxies"),
+    ("ANY", "/integrations/{*rest}", "integrations"),
+];
+
+fn route(methods: &str, what: &'static str) -> MethodRouter<Gateway> {
+    let answer = move || async move { Error::missing(what) };
+    let mut route = MethodRouter::new();
+    for method in methods.split(',') {
+        route = match method {
+            "GET" => route.get(answer),
+            "POST" => route.post(answer),
+            "PUT" => route.put(answer),
+            "DELETE" => route.delete(answer),
+            _ => return routing::any(answer),
+        };
+    }
+    route
+}
+
+/// All of them.
+pub(super) fn routes() -> Router<Gateway> {
+    ROUTES
+        .iter()
+        .fold(Router::new(), |router, (methods, path, what)| {
+            router.route(path, route(methods, what))
+        })
+}

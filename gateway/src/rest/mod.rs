@@ -1,0 +1,156 @@
+//! The router: every route of Gate, one line each. A route that is not served
+//! is in [`missing`] and answers 501 by name; none is absent by accident.
+//!
+//! To add one: a handler in the controller's file and a line here. Names that
+//! may hold `/` are the last part of a path, as `{*name}`; those below
+//! `/pipelines` would hide other routes and are looked up after them.
+
+mod applications;
+mod auth;
+mod clusters;
+mod credentials;
+mod executions;
+mod images;
+mod instances;
+mod load_balancers;
+pub(crate) mod missing;
+mod pipeline_configs;
+mod pipelines;
+mod search;
+mod security_groups;
+mod server_groups;
+mod tasks;
+mod traffic;
+mod version;
+mod webhooks;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::{get, patch, post, put};
+use http::{Method, StatusCode, Uri};
+use tower::ServiceExt;
+
+use crate::error::Error;
+use crate::request::Caller;
+use crate::{Gateway, live, ui};
+
+/// The whole interface.
+pub(crate) fn router(gate: &Gateway) -> Router {
+    let by_name = by_name().with_state(gate.clone());
+    let (absent, refused) = (by_name.clone(), by_name);
+    routes()
+        .merge(missing::routes())
+        .with_state(gate.clone())
+        .fallback_service(absent.fallback(unknown))
+        .method_not_allowed_fallback(move |request: Request| {
+            let next = refused.clone().fallback(wrong_method);
+            async move { next.oneshot(anew(request)).await }
+        })
+}
+
+/// The request as it came: what the first look-up noted about its path is left behind.
+fn anew(request: Request) -> Request {
+    let (parts, body) = request.into_parts();
+    let mut fresh = Request::new(body);
+    *fresh.method_mut() = parts.method;
+    *fresh.uri_mut() = parts.uri;
+    *fresh.headers_mut() = parts.headers;
+    if let Some(caller) = parts.extensions.get::<Caller>() {
+        fresh.extensions_mut().insert(caller.clone());
+    }
+    fresh
+}
+
+/// Pipelines by name, which may hold anything.
+#[rustfmt::skip] // one line a route
+fn by_name() -> Router<Gateway> {
+    Router::new()
+        .route("/pipelines/v2/{application}/{*nameOrId}", post(pipelines::start_v2))
+        .route("/pipelines/{application}/{*nameOrId}", post(pipelines::start).delete(pipeline_configs::delete))
+        .method_not_allowed_fallback(wrong_method)
+}
+
+#[rustfmt::skip] // one line a route
+fn routes() -> Router<Gateway> {
+    Router::new()
+        .route("/", get(version::root))
+        .route("/health", get(version::health))
+        .route("/version", get(version::version))
+        .route("/applications", get(applications::list))
+        .route("/applications/{application}", get(applications::get))
+        .route("/applications/{application}/clusters", get(clusters::names))
+        .route("/applications/{application}/clusters/{account}", get(clusters::of_account))
+        .route("/applications/{application}/clusters/{account}/{cluster}", get(clusters::get))
+        .route("/applications/{application}/clusters/{account}/{cluster}/serverGroups", get(clusters::server_groups))
+        .route("/applications/{application}/clusters/{account}/{cluster}/serverGroups/{serverGroup}", get(clusters::server_group))
+        .route("/applications/{application}/clusters/{account}/{cluster}/{cloudProvider}/{scope}/serverGroups/target/{target}", get(clusters::target))
+        .route("/applications/{application}/executions/search", get(executions::search))
+        .route("/applications/{application}/loadBalancers", get(load_balancers::of_application))
+        .route("/applications/{application}/pipelineConfigs", get(pipeline_configs::of_application))
+        .route("/applications/{application}/pipelineConfigs/{*nameOrId}", get(pipeline_configs::get).post(pipelines::start))
+        .route("/applications/{application}/pipelines", get(executions::of_application))
+        .route("/applications/{application}/pipelines/{id}/cancel", put(pipelines::cancel_of_application))
+        .route("/applications/{application}/serverGroupManagers", get(server_groups::managers))
+        .route("/applications/{application}/serverGroups", get(server_groups::of_application))
+        .route("/applications/{application}/serverGroups/{account}/{region}/{name}", get(server_groups::get))
+        .route("/applications/{application}/strategyConfigs", get(pipeline_configs::strategies))
+        .route("/applications/{application}/tasks", get(tasks::of_application).post(tasks::start_of_application))
+        .route("/applications/{application}/tasks/{id}", get(tasks::get_of_application))
+        .route("/auth/loggedOut", get(auth::logged_out))
+        .route("/auth/logout", get(auth::logged_out).post(auth::logged_out))
+        .route("/auth/user", get(auth::user))
+        .route("/auth/user/serviceAccounts", get(auth::service_accounts))
+        .route("/credentials", get(credentials::list))
+        .route("/credentials/{account}", get(credentials::get))
+        .route("/executions", get(executions::list))
+        .route("/firewalls", get(security_groups::all))
+        .route("/firewalls/{account}/{region}/{name}", get(security_groups::get))
+        .route("/images/find", get(images::find))
+        .route("/images/tags", get(images::tags))
+        .route("/instances/{account}/{region}/{id}", get(instances::get))
+        .route("/instances/{account}/{region}/{id}/console", get(instances::console))
+        .route("/live", get(live::stream))
+        .route("/loadBalancers", get(load_balancers::list))
+        .route("/loadBalancers/{name}", get(load_balancers::named))
+        .route("/loadBalancers/{account}/{region}/{name}", get(load_balancers::get))
+        .route("/pipelineConfigs", get(pipeline_configs::all))
+        .route("/pipelineConfigs/{id}/history", get(pipeline_configs::history))
+        .route("/pipelines", post(pipeline_configs::save))
+        .route("/pipelines/start", post(pipelines::start_ad_hoc))
+        .route("/pipelines/{id}", get(pipelines::get).put(pipeline_configs::update).delete(pipelines::delete))
+        .route("/pipelines/{id}/cancel", put(pipelines::cancel))
+        .route("/pipelines/{id}/evaluateExpression", get(pipelines::evaluate).post(pipelines::evaluate_body))
+        .route("/pipelines/{id}/pause", put(pipelines::pause))
+        .route("/pipelines/{id}/resume", put(pipelines::resume))
+        .route("/pipelines/{id}/stages/{stage}", patch(pipelines::update_stage))
+        .route("/pipelines/{id}/stages/{stage}/restart", put(pipelines::restart_stage))
+        .route("/pipelines/{id}/triggerEvents", get(pipelines::decisions))
+        .route("/pipelines/{id}/{stage}/evaluateExpression", get(pipelines::evaluate_at_stage))
+        .route("/search", get(search::search))
+        .route("/securityGroups", get(security_groups::all))
+        .route("/securityGroups/{account}/{region}/{name}", get(security_groups::get))
+        .route("/serverGroups", get(server_groups::list))
+        .route("/tasks", post(tasks::start))
+        .route("/tasks/cancel", put(tasks::cancel_many))
+        .route("/tasks/{id}", get(tasks::get).delete(tasks::delete))
+        .route("/tasks/{id}/cancel", put(tasks::cancel))
+        .route("/traffic", get(traffic::get))
+        .route("/triggers/events", get(pipelines::decisions_by_name))
+        .route("/ui", get(ui::redirect))
+        .route("/ui/", get(ui::page))
+        .route("/ui/{file}", get(ui::file))
+        .route("/webhooks/{type}/{source}", post(webhooks::receive))
+}
+
+async fn unknown(uri: Uri) -> Error {
+    let path: String = uri.path().chars().take(200).collect();
+    Error::not_found(format!("there is no route {path}"))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Error {
+    let path: String = uri.path().chars().take(200).collect();
+    Error::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("Request method '{method}' is not supported for {path}"),
+    )
+}

@@ -1,0 +1,294 @@
+//! Executions of pipelines: starting, reading one, steering it.
+//! Source: `gate: PipelineController`.
+
+use axum::extract::State;
+use proto::common::v1::Json;
+use proto::orchestrator::v1::{
+    CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, GetExecutionRequest,
+    StartRequest, UpdateStageRequest,
+};
+use proto::trigger::v1::{DecisionsRequest, FireManualReply, FireManualRequest};
+use serde_json::{Value, json};
+
+use super::pipeline_configs;
+use crate::Gateway;
+use crate::answer::{Answer, Reply, forward, values};
+use crate::clients::answer;
+use crate::error::Error;
+use crate::request::{At, Caller, Definition, Query};
+
+const KIND: i32 = ExecutionKind::Pipeline as i32;
+
+fn named(id: &str) -> impl FnOnce(Error) -> Error + use<> {
+    let message = format!("Pipeline not found (id: {id})");
+    move |error| error.or_not_found(|| message)
+}
+
+/// `GET /pipelines/{id}`
+pub(super) async fn get(State(gate): State<Gateway>, caller: Caller, At(id): At<String>) -> Reply {
+    let call = caller.request(GetExecutionRequest {
+        kind: KIND,
+        id: id.clone(),
+    });
+    let found = answer(gate.clients.executions.clone().get(call)).await;
+    forward(&found.map_err(named(&id))?)
+}
+
+async fn fire(
+    gate: &Gateway,
+    caller: &Caller,
+    application: String,
+    pipeline: String,
+    body: &Definition,
+) -> Result<FireManualReply, Error> {
+    let trigger = Value::Object(body.optional_object("a trigger")?);
+    let unknown = format!(
+        "Pipeline configuration not found (nameOrId: {pipeline} in application {application})"
+    );
+    let call = caller.request(FireManualRequest {
+        application,
+        pipeline,
+        trigger: Some(Json::of(&trigger)),
+        user: caller.user(),
+    });
+    answer(gate.clients.events.clone().fire_manual(call))
+        .await
+        .map_err(|error| error.or_not_found(|| unknown))
+}
+
+/// `POST /pipelines/{application}/{nameOrId}`: 202 with the execution's `ref`.
+pub(super) async fn start(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At((application, pipeline)): At<(String, String)>,
+    body: Definition,
+) -> Reply {
+    let reply = fire(&gate, &caller, application, pipeline, &body).await?;
+    Ok(Answer::Accepted(json!({"ref": reply.r#ref})))
+}
+
+/// `POST /pipelines/v2/{application}/{nameOrId}`: the same with the event's id.
+pub(super) async fn start_v2(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At((application, pipeline)): At<(String, String)>,
+    body: Definition,
+) -> Reply {
+    let reply = fire(&gate, &caller, application, pipeline, &body).await?;
+    Ok(Answer::Accepted(
+        json!({"eventId": reply.event_id, "ref": reply.r#ref}),
+    ))
+}
+
+/// `POST /pipelines/start`: a pipeline that need not be stored, with its trigger.
+pub(super) async fn start_ad_hoc(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    body: Definition,
+) -> Reply {
+    let mut pipeline = body.object("a pipeline")?;
+    if pipeline.get("plan") == Some(&Value::Bool(true)) {
+        return Err(Error::missing(
+            "planning a pipeline without starting it (plan)",
+        ));
+    }
+    let trigger = pipeline.entry("trigger").or_insert_with(|| json!({}));
+    if let Value::Object(trigger) = trigger {
+        trigger.entry("type").or_insert_with(|| json!("manual"));
+        // Who starts is who asked, whatever the body says.
+        trigger.insert("user".to_owned(), json!(caller.user()));
+    }
+    let call = caller.request(StartRequest {
+        kind: KIND,
+        body: Some(Json::of(&Value::Object(pipeline))),
+        event_id: String::new(),
+    });
+    let started = answer(gate.clients.executions.clone().start(call)).await?;
+    Ok(Answer::Ok(json!({"ref": started.r#ref})))
+}
+
+/// `PUT /pipelines/{id}/cancel?reason=&force=false`
+pub(super) async fn cancel(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+    query: Query,
+) -> Reply {
+    let call = caller.request(CancelRequest {
+        kind: KIND,
+        id: id.clone(),
+        reason: query.text("reason"),
+        force: query.flag("force", false)?,
+    });
+    let done = answer(gate.clients.executions.clone().cancel(call)).await;
+    done.map_err(named(&id))?;
+    Ok(Answer::Empty)
+}
+
+/// `PUT /applications/{application}/pipelines/{id}/cancel`: `spin` sends a
+/// placeholder as the application, so only the id counts.
+pub(super) async fn cancel_of_application(
+    state: State<Gateway>,
+    caller: Caller,
+    At((_, id)): At<(String, String)>,
+    query: Query,
+) -> Reply {
+    cancel(state, caller, At(id), query).await
+}
+
+/// `PUT /pipelines/{id}/pause`
+pub(super) async fn pause(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+) -> Reply {
+    let call = caller.request(action(&id));
+    let done = answer(gate.clients.executions.clone().pause(call)).await;
+    done.map_err(named(&id))?;
+    Ok(Answer::Empty)
+}
+
+/// `PUT /pipelines/{id}/resume`
+pub(super) async fn resume(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+) -> Reply {
+    let call = caller.request(action(&id));
+    let done = answer(gate.clients.executions.clone().resume(call)).await;
+    done.map_err(named(&id))?;
+    Ok(Answer::Empty)
+}
+
+/// `DELETE /pipelines/{id}`: a finished execution.
+pub(super) async fn delete(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+) -> Reply {
+    let call = caller.request(action(&id));
+    let done = answer(gate.clients.executions.clone().delete(call)).await;
+    done.map_err(named(&id))?;
+    Ok(Answer::Empty)
+}
+
+fn action(id: &str) -> ExecutionAction {
+    ExecutionAction {
+        kind: KIND,
+        id: id.to_owned(),
+    }
+}
+
+fn stage_update(id: &str, stage: &str, body: &Definition) -> Result<UpdateStageRequest, Error> {
+    let context = Value::Object(body.optional_object("a stage's context")?);
+    Ok(UpdateStageRequest {
+        kind: KIND,
+        execution_id: id.to_owned(),
+        stage_id: stage.to_owned(),
+        context: Some(Json::of(&context)),
+    })
+}
+
+/// `PATCH /pipelines/{id}/stages/{stageId}`: how a judgment is given.
+pub(super) async fn update_stage(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At((id, stage)): At<(String, String)>,
+    body: Definition,
+) -> Reply {
+    let call = caller.request(stage_update(&id, &stage, &body)?);
+    forward(&answer(gate.clients.executions.clone().update_stage(call)).await?)
+}
+
+/// `PUT /pipelines/{id}/stages/{stageId}/restart`
+pub(super) async fn restart_stage(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At((id, stage)): At<(String, String)>,
+    body: Definition,
+) -> Reply {
+    let call = caller.request(stage_update(&id, &stage, &body)?);
+    forward(&answer(gate.clients.executions.clone().restart_stage(call)).await?)
+}
+
+async fn evaluated(
+    gate: &Gateway,
+    caller: &Caller,
+    execution_id: String,
+    stage_id: String,
+    expression: String,
+) -> Reply {
+    let unknown = named(&execution_id);
+    let call = caller.request(EvaluateRequest {
+        execution_id,
+        stage_id,
+        expression,
+    });
+    let found = answer(gate.clients.executions.clone().evaluate(call)).await;
+    forward(&found.map_err(unknown)?)
+}
+
+/// `GET /pipelines/{id}/evaluateExpression?expression=`
+pub(super) async fn evaluate(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+    query: Query,
+) -> Reply {
+    let expression = query.required("expression")?;
+    evaluated(&gate, &caller, id, String::new(), expression).await
+}
+
+/// `POST /pipelines/{id}/evaluateExpression`: the text itself, or `{"expression"}`.
+pub(super) async fn evaluate_body(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+    body: Definition,
+) -> Reply {
+    let text = String::from_utf8(body.0.to_vec())
+        .map_err(|_| Error::field("expression", "is not UTF-8 text"))?;
+    let wrapped: Option<String> = serde_json::from_str::<Value>(&text)
+        .ok()
+        .and_then(|v| Some(v.get("expression")?.as_str()?.to_owned()));
+    let expression = wrapped.unwrap_or(text);
+    if expression.trim().is_empty() {
+        return Err(Error::field("expression", "is empty; send it as the body"));
+    }
+    evaluated(&gate, &caller, id, String::new(), expression).await
+}
+
+/// `GET /pipelines/{id}/{stageId}/evaluateExpression?expression=`
+pub(super) async fn evaluate_at_stage(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At((id, stage)): At<(String, String)>,
+    query: Query,
+) -> Reply {
+    let expression = query.required("expression")?;
+    evaluated(&gate, &caller, id, stage, expression).await
+}
+
+/// `GET /pipelines/{id}/triggerEvents`: what was decided about a definition's
+/// triggers, newest first. Not one of Gate's: it answers "why did it not start?".
+pub(super) async fn decisions(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(pipeline_id): At<String>,
+) -> Reply {
+    let call = caller.request(DecisionsRequest { pipeline_id });
+    let found = answer(gate.clients.events.clone().list_decisions(call)).await?;
+    Ok(Answer::Ok(Value::Array(values(&found.decisions)?)))
+}
+
+/// `GET /triggers/events?application=&pipeline=`: the same by name or id.
+pub(super) async fn decisions_by_name(
+    state: State<Gateway>,
+    caller: Caller,
+    query: Query,
+) -> Reply {
+    let (application, pipeline) = (query.required("application")?, query.required("pipeline")?);
+    let found = pipeline_configs::find(&state, &caller, &application, &pipeline).await?;
+    let id = found.get("id").and_then(Value::as_str).unwrap_or_default();
+    decisions(state, caller, At(id.to_owned())).await
+}

@@ -1,0 +1,9 @@
+//! The gateway over fake peers: every route, what `spin` sends, errors, limits, live updates.
+
+#![allow(clippy::unwrap_used)] // a failed helper is a failed test
+
+mod errors;
+mod fake;
+mod live;
+mod routes;
+mod spin;
