@@ -85,6 +85,14 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// How many requests it has answered whose first line holds this text.
+    pub fn requests(&self, text: &str) -> usize {
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        log.lines()
+            .filter(|line| line.contains("\"GET ") && line.contains(text))
+            .count()
+    }
+
     /// Its last lines of log.
     pub fn tail(&self) -> String {
         self.program.tail()
@@ -109,7 +117,7 @@ fn configuration(port: u16, folder: &Path, notifications: Option<&Notifications>
     let folder = folder.join("blobs");
     let mut text = format!(
         "version: 0.1\n\
-         log:\n  level: warn\n  accesslog:\n    disabled: true\n\
+         log:\n  level: warn\n\
          storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
          http:\n  addr: 127.0.0.1:{port}\n",
         folder.display()

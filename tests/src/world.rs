@@ -253,10 +253,12 @@ pub fn host(account: &str) -> String {
     format!("{account}.{APPLICATION}.test")
 }
 
-/// The text of `gennaker.yml`.
+/// The text of `gennaker.yml`: short times where a test would only wait.
 fn configuration(registry: &str) -> String {
     let mut text = format!(
         "registries:\n  - name: {REGISTRY}\n    address: {registry}\n    repositories: [{REPOSITORY}]\n\
+         trigger:\n  poll-interval: 1s\n\
+         local:\n  start-timeout: 15s\n  grace: 5s\n\
          accounts:\n"
     );
     for account in ACCOUNTS {

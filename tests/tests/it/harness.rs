@@ -32,6 +32,7 @@ async fn a_pushed_image_is_in_the_registry_and_its_notification_arrives() {
         .await
         .unwrap();
     assert_eq!(tags.json().unwrap()["tags"], json!(["1"]));
+    assert_eq!(registry.requests("/v2/demo/tags/list"), 1);
     let pushed = eventually(
         "the push is notified",
         Duration::from_secs(10),
