@@ -1,8 +1,97 @@
 //! Events in, what they start and why not.
+//!
+//! Owns incoming events, the decisions about triggers and the cursors of
+//! polling. It must never run a stage or keep a registry's credentials: it asks
+//! cloud-driver for tags and digests. The truth about pipelines is the
+//! orchestrator's and is read anew for every event.
 
+mod api;
 pub mod artifacts;
+mod config;
+mod cursor;
+mod decisions;
 pub mod event;
+mod intake;
 pub mod matcher;
+mod metrics;
 mod parameters;
 mod pattern;
+mod peers;
+mod poll;
 pub mod source;
+mod worker;
+
+use std::sync::Arc;
+
+use runtime::Service;
+use runtime::task::OnError;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+
+pub use config::Config;
+
+use intake::Intake;
+use metrics::Metrics;
+use peers::Peers;
+
+/// What the service needs of the process it runs in.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Where events, decisions and cursors are kept.
+    pub store: store::Shared,
+    /// Serves definitions and executions.
+    pub orchestrator: Channel,
+    /// Serves registries.
+    pub cloud_driver: Channel,
+}
+
+/// The service. Starts leave it as messages that cross shards: some part of the
+/// process must run the store's outbox.
+pub fn build(config: Config, deps: Deps) -> Service {
+    let metrics = Arc::new(Metrics::default());
+    let intake = Arc::new(Intake::new(
+        deps.store,
+        Peers::new(deps.orchestrator, deps.cloud_driver),
+        Arc::new(config),
+        Arc::clone(&metrics),
+    ));
+    let (events, polls, begin, check) = (
+        Arc::clone(&intake),
+        Arc::clone(&intake),
+        Arc::clone(&intake),
+        Arc::clone(&intake),
+    );
+    Service::new("trigger")
+        .grpc(Routes::new(api::Api::new(intake).into_server()))
+        .metrics(Arc::new(move || metrics.text()))
+        .check("trigger-store", move || {
+            let intake = Arc::clone(&check);
+            async move {
+                let now = intake.store.now_ms().await;
+                now.map(|_| ()).map_err(|e| e.to_string())
+            }
+        })
+        .task("trigger-events", OnError::Restart, move |shutdown| {
+            let intake = Arc::clone(&events);
+            async move {
+                let handle = |delivery| {
+                    let intake = Arc::clone(&intake);
+                    async move { intake.handle(&delivery).await }
+                };
+                worker::run(intake.store.clone(), intake::QUEUE, shutdown, handle).await
+            }
+        })
+        .task("trigger-polls", OnError::Restart, move |shutdown| {
+            let intake = Arc::clone(&polls);
+            async move {
+                let handle = |delivery| {
+                    let intake = Arc::clone(&intake);
+                    async move { poll::handle(&intake, &delivery).await }
+                };
+                worker::run(intake.store.clone(), poll::QUEUE, shutdown, handle).await
+            }
+        })
+        .task("trigger-poll-start", OnError::Restart, move |shutdown| {
+            poll::begin(begin.as_ref().clone(), shutdown)
+        })
+}

@@ -1,0 +1,153 @@
+//! The gRPC service: translation, and the identity of who notifies.
+
+use std::sync::Arc;
+
+use proto::MAX_MESSAGE_BYTES;
+use proto::common::v1::Json;
+use proto::status::{Failure, Kind};
+use proto::trigger::v1::event_service_server::{EventService, EventServiceServer};
+use proto::trigger::v1::{
+    DecisionsReply, DecisionsRequest, FireManualReply, FireManualRequest, ReceiveReply,
+    ReceiveRequest,
+};
+use sha2::{Digest, Sha256};
+use tonic::{Request, Response, Status};
+
+use crate::intake::{Intake, now_ms};
+use crate::source::{self, Origin, manual};
+use crate::{decisions, event};
+
+/// The largest notification, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Serves [`EventService`].
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    intake: Arc<Intake>,
+}
+
+impl Api {
+    pub(crate) fn new(intake: Arc<Intake>) -> Self {
+        Self { intake }
+    }
+
+    pub(crate) fn into_server(self) -> EventServiceServer<Self> {
+        EventServiceServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Compares digests, so that the time taken says nothing about the secret.
+    fn authenticate(&self, request: &ReceiveRequest) -> Result<(), Failure> {
+        let Some(secret) = self.intake.config.notification_secrets.get(&request.source) else {
+            return Ok(());
+        };
+        let wanted = secret
+            .read()
+            .map_err(|e| Failure::internal(e.to_string()))?;
+        let given = request
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case("authorization"))
+            .map(|header| header.value.as_str())
+            .unwrap_or_default();
+        if Sha256::digest(given) == Sha256::digest(wanted) {
+            Ok(())
+        } else {
+            Err(Failure::new(
+                Kind::Unauthenticated,
+                format!(
+                    "notifications of registry account {} need the configured Authorization header",
+                    request.source
+                ),
+            ))
+        }
+    }
+
+    async fn received(&self, request: ReceiveRequest) -> Result<ReceiveReply, Failure> {
+        if request.body.len() > MAX_BODY {
+            return Err(Failure::new(
+                Kind::Exhausted,
+                format!("the body is larger than the {MAX_BODY} bytes allowed"),
+            ));
+        }
+        let source = source::of_kind(&request.r#type)?;
+        self.authenticate(&request)?;
+        let registry = self.intake.peers.registry(&request.source).await?;
+        let origin = Origin {
+            account: &registry.account,
+            registry: &registry.address,
+            received_at_ms: now_ms(),
+        };
+        let events = source.parse(&origin, &request.body)?;
+        let mut reply = ReceiveReply::default();
+        for event in events {
+            if self.intake.take_in(&event).await? {
+                reply.accepted += 1;
+            }
+            reply.event_ids.push(event.id);
+        }
+        Ok(reply)
+    }
+
+    async fn fired(&self, request: FireManualRequest) -> Result<FireManualReply, Failure> {
+        let trigger = match &request.trigger {
+            Some(json) => json.value("trigger")?,
+            None => serde_json::Value::Null,
+        };
+        let peers = &self.intake.peers;
+        let pipeline = peers
+            .pipeline(&request.application, &request.pipeline)
+            .await?;
+        let id = pipeline
+            .get("id")
+            .and_then(|v| v.as_str())
+            .unwrap_or_default()
+            .to_owned();
+        let prior = if manual::needs_prior(&pipeline, &trigger) {
+            peers.prior_artifacts(&request.application, &id).await?
+        } else {
+            Vec::new()
+        };
+        // Each call is an event of its own.
+        let event_id = event::id("manual", &[&id, &self.intake.unique()]);
+        let user = if request.user.is_empty() {
+            "anonymous"
+        } else {
+            &request.user
+        };
+        let prepared = manual::prepare(pipeline, &trigger, user, &event_id, &prior)?;
+        let started = peers.start(&prepared, &event_id).await?;
+        Ok(FireManualReply {
+            r#ref: started.r#ref,
+            execution_id: started.id,
+            event_id,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for Api {
+    async fn receive(
+        &self,
+        request: Request<ReceiveRequest>,
+    ) -> Result<Response<ReceiveReply>, Status> {
+        Ok(Response::new(self.received(request.into_inner()).await?))
+    }
+
+    async fn fire_manual(
+        &self,
+        request: Request<FireManualRequest>,
+    ) -> Result<Response<FireManualReply>, Status> {
+        Ok(Response::new(self.fired(request.into_inner()).await?))
+    }
+
+    async fn list_decisions(
+        &self,
+        request: Request<DecisionsRequest>,
+    ) -> Result<Response<DecisionsReply>, Status> {
+        let id = request.into_inner().pipeline_id;
+        let found = decisions::of_pipeline(&self.intake.store, &id).await?;
+        Ok(Response::new(DecisionsReply {
+            decisions: found.iter().map(Json::of).collect(),
+        }))
+    }
+}

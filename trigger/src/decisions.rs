@@ -1,0 +1,107 @@
+//! The last decisions about each pipeline's triggers: why it started, why not.
+//!
+//! Owns the documents `decisions:<pipeline id>`. They follow from the events:
+//! listing one twice changes nothing.
+
+use proto::status::{Failure, Kind};
+use serde_json::{Value, json};
+use store::{Batch, DocumentKey, Refused};
+
+use crate::event::Event;
+use crate::intake::{Intake, failed};
+use crate::matcher::Decision;
+
+/// Decisions kept for each pipeline.
+const KEPT: usize = 100;
+/// Attempts when others write the same list.
+const TRIES: usize = 50;
+
+/// Decisions as they are kept with their event.
+pub(crate) fn write(decisions: &[Decision]) -> Vec<u8> {
+    let all: Value = decisions
+        .iter()
+        .map(|decision| {
+            let (outcome, reason) = match &decision.outcome {
+                Ok(_) => ("started", Value::Null),
+                Err(reason) => ("rejected", json!(reason)),
+            };
+            json!({
+                "application": decision.application,
+                "outcome": outcome,
+                "pipeline": decision.pipeline_name,
+                "pipelineId": decision.pipeline_id,
+                "reason": reason,
+                "triggerId": decision.trigger_id,
+            })
+        })
+        .collect();
+    all.to_string().into_bytes()
+}
+
+/// Lists an event's decisions with the pipelines they are about.
+pub(crate) async fn list(intake: &Intake, event: &Event, decided: &str) -> Result<(), Failure> {
+    let decided: Vec<Value> = serde_json::from_str(decided)
+        .map_err(|e| Failure::internal(format!("decisions of event {}: {e}", event.id)))?;
+    for mut decision in decided {
+        let id = decision.get("pipelineId").and_then(Value::as_str);
+        let id = id.unwrap_or_default().to_owned();
+        for (key, value) in [
+            ("eventId", json!(event.id)),
+            ("source", json!(event.via)),
+            ("time", json!(event.received_at_ms)),
+            ("type", json!(event.kind)),
+            ("event", json!(event.content)),
+        ] {
+            decision[key] = value;
+        }
+        append(intake, &id, decision).await?;
+    }
+    Ok(())
+}
+
+async fn append(intake: &Intake, pipeline_id: &str, decision: Value) -> Result<(), Failure> {
+    let shard = intake.store.shards().of_name(pipeline_id);
+    let key = DocumentKey::new("decisions", pipeline_id);
+    for _ in 0..TRIES {
+        let document = intake.store.load(shard, &key).await.map_err(failed)?;
+        let version = document.as_ref().map_or(0, |d| d.version);
+        let mut listed = read(document.as_ref());
+        let same = |known: &Value| {
+            known["eventId"] == decision["eventId"] && known["triggerId"] == decision["triggerId"]
+        };
+        if listed.iter().any(same) {
+            return Ok(());
+        }
+        listed.insert(0, decision.clone());
+        listed.truncate(KEPT);
+        let batch = Batch::new(shard, format!("decision:{pipeline_id}:{}", intake.unique()))
+            .document(&key, version)
+            .set("list", Value::from(listed).to_string());
+        match intake.store.commit(batch).await.map_err(failed)? {
+            Ok(_) => return Ok(()),
+            Err(Refused::Conflict { .. }) => {}
+            Err(other) => return Err(Failure::new(Kind::Unavailable, other.to_string())),
+        }
+    }
+    Err(Failure::new(
+        Kind::Unavailable,
+        format!("the decisions of pipeline {pipeline_id} are written by too many at once"),
+    ))
+}
+
+fn read(document: Option<&store::Document>) -> Vec<Value> {
+    document
+        .and_then(|d| serde_json::from_str(d.text("list")?).ok())
+        .unwrap_or_default()
+}
+
+/// The decisions about a pipeline, newest first.
+pub(crate) async fn of_pipeline(
+    store: &store::Shared,
+    pipeline_id: &str,
+) -> Result<Vec<Value>, Failure> {
+    let shard = store.shards().of_name(pipeline_id);
+    let key = DocumentKey::new("decisions", pipeline_id);
+    let document = store.load(shard, &key).await.map_err(failed)?;
+    Ok(read(document.as_ref()))
+}

@@ -1,0 +1,312 @@
+//! Durable intake: an event, what was decided about it and the starts it causes
+//! are one commit, made before anybody is told that the event was received.
+//!
+//! Owns the documents `event:<id>` and the queue [`QUEUE`], whose subjects are
+//! events. When the orchestrator cannot say which pipelines there are, the
+//! event is kept and decided later from the queue.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
+use proto::status::{Failure, Kind};
+use serde_json::{Map, Value};
+use store::{
+    Address, Batch, Crossing, Delivery, DocumentKey, Mode, Outgoing, Refused, Shard, Then,
+};
+
+use crate::artifacts;
+use crate::config::Config;
+use crate::decisions;
+use crate::event::{self, Event};
+use crate::matcher::{self, Decision};
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::source::{self, Source};
+
+/// The queue of events that wait: to be decided, to be listed, to be forgotten.
+pub(crate) const QUEUE: &str = "trigger-events";
+/// Message: the event is not decided yet.
+const MATCH: &str = "match";
+/// Message: its decisions are to be listed with their pipelines.
+const LIST: &str = "list";
+/// Message: it is old enough to be forgotten.
+const FORGET: &str = "forget";
+/// Starts one event may cause; a batch holds no more.
+const MAX_STARTS: usize = 400;
+
+/// Takes events in.
+#[derive(Debug, Clone)]
+pub(crate) struct Intake {
+    pub(crate) store: store::Shared,
+    pub(crate) peers: Peers,
+    pub(crate) config: Arc<Config>,
+    pub(crate) metrics: Arc<Metrics>,
+    commits: Arc<AtomicU64>,
+    process: String,
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A store's failure as callers see it.
+pub(crate) fn failed(error: store::Error) -> Failure {
+    let kind = match error {
+        store::Error::Unavailable(_) => Kind::Unavailable,
+        store::Error::Limit { .. } => Kind::Exhausted,
+        store::Error::Open { .. } | store::Error::Damaged(_) => Kind::Internal,
+    };
+    Failure::new(kind, error.to_string())
+}
+
+fn refused(refused: &Refused) -> Failure {
+    let kind = match refused {
+        Refused::Full(_) => Kind::Exhausted,
+        _ => Kind::Unavailable,
+    };
+    Failure::new(kind, refused.to_string())
+}
+
+impl Intake {
+    pub(crate) fn new(
+        store: store::Shared,
+        peers: Peers,
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let started = since.unwrap_or_default().as_nanos();
+        Self {
+            store,
+            peers,
+            config,
+            metrics,
+            commits: Arc::default(),
+            process: format!("{}-{started}", std::process::id()),
+        }
+    }
+
+    /// A text that no other call of any process gets.
+    pub(crate) fn unique(&self) -> String {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number}", self.process)
+    }
+
+    fn shard(&self, event_id: &str) -> Shard {
+        self.store.shards().of_name(event_id)
+    }
+
+    fn key(event_id: &str) -> DocumentKey {
+        DocumentKey::new("event", event_id)
+    }
+
+    /// Makes an event durable with all it causes; false when it was known.
+    ///
+    /// # Errors
+    /// When it could not be made durable; then nothing of it happened.
+    pub(crate) async fn take_in(&self, event: &Event) -> Result<bool, Failure> {
+        let (shard, key) = (self.shard(&event.id), Self::key(&event.id));
+        if self
+            .store
+            .load(shard, &key)
+            .await
+            .map_err(failed)?
+            .is_some()
+        {
+            self.metrics.duplicates.add(1);
+            return Ok(false);
+        }
+        let content = serde_json::to_vec(event)
+            .map_err(|e| Failure::internal(format!("event {} is no JSON: {e}", event.id)))?;
+        let batch = Batch::new(shard, format!("event:{}:{}", event.id, self.unique()))
+            .new_work()
+            .document(&key, 0)
+            .set("event", content)
+            .message(self.note(&event.id, FORGET, self.config.event_retention.0.as_millis()));
+        let batch = match self.decide(event).await {
+            Ok(decisions) => self.decided(batch, &event.id, decisions)?,
+            Err(failure) if matches!(failure.kind, Kind::Unavailable | Kind::Internal) => {
+                tracing::warn!(
+                    event.id = event.id,
+                    reason = failure.message,
+                    "event is kept and decided later"
+                );
+                batch.message(self.note(&event.id, MATCH, 0))
+            }
+            Err(failure) => return Err(failure),
+        };
+        match self.store.commit(batch).await.map_err(failed)? {
+            Ok(_) => {
+                self.metrics.accepted.add(1);
+                tracing::info!(trigger.type = event.kind, event.id = event.id, via = event.via, "event taken in");
+                Ok(true)
+            }
+            // Somebody else took it in at the same time.
+            Err(Refused::Conflict { .. }) => {
+                self.metrics.duplicates.add(1);
+                Ok(false)
+            }
+            Err(other) => Err(refused(&other)),
+        }
+    }
+
+    /// A message to the event itself.
+    fn note(&self, event_id: &str, what: &str, delay_ms: u128) -> Outgoing {
+        Outgoing {
+            to: Address::new(QUEUE, event_id, ""),
+            fingerprint: what.to_owned(),
+            mode: Mode::Ensure,
+            delay_ms: u64::try_from(delay_ms).unwrap_or(u64::MAX),
+            body: Bytes::new(),
+        }
+    }
+
+    async fn decide(&self, event: &Event) -> Result<Vec<Decision>, Failure> {
+        let source = source::of_kind(&event.kind)?;
+        let pipelines = self.peers.pipelines(source.kind()).await?;
+        let prior = self.prior(source, event, &pipelines).await?;
+        let of = |id: &str| prior.get(id).cloned().unwrap_or_default();
+        Ok(matcher::decide(source, event, &pipelines, &of))
+    }
+
+    /// The last artifacts of those pipelines alone that will need them.
+    async fn prior(
+        &self,
+        source: &dyn Source,
+        event: &Event,
+        pipelines: &[Map<String, Value>],
+    ) -> Result<HashMap<String, Vec<Value>>, Failure> {
+        let mut found = HashMap::new();
+        for pipeline in pipelines {
+            let needed = matcher::triggers(pipeline, source.kind()).any(|trigger| {
+                matcher::is_live(pipeline, trigger)
+                    && source.matches(trigger, event).is_ok()
+                    && artifacts::needs_prior(pipeline, trigger, &event.artifacts)
+            });
+            if needed {
+                let text = |key: &str| {
+                    pipeline
+                        .get(key)
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                };
+                let artifacts = self
+                    .peers
+                    .prior_artifacts(text("application"), text("id"))
+                    .await?;
+                found.insert(text("id").to_owned(), artifacts);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds the decisions and the starts they mean to an event's batch.
+    fn decided(
+        &self,
+        mut batch: Batch,
+        event_id: &str,
+        decisions: Vec<Decision>,
+    ) -> Result<Batch, Failure> {
+        let starts = decisions.iter().filter(|d| d.outcome.is_ok()).count();
+        if starts > MAX_STARTS {
+            return Err(Failure::new(
+                Kind::Exhausted,
+                format!("event {event_id} would start {starts} pipelines, more than {MAX_STARTS}"),
+            ));
+        }
+        self.metrics.started.add(starts);
+        self.metrics.rejected.add(decisions.len() - starts);
+        batch = batch.set("decisions", decisions::write(&decisions));
+        for request in decisions.iter().filter_map(|d| d.outcome.as_ref().ok()) {
+            batch = self.start(batch, request)?;
+        }
+        if decisions.is_empty() {
+            Ok(batch)
+        } else {
+            Ok(batch.message(self.note(event_id, LIST, 0)))
+        }
+    }
+
+    fn start(&self, batch: Batch, request: &ExecutionRequested) -> Result<Batch, Failure> {
+        let body = serde_json::to_vec(request)
+            .map_err(|e| Failure::internal(format!("a start is no JSON: {e}")))?;
+        let fingerprint = event::start_fingerprint(request);
+        let to = Address::new(
+            EXECUTION_REQUESTS,
+            &fingerprint,
+            &request.application.to_lowercase(),
+        );
+        let shard = self.store.shards().of_application(&request.application);
+        if shard == batch.shard() {
+            return Ok(batch.message(Outgoing {
+                to,
+                fingerprint,
+                mode: Mode::Ensure,
+                delay_ms: 0,
+                body: body.into(),
+            }));
+        }
+        Ok(batch.crossing(Crossing {
+            shard,
+            to,
+            fingerprint,
+            delay_ms: 0,
+            body: body.into(),
+        }))
+    }
+
+    /// Handles what waits for one event.
+    ///
+    /// # Errors
+    /// When it has to be tried again.
+    pub(crate) async fn handle(&self, delivery: &Delivery) -> Result<(), Failure> {
+        let event_id = delivery.lease.address.subject.as_str();
+        let (shard, key) = (self.shard(event_id), Self::key(event_id));
+        let id = format!("handled:{event_id}:{}", self.unique());
+        let batch = Batch::new(shard, id).acknowledge(delivery, Then::Release);
+        let Some(document) = self.store.load(shard, &key).await.map_err(failed)? else {
+            return self.finish(batch).await;
+        };
+        let wanted = |what: &str| {
+            delivery
+                .messages
+                .iter()
+                .any(|message| message.gives_up().unwrap_or(&message.fingerprint) == what)
+        };
+        if wanted(FORGET) {
+            return self
+                .finish(batch.document(&key, document.version).delete())
+                .await;
+        }
+        let read = document
+            .text("event")
+            .and_then(|text| serde_json::from_str(text).ok());
+        let event: Event =
+            read.ok_or_else(|| Failure::internal(format!("event {event_id} cannot be read")))?;
+        if wanted(MATCH) && !document.parts.contains_key("decisions") {
+            let decisions = self.decide(&event).await?;
+            let batch = batch.document(&key, document.version);
+            return self.finish(self.decided(batch, event_id, decisions)?).await;
+        }
+        if let Some(decided) = document.text("decisions").filter(|_| wanted(LIST)) {
+            decisions::list(self, &event, decided).await?;
+        }
+        self.finish(batch).await
+    }
+
+    async fn finish(&self, batch: Batch) -> Result<(), Failure> {
+        match self.store.commit(batch).await.map_err(failed)? {
+            // Whoever took it over reads the truth.
+            Ok(_) | Err(Refused::Fenced(_)) => Ok(()),
+            Err(other) => Err(refused(&other)),
+        }
+    }
+}

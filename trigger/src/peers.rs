@@ -1,0 +1,242 @@
+//! The orchestrator and cloud-driver, as this service sees them.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use proto::MAX_MESSAGE_BYTES;
+use proto::cloud_driver::v1::registry_service_client::RegistryServiceClient;
+use proto::cloud_driver::v1::{ImageQuery, ListRegistriesRequest, Registry, RepositoryQuery};
+use proto::common::v1::{Json, PageRequest};
+use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
+use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
+use proto::orchestrator::v1::{
+    ExecutionKind, ListExecutionsRequest, ListPipelinesRequest, PipelineKey, StartReply,
+    StartRequest,
+};
+use proto::status::{Failure, Kind};
+use serde_json::{Map, Value};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+/// How long a peer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the list of registries is kept: it only changes with the configuration.
+const KEEP: Duration = Duration::from_secs(60);
+
+/// The list of registries and when it was read.
+type Kept = (Instant, Arc<Vec<Registry>>);
+
+/// Clients; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Peers {
+    definitions: DefinitionServiceClient<Channel>,
+    executions: ExecutionServiceClient<Channel>,
+    registry: RegistryServiceClient<Channel>,
+    registries: Arc<Mutex<Option<Kept>>>,
+}
+
+async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
+    match tokio::time::timeout(TIMEOUT, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(status.into()),
+        Err(_) => Err(Failure::new(
+            Kind::Unavailable,
+            format!("no answer of a peer in {} s", TIMEOUT.as_secs()),
+        )),
+    }
+}
+
+fn object(json: &Json) -> Result<Map<String, Value>, Failure> {
+    match json.value("pipeline")? {
+        Value::Object(map) => Ok(map),
+        _ => Err(Failure::internal("a pipeline is no object")),
+    }
+}
+
+impl Peers {
+    pub(crate) fn new(orchestrator: Channel, cloud_driver: Channel) -> Self {
+        Self {
+            definitions: DefinitionServiceClient::new(orchestrator.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+            executions: ExecutionServiceClient::new(orchestrator)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            registry: RegistryServiceClient::new(cloud_driver)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+            registries: Arc::default(),
+        }
+    }
+
+    /// The pipelines with an enabled trigger of this type, as they are now.
+    pub(crate) async fn pipelines(&self, kind: &str) -> Result<Vec<Map<String, Value>>, Failure> {
+        let request = ListPipelinesRequest {
+            application: String::new(),
+            trigger_type: kind.to_owned(),
+        };
+        let list = answer(self.definitions.clone().list_pipelines(request)).await?;
+        list.items.iter().map(object).collect()
+    }
+
+    /// The pipeline of this name in the application, else the one of this id.
+    pub(crate) async fn pipeline(
+        &self,
+        application: &str,
+        name_or_id: &str,
+    ) -> Result<Map<String, Value>, Failure> {
+        let by_name = PipelineKey {
+            id: String::new(),
+            application: application.to_lowercase(),
+            name: name_or_id.to_owned(),
+        };
+        match answer(self.definitions.clone().get_pipeline(by_name)).await {
+            Ok(json) => return object(&json),
+            Err(failure) if failure.kind == Kind::NotFound => {}
+            Err(failure) => return Err(failure),
+        }
+        let by_id = PipelineKey {
+            id: name_or_id.to_owned(),
+            ..PipelineKey::default()
+        };
+        let unknown = || {
+            Failure::not_found(format!(
+                "there is no pipeline with name or id \"{name_or_id}\" in application {application}"
+            ))
+        };
+        let found = match answer(self.definitions.clone().get_pipeline(by_id)).await {
+            Ok(json) => object(&json)?,
+            Err(failure) if failure.kind == Kind::NotFound => return Err(unknown()),
+            Err(failure) => return Err(failure),
+        };
+        let owner = found.get("application").and_then(Value::as_str);
+        if owner.is_some_and(|owner| owner.eq_ignore_ascii_case(application)) {
+            Ok(found)
+        } else {
+            Err(unknown())
+        }
+    }
+
+    /// The artifacts of a pipeline's last execution.
+    pub(crate) async fn prior_artifacts(
+        &self,
+        application: &str,
+        pipeline_id: &str,
+    ) -> Result<Vec<Value>, Failure> {
+        let request = ListExecutionsRequest {
+            kind: ExecutionKind::Pipeline.into(),
+            application: application.to_lowercase(),
+            pipeline_config_ids: vec![pipeline_id.to_owned()],
+            per_pipeline: 1,
+            page: Some(PageRequest {
+                size: 1,
+                cursor: String::new(),
+            }),
+            expand: true,
+            ..ListExecutionsRequest::default()
+        };
+        let page = answer(self.executions.clone().list(request)).await?;
+        let Some(last) = page.executions.first() else {
+            return Ok(Vec::new());
+        };
+        let last = last.value("execution")?;
+        let artifacts = last.pointer("/trigger/artifacts").and_then(Value::as_array);
+        Ok(artifacts.cloned().unwrap_or_default())
+    }
+
+    /// Starts a pipeline that carries its trigger.
+    pub(crate) async fn start(
+        &self,
+        pipeline: &Value,
+        event_id: &str,
+    ) -> Result<StartReply, Failure> {
+        let request = StartRequest {
+            kind: ExecutionKind::Pipeline.into(),
+            body: Some(Json::of(pipeline)),
+            event_id: event_id.to_owned(),
+        };
+        answer(self.executions.clone().start(request)).await
+    }
+
+    /// The registry accounts.
+    pub(crate) async fn registries(&self) -> Result<Arc<Vec<Registry>>, Failure> {
+        let kept = self.registries.lock().ok().and_then(|kept| kept.clone());
+        if let Some((at, list)) = kept
+            && at.elapsed() < KEEP
+        {
+            return Ok(list);
+        }
+        let asked = answer(
+            self.registry
+                .clone()
+                .list_registries(ListRegistriesRequest {}),
+        )
+        .await?;
+        let list = Arc::new(asked.registries);
+        if let Ok(mut kept) = self.registries.lock() {
+            *kept = Some((Instant::now(), Arc::clone(&list)));
+        }
+        Ok(list)
+    }
+
+    /// The registry account of this name.
+    pub(crate) async fn registry(&self, account: &str) -> Result<Registry, Failure> {
+        let all = self.registries().await?;
+        all.iter()
+            .find(|registry| registry.account == account)
+            .cloned()
+            .ok_or_else(|| {
+                let known: Vec<_> = all.iter().map(|r| r.account.as_str()).collect();
+                Failure::not_found(format!(
+                    "there is no registry account \"{account}\"; known are: {}",
+                    known.join(", ")
+                ))
+            })
+    }
+
+    /// The repositories an account lists.
+    pub(crate) async fn repositories(&self, account: &str) -> Result<Vec<String>, Failure> {
+        let query = RepositoryQuery {
+            account: account.to_owned(),
+            repository: String::new(),
+        };
+        Ok(answer(self.registry.clone().list_repositories(query))
+            .await?
+            .names)
+    }
+
+    /// The tags of a repository; none when there is no such repository.
+    pub(crate) async fn tags(
+        &self,
+        account: &str,
+        repository: &str,
+    ) -> Result<Vec<String>, Failure> {
+        let query = RepositoryQuery {
+            account: account.to_owned(),
+            repository: repository.to_owned(),
+        };
+        match answer(self.registry.clone().list_tags(query)).await {
+            Ok(list) => Ok(list.names),
+            Err(failure) if failure.kind == Kind::NotFound => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The digest of a tag; none when the tag is gone.
+    pub(crate) async fn digest(
+        &self,
+        account: &str,
+        repository: &str,
+        tag: &str,
+    ) -> Result<Option<String>, Failure> {
+        let query = ImageQuery {
+            account: account.to_owned(),
+            repository: repository.to_owned(),
+            tag: tag.to_owned(),
+        };
+        match answer(self.registry.clone().get_digest(query)).await {
+            Ok(reply) => Ok(Some(reply.digest)),
+            Err(failure) if failure.kind == Kind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}

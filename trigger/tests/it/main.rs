@@ -1,0 +1,8 @@
+//! The service over a store in memory and fake peers: intake, polling, manual starts.
+
+#![allow(clippy::unwrap_used)] // a failed helper is a failed test
+
+mod intake;
+mod manual;
+mod poll;
+mod world;

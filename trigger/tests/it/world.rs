@@ -1,0 +1,505 @@
+//! A running service with fake peers that can be changed, and what came out of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use proto::cloud_driver::v1 as cloud;
+use proto::cloud_driver::v1::registry_service_server::{RegistryService, RegistryServiceServer};
+use proto::common::v1::{Empty, Json};
+use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
+use proto::orchestrator::v1 as orca;
+use proto::orchestrator::v1::definition_service_server::{
+    DefinitionService, DefinitionServiceServer,
+};
+use proto::orchestrator::v1::execution_service_server::{ExecutionService, ExecutionServiceServer};
+use proto::status::{Failure, Kind};
+use proto::trigger::v1::event_service_client::EventServiceClient;
+use proto::trigger::v1::{DecisionsRequest, Header, ReceiveReply, ReceiveRequest};
+use runtime::{Running, Shutdown};
+use serde_json::{Value, json};
+use store::embedded::{Clock, Embedded};
+use store::{Batch, Consumer, ConsumerSettings, Shards, Then};
+use tokio_stream::Empty as NoStream;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Now;
+
+impl Clock for Now {
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_millis()).unwrap()
+    }
+}
+
+/// A store in memory that goes by the real time.
+pub(crate) fn memory() -> store::Shared {
+    Arc::new(Embedded::in_memory(Arc::new(Now), Shards::default()))
+}
+
+/// The peers' state.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) pipelines: Vec<Value>,
+    pub(crate) executions: Vec<Value>,
+    pub(crate) starts: Vec<orca::StartRequest>,
+    /// Repository → tag → digest.
+    pub(crate) images: BTreeMap<String, BTreeMap<String, String>>,
+    /// The account's own list of repositories.
+    pub(crate) configured: Vec<String>,
+    pub(crate) orchestrator_down: bool,
+    pub(crate) catalogue_down: bool,
+    pub(crate) broken_repository: Option<String>,
+    /// How often tags were listed.
+    pub(crate) listings: usize,
+    /// How often a digest was asked for.
+    pub(crate) digests: usize,
+}
+
+#[derive(Clone, Default)]
+struct Peers(Arc<Mutex<State>>);
+
+impl Peers {
+    fn up(&self) -> Result<std::sync::MutexGuard<'_, State>, Status> {
+        let state = self.0.lock().unwrap();
+        if state.orchestrator_down {
+            return Err(Failure::new(Kind::Unavailable, "down").into());
+        }
+        Ok(state)
+    }
+}
+
+fn no() -> Status {
+    Failure::not_found("none").into()
+}
+
+#[tonic::async_trait]
+impl DefinitionService for Peers {
+    async fn list_pipelines(
+        &self,
+        call: Request<orca::ListPipelinesRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        assert_eq!(call.get_ref().trigger_type, "docker");
+        let items = self.up()?.pipelines.iter().map(Json::of).collect();
+        Ok(Response::new(orca::DefinitionList { items }))
+    }
+
+    async fn get_pipeline(
+        &self,
+        call: Request<orca::PipelineKey>,
+    ) -> Result<Response<Json>, Status> {
+        let key = call.into_inner();
+        let state = self.up()?;
+        let found = state.pipelines.iter().find(|p| {
+            p["id"] == key.id.as_str()
+                || (p["application"] == key.application.as_str() && p["name"] == key.name.as_str())
+        });
+        found.map(|p| Response::new(Json::of(p))).ok_or_else(no)
+    }
+
+    async fn list_applications(
+        &self,
+        _: Request<orca::ListApplicationsRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        Err(no())
+    }
+    async fn get_application(
+        &self,
+        _: Request<orca::ApplicationName>,
+    ) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn save_application(
+        &self,
+        _: Request<orca::SaveApplicationRequest>,
+    ) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn delete_application(
+        &self,
+        _: Request<orca::ApplicationName>,
+    ) -> Result<Response<Empty>, Status> {
+        Err(no())
+    }
+    async fn save_pipeline(
+        &self,
+        _: Request<orca::SavePipelineRequest>,
+    ) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn delete_pipeline(
+        &self,
+        _: Request<orca::PipelineKey>,
+    ) -> Result<Response<Empty>, Status> {
+        Err(no())
+    }
+    async fn pipeline_history(
+        &self,
+        _: Request<orca::PipelineHistoryRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        Err(no())
+    }
+    async fn list_stage_types(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        Err(no())
+    }
+}
+
+#[tonic::async_trait]
+impl ExecutionService for Peers {
+    type WatchStream = NoStream<Result<orca::WatchEvent, Status>>;
+
+    async fn start(
+        &self,
+        call: Request<orca::StartRequest>,
+    ) -> Result<Response<orca::StartReply>, Status> {
+        self.up()?.starts.push(call.into_inner());
+        Ok(Response::new(orca::StartReply {
+            id: "01X".into(),
+            r#ref: "/pipelines/01X".into(),
+        }))
+    }
+
+    async fn list(
+        &self,
+        call: Request<orca::ListExecutionsRequest>,
+    ) -> Result<Response<orca::ListExecutionsReply>, Status> {
+        let ids = &call.get_ref().pipeline_config_ids;
+        let state = self.up()?;
+        let of = state
+            .executions
+            .iter()
+            .filter(|e| ids.iter().any(|id| e["pipelineConfigId"] == id.as_str()));
+        Ok(Response::new(orca::ListExecutionsReply {
+            executions: of.map(Json::of).collect(),
+            next_cursor: String::new(),
+        }))
+    }
+
+    async fn get(&self, _: Request<orca::GetExecutionRequest>) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn cancel(&self, _: Request<orca::CancelRequest>) -> Result<Response<Empty>, Status> {
+        Err(no())
+    }
+    async fn pause(&self, _: Request<orca::ExecutionAction>) -> Result<Response<Empty>, Status> {
+        Err(no())
+    }
+    async fn resume(&self, _: Request<orca::ExecutionAction>) -> Result<Response<Empty>, Status> {
+        Err(no())
+    }
+    async fn delete(&self, _: Request<orca::ExecutionAction>) -> Result<Response<Empty>, Status> {
+        Err(no())
+    }
+    async fn update_stage(
+        &self,
+        _: Request<orca::UpdateStageRequest>,
+    ) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn restart_stage(
+        &self,
+        _: Request<orca::UpdateStageRequest>,
+    ) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn evaluate(&self, _: Request<orca::EvaluateRequest>) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn watch(
+        &self,
+        _: Request<orca::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(no())
+    }
+}
+
+#[tonic::async_trait]
+impl RegistryService for Peers {
+    async fn list_registries(
+        &self,
+        _: Request<cloud::ListRegistriesRequest>,
+    ) -> Result<Response<cloud::ListRegistriesReply>, Status> {
+        let registry = cloud::Registry {
+            account: "r".into(),
+            address: "h:1".into(),
+            repositories: self.0.lock().unwrap().configured.clone(),
+            notifications_authenticated: false,
+        };
+        Ok(Response::new(cloud::ListRegistriesReply {
+            registries: vec![registry],
+        }))
+    }
+
+    async fn list_repositories(
+        &self,
+        _: Request<cloud::RepositoryQuery>,
+    ) -> Result<Response<cloud::NameList>, Status> {
+        let state = self.0.lock().unwrap();
+        if state.catalogue_down {
+            return Err(Failure::new(Kind::Unavailable, "no catalogue").into());
+        }
+        let names = if state.configured.is_empty() {
+            state.images.keys().cloned().collect()
+        } else {
+            state.configured.clone()
+        };
+        Ok(Response::new(cloud::NameList { names }))
+    }
+
+    async fn list_tags(
+        &self,
+        call: Request<cloud::RepositoryQuery>,
+    ) -> Result<Response<cloud::NameList>, Status> {
+        let mut state = self.0.lock().unwrap();
+        state.listings += 1;
+        let repository = &call.get_ref().repository;
+        if state.broken_repository.as_ref() == Some(repository) {
+            return Err(Failure::new(Kind::Unavailable, "broken").into());
+        }
+        let tags = state.images.get(repository).ok_or_else(no)?;
+        Ok(Response::new(cloud::NameList {
+            names: tags.keys().cloned().collect(),
+        }))
+    }
+
+    async fn get_digest(
+        &self,
+        call: Request<cloud::ImageQuery>,
+    ) -> Result<Response<cloud::ImageReply>, Status> {
+        let mut state = self.0.lock().unwrap();
+        state.digests += 1;
+        let query = call.get_ref();
+        let digest = state
+            .images
+            .get(&query.repository)
+            .and_then(|tags| tags.get(&query.tag))
+            .cloned()
+            .ok_or_else(no)?;
+        Ok(Response::new(cloud::ImageReply { digest }))
+    }
+
+    async fn find_images(
+        &self,
+        _: Request<cloud::FindImagesRequest>,
+    ) -> Result<Response<cloud::ImageList>, Status> {
+        Err(no())
+    }
+}
+
+/// The running service.
+pub(crate) struct World {
+    pub(crate) store: store::Shared,
+    pub(crate) events: EventServiceClient<Channel>,
+    peers: Peers,
+    shutdown: Shutdown,
+    running: Option<Running>,
+}
+
+impl World {
+    /// A service with the given configuration, over a store that may have a past.
+    pub(crate) fn start(store: store::Shared, config: trigger::Config, state: State) -> Self {
+        let peers = Peers(Arc::new(Mutex::new(state)));
+        let shutdown = Shutdown::new();
+        let serve = |routes: Routes| {
+            let (channel, acceptor) = runtime::client::in_process();
+            tokio::spawn(acceptor.serve(routes, shutdown.clone()));
+            channel
+        };
+        let mut orchestrator = Routes::builder();
+        orchestrator
+            .add_service(DefinitionServiceServer::new(peers.clone()))
+            .add_service(ExecutionServiceServer::new(peers.clone()));
+        let deps = trigger::Deps {
+            store: store.clone(),
+            orchestrator: serve(orchestrator.routes()),
+            cloud_driver: serve(Routes::new(RegistryServiceServer::new(peers.clone()))),
+        };
+        let mut service = trigger::build(config, deps);
+        let events = EventServiceClient::new(serve(service.take_grpc().unwrap()));
+        tokio::spawn(relay(store.clone(), shutdown.clone()));
+        let running = Some(service.start(&shutdown));
+        Self {
+            store,
+            events,
+            peers,
+            shutdown,
+            running,
+        }
+    }
+
+    /// One with a pipeline that waits for pushes to `a`, polling every 20 ms.
+    pub(crate) fn up() -> Self {
+        Self::start(memory(), fast(), with_pipeline())
+    }
+
+    pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.peers.0.lock().unwrap()
+    }
+
+    /// Ends the service, as a restart does; the store stays.
+    pub(crate) async fn end(mut self) -> store::Shared {
+        self.shutdown.begin();
+        if let Some(running) = self.running.take() {
+            running.end(SOON).await;
+        }
+        self.store.clone()
+    }
+
+    /// Sends a notification of one push.
+    pub(crate) async fn notify(
+        &self,
+        repository: &str,
+        tag: &str,
+        digest: &str,
+    ) -> Result<ReceiveReply, Failure> {
+        let event = json!({"action": "push",
+                           "target": {"repository": repository, "tag": tag, "digest": digest}});
+        self.receive("docker", "r", &json!({"events": [event]}), &[])
+            .await
+    }
+
+    pub(crate) async fn receive(
+        &self,
+        kind: &str,
+        source: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Result<ReceiveReply, Failure> {
+        let request = ReceiveRequest {
+            r#type: kind.into(),
+            source: source.into(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| Header {
+                    name: (*name).into(),
+                    value: (*value).into(),
+                })
+                .collect(),
+            body: body.to_string().into_bytes(),
+        };
+        let reply = self.events.clone().receive(request).await;
+        reply.map(Response::into_inner).map_err(Failure::from)
+    }
+
+    pub(crate) async fn decisions(&self, pipeline_id: &str) -> Vec<Value> {
+        let request = DecisionsRequest {
+            pipeline_id: pipeline_id.into(),
+        };
+        let reply = self.events.clone().list_decisions(request).await.unwrap();
+        let decisions = reply.into_inner().decisions;
+        decisions
+            .iter()
+            .map(|d| d.value("decision").unwrap())
+            .collect()
+    }
+
+    /// The starts that reached the orchestrator's queue, once there are `count` of them.
+    pub(crate) async fn starts(&self, count: usize) -> Vec<ExecutionRequested> {
+        let settings = ConsumerSettings {
+            queue: EXECUTION_REQUESTS.into(),
+            lease_ms: 60_000,
+            max_tries: 10,
+        };
+        let mut consumer = Consumer::new(self.store.clone(), settings);
+        let mut found = Vec::new();
+        while found.len() < count {
+            let next = tokio::time::timeout(SOON, consumer.next(16)).await;
+            for delivery in next.expect("a start in time").unwrap() {
+                for message in &delivery.messages {
+                    found.push(serde_json::from_slice(&message.body).unwrap());
+                }
+                let id = format!("consumed:{}", delivery.lease.address.subject);
+                let done =
+                    Batch::new(delivery.lease.shard, id).acknowledge(&delivery, Then::Release);
+                self.store.commit(done).await.unwrap().unwrap();
+            }
+        }
+        assert_eq!(found.len(), count, "{found:#?}");
+        found
+    }
+
+    /// Waits until another two polls have begun, so that one was made as a whole.
+    pub(crate) async fn polled(&self) {
+        let before = self.state().listings;
+        let repositories = {
+            let state = self.state();
+            state.images.len().max(state.configured.len()).max(1)
+        };
+        eventually("polls", || {
+            self.state().listings > before + 2 * repositories
+        })
+        .await;
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
+
+async fn relay(store: store::Shared, shutdown: Shutdown) {
+    let settings = ConsumerSettings {
+        queue: store::outbox::QUEUE.into(),
+        // A relay that ends with its world may hold a message: not for long.
+        lease_ms: 500,
+        max_tries: 100,
+    };
+    let mut consumer = Consumer::new(store.clone(), settings);
+    while let Some(Ok(deliveries)) = shutdown.or(consumer.next(16)).await {
+        for delivery in deliveries {
+            store::outbox::relay(&store, &delivery).await.unwrap();
+        }
+    }
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+pub(crate) fn fast() -> trigger::Config {
+    trigger::Config {
+        poll_interval: runtime::config::Span(Duration::from_millis(20)),
+        ..trigger::Config::default()
+    }
+}
+
+/// Polling so rare that no test sees it.
+pub(crate) fn slow() -> trigger::Config {
+    trigger::Config {
+        poll_interval: runtime::config::Span(Duration::from_secs(3_600)),
+        ..trigger::Config::default()
+    }
+}
+
+pub(crate) fn docker(repository: &str) -> Value {
+    json!({"type": "docker", "id": format!("t-{repository}"), "enabled": true,
+           "account": "r", "repository": repository})
+}
+
+pub(crate) fn pipeline(id: &str, application: &str, triggers: &[Value]) -> Value {
+    json!({"id": id, "application": application, "name": format!("name of {id}"),
+           "triggers": triggers})
+}
+
+pub(crate) fn with_pipeline() -> State {
+    State {
+        pipelines: vec![pipeline("p", "shop", &[docker("a")])],
+        ..State::default()
+    }
+}
