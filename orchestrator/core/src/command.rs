@@ -1,0 +1,181 @@
+//! What people ask of an execution: each a pure function to effects that the
+//! caller commits over the version it read, or a refusal in words.
+
+use serde_json::{Map, Value, json};
+
+use crate::catalog::{StageCatalog, StageView};
+use crate::change::Change;
+use crate::execution::{Execution, Pause};
+use crate::ids::StageId;
+use crate::message::Message;
+use crate::outcome::{Effects, Mode, Outcome};
+use crate::status::Status;
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The execution has no such stage.
+    #[error("execution {execution} has no stage {stage}")]
+    NoStage {
+        /// The execution.
+        execution: String,
+        /// What was asked for.
+        stage: String,
+    },
+    /// It is not in a state for that.
+    #[error("execution {execution} is {status}; it can be {verb} only while it is {wanted}")]
+    State {
+        /// The execution.
+        execution: String,
+        /// Where it stands.
+        status: Status,
+        /// `paused`, …
+        verb: &'static str,
+        /// `RUNNING`, …
+        wanted: &'static str,
+    },
+    /// The stage cannot be skipped by hand.
+    #[error("stage {0} cannot be skipped by hand; only stages that say so can")]
+    NotSkippable(String),
+}
+
+fn effects(change: Change) -> Effects {
+    match change.done() {
+        Outcome::Done(effects) => *effects,
+        Outcome::Needs(_) | Outcome::Ignored(_) => Effects::default(),
+    }
+}
+
+fn state(execution: &Execution, verb: &'static str, wanted: &'static str) -> Refusal {
+    Refusal::State {
+        execution: execution.id.to_string(),
+        status: execution.status,
+        verb,
+        wanted,
+    }
+}
+
+/// Asks for the end of an execution.
+///
+/// # Errors
+/// When it is over already.
+pub fn cancel(execution: &Execution, user: &str, reason: Option<&str>) -> Result<Effects, Refusal> {
+    if execution.status.is_complete() {
+        return Err(state(execution, "canceled", "not complete"));
+    }
+    let mut change = Change::of(execution);
+    let user = user.to_owned();
+    change.send(Message::CancelExecution {
+        user,
+        reason: reason.map(ToOwned::to_owned),
+    });
+    Ok(effects(change))
+}
+
+/// Pauses it: running tasks stop at their next look.
+///
+/// # Errors
+/// When it is not RUNNING.
+pub fn pause(execution: &Execution, user: &str, now: i64) -> Result<Effects, Refusal> {
+    if execution.status != Status::Running {
+        return Err(state(execution, "paused", "RUNNING"));
+    }
+    let mut change = Change::of(execution);
+    let header = change.header();
+    header.status = Status::Paused;
+    header.pauses.push(Pause {
+        paused_by: user.to_owned(),
+        pause_time: now,
+        ..Pause::default()
+    });
+    change.send(Message::RescheduleExecution);
+    change.execution_event("paused", now);
+    Ok(effects(change))
+}
+
+/// Lets it go on.
+///
+/// # Errors
+/// When it is not PAUSED.
+pub fn resume(execution: &Execution, user: &str) -> Result<Effects, Refusal> {
+    if execution.status != Status::Paused {
+        return Err(state(execution, "resumed", "PAUSED"));
+    }
+    let mut change = Change::of(execution);
+    change.send(Message::ResumeExecution {
+        user: user.to_owned(),
+    });
+    Ok(effects(change))
+}
+
+/// Merges a person's input into a stage's context and wakes its tasks: how a
+/// judgment is given, a wait skipped.
+///
+/// # Errors
+/// When there is no such stage, or it is to be skipped and cannot be.
+pub fn update_stage(
+    execution: &Execution,
+    stage_id: &StageId,
+    context: Map<String, Value>,
+    user: &str,
+    now: i64,
+    stages: &dyn StageCatalog,
+) -> Result<Effects, Refusal> {
+    let stage = execution.stage(stage_id).ok_or_else(|| Refusal::NoStage {
+        execution: execution.id.to_string(),
+        stage: stage_id.to_string(),
+    })?;
+    if context.get("manualSkip") == Some(&Value::Bool(true)) {
+        let view = StageView { execution, stage };
+        let can = stages
+            .stage(stage.definition())
+            .is_some_and(|d| d.can_be_skipped(view));
+        if !can {
+            return Err(Refusal::NotSkippable(stage.name.clone()));
+        }
+    }
+    let mut change = Change::of(execution);
+    if let Some(stage) = change.stage(stage_id) {
+        stage.context.extend(context);
+        stage.last_modified =
+            Some(json!({"user": user, "allowedAccounts": [], "lastModifiedTime": now}));
+    }
+    change.send(Message::RescheduleExecution);
+    Ok(effects(change))
+}
+
+/// Runs a stage and what follows it again.
+///
+/// # Errors
+/// When there is no such stage, or it has not ended.
+pub fn restart_stage(
+    execution: &Execution,
+    stage_id: &StageId,
+    user: &str,
+) -> Result<Effects, Refusal> {
+    let stage = execution.stage(stage_id).ok_or_else(|| Refusal::NoStage {
+        execution: execution.id.to_string(),
+        stage: stage_id.to_string(),
+    })?;
+    let top = execution.top_of(stage);
+    if !top.status.is_complete() {
+        return Err(state(
+            execution,
+            "restarted from this stage",
+            "over at this stage",
+        ));
+    }
+    let mut change = Change::of(execution);
+    let (stage_id, user) = (top.id.clone(), user.to_owned());
+    change.send(Message::RestartStage { stage_id, user });
+    Ok(effects(change))
+}
+
+/// Wakes a task that waits for something outside: it runs now instead of after
+/// its backoff, or again if a worker has it.
+pub fn wake(execution: &Execution, stage_id: &StageId, task_id: &crate::ids::TaskId) -> Effects {
+    let mut change = Change::of(execution);
+    let (stage_id, task_id) = (stage_id.clone(), task_id.clone());
+    change.send_as(Message::RunTask { stage_id, task_id }, Mode::Push, 0);
+    effects(change)
+}

@@ -1,0 +1,265 @@
+//! The concurrency limit and waiting list of one pipeline: a subject of its own,
+//! so that checking and starting is one commit.
+//!
+//! Differs from Spinnaker: Orca counts RUNNING executions in its store, so two
+//! that start at once both see none; and a paused one lets the next begin.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::execution::Execution;
+use crate::ids::{ExecutionId, PipelineConfigId};
+use crate::message::Message;
+use crate::outcome::{Effects, Mode, Outcome, Outgoing, Reason, Target, Write};
+
+/// Who runs and who waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PipelineGate {
+    /// The pipeline.
+    pub pipeline_config_id: PipelineConfigId,
+    /// How many may run at once, as the execution that came last said; 0: no limit.
+    pub limit: i64,
+    /// Let in and not over.
+    pub running: Vec<ExecutionId>,
+    /// Waiting, in order of arrival: what to send each when it is let in.
+    pub waiting: Vec<Waiting>,
+}
+
+/// One that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The message that came, sent on when it is let in.
+    pub message: Message,
+}
+
+/// Why an execution that waited was cancelled.
+const SUPERSEDED: &str = "a newer execution of this pipeline took its place; the pipeline is set \
+                          to keep only the newest one waiting";
+
+/// The limit an execution asks for; 0 for none.
+pub(crate) fn limit(execution: &Execution) -> i64 {
+    if execution.limit_concurrent {
+        1
+    } else {
+        execution.max_concurrent_executions.max(0)
+    }
+}
+
+/// Whether an execution passes a gate before it starts.
+pub(crate) fn gate_of(execution: &Execution) -> Option<PipelineConfigId> {
+    execution
+        .pipeline_config_id
+        .clone()
+        .filter(|_| limit(execution) > 0)
+}
+
+impl PipelineGate {
+    /// An empty gate.
+    pub fn new(pipeline_config_id: PipelineConfigId) -> Self {
+        Self {
+            pipeline_config_id,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in who wants to start and lets in whom the limit allows.
+    ///
+    /// | message | before | after |
+    /// |---|---|---|
+    /// | `startExecution` (of a restart too) | unknown | running, or waiting |
+    /// | `startWaitingExecutions` | running or waiting | gone; next ones running |
+    pub fn handle(&self, message: &Message) -> Outcome {
+        match message {
+            Message::StartExecution {
+                execution_id,
+                limit,
+                ..
+            } => self.arrive(execution_id, *limit, message),
+            Message::StartWaitingExecutions {
+                execution_id,
+                purge_queue,
+                ..
+            } => self.leave(execution_id, *purge_queue),
+            Message::CompleteExecution
+            | Message::CancelExecution { .. }
+            | Message::ResumeExecution { .. }
+            | Message::RescheduleExecution
+            | Message::StartStage { .. }
+            | Message::CompleteStage { .. }
+            | Message::SkipStage { .. }
+            | Message::CancelStage { .. }
+            | Message::AbortStage { .. }
+            | Message::PauseStage { .. }
+            | Message::ResumeStage { .. }
+            | Message::RestartStage { .. }
+            | Message::ContinueParentStage { .. }
+            | Message::StartTask { .. }
+            | Message::RunTask { .. }
+            | Message::CompleteTask { .. }
+            | Message::PauseTask { .. }
+            | Message::ResumeTask { .. } => Outcome::Ignored(Reason::WrongSubject),
+        }
+    }
+
+    fn arrive(&self, execution: &ExecutionId, limit: i64, message: &Message) -> Outcome {
+        let known = self.running.contains(execution)
+            || self.waiting.iter().any(|w| w.execution_id == *execution);
+        if known {
+            return Outcome::Ignored(Reason::AlreadyDone);
+        }
+        let mut gate = Self {
+            limit,
+            ..self.clone()
+        };
+        gate.waiting.push(Waiting {
+            execution_id: execution.clone(),
+            message: message.clone(),
+        });
+        gate.admit()
+    }
+
+    fn leave(&self, execution: &ExecutionId, purge: bool) -> Outcome {
+        let mut gate = self.clone();
+        gate.running.retain(|r| r != execution);
+        gate.waiting.retain(|w| w.execution_id != *execution);
+        let mut dropped = Vec::new();
+        if purge && gate.waiting.len() > 1 {
+            let newest = gate.waiting.pop();
+            dropped = std::mem::take(&mut gate.waiting);
+            gate.waiting.extend(newest);
+        }
+        let outcome = gate.admit();
+        if gate == *self && dropped.is_empty() {
+            return Outcome::Ignored(Reason::AlreadyDone);
+        }
+        match outcome {
+            Outcome::Done(mut effects) => {
+                for gone in dropped {
+                    let user = "gennaker".to_owned();
+                    let message = Message::CancelExecution {
+                        user,
+                        reason: Some(SUPERSEDED.to_owned()),
+                    };
+                    effects.messages.push(to(&gone.execution_id, message));
+                }
+                Outcome::Done(effects)
+            }
+            other @ (Outcome::Needs(_) | Outcome::Ignored(_)) => other,
+        }
+    }
+
+    fn admit(&mut self) -> Outcome {
+        let mut effects = Effects::default();
+        let free = |gate: &Self| {
+            gate.limit <= 0 || i64::try_from(gate.running.len()).unwrap_or(i64::MAX) < gate.limit
+        };
+        while !self.waiting.is_empty() && free(self) {
+            let next = self.waiting.remove(0);
+            self.running.push(next.execution_id.clone());
+            effects.messages.push(to(&next.execution_id, next.message));
+        }
+        effects.writes.push(Write::Gate(self.clone()));
+        Outcome::Done(Box::new(effects))
+    }
+
+    /// The gate as JSON, for its document.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+fn to(execution: &ExecutionId, message: Message) -> Outgoing {
+    let to = Target::Execution(execution.clone());
+    Outgoing {
+        to,
+        message,
+        mode: Mode::Push,
+        delay_ms: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(id: &str) -> Message {
+        let execution_id = ExecutionId::new(id);
+        Message::StartExecution {
+            execution_id,
+            application: "a".into(),
+            limit: 1,
+        }
+    }
+
+    fn end(id: &str, purge_queue: bool) -> Message {
+        Message::StartWaitingExecutions {
+            pipeline_config_id: PipelineConfigId::new("p"),
+            execution_id: ExecutionId::new(id),
+            purge_queue,
+        }
+    }
+
+    fn step(gate: &mut PipelineGate, message: &Message) -> Vec<String> {
+        let Outcome::Done(effects) = gate.handle(message) else {
+            return Vec::new();
+        };
+        for write in effects.writes {
+            if let Write::Gate(new) = write {
+                *gate = new;
+            }
+        }
+        effects
+            .messages
+            .iter()
+            .map(|m| {
+                let Target::Execution(id) = &m.to else {
+                    return String::new();
+                };
+                format!("{} {id}", m.message.kind())
+            })
+            .collect()
+    }
+
+    fn gate() -> PipelineGate {
+        PipelineGate::new(PipelineConfigId::new("p"))
+    }
+
+    #[test]
+    fn one_at_a_time_in_order_of_arrival() {
+        let mut gate = gate();
+        assert_eq!(step(&mut gate, &start("1")), ["startExecution 1"]);
+        assert!(step(&mut gate, &start("2")).is_empty());
+        assert!(step(&mut gate, &start("2")).is_empty());
+        assert!(step(&mut gate, &start("3")).is_empty());
+        assert_eq!(step(&mut gate, &end("1", false)), ["startExecution 2"]);
+        assert!(step(&mut gate, &end("1", false)).is_empty());
+        assert_eq!(step(&mut gate, &end("2", false)), ["startExecution 3"]);
+    }
+
+    #[test]
+    fn only_the_newest_stays_waiting_when_the_others_are_purged() {
+        let mut gate = gate();
+        for id in ["1", "2", "3", "4"] {
+            step(&mut gate, &start(id));
+        }
+        let sent = step(&mut gate, &end("1", true));
+        assert_eq!(
+            sent,
+            ["startExecution 4", "cancelExecution 2", "cancelExecution 3"]
+        );
+    }
+
+    #[test]
+    fn one_that_is_cancelled_while_it_waits_frees_no_place() {
+        let mut gate = gate();
+        for id in ["1", "2", "3"] {
+            step(&mut gate, &start(id));
+        }
+        assert!(step(&mut gate, &end("2", false)).is_empty());
+        assert_eq!(step(&mut gate, &end("1", false)), ["startExecution 3"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! `restartStage`: run a stage and what follows it again.
+//!
+//! | stage | → status | messages |
+//! |---|---|---|
+//! | top-level (or the one it belongs to), complete or NOT_STARTED | NOT_STARTED, downstream too | `startStage`, by way of the gate if there is one |
+//! | otherwise | – | none |
+
+use serde_json::json;
+
+use crate::change::{Change, ignored};
+use crate::env::Env;
+use crate::execution::Execution;
+use crate::gate::{gate_of, limit};
+use crate::ids::StageId;
+use crate::message::Message;
+use crate::outcome::{Outcome, Reason, Target};
+use crate::status::Status;
+
+fn reset(change: &mut Change, id: &StageId, env: &Env<'_>) {
+    for below in change.execution.descendants(id) {
+        change.remove(&below);
+    }
+    let Some(stage) = change.stage(id) else {
+        return;
+    };
+    stage.status = Status::NotStarted;
+    stage.start_time = None;
+    stage.end_time = None;
+    stage.tasks.clear();
+    stage.outputs.clear();
+    stage.attempt += 1;
+    for key in [
+        "exception",
+        "beforeStagePlanningFailed",
+        "kato.tasks",
+        "kato.last.task.id",
+    ] {
+        stage.context.remove(key);
+    }
+    if let Some(definition) = env.stages.stage(stage.definition()) {
+        definition.prepare_restart(stage);
+    }
+}
+
+fn with_downstream(execution: &Execution, id: &StageId) -> Vec<StageId> {
+    let mut found = vec![id.clone()];
+    let mut next = 0;
+    while let Some(at) = found.get(next).cloned() {
+        next += 1;
+        let Some(stage) = execution.stage(&at) else {
+            continue;
+        };
+        for below in execution.downstream(stage) {
+            if !found.contains(&below.id) {
+                found.push(below.id.clone());
+            }
+        }
+    }
+    found
+}
+
+pub(crate) fn handle(
+    execution: &Execution,
+    id: &StageId,
+    user: &str,
+    env: &mut Env<'_>,
+) -> Outcome {
+    let Some(stage) = execution.stage(id) else {
+        return ignored(Reason::Gone);
+    };
+    let top = execution.top_of(stage).id.clone();
+    let status = execution.stage(&top).map_or(Status::Running, |s| s.status);
+    if !(status.is_complete() || status == Status::NotStarted) {
+        return ignored(Reason::NotYet);
+    }
+    if status == Status::NotStarted && execution.status == Status::Running {
+        return ignored(Reason::AlreadyDone);
+    }
+    let mut change = Change::of(execution);
+    let previous = execution
+        .stage(&top)
+        .and_then(|s| s.context.get("exception"))
+        .cloned();
+    for reset_id in with_downstream(execution, &top) {
+        let ran = execution
+            .stage(&reset_id)
+            .is_some_and(|s| s.status.is_complete());
+        if ran || reset_id == top {
+            reset(&mut change, &reset_id, env);
+        }
+    }
+    if let Some(stage) = change.stage(&top) {
+        let mut details = json!({"restartedBy": user, "restartTime": env.now});
+        if let (Some(previous), Some(fields)) = (previous, details.as_object_mut()) {
+            fields.insert("previousException".to_owned(), previous);
+        }
+        stage.context.insert("restartDetails".to_owned(), details);
+        stage.context.remove("manualSkip");
+        stage.context.remove("_cancelledAttempt");
+    }
+    let header = change.header();
+    header.canceled = false;
+    header.canceled_by = None;
+    header.cancellation_reason = None;
+    header.failure = None;
+    header.end_time = None;
+    match gate_of(execution) {
+        Some(gate) if !execution.admitted => {
+            change.header().status = Status::NotStarted;
+            let message = Message::StartExecution {
+                execution_id: execution.id.clone(),
+                application: execution.application.clone(),
+                limit: limit(execution),
+            };
+            change.send_to(Target::Gate(gate), message);
+        }
+        _ => {
+            change.set_status(Status::Running, env.now);
+            change.send(Message::StartStage {
+                stage_id: top.clone(),
+            });
+            change.execution_event("started", env.now);
+        }
+    }
+    change.done()
+}

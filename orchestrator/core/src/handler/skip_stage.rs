@@ -1,0 +1,41 @@
+//! `skipStage`: pass over a stage.
+//!
+//! | stage | → status | messages |
+//! |---|---|---|
+//! | NOT_STARTED, or RUNNING | SKIPPED, its unfinished synthetics too | what follows |
+
+use serde_json::Value;
+
+use crate::change::{Change, ignored};
+use crate::env::Env;
+use crate::execution::Execution;
+use crate::handler::start_next;
+use crate::ids::StageId;
+use crate::outcome::{Outcome, Reason};
+use crate::status::Status;
+
+pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> Outcome {
+    let Some(stage) = execution.stage(id) else {
+        return ignored(Reason::Gone);
+    };
+    let manual = stage.context.get("manualSkip") == Some(&Value::Bool(true));
+    if !matches!(stage.status, Status::Running | Status::NotStarted) {
+        return ignored(Reason::AlreadyDone);
+    }
+    let mut change = Change::of(execution);
+    if manual {
+        for below in execution.descendants(id) {
+            if let Some(stage) = change.stage(&below).filter(|s| !s.status.is_complete()) {
+                stage.status = Status::Skipped;
+                stage.end_time = Some(env.now);
+            }
+        }
+    }
+    if let Some(stage) = change.stage(id) {
+        stage.status = Status::Skipped;
+        stage.end_time = Some(env.now);
+    }
+    start_next(&mut change, id);
+    change.stage_event("complete", id, env.now);
+    change.done()
+}

@@ -1,0 +1,75 @@
+//! `startExecution`: begin, or end at once.
+//!
+//! | execution | → status | messages |
+//! |---|---|---|
+//! | NOT_STARTED, wanted | RUNNING | `startStage` for what may begin |
+//! | NOT_STARTED, too late | – | `cancelExecution` |
+//! | NOT_STARTED, without a stage that may begin | TERMINAL | `startWaitingExecutions` |
+//! | CANCELED before it began | – | `startWaitingExecutions` |
+
+use serde_json::json;
+
+use crate::change::{Change, ignored};
+use crate::env::Env;
+use crate::execution::Execution;
+use crate::handler::complete_execution::release;
+use crate::ids::StageId;
+use crate::message::Message;
+use crate::outcome::{Outcome, Reason};
+use crate::status::Status;
+
+pub(crate) fn handle(execution: &Execution, env: &mut Env<'_>) -> Outcome {
+    let mut change = Change::of(execution);
+    if execution.canceled || execution.status == Status::Canceled {
+        release(&mut change);
+        return change.done();
+    }
+    if execution.status != Status::NotStarted {
+        return ignored(Reason::AlreadyDone);
+    }
+    change.header().admitted = true;
+    if execution
+        .start_time_expiry
+        .is_some_and(|expiry| expiry < env.now)
+    {
+        let reason = Some("could not begin before its start time expired".to_owned());
+        change.send(Message::CancelExecution {
+            user: "gennaker".to_owned(),
+            reason,
+        });
+        return change.done();
+    }
+    // After a restart, upstream stages may be over already.
+    let ready: Vec<StageId> = execution
+        .top_level()
+        .filter(|s| s.status == Status::NotStarted)
+        .filter(|s| {
+            execution
+                .upstream(s)
+                .all(|u| u.status.lets_downstream_run())
+        })
+        .map(|s| s.id.clone())
+        .collect();
+    if ready.is_empty() || execution.failure.is_some() {
+        change.set_status(Status::Terminal, env.now);
+        let end = Some(env.now);
+        change.header().end_time = end;
+        if execution.failure.is_none() {
+            change.header().failure =
+                Some("no stage can begin; add a stage without requisites".into());
+        }
+        let message = change.execution.failure.clone().unwrap_or_default();
+        change.header().system_notifications.push(json!({
+            "createdAt": env.now, "group": "start", "message": message, "closed": false,
+        }));
+        change.execution_event("complete", env.now);
+        release(&mut change);
+        return change.done();
+    }
+    change.set_status(Status::Running, env.now);
+    for stage_id in ready {
+        change.send(Message::StartStage { stage_id });
+    }
+    change.execution_event("started", env.now);
+    change.done()
+}

@@ -1,0 +1,221 @@
+//! Planning a stage: its tasks, and the synthetic stages around them
+//! (`orca: StageDefinitionBuilder`).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::catalog::{NewStage, StageView, synthetic_ref};
+use crate::change::Change;
+use crate::context::evaluate_context;
+use crate::env::Env;
+use crate::ids::{RefId, StageId, TaskId};
+use crate::outcome::Lookup;
+use crate::stage::{Owner, Stage};
+use crate::status::Status;
+use crate::task::{Task, TaskSpec};
+
+/// What stands in for the tasks of a dry run.
+pub const DRY_RUN_TASK: &str = "dryRun";
+
+/// Why planning stopped.
+pub(crate) enum Stop {
+    /// Look-ups first.
+    Needs(Vec<Lookup>),
+    /// It cannot be planned: a sentence for the user.
+    Failed(String),
+}
+
+/// Evaluates a stage's context and writes it back.
+pub(crate) fn evaluate(change: &mut Change, id: &StageId, env: &Env<'_>) -> Result<(), Stop> {
+    let Some(stage) = change.execution.stage(id) else {
+        return Ok(());
+    };
+    let evaluated = evaluate_context(&change.execution, stage, env).map_err(Stop::Needs)?;
+    if let (Some(context), Some(stage)) = (evaluated, change.stage(id)) {
+        stage.context = context;
+    }
+    Ok(())
+}
+
+fn unknown(stage: &Stage) -> Stop {
+    Stop::Failed(format!(
+        "stage \"{}\" has the unknown type \"{}\"; correct its type in the pipeline",
+        stage.name,
+        stage.definition()
+    ))
+}
+
+/// Builds tasks and before-stages of a stage that starts.
+pub(crate) fn start(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Result<(), Stop> {
+    let Some(stage) = change.execution.stage(id) else {
+        return Ok(());
+    };
+    if !stage.is_synthetic() {
+        evaluate(change, id, env)?;
+    }
+    let Some(stage) = change.execution.stage(id) else {
+        return Ok(());
+    };
+    let definition = env
+        .stages
+        .stage(stage.definition())
+        .ok_or_else(|| unknown(stage))?;
+    let view = StageView {
+        execution: &change.execution,
+        stage,
+    };
+    let specs = if change.execution.trigger.is_dry_run() {
+        vec![TaskSpec::new("dry run", DRY_RUN_TASK)]
+    } else {
+        definition.tasks(view).map_err(Stop::Failed)?
+    };
+    let before = definition.before(view).map_err(Stop::Failed)?;
+    let skippable = definition.can_be_skipped(view);
+    if let Some(stage) = change.stage(id) {
+        stage.tasks = tasks(&specs);
+        if skippable {
+            stage
+                .context
+                .insert("canManuallySkip".to_owned(), Value::Bool(true));
+        }
+    }
+    for planned in add(change, id, Owner::StageBefore, before, env) {
+        evaluate(change, &planned, env)?;
+    }
+    Ok(())
+}
+
+/// Plans the stages after tasks that did not fail; answers whether there are any.
+pub(crate) fn after(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Result<bool, Stop> {
+    let Some(stage) = change.execution.stage(id) else {
+        return Ok(false);
+    };
+    let definition = env
+        .stages
+        .stage(stage.definition())
+        .ok_or_else(|| unknown(stage))?;
+    let view = StageView {
+        execution: &change.execution,
+        stage,
+    };
+    let planned = definition.after(view).map_err(Stop::Failed)?;
+    let added = add(change, id, Owner::StageAfter, planned, env);
+    for planned in &added {
+        evaluate(change, planned, env)?;
+    }
+    Ok(!added.is_empty())
+}
+
+/// Plans the stages after a failure, in a chain; those of a name that ran already
+/// are left out. What of the stage has not started is taken away. Answers the first.
+pub(crate) fn on_failure(
+    change: &mut Change,
+    id: &StageId,
+    env: &mut Env<'_>,
+) -> Result<Option<StageId>, Stop> {
+    let Some(stage) = change.execution.stage(id) else {
+        return Ok(None);
+    };
+    let definition = env
+        .stages
+        .stage(stage.definition())
+        .ok_or_else(|| unknown(stage))?;
+    let view = StageView {
+        execution: &change.execution,
+        stage,
+    };
+    let mut planned = definition.on_failure(view).map_err(Stop::Failed)?;
+    planned.retain(|new| {
+        !change
+            .execution
+            .synthetics(id, Some(Owner::StageAfter))
+            .any(|s| s.name == new.name)
+    });
+    if planned.is_empty() {
+        return Ok(None);
+    }
+    for gone in change.execution.descendants(id) {
+        let idle = change
+            .execution
+            .stage(&gone)
+            .is_some_and(|s| s.status == Status::NotStarted);
+        if idle {
+            change.remove(&gone);
+        }
+    }
+    let added = add(change, id, Owner::StageAfter, NewStage::chain(planned), env);
+    for planned in &added {
+        evaluate(change, planned, env)?;
+    }
+    Ok(added.into_iter().next())
+}
+
+fn tasks(specs: &[TaskSpec]) -> Vec<Task> {
+    let last = specs.len();
+    specs
+        .iter()
+        .zip(1..)
+        .map(|(spec, number)| Task {
+            id: TaskId::new(number.to_string()),
+            name: spec.name.clone(),
+            implementing_class: spec.kind.to_owned(),
+            stage_start: number == 1 && !spec.loop_start,
+            stage_end: number == last && !spec.loop_end,
+            loop_start: spec.loop_start,
+            loop_end: spec.loop_end,
+            ..Task::default()
+        })
+        .collect()
+}
+
+/// Puts planned stages into the execution: before-stages in front of their
+/// parent, after-stages behind it and what it has already.
+fn add(
+    change: &mut Change,
+    parent: &StageId,
+    owner: Owner,
+    planned: Vec<NewStage>,
+    env: &mut Env<'_>,
+) -> Vec<StageId> {
+    let Some(parent_ref) = change.execution.stage(parent).map(|s| s.ref_id.clone()) else {
+        return Vec::new();
+    };
+    let side = match owner {
+        Owner::StageBefore => '<',
+        Owner::StageAfter => '>',
+    };
+    let existing = change.execution.synthetics(parent, Some(owner)).count();
+    let mut refs: BTreeMap<String, RefId> = BTreeMap::new();
+    let mut added = Vec::new();
+    for (position, new) in planned.into_iter().enumerate() {
+        let ref_id = synthetic_ref(&parent_ref, side, existing + position + 1);
+        let requisites = new
+            .after
+            .iter()
+            .filter_map(|name| refs.get(name).cloned())
+            .collect();
+        refs.insert(new.name.clone(), ref_id.clone());
+        let stage = Stage {
+            id: StageId::new(env.ids.next_id()),
+            ref_id,
+            kind: new.kind,
+            name: new.name,
+            context: new.context,
+            synthetic_stage_owner: Some(owner),
+            parent_stage_id: Some(parent.clone()),
+            requisite_stage_ref_ids: requisites,
+            ..Stage::default()
+        };
+        let family = change.execution.descendants(parent);
+        let at = |id: &StageId| change.execution.stages.iter().position(|s| s.id == *id);
+        let own = at(parent).unwrap_or(0);
+        let position = match owner {
+            Owner::StageBefore => own,
+            Owner::StageAfter => family.iter().filter_map(at).fold(own, usize::max) + 1,
+        };
+        added.push(stage.id.clone());
+        change.insert(position, stage);
+    }
+    added
+}

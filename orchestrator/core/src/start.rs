@@ -1,0 +1,256 @@
+//! From a request to an execution (`orca: ExecutionLauncher`, `OperationsController`).
+//!
+//! A malformed pipeline still becomes an execution: one that ends TERMINAL with
+//! the cause. Refused are only those that must not run at all.
+
+use serde_json::{Map, Value, json};
+
+use crate::env::IdSource;
+use crate::execution::{Execution, ExecutionType};
+use crate::gate::{gate_of, limit};
+use crate::graph::{self, ref_text};
+use crate::ids::{ExecutionId, PipelineConfigId, RefId, StageId};
+use crate::message::Message;
+use crate::outcome::{Mode, Outgoing, Target};
+use crate::stage::Stage;
+use crate::trigger::Trigger;
+
+/// Why nothing was started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// Somebody switched it off.
+    #[error("pipeline \"{0}\" is disabled; enable it to start it")]
+    Disabled(String),
+    /// An artifact it needs was not found.
+    #[error(
+        "unmatched expected artifact {0} could not be resolved; give the trigger a matching \
+         artifact, or the expectation a default"
+    )]
+    UnresolvedArtifact(String),
+    /// It is not even an object with an application.
+    #[error("{0}")]
+    NotAnExecution(String),
+}
+
+fn text(map: &Map<String, Value>, key: &str) -> Option<String> {
+    match map.get(key)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    }
+}
+
+fn flag(map: &Map<String, Value>, key: &str) -> bool {
+    match map.get(key) {
+        Some(Value::Bool(flag)) => *flag,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        Some(Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_)) | None => false,
+    }
+}
+
+fn object(map: &Map<String, Value>, key: &str) -> Map<String, Value> {
+    map.get(key)
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn list(map: &Map<String, Value>, key: &str) -> Vec<Value> {
+    map.get(key)
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn millis(map: &Map<String, Value>, key: &str) -> Option<i64> {
+    let value = map.get(key)?;
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Makes an execution and the message that begins it.
+///
+/// `body` is a whole pipeline with its `trigger`, or `{application, name, job: […]}`.
+/// The same arguments give the same execution, stage ids included.
+///
+/// # Errors
+/// When the pipeline is disabled, an expected artifact is unresolved, or the body
+/// has no application.
+pub fn new_execution(
+    kind: ExecutionType,
+    body: &Value,
+    id: ExecutionId,
+    user: &str,
+    now: i64,
+    ids: &mut dyn IdSource,
+) -> Result<(Execution, Vec<Outgoing>), Rejected> {
+    let Value::Object(body) = body else {
+        return Err(Rejected::NotAnExecution(
+            "the body is not a JSON object".to_owned(),
+        ));
+    };
+    let Some(application) = text(body, "application") else {
+        let reason = "application is missing; name the application this belongs to";
+        return Err(Rejected::NotAnExecution(reason.to_owned()));
+    };
+    let name = text(body, "name");
+    if flag(body, "disabled") {
+        return Err(Rejected::Disabled(name.unwrap_or_default()));
+    }
+    let trigger = Trigger::new(object(body, "trigger"));
+    unresolved(body, &trigger)?;
+    let acting = match trigger.text("user").map(ToOwned::to_owned) {
+        Some(by) if by != "[anonymous]" => by,
+        _ => user.to_owned(),
+    };
+    let mut execution = Execution {
+        kind,
+        id,
+        application,
+        build_time: now,
+        start_time_expiry: millis(body, "startTimeExpiry"),
+        limit_concurrent: flag(body, "limitConcurrent"),
+        max_concurrent_executions: millis(body, "maxConcurrentExecutions").unwrap_or(0),
+        keep_waiting_pipelines: flag(body, "keepWaitingPipelines"),
+        origin: Some(text(body, "origin").unwrap_or_else(|| "api".to_owned())),
+        notifications: list(body, "notifications"),
+        spel_evaluator: Some(text(body, "spelEvaluator").unwrap_or_else(|| "v4".to_owned())),
+        template_variables: object(body, "templateVariables"),
+        trigger,
+        schema: Execution::SCHEMA,
+        ..Execution::default()
+    };
+    execution
+        .authentication
+        .insert("user".to_owned(), acting.into());
+    execution
+        .authentication
+        .insert("allowedAccounts".to_owned(), json!([]));
+    let stages = match kind {
+        ExecutionType::Pipeline => {
+            execution.name = name;
+            execution.pipeline_config_id = text(body, "id").map(PipelineConfigId::new);
+            list(body, "stages")
+        }
+        ExecutionType::Orchestration => {
+            execution.description = text(body, "description").or(name);
+            list(body, "job")
+        }
+    };
+    match build_stages(&stages, ids) {
+        Ok(stages) => execution.stages = stages,
+        Err(reason) => execution.failure = Some(reason),
+    }
+    let message = Message::StartExecution {
+        execution_id: execution.id.clone(),
+        application: execution.application.clone(),
+        limit: limit(&execution),
+    };
+    let to = match gate_of(&execution) {
+        Some(gate) => Target::Gate(gate),
+        None => Target::Execution(execution.id.clone()),
+    };
+    Ok((
+        execution,
+        vec![Outgoing {
+            to,
+            message,
+            mode: Mode::Push,
+            delay_ms: 0,
+        }],
+    ))
+}
+
+/// Expected artifacts that neither the trigger nor a default gave.
+fn unresolved(body: &Map<String, Value>, trigger: &Trigger) -> Result<(), Rejected> {
+    let resolved = trigger
+        .get("resolvedExpectedArtifacts")
+        .and_then(Value::as_array);
+    for expected in list(body, "expectedArtifacts") {
+        let Some(expected) = expected.as_object() else {
+            continue;
+        };
+        let id = text(expected, "id").unwrap_or_default();
+        let bound = |found: &Value| {
+            found.get("id").and_then(Value::as_str) == Some(id.as_str())
+                && found.get("boundArtifact").is_some_and(|a| !a.is_null())
+        };
+        let wanted = trigger
+            .get("expectedArtifactIds")
+            .and_then(Value::as_array)
+            .is_some_and(|ids| ids.iter().any(|i| i.as_str() == Some(id.as_str())));
+        let has_default =
+            flag(expected, "useDefaultArtifact") || flag(expected, "usePriorArtifact");
+        if wanted && !has_default && !resolved.is_some_and(|list| list.iter().any(bound)) {
+            return Err(Rejected::UnresolvedArtifact(
+                text(expected, "displayName").unwrap_or(id),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Stages from their JSON, or why they cannot be run.
+fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> Result<Vec<Stage>, String> {
+    let mut maps = Vec::new();
+    for (position, stage) in stages.iter().enumerate() {
+        match stage {
+            Value::Object(map) => maps.push(map.clone()),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => return Err(format!("stages[{position}] is not an object")),
+        }
+    }
+    if maps.is_empty() {
+        return Err("there are no stages; add one".to_owned());
+    }
+    graph::number_stages(&mut maps);
+    if let Some(fault) = graph::check(&maps).into_iter().next() {
+        return Err(format!("{}: {}", fault.path, fault.message));
+    }
+    let mut built = Vec::new();
+    for (position, mut map) in maps.into_iter().enumerate() {
+        let Some(mut kind) = text(&map, "type") else {
+            return Err(format!(
+                "stages[{position}].type is missing; every stage has a type"
+            ));
+        };
+        map.remove("type");
+        if let Some(provider) = text(&map, "providerType")
+            && !matches!(provider.as_str(), "aws" | "titus")
+        {
+            kind = format!("{kind}_{provider}");
+        }
+        let name = text(&map, "name").unwrap_or_else(|| kind.clone());
+        map.remove("name");
+        let ref_id = map
+            .remove("refId")
+            .as_ref()
+            .and_then(ref_text)
+            .unwrap_or_default();
+        let requisites = list(&map, "requisiteStageRefIds");
+        map.remove("requisiteStageRefIds");
+        let start_time_expiry = millis(&map, "startTimeExpiry");
+        map.remove("startTimeExpiry");
+        built.push(Stage {
+            id: StageId::new(ids.next_id()),
+            ref_id: RefId::new(ref_id),
+            kind,
+            name,
+            start_time_expiry,
+            context: map,
+            requisite_stage_ref_ids: requisites
+                .iter()
+                .filter_map(ref_text)
+                .map(RefId::new)
+                .collect(),
+            ..Stage::default()
+        });
+    }
+    // Served in order of refIds compared as text, as Orca does ("10" before "2").
+    built.sort_by(|a, b| a.ref_id.cmp(&b.ref_id));
+    Ok(built)
+}

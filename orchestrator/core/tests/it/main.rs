@@ -1,0 +1,7 @@
+//! The engine as a whole, over a queue in memory.
+
+#![allow(clippy::unwrap_used)]
+
+mod properties;
+mod runner;
+mod scenarios;
