@@ -1,1 +1,37 @@
-//! balancer.
+//! The types of the balancer's admin socket, and nothing else: what the control
+//! plane sends and reads. The proxy itself is the binary.
+//!
+//! HTTP/1.1 with JSON on `<data>/balancer/admin.sock`:
+//!
+//! | request | meaning |
+//! |---|---|
+//! | `PUT /v1/config`, `If-Match: "<generation>"`, `X-Fence: <token>` | the whole desired [`Config`]; 200 [`Applied`] once it is journaled and every worker's loop has confirmed it; 409 for an older fence, 412 [`Applied`] for another generation, 422 [`Faults`]; the same body again is a no-op |
+//! | `GET /v1/config` | the [`Config`] in force, with its generation in [`Applied`]'s form in the `ETag` |
+//! | `GET /v1/state` | [`State`] |
+//! | `GET /v1/watch?epoch=E&after=N` | [`Event`]s as JSON lines, numbered; 410 when N is too old or the epoch differs |
+//! | `POST /v1/drain/<instance>/cut` | ends what is left of a draining instance: [`Cut`] |
+//! | `POST /v1/handover` | gives the listening socket to a successor |
+//! | `GET /v1/history?seconds=N` | [`History`] |
+//! | `GET /health`, `GET /metrics` | `UP`; Prometheus' text |
+//!
+//! The protocol is versioned by its path because the balancer outlives upgrades.
+
+mod config;
+mod history;
+mod state;
+
+pub use config::{Config, Faults, Group, Health, Instance, LoadBalancer, Role, Route, Settings};
+pub use history::{History, Second, Series};
+pub use state::{
+    Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState, Observed,
+    State,
+};
+
+/// Name of the admin socket in the balancer's data folder.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+/// Name of the journal in the balancer's data folder.
+pub const JOURNAL: &str = "config.json";
+/// Header that carries the writer's fencing token.
+pub const FENCE_HEADER: &str = "x-fence";
+/// Instances one configuration may hold.
+pub const MAX_INSTANCES: usize = 4096;

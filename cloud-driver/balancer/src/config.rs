@@ -1,0 +1,192 @@
+//! The desired configuration: always sent and replaced as a whole.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything the balancer is to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// Which requests go to which load balancer; the first that fits counts, the
+    /// longest path prefix of a host goes first.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// Load balancers.
+    #[serde(default)]
+    pub load_balancers: Vec<LoadBalancer>,
+    /// How it behaves.
+    #[serde(default)]
+    pub settings: Settings,
+}
+
+/// A rule from host and path to a load balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Route {
+    /// Host without port, compared without case; none: any.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Beginning of the path, whole segments: `/staging` fits `/staging/x`, not
+    /// `/stagingx`. `/` fits all.
+    pub path: String,
+    /// Name of the load balancer.
+    pub load_balancer: String,
+}
+
+/// A load balancer: server groups that share its requests by weight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadBalancer {
+    /// Its name.
+    pub name: String,
+    /// Its server groups.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+}
+
+/// A server group behind a load balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Group {
+    /// The server group's name.
+    pub name: String,
+    /// Its share of requests, whatever its number of instances.
+    pub weight: u32,
+    /// How its instances are probed.
+    #[serde(default)]
+    pub health: Health,
+    /// Its instances.
+    #[serde(default)]
+    pub instances: Vec<Instance>,
+}
+
+/// An instance as the control plane wants it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Instance {
+    /// Unique over all load balancers and for ever.
+    pub id: String,
+    /// `127.0.0.1:20001`.
+    pub address: String,
+    /// What it is to do.
+    pub role: Role,
+}
+
+/// What an instance is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// Be probed, get no requests.
+    Warm,
+    /// Get requests once its probes pass.
+    Serve,
+    /// End what it has, get nothing new.
+    Drain,
+}
+
+/// How instances are probed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Health {
+    /// Path that answers 2xx or 3xx; none: a connection is enough.
+    pub path: Option<String>,
+    /// Between probes, in ms.
+    pub interval_ms: u64,
+    /// Between probes until it serves, in ms.
+    pub warm_interval_ms: u64,
+    /// A probe that takes longer has failed, in ms.
+    pub timeout_ms: u64,
+    /// So many in a row and it is healthy.
+    pub healthy_threshold: u32,
+    /// So many failures in a row and it is not.
+    pub unhealthy_threshold: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            path: None,
+            interval_ms: 2_000,
+            warm_interval_ms: 100,
+            timeout_ms: 1_000,
+            healthy_threshold: 2,
+            unhealthy_threshold: 3,
+        }
+    }
+}
+
+/// How the balancer behaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Settings {
+    /// A request that nobody answered may go elsewhere, by the rules of the README.
+    pub retry: bool,
+    /// Instances tried for one request at the most.
+    pub max_tries: u32,
+    /// Time for a connection to an instance, in ms.
+    pub connect_timeout_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            retry: true,
+            max_tries: 3,
+            connect_timeout_ms: 1_000,
+        }
+    }
+}
+
+/// What is wrong with a configuration; one line each, path first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults {
+    /// `loadBalancers[0].groups[1].instances[0].address: "x" is no address`, …
+    pub faults: Vec<String>,
+}
+
+impl Config {
+    /// Everything that is wrong with it.
+    pub fn check(&self) -> Faults {
+        let mut faults = Vec::new();
+        let mut ids = std::collections::BTreeSet::new();
+        for (b, balancer) in self.load_balancers.iter().enumerate() {
+            for (g, group) in balancer.groups.iter().enumerate() {
+                for (i, instance) in group.instances.iter().enumerate() {
+                    let path = format!("loadBalancers[{b}].groups[{g}].instances[{i}]");
+                    if instance.address.parse::<std::net::SocketAddr>().is_err() {
+                        let address = &instance.address;
+                        faults.push(format!("{path}.address: \"{address}\" is no IP:PORT"));
+                    }
+                    if !ids.insert(instance.id.as_str()) {
+                        faults.push(format!("{path}.id: \"{}\" stands twice", instance.id));
+                    }
+                }
+            }
+        }
+        if ids.len() > super::MAX_INSTANCES {
+            faults.push(format!(
+                "{} instances, more than {}",
+                ids.len(),
+                super::MAX_INSTANCES
+            ));
+        }
+        for (r, route) in self.routes.iter().enumerate() {
+            if !route.path.starts_with('/') {
+                faults.push(format!(
+                    "routes[{r}].path: \"{}\" does not begin with /",
+                    route.path
+                ));
+            }
+            if !self
+                .load_balancers
+                .iter()
+                .any(|b| b.name == route.load_balancer)
+            {
+                let name = &route.load_balancer;
+                faults.push(format!(
+                    "routes[{r}].loadBalancer: \"{name}\" is not configured"
+                ));
+            }
+        }
+        Faults { faults }
+    }
+}

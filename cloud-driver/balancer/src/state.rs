@@ -1,0 +1,184 @@
+//! What the balancer observed. Nobody else writes it.
+
+use serde::{Deserialize, Serialize};
+
+/// Which configuration is in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Applied {
+    /// Random, new with each process.
+    pub epoch: String,
+    /// Counts accepted configurations, over restarts.
+    pub generation: u64,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Observed {
+    /// Not probed yet.
+    Unknown,
+    /// Role `warm`, or its probes have not passed yet.
+    Warming,
+    /// Role `warm` and its probes pass.
+    Ready,
+    /// Gets requests.
+    Serving,
+    /// Health said no; probes go on.
+    Suspended,
+    /// Ends what it has.
+    Draining,
+    /// Drained: no request and no connection since the role took effect; latched.
+    Drained,
+}
+
+/// Requests under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InFlight {
+    /// Requests and answers, bodies included.
+    pub requests: u64,
+    /// Upgraded connections.
+    pub tunnels: u64,
+}
+
+impl InFlight {
+    /// Both.
+    pub fn total(self) -> u64 {
+        self.requests + self.tunnels
+    }
+}
+
+/// Connections to an instance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connections {
+    /// Open.
+    pub open: u64,
+    /// Of these, waiting for a request.
+    pub idle: u64,
+}
+
+/// An instance as observed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceState {
+    /// Its id.
+    pub id: String,
+    /// Its server group.
+    pub group: String,
+    /// Its load balancer.
+    pub load_balancer: String,
+    /// Its address.
+    pub address: String,
+    /// Desired; absent once it left the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<super::Role>,
+    /// Observed.
+    pub state: Observed,
+    /// Since when, ms since the epoch.
+    pub since_ms: i64,
+    /// Under way, predecessors' included.
+    pub in_flight: InFlight,
+    /// Connections, predecessors' included.
+    pub connections: Connections,
+    /// Requests answered since the process began.
+    pub served: u64,
+    /// The generation in which it answered its first request with a status below 500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_served_generation: Option<u64>,
+    /// Probes passed in a row.
+    pub probes_passed: u32,
+    /// Probes failed in a row.
+    pub probes_failed: u32,
+    /// Why it is suspended, or why the last probe failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A server group as observed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupState {
+    /// Its name.
+    pub name: String,
+    /// Its load balancer.
+    pub load_balancer: String,
+    /// Desired weight.
+    pub weight: u32,
+    /// Weight that counts now: 0 without a serving instance.
+    pub weight_effective: u32,
+    /// Serving instances.
+    pub capacity: u32,
+}
+
+/// Everything observed, at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Configuration in force.
+    #[serde(flatten)]
+    pub applied: Applied,
+    /// Process id.
+    pub pid: u32,
+    /// Addresses it listens on.
+    pub listeners: Vec<String>,
+    /// Number of the last event; watch from here on.
+    pub last_event: u64,
+    /// Instances, those that left the configuration and still end something too.
+    pub instances: Vec<InstanceState>,
+    /// Server groups.
+    pub groups: Vec<GroupState>,
+    /// Process ids of predecessors that still end something.
+    pub predecessors: Vec<u32>,
+    /// Requests sent to another instance after a failure, since the process began.
+    pub retries: u64,
+    /// Requests that could not be repeated.
+    pub not_repeated: u64,
+    /// Answers of the balancer itself with status 502, 503 and 504.
+    pub own_errors: u64,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EventKind {
+    /// A configuration is in force.
+    Config,
+    /// An instance's state changed.
+    State,
+    /// It has drained.
+    Drained,
+    /// It answered its first request.
+    FirstServed,
+}
+
+/// A numbered change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Its number.
+    pub number: u64,
+    /// What.
+    pub kind: EventKind,
+    /// ms since the epoch.
+    pub at_ms: i64,
+    /// Generation in force.
+    pub generation: u64,
+    /// Which instance; absent for `config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Observed>,
+}
+
+/// What was ended by force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cut {
+    /// Requests.
+    pub requests: u64,
+    /// Upgraded connections.
+    pub tunnels: u64,
+}
