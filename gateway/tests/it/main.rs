@@ -5,5 +5,6 @@
 mod errors;
 mod fake;
 mod live;
+mod page;
 mod routes;
 mod spin;
