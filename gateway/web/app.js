@@ -179,7 +179,7 @@ async function readClusters() {
 // --- traffic ----------------------------------------------------------------------
 
 function chart(bars, name) {
-  const top = Math.max(1, ...bars.map((b) => b.ok + b.ko)), width = 100 / bars.length;
+  const top = Math.max(1, ...bars.map((b) => b.ok + b.ko)), width = 100 / Math.max(1, bars.length);
   const svg = el("svg", { class: "chart", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `Requests a second of ${name}, at most ${top}` });
   svg.append(el("line", { x1: 0, x2: 100, y1: 39.8, y2: 39.8, "stroke-width": 0.4 }));
   bars.forEach((b, i) => {
@@ -193,15 +193,16 @@ function chart(bars, name) {
 function trafficCard(t) {
   const figure = (name, value, alarm) => el("div", {}, el("dt", {}, name), el("dd", { class: alarm ? "alarm" : null }, String(value)));
   return el("article", { class: "card", "aria-label": `Traffic of ${t.name}` },
-    el("h3", { class: "mono" }, t.name), chart(t.bars, t.name),
-    el("dl", { class: "figures" }, figure("requests/s", t.rate < 10 ? t.rate.toFixed(1) : Math.round(t.rate)), figure("p99", t.p99 === null ? "–" : `${Math.round(t.p99)} ms`),
-      figure("in flight", t.inFlight), figure("2xx", t.c2), figure("3xx", t.c3), figure("4xx", t.c4), figure("5xx", t.c5, t.c5 > 0), figure("retries", t.retries, t.retries > 0)));
+    el("h3", { class: "mono" }, t.name === "-" ? "answered by no server group" : t.name), chart(t.bars, t.name),
+    el("dl", { class: "figures" }, figure("requests/s", t.rate < 10 ? t.rate.toFixed(1) : Math.round(t.rate)), figure("p50", view.millis(t.p50)), figure("p99", view.millis(t.p99)),
+      figure("in flight", t.inFlight), figure("answered", t.ok), figure("4xx", t.clientError), figure("5xx, instance", t.serverError, t.serverError > 0),
+      figure("5xx, balancer", t.ownError, t.ownError > 0), figure("retries", t.retries, t.retries > 0)));
 }
 
 async function readTraffic() {
   if (!state.application) return;
   const found = await attempt("Load balancer", () => ask(`/traffic?application=${encodeURIComponent(state.application)}&seconds=60`));
-  if (found) draw("traffic", view.traffic(found), (all) => all.length ? all.map(trafficCard) : [empty("No request has passed yet.")]);
+  if (found) draw("traffic", view.traffic(found, state.application), (all) => all.length ? all.map(trafficCard) : [empty("No request has passed yet.")]);
 }
 
 // --- deciding ----------------------------------------------------------------------

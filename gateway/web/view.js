@@ -126,54 +126,44 @@ export function clusters(groups, balancers) {
   return list.sort((a, b) => rank(a) - rank(b) || a.key.localeCompare(b.key));
 }
 
-const number = (...values) => values.map(Number).find(Number.isFinite) ?? 0;
-
-// One second of one server group, whatever the parts are called.
-function second(g) {
-  const classes = g.classes ?? g.statuses ?? g.status ?? g;
-  const of = (n) => number(classes[`${n}xx`], classes[`status${n}xx`], classes[String(n)], 0);
-  const counts = [1, 2, 3, 4, 5].map(of);
-  return {
-    requests: number(g.requests, g.count, counts.reduce((a, b) => a + b, 0)), c2: of(2), c3: of(3), c4: of(4), c5: of(5),
-    p99: number(g.p99Ms, g.p99_ms, g.latencyP99Ms, g.p99, NaN) || null,
-    retries: number(g.retries, 0), inFlight: number(g.inFlight, g.inflight, NaN),
-    failed: number(g.byBalancer, g.balancerErrors, g.noInstance, 0),
-  };
-}
-
-export function traffic(answer) {
-  const history = answer?.history ?? answer ?? {};
-  const entries = Array.isArray(history) ? history : history.seconds ?? history.entries ?? [];
-  const groups = new Map();
-  const at = (name) => {
-    if (!groups.has(name)) groups.set(name, { name, seconds: [] });
-    return groups.get(name);
-  };
-  entries.forEach((entry, index) => {
-    const of = entry.groups ?? entry.serverGroups ?? {};
-    const pairs = Array.isArray(of) ? of.map((g) => [g.serverGroup ?? g.group ?? g.name, g]) : Object.entries(of);
-    for (const [name, g] of pairs) at(name).seconds.push({ index, ...second(g) });
-  });
+// What the balancer measured of one application's server groups: a bar a second,
+// the rate and latency of the last whole seconds, sums over all of them.
+// `-` stands for requests that no group answered.
+export function traffic(answer, application) {
+  const ours = (name) => name === "-" || !application || name.split("-")[0].toLowerCase() === application.toLowerCase();
   const live = new Map();
   for (const i of answer?.live?.instances ?? []) {
-    live.set(i.serverGroup, (live.get(i.serverGroup) ?? 0) + number(i.requests, 0) + number(i.tunnels, 0));
-    at(i.serverGroup);
+    live.set(i.serverGroup, (live.get(i.serverGroup) ?? 0) + (i.requests ?? 0) + (i.tunnels ?? 0));
   }
-  const length = Math.max(entries.length, 1);
-  return [...groups.values()].map((g) => {
-    const bars = Array.from({ length }, () => ({ ok: 0, ko: 0 }));
-    for (const s of g.seconds) bars[s.index] = { ok: Math.max(0, s.requests - s.c5), ko: s.c5 };
-    const sum = (key) => g.seconds.reduce((n, s) => n + s[key], 0);
-    // The second that runs now is not over: the rate is that of the five before it.
-    const recent = g.seconds.filter((s) => s.index >= length - 6 && s.index < length - 1);
-    const rate = recent.length ? recent.reduce((n, s) => n + s.requests, 0) / 5 : 0;
-    const p99 = Math.max(0, ...recent.map((s) => s.p99 ?? 0));
+  const groups = new Map([...live.keys()].map((name) => [name, []]));
+  for (const one of answer?.history?.series ?? []) {
+    // A group behind two load balancers has two series of the same seconds.
+    const before = groups.get(one.group) ?? [];
+    const length = Math.max(before.length, one.seconds.length);
+    const at = (list, i) => list[list.length - length + i] ?? {};
+    const add = (i, key) => (at(before, i)[key] ?? 0) + (at(one.seconds, i)[key] ?? 0);
+    groups.set(one.group, Array.from({ length }, (_, i) => {
+      const sums = Object.fromEntries(["ok", "clientError", "serverError", "ownError", "retries", "inFlight"].map((k) => [k, add(i, k)]));
+      return { ...sums, p50Us: Math.max(at(before, i).p50Us ?? 0, at(one.seconds, i).p50Us ?? 0), p99Us: Math.max(at(before, i).p99Us ?? 0, at(one.seconds, i).p99Us ?? 0) };
+    }));
+  }
+  const all = (s) => s.ok + s.clientError + s.serverError + s.ownError;
+  return [...groups].filter(([name]) => ours(name)).map(([name, seconds]) => {
+    const sum = (key) => seconds.reduce((n, s) => n + s[key], 0);
+    // The second that runs now is not over.
+    const recent = seconds.slice(-6, -1);
+    const most = (key) => Math.max(0, ...recent.map((s) => s[key]));
     return {
-      name: g.name, bars, rate, p99: p99 || null, inFlight: live.get(g.name) ?? 0,
-      c2: sum("c2"), c3: sum("c3"), c4: sum("c4"), c5: sum("c5"), retries: sum("retries"),
+      name, bars: seconds.map((s) => ({ ok: s.ok + s.clientError, ko: s.serverError + s.ownError })),
+      rate: recent.length ? recent.reduce((n, s) => n + all(s), 0) / recent.length : 0,
+      p50: most("p50Us") / 1000, p99: most("p99Us") / 1000,
+      inFlight: live.get(name) ?? seconds.at(-1)?.inFlight ?? 0,
+      ok: sum("ok"), clientError: sum("clientError"), serverError: sum("serverError"), ownError: sum("ownError"), retries: sum("retries"),
     };
-  }).sort((a, b) => b.rate - a.rate || a.name.localeCompare(b.name));
+  }).filter((g) => g.name !== "-" || g.ownError > 0).sort((x, y) => y.rate - x.rate || x.name.localeCompare(y.name));
 }
+
+export const millis = (ms) => (ms <= 0 ? "–" : ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`);
 
 export function defaultApplication(applications, wanted) {
   const names = applications.map((a) => a.name);

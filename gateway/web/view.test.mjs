@@ -61,11 +61,23 @@ test("clusters are staging first, with the health of what serves", () => {
 });
 
 test("traffic has a bar a second, classes, and the rate of whole seconds", () => {
-  const history = { seconds: Array.from({ length: 10 }, (_, i) => ({ groups: { g: { requests: 10, "2xx": 9, "5xx": 1, p99Ms: 5 + i } } })) };
-  const [g] = view.traffic({ history, live: { instances: [{ serverGroup: "g", requests: 2, tunnels: 1 }] } });
+  const second = (i) => ({ ok: 8, clientError: 1, serverError: 1, ownError: 0, retries: 0, p50Us: 900, p99Us: 5000 + 1000 * i, inFlight: 4 });
+  const seconds = Array.from({ length: 10 }, (_, i) => second(i));
+  const none = { group: "-", seconds: [{ ...second(0), ok: 0, clientError: 0, serverError: 0, ownError: 2 }] };
+  const answer = { live: { instances: [{ serverGroup: "shop-a", requests: 2, tunnels: 1 }] },
+    history: { untilS: 1, series: [{ group: "shop-a", seconds }, none, { group: "other-a", seconds }] } };
+  const [g, rest, ...more] = view.traffic(answer, "Shop");
   assert.equal(g.bars.length, 10);
-  assert.deepEqual([g.rate, g.c2, g.c5, g.inFlight, g.p99], [10, 90, 10, 3, 13]);
-  assert.deepEqual(view.traffic(null), []);
+  assert.deepEqual([g.name, g.rate, g.ok, g.clientError, g.serverError, g.inFlight, g.p99], ["shop-a", 10, 80, 10, 10, 3, 13]);
+  assert.deepEqual([rest.name, rest.ownError, more.length], ["-", 2, 0]);
+  assert.deepEqual(view.traffic(null, "shop"), []);
+});
+
+test("a group behind two load balancers is shown once", () => {
+  const one = (ok) => ({ ok, clientError: 0, serverError: 0, ownError: 0, retries: 0, p50Us: 1, p99Us: ok, inFlight: 0 });
+  const series = [{ group: "shop-a", seconds: [one(1), one(2)] }, { group: "shop-a", seconds: [one(5)] }];
+  const [g] = view.traffic({ history: { series } }, "shop");
+  assert.deepEqual(g.bars.map((b) => b.ok), [1, 7]);
 });
 
 test("the application is the wanted one, else one that runs somewhere", () => {
