@@ -11,6 +11,10 @@ pub struct Config {
     /// Events waiting for one slow live client; when more come, its connection
     /// ends and it resumes where it was. Default: 256.
     pub live_buffer: usize,
+    /// Names, without port, under which browsers may reach the gateway beside
+    /// `localhost` and loopback addresses. While nobody is authenticated, this
+    /// is what keeps other sites' pages away. Default: none.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Config {
@@ -18,6 +22,7 @@ impl Default for Config {
         Self {
             live_clients: 256,
             live_buffer: 256,
+            hosts: Vec::new(),
         }
     }
 }

@@ -54,6 +54,7 @@ pub(crate) struct Gateway {
 
 /// The service: its HTTP routes are to be bound by whoever runs it.
 pub fn build(config: Config, deps: Deps) -> Service {
+    let hosts = config.hosts.clone();
     let gateway = Gateway {
         clients: Clients::new(deps.orchestrator, deps.cloud_driver, deps.trigger),
         live: Arc::new(Semaphore::new(config.live_clients)),
@@ -62,5 +63,5 @@ pub fn build(config: Config, deps: Deps) -> Service {
         shutdown: deps.shutdown,
     };
     let router = rest::router(&gateway);
-    Service::new("gateway").http(edge::around(router))
+    Service::new("gateway").http(edge::around(router, hosts))
 }

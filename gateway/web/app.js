@@ -28,7 +28,9 @@ function draw(id, model, build) {
   if (state.drawn.get(id) === text) return;
   state.drawn.set(id, text);
   const focused = document.activeElement?.id;
+  const chosen = [...$(id).querySelectorAll("select[id]")].map((s) => [s.id, s.value]);
   $(id).replaceChildren(...build(model));
+  for (const [select, value] of chosen) if ($(select)) $(select).value = value;
   if (focused && document.activeElement?.id !== focused) document.getElementById(focused)?.focus();
 }
 

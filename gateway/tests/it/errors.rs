@@ -177,3 +177,19 @@ async fn a_body_that_breaks_off_is_the_callers_error() {
     let text = body.collect().await.unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&text).contains("did not arrive whole"));
 }
+
+#[tokio::test]
+async fn a_page_of_another_site_can_change_nothing() {
+    let gate = Gate::up();
+    let request = Request::builder()
+        .method("POST")
+        .uri("/pipelines/a/n")
+        .header("Host", "127.0.0.1:8084")
+        .header("Origin", "http://elsewhere.example")
+        .body(Body::from("{}"))
+        .unwrap();
+    let answer = gate.open(request).await;
+    assert_eq!(answer.status(), 403);
+    assert!(answer.headers().contains_key("x-spinnaker-request-id"));
+    assert!(gate.peers.calls("fire_manual").is_empty());
+}
