@@ -1,0 +1,122 @@
+//! The instance's output: read from its pipe, written to a file that is rotated,
+//! never blocking the instance.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A file is rotated at this size, in bytes.
+const MAX_FILE: u64 = 10 * 1024 * 1024;
+/// Files kept, the current one included.
+const FILES: u32 = 3;
+
+/// Where output goes, and what of it could not be kept.
+#[derive(Clone)]
+pub(crate) struct Log {
+    path: PathBuf,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Log {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            dropped: Arc::default(),
+        }
+    }
+
+    /// Bytes that could not be written.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Copies a pipe until its other end is closed. A full disk loses output and
+    /// counts it; the instance never waits.
+    pub(crate) fn copy(&self, mut from: impl Read) {
+        let mut file: Option<(File, u64)> = None;
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            let count = match from.read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => count,
+            };
+            let size = u64::try_from(count).unwrap_or(0);
+            if file
+                .as_ref()
+                .is_some_and(|(_, written)| written + size > MAX_FILE)
+            {
+                file = None;
+                rotate(&self.path);
+            }
+            if file.is_none() {
+                file = open(&self.path);
+            }
+            let written = match &mut file {
+                Some((file, written)) => {
+                    *written += size;
+                    file.write_all(&buffer[..count]).is_ok()
+                }
+                None => false,
+            };
+            if !written {
+                self.dropped.fetch_add(size, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Option<(File, u64)> {
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .ok()?;
+    let size = file.metadata().map_or(0, |m| m.len());
+    Some((file, size))
+}
+
+fn rotate(path: &Path) {
+    let numbered = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        if n > 0 {
+            name.push(format!(".{n}"));
+        }
+        PathBuf::from(name)
+    };
+    for n in (0..FILES - 1).rev() {
+        // The oldest is written over; one that is not there is none to keep.
+        let _absent = fs::rename(numbered(n), numbered(n + 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_rotated_and_three_files_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::new(folder.path().join("stdout.log"));
+        let data = vec![b'x'; 45 * 1024 * 1024];
+        log.copy(&data[..]);
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["stdout.log", "stdout.log.1", "stdout.log.2"]);
+        for name in names {
+            assert!(fs::metadata(folder.path().join(name)).unwrap().len() <= MAX_FILE);
+        }
+        assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        let log = Log::new(PathBuf::from("/proc/nowhere/stdout.log"));
+        log.copy(&b"hello"[..]);
+        assert_eq!(log.dropped(), 5);
+    }
+}

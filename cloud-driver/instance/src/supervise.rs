@@ -1,0 +1,316 @@
+//! The shim itself: starts the instance as its parent, keeps its log and its stop
+//! order, records its end.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use instance::{EXIT, Exit, Ids, LAUNCH, LOG, Launch, STATE};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::log::Log;
+use crate::serve::{Shared, serve};
+use crate::{folder, process};
+
+/// An instance that ends sooner than this is started again only after a pause.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// What can happen to the shim.
+pub(crate) enum Wake {
+    /// The instance's process ended.
+    Ended(ExitStatus),
+    /// Somebody asked for the end: SIGKILL after this time.
+    Stop(Duration),
+}
+
+/// Runs the shim until the instance has ended.
+pub(crate) fn run(folder: &Path) -> Result<(), String> {
+    let outcome = prepare(folder).and_then(|(launch, listener)| {
+        let started = start(folder, &launch)?;
+        Ok((launch, listener, started))
+    });
+    match outcome {
+        Ok((launch, listener, started)) => {
+            say("up");
+            supervise(folder, &launch, listener, started)
+        }
+        Err(error) => {
+            process::record_failure(folder, &error);
+            say(&error);
+            Err(error)
+        }
+    }
+}
+
+/// Tells the launcher, and lets its pipe go: nobody reads it any more.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        // Replacing the descriptor closes the pipe, which is what the launcher waits for.
+        let _kept = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+fn prepare(folder: &Path) -> Result<(Launch, UnixListener), String> {
+    let launch: Launch =
+        folder::read(&folder.join(LAUNCH))?.ok_or_else(|| format!("there is no {LAUNCH}"))?;
+    // Of its own session, it is no part of whatever ends with its starter.
+    rustix::process::setsid().map_err(|e| format!("cannot begin a session: {e}"))?;
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
+        .map_err(|e| format!("cannot become subreaper: {e}"))?;
+    let open = File::open(folder).map_err(|e| format!("cannot open the folder: {e}"))?;
+    let path = folder::socket_path(folder, &open);
+    let _absent = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)
+        .map_err(|e| format!("cannot listen on {}: {e}", instance::SOCKET))?;
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&path, mode).map_err(|e| format!("cannot protect the socket: {e}"))?;
+    Ok((launch, listener))
+}
+
+/// The program of a root folder: as given if absolute, else by the image's PATH.
+fn program_in(root: &Path, launch: &Launch) -> Result<PathBuf, String> {
+    let program = launch
+        .command
+        .first()
+        .ok_or("the command is empty; name a program")?;
+    if program.contains('/') {
+        return Ok(PathBuf::from(program));
+    }
+    let path = launch
+        .environment
+        .get("PATH")
+        .map_or("/usr/local/bin:/usr/bin:/bin", |p| p);
+    path.split(':')
+        .map(|folder| Path::new(folder).join(program))
+        .find(|candidate| {
+            root.join(candidate.strip_prefix("/").unwrap_or(candidate))
+                .exists()
+        })
+        .ok_or_else(|| format!("{program} is in no folder of the image's PATH ({path})"))
+}
+
+/// A started instance.
+struct Started {
+    child: Child,
+    ids: Ids,
+}
+
+fn start(folder: &Path, launch: &Launch) -> Result<Started, String> {
+    let is_root = rustix::process::geteuid().is_root();
+    let mut isolation = "plain: no root folder was given".to_owned();
+    let mut command = match &launch.root {
+        None => {
+            let program = launch
+                .command
+                .first()
+                .ok_or("the command is empty; name a program")?;
+            Command::new(program)
+        }
+        Some(root) if is_root => {
+            isolation = "chroot".to_owned();
+            chrooted(root, launch)?
+        }
+        Some(root) => {
+            isolation = "plain: chroot needs root; files of the machine are visible".to_owned();
+            let program = program_in(root, launch)?;
+            Command::new(root.join(program.strip_prefix("/").unwrap_or(&program)))
+        }
+    };
+    if !(launch.root.is_some() && is_root) {
+        command.args(launch.command.iter().skip(1));
+        let inside = launch.working_folder.as_deref().unwrap_or("/");
+        let at = match &launch.root {
+            Some(root) => root.join(inside.strip_prefix('/').unwrap_or(inside)),
+            None => PathBuf::from(inside),
+        };
+        command.current_dir(at);
+        if let Some((user, group)) = launch.user.filter(|_| is_root) {
+            command.gid(group).uid(user);
+        }
+        command.env_clear().envs(&launch.environment);
+    }
+    let started_ms = folder::now_ms();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(|e| format!("cannot start {}: {e}", launch.command.join(" ")))?;
+    let pid = child.id();
+    let own = std::process::id();
+    let ids = Ids {
+        shim_pid: own,
+        shim_start: process::stat(own).map_or(0, |(start, _)| start),
+        pid,
+        start: process::stat(pid).map_or(0, |(start, _)| start),
+        started_ms,
+        boot_id: process::boot_id(),
+        isolation,
+    };
+    if let Err(error) = folder::write(&folder.join(STATE), &ids) {
+        // Without its record nobody would find it again.
+        let _dead = child.kill();
+        return Err(error);
+    }
+    Ok(Started { child, ids })
+}
+
+/// A command that enters the root folder first. `chroot(1)` of coreutils does it,
+/// because a process may enter a root before its program only with unsafe code.
+fn chrooted(root: &Path, launch: &Launch) -> Result<Command, String> {
+    let program = program_in(root, launch)?;
+    let mut command = Command::new("/usr/sbin/chroot");
+    if let Some((user, group)) = launch.user {
+        command.arg(format!("--userspec={user}:{group}"));
+    }
+    command
+        .arg(root)
+        .arg(program)
+        .args(launch.command.iter().skip(1));
+    command
+        .current_dir("/")
+        .env_clear()
+        .envs(&launch.environment);
+    Ok(command)
+}
+
+fn supervise(
+    folder: &Path,
+    launch: &Launch,
+    listener: UnixListener,
+    first: Started,
+) -> Result<(), String> {
+    let log = Log::new(folder.join(LOG));
+    let (sender, wakes) = channel();
+    let shared = Shared::new(launch, first.ids.clone(), log.clone(), sender.clone());
+    let served = shared.clone();
+    std::thread::spawn(move || serve(&listener, &served));
+    let mut current = first;
+    loop {
+        let began = Instant::now();
+        let started_ms = current.ids.started_ms;
+        let group = Pid::from_raw(i32::try_from(current.ids.pid).unwrap_or(0));
+        let (status, asked) = one_life(current.child, group, &log, &sender, &wakes, &shared);
+        end_of_group(group);
+        let exit = Exit {
+            code: status.code(),
+            signal: status.signal(),
+            failure: None,
+            started_ms,
+            ended_ms: folder::now_ms(),
+            asked,
+            peak_bytes: peak_bytes(),
+        };
+        if asked || !launch.restart {
+            shared.ended(exit.clone());
+            return folder::write(&folder.join(EXIT), &exit);
+        }
+        if began.elapsed() < QUICK
+            && let Ok(Wake::Stop(_)) = wakes.recv_timeout(QUICK)
+        {
+            shared.ended(exit.clone());
+            return folder::write(&folder.join(EXIT), &exit);
+        }
+        current = start(folder, launch)?;
+        shared.restarted(current.ids.clone());
+    }
+}
+
+/// Waits for the end of one process, and sees to it once somebody asked.
+fn one_life(
+    mut child: Child,
+    group: Option<Pid>,
+    log: &Log,
+    sender: &std::sync::mpsc::Sender<Wake>,
+    wakes: &Receiver<Wake>,
+    shared: &Shared,
+) -> (ExitStatus, bool) {
+    for pipe in [
+        child.stdout.take().map(Pipe::Out),
+        child.stderr.take().map(Pipe::Err),
+    ] {
+        let log = log.clone();
+        std::thread::spawn(move || match pipe {
+            Some(Pipe::Out(out)) => log.copy(out),
+            Some(Pipe::Err(err)) => log.copy(err),
+            None => {}
+        });
+    }
+    let ended = sender.clone();
+    std::thread::spawn(move || {
+        let status = child
+            .wait()
+            .unwrap_or_else(|_| ExitStatus::from_raw(1 << 8));
+        // The shim's loop is gone only when the shim is.
+        let _alone = ended.send(Wake::Ended(status));
+    });
+    let mut kill_at: Option<Instant> = None;
+    let mut asked = false;
+    loop {
+        let wait = kill_at.map_or(Duration::from_secs(3600), |at| {
+            at.saturating_duration_since(Instant::now())
+        });
+        match wakes.recv_timeout(wait) {
+            Ok(Wake::Ended(status)) => return (status, asked),
+            Ok(Wake::Stop(grace)) => {
+                if !asked && let Some(pid) = group {
+                    let _gone = kill_process(pid, Signal::TERM);
+                }
+                asked = true;
+                shared.stopping();
+                let at = Instant::now() + grace;
+                kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
+            }
+            Err(RecvTimeoutError::Timeout) if kill_at.is_some() => {
+                if let Some(pid) = group {
+                    let _gone = kill_process_group(pid, Signal::KILL);
+                }
+                kill_at = Some(Instant::now() + Duration::from_secs(1));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+enum Pipe {
+    Out(std::process::ChildStdout),
+    Err(std::process::ChildStderr),
+}
+
+/// Ends what the instance left behind: its group, and what left the group but has
+/// this process as its next parent.
+fn end_of_group(group: Option<Pid>) {
+    if let Some(pid) = group {
+        let _gone = kill_process_group(pid, Signal::KILL);
+    }
+    let own = std::process::id();
+    let path = format!("/proc/{own}/task/{own}/children");
+    for pid in std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+    {
+        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+fn peak_bytes() -> u64 {
+    // Of all children that were waited for; the instance is the largest by far.
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kib: u64 = line
+        .and_then(|l| l.trim().split(' ').next())
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    kib * 1024
+}

@@ -1,0 +1,271 @@
+//! The shim with real processes.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use instance::{Answer, EXIT, Exit, Ids, LAUNCH, LOG, Launch, Request, SOCKET, STATE};
+
+const SHIM: &str = env!("CARGO_BIN_EXE_instance");
+
+fn order(command: &[&str]) -> Launch {
+    Launch {
+        token: "secret".into(),
+        command: command.iter().map(ToString::to_string).collect(),
+        environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+        working_folder: None,
+        root: None,
+        user: None,
+        grace_ms: 5_000,
+        restart: false,
+        max_files: None,
+    }
+}
+
+fn launch(folder: &Path, launch: &Launch) -> (bool, String) {
+    std::fs::write(folder.join(LAUNCH), serde_json::to_vec(launch).unwrap()).unwrap();
+    let done = Command::new(SHIM).arg("run").arg(folder).output().unwrap();
+    (
+        done.status.success(),
+        String::from_utf8_lossy(&done.stderr).into_owned(),
+    )
+}
+
+fn ask(folder: &Path, request: &Request) -> Answer {
+    let mut stream = UnixStream::connect(folder.join(SOCKET)).unwrap();
+    writeln!(stream, "{}", serde_json::to_string(request).unwrap()).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+fn state(folder: &Path) -> Answer {
+    ask(
+        folder,
+        &Request::State {
+            token: "secret".into(),
+            port: None,
+        },
+    )
+}
+
+fn stop(folder: &Path, grace_ms: u64) {
+    ask(
+        folder,
+        &Request::Stop {
+            token: "secret".into(),
+            grace_ms: Some(grace_ms),
+        },
+    );
+}
+
+/// Waits for a condition of the world outside, at most ten seconds.
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within ten seconds: {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn exit(folder: &Path) -> Exit {
+    eventually("exit record", || {
+        serde_json::from_slice(&std::fs::read(folder.join(EXIT)).ok()?).ok()
+    })
+}
+
+fn log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join(LOG)).unwrap_or_default()
+}
+
+fn is_alive(pid: u32) -> bool {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    !text[text.rfind(')').unwrap() + 1..]
+        .trim_start()
+        .starts_with(['Z', 'X'])
+}
+
+#[test]
+fn an_instance_outlives_its_launcher_and_a_second_launch_finds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let order = order(&["sleep", "60"]);
+    assert_eq!(launch(folder.path(), &order), (true, String::new()));
+    let first = state(folder.path());
+    assert!(first.alive);
+    assert!(is_alive(first.ids.pid) && is_alive(first.ids.shim_pid));
+    let kept: Ids =
+        serde_json::from_slice(&std::fs::read(folder.path().join(STATE)).unwrap()).unwrap();
+    assert_eq!(kept, first.ids);
+    assert!(launch(folder.path(), &order).0);
+    assert_eq!(state(folder.path()).ids, first.ids);
+    stop(folder.path(), 5_000);
+    let exit = exit(folder.path());
+    assert_eq!((exit.signal, exit.asked), (Some(15), true));
+    eventually("the shim's end", || {
+        (!is_alive(first.ids.shim_pid)).then_some(())
+    });
+    assert!(
+        launch(folder.path(), &order).0,
+        "it ended; it is not started again"
+    );
+    assert!(!is_alive(first.ids.pid));
+}
+
+#[test]
+fn what_it_writes_is_in_its_log_and_its_exit_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    launch(
+        folder.path(),
+        &order(&["sh", "-c", "echo out; echo err >&2; exit 7"]),
+    );
+    let exit = exit(folder.path());
+    assert_eq!((exit.code, exit.signal, exit.asked), (Some(7), None, false));
+    eventually("both lines", || {
+        let log = log(folder.path());
+        (log.contains("out") && log.contains("err")).then_some(())
+    });
+}
+
+#[test]
+fn one_that_ignores_sigterm_is_killed_after_the_grace_with_what_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "trap '' TERM; sleep 61 & setsid sleep 62 & echo $! > /proc/self/cwd/stray; echo ready; wait; wait; wait";
+    let mut order = order(&["sh", "-c", script]);
+    order.working_folder = Some(folder.path().to_string_lossy().into_owned());
+    launch(folder.path(), &order);
+    eventually("ready", || {
+        log(folder.path()).contains("ready").then_some(())
+    });
+    let stray = std::fs::read_to_string(folder.path().join("stray")).unwrap();
+    stop(folder.path(), 200);
+    let exit = exit(folder.path());
+    assert_eq!((exit.signal, exit.asked), (Some(9), true));
+    eventually("the end of what left its group", || {
+        (!is_alive(stray.trim().parse().unwrap())).then_some(())
+    });
+}
+
+#[test]
+fn the_stop_order_completes_although_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    launch(
+        folder.path(),
+        &order(&[
+            "sh",
+            "-c",
+            "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done",
+        ]),
+    );
+    eventually("ready", || {
+        log(folder.path()).contains("ready").then_some(())
+    });
+    stop(folder.path(), 60_000);
+    assert_eq!(exit(folder.path()).code, Some(3));
+}
+
+#[test]
+fn a_program_that_is_not_there_is_an_exit_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ok, said) = launch(folder.path(), &order(&["/no/such/program"]));
+    assert!(!ok && said.contains("/no/such/program"), "{said}");
+    assert!(
+        exit(folder.path())
+            .failure
+            .unwrap()
+            .contains("/no/such/program")
+    );
+}
+
+#[test]
+fn a_wrong_token_and_nonsense_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    launch(folder.path(), &order(&["sleep", "60"]));
+    let answer = ask(
+        folder.path(),
+        &Request::Stop {
+            token: "x".into(),
+            grace_ms: None,
+        },
+    );
+    assert!(answer.error.unwrap().contains("token"));
+    let mut stream = UnixStream::connect(folder.path().join(SOCKET)).unwrap();
+    writeln!(stream, "hello").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    assert!(line.contains("not understood"));
+    assert!(state(folder.path()).alive);
+    stop(folder.path(), 1_000);
+    exit(folder.path());
+}
+
+#[test]
+fn one_to_be_kept_up_is_started_again_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut order = order(&["sleep", "60"]);
+    order.restart = true;
+    launch(folder.path(), &order);
+    let first = state(folder.path()).ids;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(first.pid).unwrap()).unwrap();
+    // Alive for a moment only, so the second start waits a second.
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let second = eventually("a second life", || {
+        let answer = state(folder.path());
+        (answer.restarts == 1 && answer.alive).then_some(answer)
+    });
+    assert_ne!(second.ids.pid, first.pid);
+    assert!(!folder.path().join(EXIT).exists());
+    stop(folder.path(), 1_000);
+    assert!(exit(folder.path()).asked);
+}
+
+#[test]
+fn a_port_counts_only_for_the_process_that_listens_on_it() {
+    let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = foreign.local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    launch(folder.path(), &order(&["sleep", "60"]));
+    let request = Request::State {
+        token: "secret".into(),
+        port: Some(port),
+    };
+    assert_eq!(ask(folder.path(), &request).listens, Some(false));
+    stop(folder.path(), 1_000);
+    exit(folder.path());
+}
+
+#[test]
+fn a_root_folder_is_entered_where_that_is_allowed() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: entering a root folder needs root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("hello"), "from inside").unwrap();
+    for file in ["usr/bin", "bin", "lib", "lib64"] {
+        std::fs::create_dir_all(root.path().join(file)).unwrap();
+    }
+    // busybox is one static file where it is installed; without it this says so.
+    let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"]
+        .into_iter()
+        .find(|p| Path::new(p).exists())
+    else {
+        println!("skipped: busybox is not installed");
+        return;
+    };
+    std::fs::copy(busybox, root.path().join("bin/busybox")).unwrap();
+    let mut order = order(&["/bin/busybox", "cat", "/hello"]);
+    order.root = Some(root.path().to_owned());
+    assert!(launch(folder.path(), &order).0);
+    assert_eq!(exit(folder.path()).code, Some(0));
+    assert_eq!(log(folder.path()), "from inside");
+}
