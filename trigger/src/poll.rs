@@ -30,6 +30,8 @@ const MAX_TRIGGERED: usize = 200;
 const MAX_TAGS: usize = 1_000;
 /// Events one tick tells; the next one tells the rest.
 const MAX_NEWS: usize = 100;
+/// Repositories that may fail one after the other before a tick ends: the registry is down then.
+const MAX_FAILURES: usize = 3;
 /// Pause before the accounts are asked for again at start.
 const START_PAUSE: Duration = Duration::from_secs(1);
 
@@ -208,7 +210,7 @@ impl Poll<'_> {
             has_catalogue && others.len() <= MAX_UNTRIGGERED && triggered.len() <= MAX_TRIGGERED;
 
         let mut changes = Changes::new();
-        let mut told = 0;
+        let (mut told, mut failures) = (0, 0);
         let watched = triggered
             .iter()
             .take(MAX_TRIGGERED)
@@ -231,9 +233,15 @@ impl Poll<'_> {
                         "repository could not be polled"
                     );
                     complete &= self.known.repositories.contains_key(repository);
+                    failures += 1;
+                    if failures == MAX_FAILURES {
+                        complete = false;
+                        break;
+                    }
                     continue;
                 }
             };
+            failures = 0;
             let mut outcome = cursor::compare(&self.known, repository, &found);
             for (tag, digest) in &outcome.news {
                 if told == MAX_NEWS {

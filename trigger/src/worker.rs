@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use proto::status::Failure;
 use runtime::Shutdown;
-use store::{Consumer, ConsumerSettings, Delivery, Shared};
+use store::{Consumer, ConsumerSettings, Delivery, Lease, Shared};
+use tokio::task::JoinSet;
 
 /// How long a lease lasts between heartbeats: what a killed process held waits so long.
 const LEASE: Duration = Duration::from_secs(9);
@@ -18,7 +19,10 @@ const fn millis(duration: Duration) -> u64 {
     duration.as_secs() * 1_000
 }
 
-/// Consumes `queue` until the shutdown begins, one subject at a time.
+/// Subjects handled at the same time.
+const AT_ONCE: usize = 8;
+
+/// Consumes `queue` until the shutdown begins.
 ///
 /// # Errors
 /// Never: what fails is tried again.
@@ -30,7 +34,7 @@ pub(crate) async fn run<F, A>(
 ) -> Result<(), Failure>
 where
     F: Fn(Delivery) -> A,
-    A: Future<Output = Result<(), Failure>>,
+    A: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     let settings = ConsumerSettings {
         queue: queue.to_owned(),
@@ -39,7 +43,7 @@ where
     };
     let mut consumer = Consumer::new(store.clone(), settings);
     loop {
-        let next = match shutdown.or(consumer.next(8)).await {
+        let next = match shutdown.or(consumer.next(AT_ONCE)).await {
             None => return Ok(()),
             Some(Ok(deliveries)) => deliveries,
             Some(Err(error)) => {
@@ -50,39 +54,46 @@ where
                 continue;
             }
         };
-        let mut next = next.into_iter();
-        while let Some(delivery) = next.next() {
+        let mut running = JoinSet::new();
+        for delivery in next {
             let lease = delivery.lease.clone();
             let work = handle(delivery);
-            let heart = beat(&store, &lease);
-            let outcome = tokio::select! {
-                outcome = work => outcome,
-                () = heart => continue,
-                () = shutdown.begun() => {
-                    // Handed back at once, so that whoever comes next need not wait.
-                    let left = next.map(|delivery| delivery.lease);
-                    for lease in std::iter::once(lease).chain(left) {
-                        let _ = store.release(&lease, 0).await;
-                    }
-                    return Ok(());
-                }
-            };
-            if let Err(failure) = outcome {
-                tracing::warn!(
-                    queue,
-                    subject = lease.address.subject,
-                    reason = failure.message,
-                    "will be tried again"
-                );
-                // If the store cannot take it back now, the lease ends by itself.
-                let _ = store.release(&lease, millis(RETRY)).await;
-            }
+            running.spawn(one(store.clone(), lease, shutdown.clone(), work));
         }
+        while running.join_next().await.is_some() {}
+    }
+}
+
+/// Handles one subject; what did not end well is handed back.
+async fn one(
+    store: Shared,
+    lease: Lease,
+    shutdown: Shutdown,
+    work: impl Future<Output = Result<(), Failure>>,
+) {
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = beat(&store, &lease) => return,
+        () = shutdown.begun() => {
+            // Handed back at once, so that whoever comes next need not wait.
+            let _ = store.release(&lease, 0).await;
+            return;
+        }
+    };
+    if let Err(failure) = outcome {
+        tracing::warn!(
+            queue = lease.address.queue,
+            subject = lease.address.subject,
+            reason = failure.message,
+            "will be tried again"
+        );
+        // If the store cannot take it back now, the lease ends by itself.
+        let _ = store.release(&lease, millis(RETRY)).await;
     }
 }
 
 /// Keeps a lease; ends when it was taken over.
-async fn beat(store: &Shared, lease: &store::Lease) {
+async fn beat(store: &Shared, lease: &Lease) {
     loop {
         tokio::time::sleep(LEASE / 3).await;
         if let Ok(kept) = store

@@ -11,7 +11,7 @@ use crate::event::{self, Event};
 use crate::pattern;
 
 /// Events one notification may hold; registries send one.
-const MAX_EVENTS: usize = 1_000;
+const MAX_EVENTS: usize = 100;
 
 /// The trigger type.
 #[derive(Debug, Clone, Copy)]
