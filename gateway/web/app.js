@@ -160,10 +160,19 @@ function groupRow(g) {
       el("li", { class: `box ${i.kind}`, title: i.id, "data-testid": "instance-box" }, `${i.icon} ${i.zone || i.id} ${i.text}`))));
 }
 
+// Where users reach the cluster: a link, unless it goes by a name this browser may not know.
+function addressLine(a) {
+  const path = a.path || "/";
+  if (!a.port) return el("p", { class: "soft mono" }, a.host || a.name);
+  if (a.host) return el("p", { class: "soft mono" }, `${a.host}${path} at port ${a.port}`);
+  const url = `http://${location.hostname}:${a.port}${path}`;
+  return el("p", { class: "soft mono" }, el("a", { href: url }, url));
+}
+
 function clusterCard(c) {
   return el("article", { class: "card", "data-testid": "cluster-pod", "aria-label": `${c.cluster} in ${c.account}` },
     el("div", { class: "row" }, el("h3", {}, c.account), el("span", { class: "soft" }, c.cluster), el("span", { class: "push" }, tag(c.health))),
-    ...c.addresses.map((a) => el("p", { class: "soft mono" }, `${a.host || a.name}${a.port ? `:${a.port}` : ""}${a.path}`)),
+    ...c.addresses.map(addressLine),
     ...c.groups.map(groupRow));
 }
 
