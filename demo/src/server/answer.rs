@@ -29,6 +29,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// over all connections.
 pub struct Answers {
     version: String,
+    base_path: String,
     version_header: HeaderValue,
     content: Bytes,
     latency: Duration,
@@ -60,6 +61,7 @@ impl Answers {
         };
         Ok(Self {
             version: settings.version.clone(),
+            base_path: settings.base_path.clone(),
             version_header: HeaderValue::from_str(&settings.version).with_context(|| {
                 format!("VERSION {:?} cannot be sent as a header", settings.version)
             })?,
@@ -81,7 +83,12 @@ impl Answers {
     }
 
     async fn route(&self, request: Request<Incoming>, closing: bool) -> Response<Body> {
-        let path = request.uri().path().to_owned();
+        let whole = request.uri().path();
+        let path = match whole.strip_prefix(self.base_path.as_str()) {
+            Some("") => "/".to_owned(),
+            Some(rest) if rest.starts_with('/') => rest.to_owned(),
+            Some(_) | None => whole.to_owned(),
+        };
         match path.as_str() {
             "/health" if self.refuse_health => {
                 return text(StatusCode::SERVICE_UNAVAILABLE, "refused as configured\n");
@@ -89,6 +96,10 @@ impl Answers {
             "/health" if closing => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/health" => return text(StatusCode::OK, "ok\n"),
             "/version" => return text(StatusCode::OK, &self.version),
+            "/version.json" => {
+                let json = format!("{{\"version\":\"{}\"}}\n", self.version);
+                return body(StatusCode::OK, "application/json", Bytes::from(json));
+            }
             _ => {}
         }
         if self.fails() {

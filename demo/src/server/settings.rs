@@ -24,6 +24,9 @@ pub struct Settings {
     pub port: u16,
     /// `VERSION`: shown on the page and sent as `x-version`; default `0`.
     pub version: String,
+    /// `BASE_PATH`: what paths begin with when it is reached under one, such as `/staging`; paths
+    /// without it are answered too. Default: nothing.
+    pub base_path: String,
     /// `CONTENT_FILE`: what `/content` serves; default `srv/content` in the image's root, which is
     /// taken to be the folder above the program's own (so it is found without a chroot too).
     pub content: PathBuf,
@@ -68,6 +71,7 @@ impl Settings {
         };
         Ok(Self {
             port: number(&variable, "PORT")?.context("PORT is not set: give a port number")?,
+            base_path: variable("BASE_PATH").unwrap_or_default(),
             version: variable("VERSION").unwrap_or_else(|| "0".to_owned()),
             content,
             latency: milliseconds(&variable, "LATENCY_MS")?.unwrap_or_default(),
