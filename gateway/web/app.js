@@ -4,7 +4,7 @@ import * as view from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const EVERY = { clusters: 2000, traffic: 1000, executions: 15000, fallback: 3000 };
-const state = { application: "", failed: new Map(), drawn: new Map(), updated: 0, live: false };
+const state = { application: "", failed: new Map(), drawn: new Map(), updated: new Map(), live: false };
 
 // --- building ---------------------------------------------------------------
 
@@ -51,10 +51,11 @@ async function attempt(name, work) {
   try {
     const found = await work();
     state.failed.delete(name);
-    state.updated = Date.now();
+    state.updated.set(name, Date.now());
     return found;
   } catch (error) {
-    state.failed.set(name, error.message);
+    // A TypeError is how fetch says that nobody answered.
+    state.failed.set(name, error instanceof TypeError ? "no answer" : error.message);
     return undefined;
   } finally {
     trouble();
@@ -66,7 +67,8 @@ function trouble() {
   const box = $("trouble");
   box.hidden = !first;
   if (first) {
-    const age = state.updated ? ` Shown is what was known ${view.span(Date.now() - state.updated)} ago.` : "";
+    const known = state.updated.get(first[0]);
+    const age = known ? ` Shown is what was known ${view.span(Date.now() - known)} ago.` : "";
     box.textContent = `${first[0]}: ${first[1]}.${age}`;
   }
 }
