@@ -193,3 +193,22 @@ async fn a_page_of_another_site_can_change_nothing() {
     assert!(answer.headers().contains_key("x-spinnaker-request-id"));
     assert!(gate.peers.calls("fire_manual").is_empty());
 }
+
+#[tokio::test]
+async fn many_faulty_fields_arrive_too() {
+    let gate = Gate::up();
+    let fields = (0..200).map(|n| FieldError {
+        path: format!("stages[{n}].clusters[0].account"),
+        message: "\"nowhere\" is no account; known are: ".to_owned() + &"production-é, ".repeat(20),
+    });
+    gate.peers
+        .fail("save_pipeline", Failure::invalid("", fields.collect()));
+    let answer = gate
+        .send("POST", "/pipelines", r#"{"application":"a","name":"n"}"#)
+        .await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(
+        answer.json()["errors"][0]["path"],
+        "stages[0].clusters[0].account"
+    );
+}

@@ -18,6 +18,9 @@ const MAX_EVENTS: usize = 100;
 pub(super) struct Docker;
 
 /// A push, as both ways of learning of it describe it.
+///
+/// Differs from Spinnaker: a tag that moves back to a digest it had is the same
+/// event again, so it starts nothing as long as that event is remembered.
 pub fn pushed(origin: &Origin<'_>, via: &str, repository: &str, tag: &str, digest: &str) -> Event {
     let name = format!("{}/{repository}", origin.registry);
     let content = [
