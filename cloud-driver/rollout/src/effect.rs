@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 
 /// A fact to commit together with the rollout's state, before any effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
+#[serde(rename_all = "camelCase")]
 pub enum Journal {
     /// Take the slot and a port for the instance.
     Reserve {

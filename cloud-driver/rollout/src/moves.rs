@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// One move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
+#[serde(rename_all = "camelCase")]
 pub enum Move {
     /// Image on disk → verified.
     Prepare {

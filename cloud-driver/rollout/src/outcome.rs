@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// Why a rollout could not reach its goal.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
+#[serde(rename_all = "camelCase")]
 pub enum Failure {
     /// The image cannot be had.
     #[error("image of {group} is not available: {reason}")]
@@ -115,7 +115,7 @@ impl Failure {
 
 /// What a failed rollout left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
+#[serde(rename_all = "camelCase")]
 pub enum Restored {
     /// Everything is as it was before.
     Whole,
@@ -130,7 +130,7 @@ pub enum Restored {
 
 /// The end of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
+#[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// The goal was reached and observed.
     Succeeded,

@@ -2,4 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a failed helper is a failed test
 
+mod adoption;
+mod bad_luck;
+mod crash;
+mod deployments;
+mod programs;
 mod registry;
+mod traffic;
+mod world;

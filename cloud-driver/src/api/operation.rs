@@ -1,0 +1,172 @@
+//! `OperationService`: submit, get, cancel.
+
+use std::sync::Arc;
+
+use proto::cloud_driver::v1::operation_service_server::OperationService;
+use proto::cloud_driver::v1::{
+    GetOperationRequest, Operation, OperationState, Phase, SubmitRequest,
+};
+use proto::common::v1::Json;
+use proto::json;
+use proto::status::Failure;
+use runtime::auth::AuthContext;
+use serde_json::Value;
+use tonic::{Request, Response, Status};
+
+use super::{of_journal, of_ledger};
+use crate::config::Config;
+use crate::operation::ledger::{Ledger, State, Submission, Waiter};
+use crate::operation::{self, Input};
+use crate::provider::local::journal::Journal;
+
+/// Longest effect id.
+const MAX_EFFECT_ID: usize = 1024;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Operations {
+    config: Arc<Config>,
+    ledger: Ledger,
+    journal: Journal,
+}
+
+impl Operations {
+    /// The service over a ledger.
+    pub fn new(config: Arc<Config>, ledger: Ledger, journal: Journal) -> Self {
+        Self {
+            config,
+            ledger,
+            journal,
+        }
+    }
+
+    /// Who acts one after another: the operations of one cluster. An operation
+    /// names a cluster, a server group or instances of it.
+    async fn subject(&self, input: &Input) -> Result<String, Status> {
+        let account = input.account().unwrap_or_default();
+        let region = input.region().unwrap_or_default();
+        let place = |cluster: &str| format!("{account}/{region}/{cluster}");
+        let named = [
+            input
+                .text(&["serverGroupName", "asgName"])
+                .map(str::to_owned),
+            input.source(),
+        ];
+        if let Some(name) = named.into_iter().flatten().next() {
+            let moniker = proto::moniker::Moniker::parse(&name);
+            return Ok(place(&moniker.cluster.unwrap_or(name)));
+        }
+        if let Ok((_, cluster)) = operation::cluster_of(input) {
+            return Ok(place(&cluster));
+        }
+        if let Ok(Some(ids)) = input.names("instanceIds")
+            && let Some(id) = ids.first()
+            && let Some(instance) = self
+                .journal
+                .instance(id)
+                .await
+                .map_err(|e| of_journal(&e))?
+        {
+            return Ok(place(&instance.cluster));
+        }
+        Ok(place(
+            input.text(&["name", "loadBalancerName"]).unwrap_or("-"),
+        ))
+    }
+}
+
+#[tonic::async_trait]
+impl OperationService for Operations {
+    async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Operation>, Status> {
+        let caller = AuthContext::from_metadata(request.metadata());
+        let request = request.into_inner();
+        if request.effect_id.is_empty() || request.effect_id.len() > MAX_EFFECT_ID {
+            let text = format!("effectId must have 1 to {MAX_EFFECT_ID} characters");
+            return Err(Failure::invalid(text, Vec::new()).into());
+        }
+        let Some(kind) = operation::kind(&request.kind) else {
+            let known: Vec<&str> = operation::KINDS.iter().map(|k| k.name()).collect();
+            let text = format!(
+                "kind \"{}\" is unknown; use one of {}",
+                request.kind.chars().take(64).collect::<String>(),
+                known.join(", ")
+            );
+            return Err(Failure::invalid(text, Vec::new()).into());
+        };
+        let input = json::required(request.input.as_ref(), "input")?;
+        let invalid = |fields| Status::from(Failure::invalid("", fields));
+        let input = Input::of(input).map_err(|fault| invalid(vec![fault]))?;
+        let faults = kind.check(&input, &self.config);
+        if !faults.is_empty() {
+            return Err(invalid(faults));
+        }
+        let subject = self.subject(&input).await?;
+        let submission = Submission {
+            effect_id: request.effect_id,
+            kind: request.kind,
+            input,
+            user: if request.user.is_empty() {
+                caller.user
+            } else {
+                request.user
+            },
+            waiter: request.waiter.map(|w| Waiter {
+                execution_id: w.execution_id,
+                stage_id: w.stage_id,
+                task_id: w.task_id,
+            }),
+            subject,
+        };
+        let accepted = self.ledger.submit(submission).await;
+        Ok(Response::new(answer(accepted.map_err(|e| of_ledger(&e))?)))
+    }
+
+    async fn get(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        let found = self.ledger.load(&request.into_inner().id).await;
+        Ok(Response::new(answer(found.map_err(|e| of_ledger(&e))?)))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        let caller = AuthContext::from_metadata(request.metadata());
+        let reason = format!("by {}", caller.user);
+        let canceled = self.ledger.cancel(&request.into_inner().id, &reason).await;
+        Ok(Response::new(answer(canceled.map_err(|e| of_ledger(&e))?)))
+    }
+}
+
+fn answer(operation: operation::ledger::Operation) -> Operation {
+    let head = operation.head;
+    let state = match head.state {
+        State::Running => OperationState::Running,
+        State::Succeeded => OperationState::Succeeded,
+        State::Failed => OperationState::Failed,
+    };
+    let phases = operation.history.into_iter().map(|line| Phase {
+        phase: line.phase,
+        status: line.status,
+        at_ms: line.at_ms,
+    });
+    let result = if head.state == State::Running {
+        Json::default()
+    } else {
+        Json::of(&Value::Object(operation.result))
+    };
+    Operation {
+        id: head.id,
+        kind: head.kind,
+        state: state.into(),
+        history: phases.collect(),
+        result: Some(result),
+        error: head.error.unwrap_or_default(),
+        error_details: head.details,
+        retryable: head.retryable,
+        finished_at_ms: head.finished_ms,
+        started_at_ms: head.started_ms,
+    }
+}

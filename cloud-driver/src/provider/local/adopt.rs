@@ -1,0 +1,96 @@
+//! The start of the provider: adopt what runs, repair what does not, then follow
+//! the balancer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use runtime::Shutdown;
+use serde_json::json;
+
+use super::{Error, Local};
+use crate::operation::Input;
+use crate::operation::ledger::{Ledger, Submission};
+
+/// Begins, opens the way for operations, and follows the balancer until the
+/// shutdown begins.
+///
+/// # Errors
+/// When the balancer cannot be started, the store fails, …; begun anew then.
+pub async fn supervise(local: Arc<Local>, ledger: Ledger, shutdown: Shutdown) -> Result<(), Error> {
+    let journal = local.journal();
+    let Some(begun) = shutdown.or(local.router().begin(journal)).await else {
+        return Ok(());
+    };
+    begun?;
+    report_orphans(&local).await?;
+    repair(&local, &ledger).await?;
+    local.router().open();
+    local.router().follow(journal, &shutdown).await
+}
+
+/// Folders without an instance in the journal: ended ones are cleared away,
+/// living ones are stopped if they answer to our token, and told of either way.
+async fn report_orphans(local: &Local) -> Result<(), Error> {
+    let everything = local.journal().everything().await?;
+    let known: BTreeSet<&str> = everything.instances.iter().map(|i| i.id.as_str()).collect();
+    for id in local.shims().folders() {
+        if known.contains(id.as_str()) {
+            continue;
+        }
+        tracing::warn!(
+            instance = id,
+            "a process folder belongs to no instance; it is cleared"
+        );
+        if let Err(error) = local.shims().clear_orphan(&id).await {
+            tracing::error!(instance = id, %error, "an orphan could not be cleared");
+        }
+    }
+    Ok(())
+}
+
+/// Server groups whose processes ended while nobody looked (the machine was
+/// restarted, `gennaker down` stopped them) get their size back by an operation
+/// like any other. Those that an operation is working on are left to it: it
+/// comes first, because operations of one cluster follow each other.
+async fn repair(local: &Local, ledger: &Ledger) -> Result<(), Error> {
+    let everything = local.journal().everything().await?;
+    for group in &everything.groups {
+        let mut dead = Vec::new();
+        for instance in everything.instances_of(group) {
+            let gone = local.shims().has_exited(instance).await;
+            if gone && !instance.stopping {
+                dead.push(instance.id.as_str());
+            }
+        }
+        if dead.is_empty() {
+            continue;
+        }
+        tracing::warn!(
+            server_group = group.name,
+            dead = dead.len(),
+            "instances ended while nobody looked; the server group is repaired"
+        );
+        let input = json!({
+            "account": group.account,
+            "region": group.region,
+            "serverGroupName": group.name,
+            "capacity": group.capacity,
+            "reason": "instances ended while the control plane was down",
+        });
+        let Ok(input) = Input::of(input) else {
+            continue;
+        };
+        let submission = Submission {
+            effect_id: format!("repair/{}/{}", group.name, dead.join("/")),
+            kind: "resizeServerGroup".to_owned(),
+            input,
+            user: "gennaker".to_owned(),
+            waiter: None,
+            subject: format!("{}/{}/{}", group.account, group.region, group.cluster),
+        };
+        if let Err(error) = ledger.submit(submission).await {
+            tracing::error!(server_group = group.name, %error, "the repair was not accepted");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! What an instance's process is started with.
+
+use std::collections::BTreeMap;
+
+use super::document::{Instance, ServerGroup};
+use super::{Error, Local, UnpackedImage};
+
+/// Everything a shim needs to start a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Launch {
+    /// Program and arguments, as the image names them.
+    pub command: Vec<String>,
+    /// Variables.
+    pub environment: BTreeMap<String, String>,
+    /// The image.
+    pub image: UnpackedImage,
+    /// From SIGTERM to SIGKILL when the stop order does not say, in ms.
+    pub grace_ms: u64,
+}
+
+impl Local {
+    /// What an instance is started with: the image's variables, over them the
+    /// account's, the server group's, and `PORT`.
+    ///
+    /// # Errors
+    /// When a secret cannot be read or the image names no program.
+    pub(crate) fn launch(
+        &self,
+        instance: &Instance,
+        group: &ServerGroup,
+        image: &UnpackedImage,
+    ) -> Result<Launch, Error> {
+        let command: Vec<String> = image.entrypoint.iter().chain(&image.cmd).cloned().collect();
+        if command.is_empty() {
+            return Err(Error::Image {
+                reference: image.reference.clone(),
+                reason: "it names neither entrypoint nor command; set one in the image".to_owned(),
+                may_pass: false,
+            });
+        }
+        let mut environment: BTreeMap<String, String> = image.env.iter().cloned().collect();
+        let account = self.config.account(&group.account);
+        let given = account.map(|a| &a.environment).into_iter().flatten();
+        for (name, value) in given.chain(&group.environment) {
+            let value = match value.strip_prefix("secret:") {
+                None => value.clone(),
+                Some(secret) => self.secret(group, name, secret)?,
+            };
+            environment.insert(name.clone(), value);
+        }
+        environment.insert("PORT".to_owned(), instance.port.to_string());
+        for (name, value) in [
+            ("GENNAKER_INSTANCE", &instance.id),
+            ("GENNAKER_SERVER_GROUP", &instance.group),
+            ("GENNAKER_HOST_SLOT", &instance.slot),
+        ] {
+            environment.insert(name.to_owned(), value.clone());
+        }
+        Ok(Launch {
+            command,
+            environment,
+            image: image.clone(),
+            grace_ms: group.timing.grace_ms.unwrap_or_else(|| {
+                u64::try_from(self.config.local.grace.0.as_millis()).unwrap_or(u64::MAX)
+            }),
+        })
+    }
+
+    fn secret(&self, group: &ServerGroup, variable: &str, name: &str) -> Result<String, Error> {
+        let failed = |reason: String| Error::Secret {
+            variable: variable.to_owned(),
+            group: group.name.clone(),
+            reason,
+        };
+        let account = self.config.account(&group.account);
+        let reference = account.and_then(|a| a.secrets.get(name));
+        let reference = reference.ok_or_else(|| {
+            failed(format!(
+                "account {} has no secret \"{name}\"; declare it in accounts.{}.secrets",
+                group.account, group.account
+            ))
+        })?;
+        reference.read().map_err(|e| failed(e.to_string()))
+    }
+}

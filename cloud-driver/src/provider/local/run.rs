@@ -1,0 +1,500 @@
+//! One rollout of one operation, driven: observe, decide, commit, cause, wait.
+//!
+//! Owns the order of these five. What is decided is the rollout machine's; what
+//! is caused goes through `router` and `shims`, which repeat without harm.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rollout::{
+    Effect, Journal as Line, Move, Observation, Outcome, Process, Rollout, Standing, Step,
+};
+use store::{Batch, Refused};
+
+use super::document::{Instance, ServerGroup};
+use super::journal::{self, Stored};
+use super::prepare::{Preparations, Prepared};
+use super::{Local, now_ms};
+use crate::operation::ledger::{Ledger, Operation};
+use crate::operation::worker::{Right, Stopped, keep, step_batch};
+
+/// Last lines of an instance that a failure carries.
+const TAIL: usize = 50;
+
+/// A port that turns out to be taken is exchanged this often.
+const PORT_TRIES: u32 = 5;
+
+/// How long to wait for news while processes come and go, and otherwise.
+const SOON: Duration = Duration::from_millis(25);
+const LATER: Duration = Duration::from_millis(250);
+
+/// Effects that failed are tried again after this time.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The router's configuration that holds a revision of this rollout.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    epoch: u64,
+    generation: u64,
+    revision: u64,
+}
+
+/// A rollout on its way.
+pub(crate) struct Run<'a> {
+    local: &'a Local,
+    ledger: &'a Ledger,
+    operation: Operation,
+    right: Right,
+    groups: BTreeMap<String, Stored<ServerGroup>>,
+    instances: BTreeMap<String, Stored<Instance>>,
+    known: Option<Known>,
+    preparations: Preparations,
+    ordered_to_stop: BTreeSet<String>,
+}
+
+impl<'a> Run<'a> {
+    /// Takes an operation whose rollout is planned.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(crate) async fn begin(
+        local: &'a Local,
+        ledger: &'a Ledger,
+        operation: Operation,
+        right: Right,
+    ) -> Result<Self, Stopped> {
+        let everything = local.journal().everything().await?;
+        let place = (
+            operation.input.account().unwrap_or_default().to_owned(),
+            operation.input.region().unwrap_or_default().to_owned(),
+        );
+        let groups = everything
+            .groups
+            .into_iter()
+            .filter(|g| g.account == place.0 && g.region == place.1)
+            .map(|g| (g.name.clone(), g))
+            .collect();
+        let instances = everything
+            .instances
+            .into_iter()
+            .map(|i| (i.id.clone(), i))
+            .collect();
+        Ok(Self {
+            local,
+            ledger,
+            operation,
+            right,
+            groups,
+            instances,
+            known: None,
+            preparations: Preparations::default(),
+            ordered_to_stop: BTreeSet::new(),
+        })
+    }
+
+    /// The operation as it is now.
+    pub(crate) fn into_operation(self) -> Operation {
+        self.operation
+    }
+
+    /// Drives the rollout to its end.
+    ///
+    /// # Errors
+    /// When it must stop before: the operation is delivered again.
+    pub(crate) async fn drive(&mut self) -> Result<Outcome, Stopped> {
+        let Some(mut rollout) = self.operation.work.rollout.clone() else {
+            return Ok(Outcome::Succeeded);
+        };
+        rollout.resumed();
+        let mut router = self.local.router().watch();
+        let mut cancels = self.ledger.cancels();
+        cancels.mark_changed();
+        loop {
+            if self.right.lost.is_cancelled() {
+                return Err(Stopped::HandedOver);
+            }
+            if cancels.has_changed().unwrap_or(false) {
+                cancels.mark_unchanged();
+                if let Some(reason) = self.ledger.canceled(&self.operation.head.id).await? {
+                    self.operation.head.cancel = Some(reason.clone());
+                    rollout.cancel(reason);
+                }
+            }
+            router.mark_unchanged();
+            let observation = self.observe(&rollout).await;
+            self.keep_digests().await?;
+            let before = (rollout.current().cloned(), rollout.failure().is_some());
+            let step = rollout.step(&observation);
+            if step.changed {
+                if rollout.failure().is_some() && !before.1 {
+                    self.note_failure(&rollout).await;
+                }
+                if rollout.current() != before.0.as_ref() {
+                    self.note_move(&rollout);
+                }
+                self.operation.work.rollout = Some(rollout.clone());
+                self.commit(&step).await?;
+            }
+            if let Some(outcome) = step.outcome {
+                return Ok(outcome);
+            }
+            let failed = self.perform(&step.effects, &rollout).await;
+            let wait = self.pause(&rollout, &step, failed);
+            tokio::select! {
+                () = self.right.lost.cancelled() => return Err(Stopped::HandedOver),
+                _ = router.changed(), if !failed => {}
+                _ = cancels.changed() => cancels.mark_changed(),
+                () = self.preparations.news() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn pause(&self, rollout: &Rollout, step: &Step, failed: bool) -> Duration {
+        if failed {
+            return PAUSE;
+        }
+        let most = match rollout.current() {
+            Some(Move::Start { .. } | Move::Stop { .. }) => SOON,
+            _ if step.changed => SOON,
+            _ => LATER,
+        };
+        let wake = step.wake_at_ms.map(|at| {
+            let now = u64::try_from(now_ms()).unwrap_or(0);
+            Duration::from_millis(at.saturating_sub(now))
+        });
+        wake.map_or(most, |w| w.min(most))
+    }
+
+    async fn observe(&mut self, rollout: &Rollout) -> Observation {
+        let mut processes = BTreeMap::new();
+        for member in rollout.members() {
+            if member.standing == Standing::Released || member.origin == rollout::Origin::Peer {
+                continue;
+            }
+            let process = match self.instances.get(&member.id) {
+                Some(instance) => self.local.shims().process(instance).await,
+                None => Some(Process::Absent),
+            };
+            if let Some(process) = process {
+                processes.insert(member.id.clone(), process);
+            }
+        }
+        let known = self.known;
+        let router = self.local.router().view(|epoch, generation| match known {
+            Some(k) if k.epoch == epoch && generation >= k.generation => k.revision,
+            _ => 0,
+        });
+        self.preparations.collect().await;
+        let (prepared, unprepared) = self.preparations.outcomes();
+        Observation {
+            now_ms: u64::try_from(now_ms()).unwrap_or(0),
+            router,
+            processes,
+            prepared,
+            unprepared,
+        }
+    }
+
+    fn note_move(&mut self, rollout: &Rollout) {
+        let Some(present) = rollout.current() else {
+            return;
+        };
+        let members = present.members().join(", ");
+        let what = match present {
+            Move::Prepare { group } => format!("Fetching the image of {group}"),
+            Move::Pick { .. } => return,
+            Move::Start { .. } => format!("Starting {members}"),
+            Move::Warm { .. } => format!("Waiting until {members} pass their health checks"),
+            Move::Settle { .. } => format!("Watching {members} settle"),
+            Move::Serve { .. } => format!("Giving traffic to {members}"),
+            Move::Drain { .. } => format!("Draining {members}"),
+            Move::Stop { .. } => format!("Stopping {members}"),
+            Move::Remove { .. } => format!("Removing {members}"),
+            Move::Weigh { .. } => "Shifting weights".to_owned(),
+            Move::Confirm { .. } => format!("Confirming that {members} serve"),
+        };
+        let phase = present.name().to_ascii_uppercase();
+        self.operation.note(&phase, what, now_ms());
+    }
+
+    /// The last lines of the instance that failed, before it is cleared away.
+    async fn note_failure(&mut self, rollout: &Rollout) {
+        let Some(failure) = rollout.failure() else {
+            return;
+        };
+        let text = format!("{failure}; turning back");
+        self.operation.note("FAILURE", text, now_ms());
+        if let Some(member) = failure.member() {
+            self.operation.head.details = self.local.shims().tail(member, TAIL).await;
+        }
+    }
+
+    /// Commits one step: the operation with its rollout, and the documents the
+    /// journal's lines change.
+    async fn commit(&mut self, step: &Step) -> Result<(), Stopped> {
+        for _ in 0..PORT_TRIES {
+            let draft = self.draft(&step.journal)?;
+            let (batch, written) = self.batch(&draft);
+            let batch = batch.fenced_by(&self.right.lease, keep());
+            match self.local.journal().store().commit(batch).await? {
+                Ok(committed) => {
+                    self.adopt(draft, &written, &committed.versions);
+                    return Ok(());
+                }
+                Err(Refused::Fenced(_)) => return Err(Stopped::HandedOver),
+                // Another operation took the port meanwhile.
+                Err(Refused::Taken { key, .. }) if key.starts_with("local-port:") => {}
+                Err(Refused::Conflict { key, actual })
+                    if key.as_str().starts_with("operation:") =>
+                {
+                    // Somebody asked for a cancellation.
+                    self.operation.version = actual;
+                    self.operation.head.cancel =
+                        self.ledger.canceled(&self.operation.head.id).await?;
+                }
+                Err(other) => return Err(Stopped::Refused(other.to_string())),
+            }
+        }
+        Err(Stopped::Refused("no port could be reserved".to_owned()))
+    }
+
+    fn draft(&self, lines: &[Line]) -> Result<Draft, Stopped> {
+        let mut draft = Draft::default();
+        for line in lines {
+            match line {
+                Line::Reserve {
+                    member,
+                    group,
+                    slot,
+                } => {
+                    let instance = self.reserve(member, group, slot, &draft)?;
+                    draft.instances.insert(member.clone(), instance);
+                }
+                Line::Role { member, role } => {
+                    if let Some(instance) = self.changing(member, &mut draft) {
+                        instance.value.role = *role;
+                    }
+                }
+                Line::Stop { member } => {
+                    if let Some(instance) = self.changing(member, &mut draft) {
+                        instance.value.stopping = true;
+                    }
+                }
+                Line::Release { member } => {
+                    draft.released.insert(member.clone());
+                }
+                Line::Weight { group, weight } => {
+                    let there = draft.groups.get(group).or_else(|| self.groups.get(group));
+                    if let Some(there) = there {
+                        let mut changed = there.clone();
+                        changed.value.weight = *weight;
+                        draft.groups.insert(group.clone(), changed);
+                    }
+                }
+            }
+        }
+        Ok(draft)
+    }
+
+    fn changing<'d>(&self, id: &str, draft: &'d mut Draft) -> Option<&'d mut Stored<Instance>> {
+        if !draft.instances.contains_key(id) {
+            let there = self.instances.get(id)?.clone();
+            draft.instances.insert(id.to_owned(), there);
+        }
+        draft.instances.get_mut(id)
+    }
+
+    fn reserve(
+        &self,
+        id: &str,
+        group: &str,
+        slot: &str,
+        draft: &Draft,
+    ) -> Result<Stored<Instance>, Stopped> {
+        let group = self.groups.get(group).ok_or_else(|| {
+            Stopped::Refused(format!("server group {group} is not in the journal"))
+        })?;
+        let all = self.instances.values().chain(draft.instances.values());
+        let taken: BTreeSet<u16> = all.map(|i| i.port).collect();
+        // A process that was started before a commit was lost keeps its port.
+        let port = match self.local.shims().launched_port(id) {
+            Some(port) if !taken.contains(&port) => port,
+            _ => self.local.ports().free(&taken)?,
+        };
+        Ok(Stored {
+            version: 0,
+            value: Instance {
+                id: id.to_owned(),
+                account: group.account.clone(),
+                region: group.region.clone(),
+                group: group.name.clone(),
+                application: group.application.clone(),
+                cluster: group.cluster.clone(),
+                slot: slot.to_owned(),
+                port,
+                role: rollout::Role::Absent,
+                stopping: false,
+                token: self.local.shims().token(id),
+                created_ms: now_ms(),
+            },
+        })
+    }
+
+    /// The batch, and whose versions it writes after the operation's.
+    fn batch(&self, draft: &Draft) -> (Batch, Vec<String>) {
+        let mut batch = step_batch(self.local.journal().shard(), &self.operation);
+        let mut written = Vec::new();
+        for (id, instance) in &draft.instances {
+            if !draft.released.contains(id) {
+                batch = journal::put_instance(batch, instance);
+                written.push(id.clone());
+            }
+        }
+        for (name, group) in &draft.groups {
+            batch = journal::put_group(batch, group);
+            written.push(name.clone());
+        }
+        for id in &draft.released {
+            if let Some(instance) = self.instances.get(id) {
+                batch = journal::drop_instance(batch, instance);
+                written.push(id.clone());
+            }
+        }
+        (batch, written)
+    }
+
+    fn adopt(&mut self, draft: Draft, written: &[String], versions: &[u64]) {
+        let mut versions = versions.iter().copied();
+        self.operation.version = versions.next().unwrap_or_default();
+        let new: BTreeMap<&String, u64> = written.iter().zip(versions).collect();
+        for (id, mut instance) in draft.instances {
+            if let Some(version) = new.get(&id) {
+                instance.version = *version;
+            }
+            self.instances.insert(id, instance);
+        }
+        for (name, mut group) in draft.groups {
+            if let Some(version) = new.get(&name) {
+                group.version = *version;
+            }
+            self.groups.insert(name, group);
+        }
+        for id in draft.released {
+            if let Some(instance) = self.instances.remove(&id) {
+                self.local.shims().forget(&instance);
+            }
+        }
+    }
+
+    /// Causes what the step asks for; true when something failed.
+    async fn perform(&mut self, effects: &[Effect], rollout: &Rollout) -> bool {
+        let mut failed = false;
+        for effect in effects {
+            if let Err(error) = self.cause(effect, rollout).await {
+                failed = true;
+                tracing::warn!(
+                    operation.id = self.operation.head.id,
+                    %error,
+                    effect = ?effect,
+                    "an effect failed; will retry"
+                );
+                // What follows may build on it.
+                break;
+            }
+        }
+        failed
+    }
+
+    async fn cause(&mut self, effect: &Effect, rollout: &Rollout) -> Result<(), super::Error> {
+        match effect {
+            Effect::Prepare { group } => {
+                if let Some(group) = self.groups.get(group) {
+                    self.preparations.begin(self.local.images(), group);
+                }
+                Ok(())
+            }
+            Effect::Spawn { member } => self.spawn(member).await,
+            Effect::Configure { revision } => {
+                let applied = self.local.router().apply(self.local.journal()).await?;
+                debug_assert!(*revision <= rollout.revision());
+                self.known = Some(Known {
+                    epoch: applied.epoch,
+                    generation: applied.generation,
+                    revision: *revision,
+                });
+                Ok(())
+            }
+            Effect::Prove { member } => {
+                self.local
+                    .router()
+                    .prove(self.local.journal(), member)
+                    .await
+            }
+            Effect::Cut { member } => self.local.router().cut(member).await,
+            Effect::Stop { member, grace_ms } => {
+                let Some(instance) = self.instances.get(member) else {
+                    return Ok(());
+                };
+                if self.ordered_to_stop.contains(member) {
+                    return Ok(());
+                }
+                self.local.shims().stop(instance, *grace_ms).await?;
+                self.ordered_to_stop.insert(member.clone());
+                Ok(())
+            }
+        }
+    }
+
+    async fn spawn(&mut self, member: &str) -> Result<(), super::Error> {
+        let Some(instance) = self.instances.get(member).cloned() else {
+            return Ok(());
+        };
+        let Some(group) = self.groups.get(&instance.group).cloned() else {
+            return Ok(());
+        };
+        // A control plane that begins in the middle has no image at hand yet.
+        let image = match self.preparations.image(&group.name) {
+            Some(image) => image,
+            None => self.local.images().ensure(group.image.to_pull()).await?,
+        };
+        let launch = self.local.launch(&instance, &group, &image)?;
+        self.local.shims().spawn(&instance, &launch).await
+    }
+
+    /// Writes the digests of fetched images to their groups: from then on the
+    /// group means these bytes, wherever its tag moves.
+    async fn keep_digests(&mut self) -> Result<(), super::Error> {
+        for (name, prepared) in self.preparations.all() {
+            let (Prepared::Ready(image), Some(group)) = (prepared, self.groups.get_mut(name))
+            else {
+                continue;
+            };
+            if group.image.digest.as_deref() == Some(image.digest.as_str()) {
+                continue;
+            }
+            let mut changed = group.clone();
+            changed.value.image.resolved = Some(image.reference.clone());
+            changed.value.image.digest = Some(image.digest.clone());
+            let id = format!("digest:{}:{}:{}", changed.account, name, changed.version);
+            let batch = journal::put_group(Batch::new(self.local.journal().shard(), id), &changed)
+                .fenced_by(&self.right.lease, keep());
+            match self.local.journal().store().commit(batch).await? {
+                Ok(committed) => {
+                    changed.version = committed.versions.first().copied().unwrap_or_default();
+                    *group = changed;
+                }
+                Err(refused) => tracing::warn!(%refused, "the image's digest was not kept"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Documents as a step leaves them.
+#[derive(Debug, Default)]
+struct Draft {
+    instances: BTreeMap<String, Stored<Instance>>,
+    groups: BTreeMap<String, Stored<ServerGroup>>,
+    released: BTreeSet<String>,
+}

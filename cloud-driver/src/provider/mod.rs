@@ -1,0 +1,3 @@
+//! Providers: the clouds instances run in. There is one so far, this machine.
+
+pub mod local;

@@ -1,0 +1,97 @@
+//! What happens to processes when the control plane comes and goes.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::traffic::{Users, visit};
+use crate::world::{World, eventually};
+
+#[tokio::test]
+async fn a_new_control_plane_adopts_instances_and_balancer() {
+    let mut world = World::up();
+    world
+        .succeed("createServerGroup", World::create("test/demo:1"))
+        .await;
+    let (served, balancer) = (world.served(), world.processes("balancer"));
+    let users = Users::come(world.port);
+    world.stop().await;
+    assert_eq!(visit(world.port, "/").await.unwrap().0, 200);
+    world.start();
+    eventually("all are up again", Duration::from_secs(10), async || {
+        let up = world.up_instances("shop-v000").await.len();
+        if up == 3 { Ok(()) } else { Err(up) }
+    })
+    .await;
+    assert_eq!(world.served(), served);
+    assert_eq!(world.processes("balancer"), balancer);
+    assert_eq!(users.leave().await.failures, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn instances_that_died_meanwhile_are_replaced_at_the_start() {
+    let mut world = World::up();
+    world
+        .succeed("createServerGroup", World::create("test/demo:1"))
+        .await;
+    let served = world.served();
+    world.stop().await;
+    let victim = *served.iter().next().unwrap();
+    let pid = Pid::from_raw(i32::try_from(victim).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    world.start();
+    eventually("three are up", Duration::from_secs(20), async || {
+        let up = world.up_instances("shop-v000").await.len();
+        if up == 3 { Ok(()) } else { Err(up) }
+    })
+    .await;
+    let now = world.served();
+    assert_eq!(now.len(), 3);
+    assert!(!now.contains(&victim));
+}
+
+#[tokio::test]
+async fn a_killed_balancer_comes_back_with_its_configuration() {
+    let world = World::up();
+    world
+        .succeed("createServerGroup", World::create("test/demo:1"))
+        .await;
+    let balancer = *world.processes("balancer").iter().next().unwrap();
+    let pid = Pid::from_raw(i32::try_from(balancer).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    eventually(
+        "it serves again",
+        Duration::from_secs(10),
+        async || match visit(world.port, "/").await {
+            Ok((200, _, _)) => Ok(()),
+            other => Err(other),
+        },
+    )
+    .await;
+    // The control plane hears the new one and goes on.
+    world
+        .succeed("replaceInPlace", World::create("test/demo:2"))
+        .await;
+    assert_eq!(visit(world.port, "/").await.unwrap().1, "2");
+}
+
+#[tokio::test]
+async fn down_ends_every_process_of_the_folder() {
+    let mut world = World::up();
+    world
+        .succeed("createServerGroup", World::create("test/demo:1"))
+        .await;
+    world.stop().await;
+    let left = cloud_driver::provider::local::stop::stop_all(world.data(), Duration::from_secs(2));
+    assert_eq!(left.await, Vec::<String>::new());
+    assert!(world.served().is_empty());
+    assert!(world.processes("balancer").is_empty());
+    assert!(world.processes("instance").is_empty());
+    // The next start brings back what was deployed.
+    world.start();
+    eventually("three are up", Duration::from_secs(20), async || {
+        let up = world.up_instances("shop-v000").await.len();
+        if up == 3 { Ok(()) } else { Err(up) }
+    })
+    .await;
+}
