@@ -16,6 +16,9 @@ pub const MAX_BATCH: usize = 4 * 1024 * 1024;
 /// Parts, messages, events, index changes: no more of each.
 pub const MAX_ENTRIES: usize = 500;
 
+/// Scores are whole numbers that a double holds exactly: no further from 0.
+const MAX_SCORE: u64 = 1 << 53;
+
 /// Changes of one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentChange {
@@ -295,6 +298,21 @@ impl Batch {
         count("index changes", self.indexes.len())?;
         count("documents", self.documents.len())?;
         count("acknowledgements", self.acknowledge.len())?;
+        for change in &self.indexes {
+            if let IndexChange::Put {
+                index,
+                member,
+                score,
+            } = change
+                && score.unsigned_abs() > MAX_SCORE
+            {
+                return Err(Error::Limit {
+                    what: format!("the score of {member} in {index}"),
+                    actual: usize::try_from(score.unsigned_abs()).unwrap_or(usize::MAX),
+                    limit: usize::try_from(MAX_SCORE).unwrap_or(usize::MAX),
+                });
+            }
+        }
         let mut total = 0;
         for document in &self.documents {
             count("parts", document.parts.len())?;

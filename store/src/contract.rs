@@ -3,6 +3,9 @@
 //! Time is the backend's own, so delays are short and waited for by the
 //! consumer that the services use; nothing sleeps for luck.
 
+// It is called by tests only, and must fail loudly.
+#![allow(clippy::unwrap_used)]
+
 mod queues;
 mod writes;
 

@@ -29,6 +29,7 @@ pub mod outbox;
 mod queue;
 pub mod redis;
 mod shard;
+mod wakes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,7 +166,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Entries of a shard's feed above a position, oldest first, at most 500.
     async fn feed(&self, shard: Shard, after: u64, most: usize) -> Result<FeedPage, Error>;
 
-    /// Waits until some shard's feed has grown, or the time is over.
+    /// A count that changes when some shard's feed has grown. A reader marks it as
+    /// seen, reads the feeds, then waits for a change: so it misses nothing.
+    fn news(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// Waits until some shard's feed has grown from now on, or the time is over.
+    /// What came between a read and this call is missed: see [`Self::news`].
     async fn wait_feed(&self, most: Duration) -> Result<(), Error>;
 
     /// Takes or renews a named lease for `holder`; none if somebody else holds it.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::Work;
 use crate::error::Error;
-use crate::kv::{Kv, KvRead, Rows};
+use crate::kv::{Kv, KvRead, Rows, reserve};
 use crate::shard::Shards;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("store");
@@ -118,7 +118,8 @@ impl FileBackend {
             })
     }
 
-    /// Writes or compares what the file was made with.
+    /// Writes or compares what the file was made with, and ends the leases of the
+    /// process that had it open before.
     fn layout(database: &Database, shards: Shards) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let transaction = database.begin_write().map_err(|e| text(&e))?;
@@ -136,7 +137,10 @@ impl FileBackend {
                     }
                 }
             }
-            transaction.open_table(TABLE).map_err(|e| text(&e))?;
+            let mut table = Rw(transaction.open_table(TABLE).map_err(|e| text(&e))?);
+            for shard in shards.all() {
+                reserve::expire_all(&mut table, shard).map_err(|e| text(&e))?;
+            }
         }
         transaction.commit().map_err(|e| text(&e))
     }

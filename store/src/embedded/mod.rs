@@ -6,7 +6,6 @@
 
 mod file;
 mod memory;
-mod wakes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +21,9 @@ use crate::{
     LogEntry, NamedLease, Order, Refused, Reserve, Reserved, Shard, Shards, Store, Version, blob,
 };
 
+use crate::wakes::Wakes;
 pub use file::FileSettings;
 pub use memory::{Clock, ManualClock};
-use wakes::Wakes;
 
 /// Work inside one write transaction.
 type Work<R> = Box<dyn FnOnce(&mut dyn Kv, i64) -> Result<R, Error> + Send>;
@@ -271,6 +270,10 @@ impl Store for Embedded {
     async fn wait_feed(&self, most: Duration) -> Result<(), Error> {
         self.wakes.wait_feed(most).await;
         Ok(())
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.wakes.news()
     }
 
     async fn take(

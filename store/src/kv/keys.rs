@@ -97,6 +97,9 @@ pub(crate) fn leased(shard: Shard, queue: &str, end: i64, subject: &str) -> Vec<
 pub(crate) fn all_leased(shard: Shard, queue: &str) -> Vec<u8> {
     open('x', shard, &[queue])
 }
+pub(crate) fn every_leased(shard: Shard) -> Vec<u8> {
+    open('x', shard, &[])
+}
 pub(crate) fn served(shard: Shard, queue: &str) -> Vec<u8> {
     key('r', shard, &[queue])
 }

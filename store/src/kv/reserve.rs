@@ -55,6 +55,28 @@ fn expire(kv: &mut dyn Kv, now: i64, shard: Shard, queue: &str) -> Result<(), Er
     Ok(())
 }
 
+/// Ends every lease of a shard: who held them ended with the process that had the
+/// store open before.
+pub(crate) fn expire_all(kv: &mut dyn Kv, shard: Shard) -> Result<(), Error> {
+    let from = keys::every_leased(shard);
+    for (key, _) in kv.scan(&from, &keys::end(&from), false, usize::MAX)? {
+        let parts = keys::parts(&key);
+        let [_, queue, _, subject] = parts[..] else {
+            return Err(Error::Damaged("leased row".to_owned()));
+        };
+        let (queue, subject) = (queue.to_owned(), subject.to_owned());
+        match Entry::load(kv, shard, &queue, &subject)? {
+            Some(before) => Entry {
+                lease_end: None,
+                ..before.clone()
+            }
+            .settle(kv, shard, &queue, &subject, Some(&before))?,
+            None => kv.del(&key)?,
+        }
+    }
+    Ok(())
+}
+
 /// The next ready subject: of the group after the one served last, its earliest.
 fn next_ready(
     kv: &dyn Kv,

@@ -3,3 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod embedded;
+mod redis;
+mod redis_faults;
+mod server;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::shard::Shard;
+use crate::shard::{Shard, Shards};
 
 #[derive(Default)]
 struct Waiting {
@@ -14,11 +14,11 @@ struct Waiting {
     notify: Notify,
 }
 
-/// Which shards of which queue have news.
+/// Which shards of which queue have news, and that some feed has.
 #[derive(Default)]
-pub(super) struct Wakes {
+pub(crate) struct Wakes {
     queues: Mutex<BTreeMap<String, Arc<Waiting>>>,
-    feed: Notify,
+    feed: watch::Sender<u64>,
 }
 
 impl Wakes {
@@ -30,7 +30,7 @@ impl Wakes {
         }
     }
 
-    pub(super) fn wake(&self, queue: &str, shard: Shard) {
+    pub(crate) fn wake(&self, queue: &str, shard: Shard) {
         let waiting = self.of(queue);
         waiting
             .shards
@@ -40,7 +40,7 @@ impl Wakes {
         waiting.notify.notify_one();
     }
 
-    pub(super) async fn wait(&self, queue: &str, most: Duration) -> Vec<Shard> {
+    pub(crate) async fn wait(&self, queue: &str, most: Duration) -> Vec<Shard> {
         let waiting = self.of(queue);
         let take = || {
             let mut shards = waiting
@@ -58,11 +58,38 @@ impl Wakes {
         take()
     }
 
-    pub(super) fn wake_feed(&self) {
-        self.feed.notify_waiters();
+    /// From now on [`Self::wake_all`] knows the queue.
+    pub(crate) fn expect(&self, queue: &str) {
+        self.of(queue);
     }
 
-    pub(super) async fn wait_feed(&self, most: Duration) {
-        let _ = tokio::time::timeout(most, self.feed.notified()).await;
+    /// Everything may have news, as after a time without hearing any.
+    pub(crate) fn wake_all(&self, shards: Shards) {
+        let queues: Vec<_> = self
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .cloned()
+            .collect();
+        for queue in queues {
+            for shard in shards.all() {
+                self.wake(&queue, shard);
+            }
+        }
+        self.wake_feed();
+    }
+
+    pub(crate) fn wake_feed(&self) {
+        self.feed.send_modify(|news| *news += 1);
+    }
+
+    /// Counts the news of all feeds. Who marks it as seen before reading misses none.
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.feed.subscribe()
+    }
+
+    pub(crate) async fn wait_feed(&self, most: Duration) {
+        let _ = tokio::time::timeout(most, self.news().changed()).await;
     }
 }

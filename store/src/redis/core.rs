@@ -1,0 +1,185 @@
+//! Calls that outlast a restart of the server: repeated until there is an answer,
+//! each answer compared with what was seen before.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+
+use super::fault::{Fault, classify};
+use super::link::Link;
+use super::names::Names;
+use super::reply::Reply;
+use super::request::Request;
+use super::scripts::{Script, Scripts};
+use super::track::{Seen, Tracker};
+use crate::error::Error;
+use crate::shard::{Shard, Shards};
+use crate::wakes::Wakes;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// An error that repeating did not help, or not in time.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    pub(super) reason: String,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure.fault {
+            Fault::Permanent => Self::Damaged(failure.reason),
+            Fault::NoScript | Fault::Transient | Fault::Full | Fault::DiskFull => {
+                Self::Unavailable(failure.reason)
+            }
+        }
+    }
+}
+
+/// What all calls share.
+pub(super) struct Core {
+    pub(super) link: Link,
+    pub(super) names: Names,
+    pub(super) scripts: Scripts,
+    pub(super) shards: Shards,
+    pub(super) tracker: Tracker,
+    pub(super) wakes: Wakes,
+    /// How long a call is repeated.
+    patience: Duration,
+    /// Differs between processes.
+    process: u64,
+    calls: AtomicU64,
+}
+
+impl Core {
+    pub(super) fn new(link: Link, names: Names, shards: Shards, patience: Duration) -> Self {
+        Self {
+            link,
+            names,
+            scripts: Scripts::new(),
+            shards,
+            tracker: Tracker::new(shards),
+            wakes: Wakes::default(),
+            patience,
+            process: RandomState::new().build_hasher().finish(),
+            calls: AtomicU64::new(0),
+        }
+    }
+
+    /// A name that no other call has.
+    pub(super) fn call_name(&self) -> String {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}-{number}", self.process)
+    }
+
+    /// Repeats what may be repeated. `waits` also for a server whose disk is full.
+    async fn persist<T, F>(&self, waits: bool, attempt: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error: RedisError = match attempt().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let fault = classify(&error);
+            let repeat = fault == Fault::Transient || (fault == Fault::DiskFull && waits);
+            if !repeat || started.elapsed() >= self.patience {
+                let reason = error.to_string();
+                return Err(Failure { fault, reason });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends a command.
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Error> {
+        let sent = self.persist(true, || self.link.send(command)).await;
+        Ok(sent?)
+    }
+
+    /// Sends several commands on keys of one shard.
+    pub(super) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
+        let sent = self.persist(true, || self.link.send_all(commands)).await;
+        Ok(sent?)
+    }
+
+    /// Calls a script without counters.
+    pub(super) async fn plain(&self, script: &Script, request: &Request) -> Result<Value, Error> {
+        let called = self.persist(true, || self.link.call(script, request)).await;
+        Ok(called?)
+    }
+
+    /// Calls a script and compares the counters it answers.
+    pub(super) async fn call(
+        &self,
+        shard: Shard,
+        script: &Script,
+        request: &Request,
+        waits: bool,
+    ) -> Result<Result<Reply, Failure>, Error> {
+        let before = self.tracker.seen(shard);
+        let called = self
+            .persist(waits, || self.link.call(script, request))
+            .await;
+        let reply = match called {
+            Ok(value) => Reply::read(value)?,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let now = Seen {
+            epoch: reply.epoch,
+            seq: reply.seq,
+        };
+        match before {
+            Some(before) if now < before => self.went_back(shard, before, now).await,
+            _ => self.tracker.note(shard, now),
+        }
+        Ok(Ok(reply))
+    }
+
+    /// Tells everybody that commits were lost.
+    async fn went_back(&self, shard: Shard, before: Seen, now: Seen) {
+        tracing::error!(
+            shard = shard.number(),
+            lost = before.seq.saturating_sub(now.seq),
+            "redis lost acknowledged commits; what they did is done again"
+        );
+        let mut request = Request::new(&self.names, shard, &[]);
+        request.number(now.epoch);
+        request.number(before.epoch.max(now.epoch) + 1);
+        // Should this fail, the next answer shows the loss again.
+        if let Ok(value) = self.link.call(&self.scripts.reset, &request).await
+            && let Ok(reply) = Reply::read(value)
+        {
+            let seen = Seen {
+                epoch: reply.epoch,
+                seq: reply.seq,
+            };
+            self.tracker.note(shard, seen);
+        }
+    }
+
+    /// Looks at the counters of every shard.
+    pub(super) async fn probe(&self) {
+        let one = async |shard: Shard| {
+            let mut request = Request::new(&self.names, shard, &[]);
+            request.keys.push(self.names.feed(shard));
+            request.number(0);
+            request.number(0);
+            let probed = self.call(shard, &self.scripts.feed, &request, true).await;
+            if let Ok(Err(Failure { reason, .. })) = probed {
+                tracing::debug!(shard = shard.number(), reason, "shard cannot be probed");
+            }
+        };
+        for shard in self.shards.all() {
+            one(shard).await;
+        }
+    }
+}

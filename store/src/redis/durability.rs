@@ -1,0 +1,162 @@
+//! What a server promises, by its own settings.
+
+use std::collections::BTreeMap;
+
+use redis::{Cmd, Value};
+
+use super::link::Link;
+use super::reply;
+use crate::error::Error;
+
+/// What one server says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Server {
+    version: String,
+    eviction: String,
+    appends: bool,
+    /// `always`, `everysec`, `no`, or none if it does not tell.
+    fsync: Option<String>,
+}
+
+/// What all masters promise together: the least of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Durability {
+    pub(super) promise: String,
+    pub(super) warnings: Vec<String>,
+    /// Why the store must not be used as it is, with the remedy.
+    pub(super) refusal: Option<String>,
+}
+
+fn fields(info: &str) -> BTreeMap<&str, &str> {
+    info.lines()
+        .filter_map(|line| line.trim_end().split_once(':'))
+        .collect()
+}
+
+fn server(info: &str, fsync: Option<String>) -> Server {
+    let fields = fields(info);
+    let of = |name: &str| (*fields.get(name).unwrap_or(&"")).to_owned();
+    Server {
+        version: of("redis_version"),
+        eviction: of("maxmemory_policy"),
+        appends: of("aof_enabled") == "1",
+        fsync,
+    }
+}
+
+/// Asks every master.
+pub(super) async fn ask(link: &Link) -> Result<Durability, Error> {
+    let failed = |error: redis::RedisError| Error::Unavailable(error.to_string());
+    let infos = link.everywhere(&redis::cmd("INFO")).await.map_err(failed)?;
+    // Some operators forbid CONFIG; then the mode is not known.
+    let mut config = Cmd::new();
+    config.arg("CONFIG").arg("GET").arg("appendfsync");
+    let fsyncs = link.everywhere(&config).await.unwrap_or_default();
+    let least = fsyncs.into_iter().filter_map(setting).max_by_key(|mode| {
+        ["always", "everysec", "no"]
+            .iter()
+            .position(|known| known == mode)
+    });
+    let servers = infos
+        .into_iter()
+        .map(|info| Ok(server(&reply::text(info)?, least.clone())))
+        .collect::<Result<Vec<_>, Error>>()?;
+    Ok(judge(&servers))
+}
+
+/// The value of the one setting asked for.
+fn setting(value: Value) -> Option<String> {
+    match value {
+        Value::Array(mut pair) => reply::text(pair.pop()?).ok(),
+        Value::Map(mut pairs) => reply::text(pairs.pop()?.1).ok(),
+        _ => None,
+    }
+}
+
+fn judge(servers: &[Server]) -> Durability {
+    let mut warnings = Vec::new();
+    let refusal = servers.iter().find_map(|server| {
+        let major = server.version.split('.').next()?.parse::<u32>().ok()?;
+        if major < 7 {
+            return Some(format!(
+                "it is Redis {}; Redis 7.0 or Valkey 7.2 is the oldest that works",
+                server.version
+            ));
+        }
+        (server.eviction != "noeviction").then(|| {
+            format!(
+                "its maxmemory-policy is {}, so messages would vanish; set it to noeviction",
+                server.eviction
+            )
+        })
+    });
+    let appends = servers.iter().all(|server| server.appends);
+    let fsync = servers.iter().find_map(|server| server.fsync.as_deref());
+    let promise = match (appends, fsync) {
+        (false, _) => {
+            warnings.push("appendonly is off: set it to yes, and appendfsync to always".to_owned());
+            "nothing is kept over a restart of Redis"
+        }
+        (true, Some("always")) => {
+            "appendfsync always: kill -9 and power loss lose nothing acknowledged"
+        }
+        (true, Some("everysec")) => {
+            warnings.push("appendfsync is everysec: always loses nothing".to_owned());
+            "appendfsync everysec: kill -9 of Redis or power loss may undo up to 2 s of \
+             acknowledged commits, always whole ones and always the last; it is noticed"
+        }
+        (true, Some(_)) => {
+            warnings.push("appendfsync is no: set it to always".to_owned());
+            "appendfsync no: power loss may undo acknowledged commits, always the last; it is \
+             noticed"
+        }
+        (true, None) => {
+            warnings.push("CONFIG is forbidden, so appendfsync is not known".to_owned());
+            "append-only file, appendfsync not known"
+        }
+    };
+    Durability {
+        promise: promise.to_owned(),
+        warnings,
+        refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(version: &str, eviction: &str, appends: u8) -> Server {
+        let info = format!(
+            "# Server\r\nredis_version:{version}\r\nmaxmemory_policy:{eviction}\r\naof_enabled:{appends}\r\n"
+        );
+        server(&info, Some("always".to_owned()))
+    }
+
+    #[test]
+    fn what_evicts_or_is_too_old_is_refused() {
+        let cases = [
+            (told("7.0.15", "noeviction", 1), None),
+            (told("7.0.15", "allkeys-lru", 1), Some("noeviction")),
+            (told("6.2.1", "noeviction", 1), Some("7.0")),
+        ];
+        for (server, expected) in cases {
+            let refusal = judge(&[told("7.2.4", "noeviction", 1), server]).refusal;
+            match expected {
+                None => assert_eq!(refusal, None),
+                Some(word) => assert!(refusal.as_ref().is_some_and(|r| r.contains(word))),
+            }
+        }
+    }
+
+    #[test]
+    fn the_weakest_master_counts() {
+        let all = [
+            told("7.0.15", "noeviction", 1),
+            told("7.0.15", "noeviction", 0),
+        ];
+        let durability = judge(&all);
+        assert!(durability.promise.starts_with("nothing"));
+        assert_eq!(durability.warnings.len(), 1);
+    }
+}

@@ -1,0 +1,409 @@
+//! What Redis does to us: forgotten scripts, lost connections and answers, kill -9,
+//! lost commits, a full memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use store::redis::{Redis, RedisSettings};
+use store::{
+    Address, Batch, Consumer, ConsumerSettings, DocumentKey, Mode, Order, Outgoing, Refused,
+    Reserve, Shards, Shared, Then, contract,
+};
+
+use crate::redis::{open, write};
+use crate::server::{Server, installed};
+
+const ALWAYS: [&str; 2] = ["--appendfsync", "always"];
+const EVERY_SECOND: [&str; 2] = ["--appendfsync", "everysec"];
+
+fn key(number: usize) -> DocumentKey {
+    DocumentKey::new("test", &format!("writer-{number}"))
+}
+
+/// Writes versions of a document one after another until told to end; counts what
+/// was acknowledged.
+async fn writer(store: Shared, number: usize, acknowledged: Arc<AtomicU64>, end: Arc<AtomicBool>) {
+    let shard = store.shards().numbered(u16::try_from(number).unwrap());
+    while !end.load(Ordering::SeqCst) {
+        let version = acknowledged.load(Ordering::SeqCst);
+        let committed = store.commit(write(shard, &key(number), version)).await;
+        assert_eq!(committed.unwrap().unwrap().versions, [version + 1]);
+        acknowledged.store(version + 1, Ordering::SeqCst);
+    }
+}
+
+struct Writers {
+    acknowledged: Vec<Arc<AtomicU64>>,
+    end: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Writers {
+    fn start(store: &Shared, count: usize) -> Self {
+        let acknowledged: Vec<_> = (0..count).map(|_| Arc::new(AtomicU64::new(0))).collect();
+        let end = Arc::new(AtomicBool::new(false));
+        let tasks = (0..count)
+            .map(|n| {
+                let writer = writer(store.clone(), n, acknowledged[n].clone(), end.clone());
+                tokio::spawn(writer)
+            })
+            .collect();
+        Self {
+            acknowledged,
+            end,
+            tasks,
+        }
+    }
+
+    fn counts(&self) -> Vec<u64> {
+        self.acknowledged
+            .iter()
+            .map(|count| count.load(Ordering::SeqCst))
+            .collect()
+    }
+
+    /// Waits until so many more commits were acknowledged in all.
+    async fn advance(&self, commits: u64) {
+        let wanted = self.counts().iter().sum::<u64>() + commits;
+        while self.counts().iter().sum::<u64>() < wanted {
+            assert!(!self.tasks.iter().any(|task| task.is_finished()), "all run");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn finish(self) -> Vec<u64> {
+        self.end.store(true, Ordering::SeqCst);
+        let counts = self.acknowledged.clone();
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        counts.iter().map(|c| c.load(Ordering::SeqCst)).collect()
+    }
+}
+
+/// Versions, last contents and logs say that each commit was applied once.
+async fn applied_once(store: &Shared, number: usize, version: u64) {
+    let shard = store.shards().numbered(u16::try_from(number).unwrap());
+    let document = store.load(shard, &key(number)).await.unwrap().unwrap();
+    assert_eq!(document.version, version);
+    assert_eq!(document.text("h"), Some((version - 1).to_string().as_str()));
+    let mut seen = 0;
+    loop {
+        let log = store.log(shard, &key(number), seen, 500).await.unwrap();
+        if log.is_empty() {
+            break;
+        }
+        for entry in log {
+            assert_eq!(entry.body, seen.to_string());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, version);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_that_the_server_forgot_is_sent_again() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &EVERY_SECOND).await;
+    let store = open(&server, "gn", 16).await;
+    let mut flushes = 0;
+    let suite = contract::all(&store, "forgetful");
+    tokio::pin!(suite);
+    loop {
+        tokio::select! {
+            () = &mut suite => break,
+            _ = server.command(&["SCRIPT", "FLUSH"]) => flushes += 1,
+        }
+    }
+    assert!(flushes > 10, "{flushes} flushes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_neither_loses_a_commit_nor_applies_it_twice() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &EVERY_SECOND).await;
+    let store = open(&server, "gn", 16).await;
+    let writers = Writers::start(&store, 8);
+    for _ in 0..40 {
+        writers.advance(25).await;
+        let kill = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
+        server.command(&kill).await;
+    }
+    for (number, version) in writers.finish().await.into_iter().enumerate() {
+        applied_once(&store, number, version).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_too_late_is_asked_for_again() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &EVERY_SECOND).await;
+    let mut settings = RedisSettings::new(server.url());
+    settings.timeout = Duration::from_millis(100);
+    let store: Shared = Arc::new(Redis::open(settings, Shards::default()).await.unwrap());
+    let shard = store.shards().numbered(0);
+    let document = key(0);
+    store
+        .commit(write(shard, &document, 0))
+        .await
+        .unwrap()
+        .unwrap();
+    let sleep = server.command(&["DEBUG", "SLEEP", "0.5"]);
+    let commit = async {
+        // The server sleeps by now or will before it answers; either way once.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        store.commit(write(shard, &document, 1)).await
+    };
+    let (_, committed) = tokio::join!(sleep, commit);
+    let committed = committed.unwrap().unwrap();
+    assert!(
+        committed.duplicate,
+        "the first try was applied after its time limit"
+    );
+    assert_eq!(committed.versions, [2]);
+    applied_once(&store, 0, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_always_what_was_acknowledged_survives_kill_9_of_redis() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &ALWAYS).await;
+    let store = open(&server, "gn", 16).await;
+    let writers = Writers::start(&store, 8);
+    for _ in 0..4 {
+        writers.advance(100).await;
+        let before = writers.counts();
+        server.restart().await;
+        for (number, acknowledged) in before.into_iter().enumerate() {
+            let shard = store.shards().numbered(u16::try_from(number).unwrap());
+            let found = store.load(shard, &key(number)).await.unwrap();
+            assert!(found.map_or(0, |document| document.version) >= acknowledged);
+        }
+    }
+    for (number, version) in writers.finish().await.into_iter().enumerate() {
+        applied_once(&store, number, version).await;
+    }
+    assert_eq!(store.epoch().borrow().rollbacks, 0);
+    assert!(store.info().await.unwrap().durability.contains("always"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_everysec_what_is_lost_is_the_last_and_it_is_noticed() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &EVERY_SECOND).await;
+    let store = open(&server, "gn", 16).await;
+    let mut epoch = store.epoch();
+    let shard = store.shards().numbered(0);
+    let document = key(0);
+    let push = Outgoing {
+        to: Address::new("work", "s", "g"),
+        fingerprint: "m".to_owned(),
+        mode: Mode::Push,
+        delay_ms: 0,
+        body: "b".into(),
+    };
+    for version in 0..200 {
+        let batch = write(shard, &document, version).message(push.clone());
+        store.commit(batch).await.unwrap().unwrap();
+    }
+    let what = Reserve {
+        queue: "work",
+        most: 1,
+        lease_ms: 60_000,
+        max_tries: 9,
+    };
+    let lost = store
+        .reserve(shard, what)
+        .await
+        .unwrap()
+        .deliveries
+        .remove(0);
+    let position = store.feed(shard, 0, 0).await.unwrap().last;
+
+    // Kill -9 while the last writes are still on their way to the disk: which of
+    // them arrive is up to the disk, so the file is cut in the middle of a commit.
+    server.kill();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(server.append_file())
+        .unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length * 3 / 5 + 7).unwrap();
+    drop(file);
+    server.restart().await;
+
+    tokio::time::timeout(Duration::from_secs(20), epoch.changed())
+        .await
+        .expect("the loss is noticed without anybody asking")
+        .unwrap();
+    let kept = store.load(shard, &document).await.unwrap().unwrap().version;
+    assert!((20..200).contains(&kept), "{kept} of 200 are left");
+    applied_once(&store, 0, kept).await;
+    let refused = store.commit(write(shard, &document, 200)).await.unwrap();
+    assert_eq!(
+        refused,
+        Err(Refused::Conflict {
+            key: document.clone(),
+            actual: kept
+        })
+    );
+    assert!(
+        store.feed(shard, position, 500).await.unwrap().reset,
+        "readers of the feed start anew"
+    );
+    // The lease that was lost is worthless, and its token is not given out again.
+    let late = Batch::new(shard, "late").acknowledge(&lost, Then::Release);
+    assert!(matches!(
+        store.commit(late).await.unwrap(),
+        Err(Refused::Fenced(_))
+    ));
+    let again = store
+        .reserve(shard, what)
+        .await
+        .unwrap()
+        .deliveries
+        .remove(0);
+    assert!(again.lease.token > lost.lease.token);
+    let rollbacks = store.epoch().borrow().rollbacks;
+    let next = write(shard, &document, kept).acknowledge(&again, Then::Release);
+    store.commit(next).await.unwrap().unwrap();
+    assert_eq!(store.epoch().borrow().rollbacks, rollbacks, "told once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_refuses_new_work_and_lets_running_work_end() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &EVERY_SECOND).await;
+    let store = open(&server, "gn", 16).await;
+    let shard = store.shards().numbered(3);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let begin = write(shard, &key(0), 0).new_work();
+    let refused = store.commit(begin.clone()).await.unwrap().unwrap_err();
+    assert!(matches!(refused, Refused::Full(_)), "{refused}");
+    store
+        .commit(write(shard, &key(1), 0))
+        .await
+        .unwrap()
+        .unwrap();
+    let blob = store.put_blob(shard, "large".into()).await.unwrap();
+    assert!(store.get_blob(shard, &blob).await.unwrap().is_some());
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    store.commit(begin).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_or_holds_another_store_is_refused() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &EVERY_SECOND).await;
+    drop(open(&server, "gn", 16).await);
+    let again = async |shards| {
+        Redis::open(RedisSettings::new(server.url()), Shards::new(shards))
+            .await
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    };
+    let error = again(1).await;
+    assert!(error.contains("made with shards 16, not 1"), "{error}");
+    let policy = ["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"];
+    server.command(&policy).await;
+    let error = again(16).await;
+    assert!(error.contains("set it to noeviction"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_costs_one_command_and_a_push_wakes_another_process() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &EVERY_SECOND).await;
+    let (here, there) = (open(&server, "gn", 16).await, open(&server, "gn", 16).await);
+    let shard = here.shards().numbered(5);
+    let settings = ConsumerSettings {
+        queue: store::MAILBOX.to_owned(),
+        lease_ms: 60_000,
+        max_tries: 3,
+    };
+    let mut consumer = Consumer::new(there.clone(), settings);
+    let push = |fingerprint: &str| Outgoing {
+        to: Address::new(store::MAILBOX, "x", "shop"),
+        fingerprint: fingerprint.to_owned(),
+        mode: Mode::Push,
+        delay_ms: 0,
+        body: "b".into(),
+    };
+    let first = Batch::new(shard, "start").message(push("0"));
+    let (_, delivered) = tokio::join!(here.commit(first), async {
+        tokio::time::timeout(Duration::from_secs(10), consumer.next(1)).await
+    });
+    let mut delivery = delivered.unwrap().unwrap().remove(0);
+
+    // What both processes ask for when they start is over, and the consumer sleeps.
+    let waiting = tokio::spawn(async move { consumer.next(1).await.map(|_| ()) });
+    quiet(&server).await;
+    let before = calls(&server).await;
+    let document = key(5);
+    for version in 0..50 {
+        let batch = write(shard, &document, version)
+            .message(push(&version.to_string()))
+            .acknowledge(&delivery, Then::Continue(60_000));
+        let mut committed = there.commit(batch).await.unwrap().unwrap();
+        delivery = committed.next.remove(0);
+    }
+    assert_eq!(calls(&server).await - before, 50);
+    waiting.abort();
+    let empty = there.page(shard, "none", None, Order::Ascending, 9).await;
+    assert!(empty.unwrap().is_empty());
+}
+
+/// Waits until no client has called a script for a while.
+async fn quiet(server: &Server) {
+    let (mut last, mut still) = (calls(server).await, 0);
+    while still < 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let now = calls(server).await;
+        still = if now == last { still + 1 } else { 0 };
+        last = now;
+    }
+}
+
+/// Scripts that clients have called since the server started.
+async fn calls(server: &Server) -> u64 {
+    let told = server.command(&["INFO", "commandstats"]).await;
+    let told: String = ::redis::from_redis_value(told).unwrap();
+    let count = |name: &str| {
+        told.lines()
+            .find_map(|line| {
+                line.strip_prefix(name)?
+                    .split(',')
+                    .next()?
+                    .parse::<u64>()
+                    .ok()
+            })
+            .unwrap_or(0)
+    };
+    count("cmdstat_evalsha:calls=")
+}
