@@ -6,7 +6,9 @@
 // It is called by tests only, and must fail loudly.
 #![allow(clippy::unwrap_used)]
 
+mod model;
 mod queues;
+mod random;
 mod writes;
 
 use std::time::Duration;
@@ -15,6 +17,8 @@ use crate::{
     Address, Batch, Committed, Consumer, ConsumerSettings, Delivery, DocumentKey, Mode, Outgoing,
     Refused, Reserve, Shard, Shared,
 };
+
+pub use random::random;
 
 /// Every promise, on a store of its own content: names carry `salt`.
 pub async fn all(store: &Shared, salt: &str) {

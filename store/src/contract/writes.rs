@@ -9,6 +9,7 @@ impl Suite<'_> {
             .await;
         self.a_refused_batch_writes_nothing().await;
         self.a_repeat_under_the_same_id_is_a_duplicate().await;
+        self.a_duplicate_gives_no_lease_that_was_taken_over().await;
         self.unique_keys_belong_to_the_first().await;
         self.guards_refuse().await;
         self.indexes_page_by_position().await;
@@ -105,6 +106,22 @@ impl Suite<'_> {
         assert_eq!(first.leased, second.leased);
         assert_eq!(self.version(shard, &key).await, 1);
         assert_eq!(self.store.log(shard, &key, 0, 10).await.unwrap().len(), 1);
+    }
+
+    async fn a_duplicate_gives_no_lease_that_was_taken_over(&self) {
+        let (shard, key) = (self.shard("a"), self.key("overtaken"));
+        let mut leased = super::push(self.address("overtaken", "s", "g"), "m", "b");
+        leased.mode = crate::Mode::Leased(0);
+        let batch = Batch::new(shard, self.name("o1"))
+            .document(&key, 0)
+            .set("h", "1")
+            .message(leased);
+        let first = self.apply(batch.clone()).await.leased.remove(0);
+        let taken = self.reserve(shard, "overtaken", 1, 60_000).await.remove(0);
+        assert!(taken.lease.token > first.lease.token);
+        let again = self.apply(batch).await;
+        assert!(again.duplicate);
+        assert_eq!(again.leased, [], "it belongs to somebody else");
     }
 
     async fn unique_keys_belong_to_the_first(&self) {

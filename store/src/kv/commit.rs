@@ -96,12 +96,12 @@ pub(crate) fn commit(
     }
     if !relaxed.messages {
         for message in &batch.messages {
-            let leased = push(kv, now, shard, message)?;
+            let leased = push(kv, now, batch, message)?;
             committed.leased.extend(leased);
         }
         for (position, crossing) in batch.crossings.iter().enumerate() {
             let message = outbox::wrap(&batch.id, position, crossing)?;
-            push(kv, now, shard, &message)?;
+            push(kv, now, batch, &message)?;
         }
     }
     for acknowledged in &batch.acknowledge {
@@ -145,7 +145,11 @@ fn repeated(kv: &dyn KvRead, now: i64, batch: &Batch) -> Result<Committed, Error
         .iter()
         .filter(|m| matches!(m.mode, Mode::Leased(_)))
     {
-        committed.leased.extend(held(&message.to)?);
+        // Only a token that this commit gave out is its caller's.
+        let to = &message.to;
+        let ours =
+            Entry::load(kv, shard, &to.queue, &to.subject)?.is_some_and(|e| e.by == batch.id);
+        committed.leased.extend(held(to)?.filter(|_| ours));
     }
     for acknowledged in &batch.acknowledge {
         let lease = &acknowledged.lease;
@@ -295,6 +299,7 @@ fn settle(
         token: 0,
         tries: 0,
         group,
+        by: String::new(),
     };
     let mut next = None;
     if let Then::Continue(ms) = done.then {
@@ -318,9 +323,10 @@ fn settle(
 fn push(
     kv: &mut dyn Kv,
     now: i64,
-    shard: Shard,
+    batch: &Batch,
     outgoing: &Outgoing,
 ) -> Result<Option<Delivery>, Error> {
+    let shard = batch.shard;
     let (queue, subject) = (&outgoing.to.queue, &outgoing.to.subject);
     let waiting = one(kv, shard, queue, subject, &outgoing.fingerprint)?;
     let due_ms = now.saturating_add(i64::try_from(outgoing.delay_ms).unwrap_or(i64::MAX));
@@ -352,6 +358,7 @@ fn push(
         after.token = next(kv, &keys::meta(shard, "token"))?;
         after.lease_end = Some(now.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)));
         after.tries = 1;
+        after.by.clone_from(&batch.id);
         let mut due = messages(kv, shard, queue, subject)?;
         due.retain(|m| m.due_ms <= now);
         due.sort_by_key(|m| (m.due_ms, m.sequence));

@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) tries: u32,
     /// Application.
     pub(super) group: String,
+    /// The commit that gave the token out, if a commit did.
+    pub(super) by: String,
 }
 
 fn signed(bytes: &[u8]) -> i64 {
@@ -36,9 +38,11 @@ impl Entry {
             return Ok(None);
         };
         let damaged = || Error::Damaged(format!("entry of {subject} in {queue}"));
-        // Flags, then tries, due, lease end and token of eight bytes each, then the group.
+        // Flags, then tries, due, lease end and token of eight bytes each, then the
+        // group, NUL and the commit.
         let fixed = bytes.get(..33).ok_or_else(damaged)?;
-        let group = std::str::from_utf8(&bytes[33..]).map_err(|_| damaged())?;
+        let names = std::str::from_utf8(&bytes[33..]).map_err(|_| damaged())?;
+        let (group, by) = names.split_once('\0').unwrap_or((names, ""));
         let flags = fixed[0];
         Ok(Some(Self {
             due: (flags & 1 != 0).then(|| signed(&fixed[9..17])),
@@ -46,17 +50,20 @@ impl Entry {
             token: number(Some(&fixed[25..33])),
             tries: u32::try_from(number(Some(&fixed[1..9]))).unwrap_or(u32::MAX),
             group: group.to_owned(),
+            by: by.to_owned(),
         }))
     }
 
     fn store(&self, kv: &mut dyn Kv, key: &[u8]) -> Result<(), Error> {
-        let mut bytes = Vec::with_capacity(33 + self.group.len());
+        let mut bytes = Vec::with_capacity(34 + self.group.len() + self.by.len());
         bytes.push(u8::from(self.due.is_some()) | (u8::from(self.lease_end.is_some()) << 1));
         bytes.extend(u64::from(self.tries).to_be_bytes());
         bytes.extend(self.due.unwrap_or(0).to_be_bytes());
         bytes.extend(self.lease_end.unwrap_or(0).to_be_bytes());
         bytes.extend(self.token.to_be_bytes());
         bytes.extend(self.group.as_bytes());
+        bytes.push(0);
+        bytes.extend(self.by.as_bytes());
         kv.put(key, &bytes)
     }
 

@@ -125,6 +125,7 @@ fn lease(
         lease_end: Some(end),
         token,
         tries,
+        by: String::new(),
         ..before.clone()
     }
     .settle(kv, shard, queue, subject, Some(&before))?;

@@ -130,6 +130,16 @@ impl Redis {
     }
 }
 
+/// Opens the store at an address with the default settings.
+///
+/// # Errors
+/// As [`Redis::open`].
+pub async fn connect(url: &str, shards: Shards) -> Result<crate::Shared, Error> {
+    Ok(Arc::new(
+        Redis::open(RedisSettings::new(url), shards).await?,
+    ))
+}
+
 /// Writes or compares what the store was made with.
 async fn layout(core: &Core, shards: Shards) -> Result<(), Error> {
     let key = core.names.layout();
