@@ -185,9 +185,16 @@ impl Rollout {
             let view = view.filter(|v| v.revision >= revision);
             match self.advance(observation, view, since, step) {
                 Progress::Done => {
+                    let freed = matches!(self.plan.get(self.at), Some(Move::Remove { .. }));
                     self.at += 1;
                     self.begin_move();
                     step.changed = true;
+                    if freed && self.at < self.plan.len() {
+                        // Slots must have been given back by one commit before
+                        // another takes them.
+                        step.wake_at_ms = Some(now);
+                        return;
+                    }
                 }
                 Progress::Wait(until) => {
                     step.wake_at_ms = until;

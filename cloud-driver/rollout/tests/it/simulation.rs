@@ -271,6 +271,10 @@ fn simulate(seed: u64, controls: Controls) -> Run {
         _ => Version::Good,
     };
     let mut faults = Faults::of(&mut random);
+    if controls.horizon_off {
+        // This control shows only where answers are old and instances fall ill.
+        (faults.stale, faults.sick) = (300, 40);
+    }
     let traffic = random.chance(800);
     let mut world = World::new(version, NEW, traffic);
     let mut rollout = scene(&mut random, goal, controls, &mut world);

@@ -294,6 +294,8 @@ impl World {
 
     /// Commits a journal, with the rollout that belongs to it.
     pub(crate) fn commit(&mut self, rollout: &Rollout, journal: &[Journal], decided_at: u64) {
+        // Claims are checked against what was there before the commit.
+        let held = self.documents.slots.clone();
         for line in journal {
             match line {
                 Journal::Reserve {
@@ -301,7 +303,7 @@ impl World {
                     group,
                     slot,
                 } => {
-                    let taken = self.documents.slots.iter().find(|(_, s)| *s == slot);
+                    let taken = held.iter().find(|(_, s)| *s == slot);
                     if let Some((other, _)) = taken.filter(|(id, _)| *id != member) {
                         let text = format!("slot {slot} reserved for {member}, held by {other}");
                         self.violate(text);
