@@ -59,8 +59,11 @@ pub enum Error {
 ///
 /// # Errors
 /// When the configuration does not fit or a folder cannot be used.
-pub fn build(config: Config, deps: Deps) -> Result<Service, Error> {
+pub fn build(mut config: Config, deps: Deps) -> Result<Service, Error> {
     config.check().map_err(Error::Config)?;
+    // Shims and balancer work from the root folder.
+    config.data = std::path::absolute(&config.data)
+        .map_err(|e| Error::Config(format!("data folder {}: {e}", config.data.display())))?;
     let registries = registry::Registries::new(config.registries.clone())?;
     let images: Arc<dyn ImageSource> = match deps.images {
         Some(images) => images,

@@ -289,6 +289,10 @@ impl Input {
         {
             return Ok(Some(HealthCheck { path: None }));
         }
+        // As the read model shows a check that only connects.
+        if check.0.get("path") == Some(&Value::Null) {
+            return Ok(Some(HealthCheck { path: None }));
+        }
         let path = check.text(&["path"]).unwrap_or("/health");
         let plain = |c: char| c.is_ascii_graphic();
         if !path.starts_with('/') || path.len() > 1024 || !path.chars().all(plain) {

@@ -230,7 +230,7 @@ impl Worker {
                         let text =
                             format!("Planned phase {} of {}", operation.work.phase, kind.name());
                         operation.note("ORCHESTRATION", text, local::now_ms());
-                        let batch = self.batch(&operation);
+                        let batch = self.batch(&operation, right);
                         let batch = write(batch, &phase.changes);
                         operation = self.step(operation, batch, right).await?;
                         if operation.work.rollout.is_none() {
@@ -308,7 +308,7 @@ impl Worker {
         };
         operation.note("ORCHESTRATION", text, now);
         loop {
-            let batch = write(self.batch(&operation), &changes);
+            let batch = write(self.batch(&operation, right), &changes);
             let batch = self.ledger.finish(&operation, batch).await?;
             let batch = batch.acknowledge(&handled(message, right), Then::Continue(LEASE_MS));
             match self.local.journal().store().commit(batch).await? {
@@ -375,8 +375,8 @@ impl Worker {
         }
     }
 
-    fn batch(&self, operation: &Operation) -> Batch {
-        step_batch(self.local.journal().shard(), operation)
+    fn batch(&self, operation: &Operation, right: &Right) -> Batch {
+        step_batch(self.local.journal().shard(), operation, right)
     }
 
     /// What a kind decides on.
@@ -419,8 +419,12 @@ impl Facts {
 }
 
 /// A batch that begins with the operation's own document.
-pub(crate) fn step_batch(shard: store::Shard, operation: &Operation) -> Batch {
-    let id = format!("operation:{}:{}", operation.head.id, operation.version);
+///
+/// Its name holds the lease's token: what a predecessor may still have under way
+/// at this version is another commit, and fenced.
+pub(crate) fn step_batch(shard: store::Shard, operation: &Operation, right: &Right) -> Batch {
+    let (id, version, token) = (&operation.head.id, operation.version, right.lease.token);
+    let id = format!("operation:{id}:{version}:{token}");
     operation.write(Batch::new(shard, id))
 }
 

@@ -131,8 +131,10 @@ impl World {
     fn config(&self) -> Config {
         let account = format!(
             "{{name: prod, regions: {{local: {{hosts: 3, slots-per-host: {}}}}}, \
-             load-balancers: [{{name: shop, host: {HOST}}}], environment: {{LATENCY_MS: '2'}}}}",
-            self.slots
+             load-balancers: [{{name: shop, host: {HOST}}}], \
+             environment: {{LATENCY_MS: '2', FOLDER: '{}'}}}}",
+            self.slots,
+            self.data().display()
         );
         let mut config = Config {
             accounts: vec![serde_yaml_ng::from_str(&account).unwrap()],

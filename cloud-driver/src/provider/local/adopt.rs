@@ -74,14 +74,19 @@ async fn repair(local: &Local, ledger: &Ledger) -> Result<(), Error> {
             "account": group.account,
             "region": group.region,
             "serverGroupName": group.name,
-            "capacity": group.capacity,
             "reason": "instances ended while the control plane was down",
         });
         let Ok(input) = Input::of(input) else {
             continue;
         };
         let submission = Submission {
-            effect_id: format!("repair/{}/{}", group.name, dead.join("/")),
+            // Each start may try once more; one that finds nothing dead changes nothing.
+            effect_id: format!(
+                "repair/{}/{}/{}",
+                group.name,
+                dead.join("/"),
+                super::now_ms()
+            ),
             kind: "resizeServerGroup".to_owned(),
             input,
             user: "gennaker".to_owned(),

@@ -4,7 +4,7 @@
 //! is caused goes through `router` and `shims`, which repeat without harm.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rollout::{
     Effect, Journal as Line, Move, Observation, Outcome, Process, Rollout, Standing, Step,
@@ -28,6 +28,9 @@ const PORT_TRIES: u32 = 5;
 const SOON: Duration = Duration::from_millis(25);
 const LATER: Duration = Duration::from_millis(250);
 
+/// An order to stop is repeated after this time: a shim may have died with it.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// Effects that failed are tried again after this time.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -49,7 +52,8 @@ pub(crate) struct Run<'a> {
     instances: BTreeMap<String, Stored<Instance>>,
     known: Option<Known>,
     preparations: Preparations,
-    ordered_to_stop: BTreeSet<String>,
+    /// When an instance was last ordered to stop.
+    ordered_to_stop: BTreeMap<String, Instant>,
 }
 
 impl<'a> Run<'a> {
@@ -88,7 +92,7 @@ impl<'a> Run<'a> {
             instances,
             known: None,
             preparations: Preparations::default(),
-            ordered_to_stop: BTreeSet::new(),
+            ordered_to_stop: BTreeMap::new(),
         })
     }
 
@@ -343,7 +347,7 @@ impl<'a> Run<'a> {
 
     /// The batch, and whose versions it writes after the operation's.
     fn batch(&self, draft: &Draft) -> (Batch, Vec<String>) {
-        let mut batch = step_batch(self.local.journal().shard(), &self.operation);
+        let mut batch = step_batch(self.local.journal().shard(), &self.operation, &self.right);
         let mut written = Vec::new();
         for (id, instance) in &draft.instances {
             if !draft.released.contains(id) {
@@ -436,11 +440,12 @@ impl<'a> Run<'a> {
                 let Some(instance) = self.instances.get(member) else {
                     return Ok(());
                 };
-                if self.ordered_to_stop.contains(member) {
+                let ordered = self.ordered_to_stop.get(member);
+                if ordered.is_some_and(|at| at.elapsed() < AGAIN) {
                     return Ok(());
                 }
                 self.local.shims().stop(instance, *grace_ms).await?;
-                self.ordered_to_stop.insert(member.clone());
+                self.ordered_to_stop.insert(member.clone(), Instant::now());
                 Ok(())
             }
         }
@@ -476,7 +481,11 @@ impl<'a> Run<'a> {
             let mut changed = group.clone();
             changed.value.image.resolved = Some(image.reference.clone());
             changed.value.image.digest = Some(image.digest.clone());
-            let id = format!("digest:{}:{}:{}", changed.account, name, changed.version);
+            let token = self.right.lease.token;
+            let id = format!(
+                "digest:{}:{name}:{}:{token}",
+                changed.account, changed.version
+            );
             let batch = journal::put_group(Batch::new(self.local.journal().shard(), id), &changed)
                 .fenced_by(&self.right.lease, keep());
             match self.local.journal().store().commit(batch).await? {

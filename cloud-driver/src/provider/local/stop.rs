@@ -15,6 +15,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Stops the balancer and every instance of the folder and returns when they
 /// have exited; the names of those that did not.
 pub async fn stop_all(data: &Path, grace: Duration) -> Vec<String> {
+    let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     let mut folders = vec![data.join("balancer/shim")];
     if let Ok(entries) = std::fs::read_dir(data.join("instances")) {
         folders.extend(entries.flatten().map(|e| e.path()));

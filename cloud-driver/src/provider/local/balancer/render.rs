@@ -97,3 +97,100 @@ fn render_group(group: &ServerGroup, everything: &Everything, again: Option<&str
         instances: everything.instances_of(group).filter_map(entry).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        let account = "{name: prod, regions: {local: 3}, \
+                       load-balancers: [{name: a, host: a.test}, {name: b, path: /b}]}";
+        Settings {
+            accounts: vec![serde_yaml_ng::from_str(account).unwrap()],
+            ..Settings::default()
+        }
+    }
+
+    fn group(name: &str, balancers: &[&str], roles: &[rollout::Role]) -> Everything {
+        let group: ServerGroup = serde_json::from_value(serde_json::json!({
+            "account": "prod", "region": "local", "name": name, "application": "x",
+            "cluster": "x", "moniker": {}, "image": {"id": "i"},
+            "capacity": {"min": 1, "max": 1, "desired": 1}, "loadBalancers": balancers,
+            "enabled": true, "weight": 7, "environment": {}, "health": {"path": "/ok"},
+            "createdMs": 0, "operation": "o",
+        }))
+        .unwrap();
+        let instance = |(n, role): (usize, &rollout::Role)| Stored {
+            version: 1,
+            value: Document {
+                id: format!("{name}-{n}"),
+                account: "prod".into(),
+                region: "local".into(),
+                group: name.into(),
+                application: "x".into(),
+                cluster: "x".into(),
+                slot: format!("host-{n}"),
+                port: 20_000 + u16::try_from(n).unwrap(),
+                role: *role,
+                stopping: false,
+                token: String::new(),
+                created_ms: 0,
+            },
+        };
+        Everything {
+            instances: roles.iter().enumerate().map(instance).collect(),
+            groups: vec![Stored {
+                version: 1,
+                value: group,
+            }],
+            balancers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn instances_stand_behind_each_of_their_load_balancers_under_names_of_their_own() {
+        use rollout::Role::{Absent, Drain, Serve};
+        let everything = group("x-v000", &["a", "b"], &[Serve, Drain, Absent]);
+        let config = render(&settings(), &everything);
+        assert_eq!(config.check().faults, Vec::<String>::new());
+        assert_eq!(config.routes.len(), 2);
+        let names: Vec<Vec<&str>> = config
+            .load_balancers
+            .iter()
+            .map(|b| {
+                b.groups[0]
+                    .instances
+                    .iter()
+                    .map(|i| i.id.as_str())
+                    .collect()
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                vec!["x-v000-0", "x-v000-1"],
+                vec!["x-v000-0@b", "x-v000-1@b"]
+            ]
+        );
+        assert_eq!(instance_of("x-v000-0@b"), "x-v000-0");
+        assert_eq!(config.load_balancers[0].groups[0].weight, 7);
+        assert_eq!(config, render(&settings(), &everything));
+    }
+
+    #[test]
+    fn a_group_behind_no_load_balancer_is_probed_and_reached_by_no_route() {
+        for balancers in [&[][..], &["unknown"]] {
+            let config = render(
+                &settings(),
+                &group("x-v000", balancers, &[rollout::Role::Serve]),
+            );
+            let hidden = config
+                .load_balancers
+                .iter()
+                .find(|b| b.name == UNROUTED)
+                .unwrap();
+            assert_eq!(hidden.groups[0].instances.len(), 1);
+            assert!(config.routes.iter().all(|r| r.load_balancer != UNROUTED));
+        }
+    }
+}

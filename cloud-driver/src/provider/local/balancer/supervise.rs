@@ -14,10 +14,10 @@ use crate::provider::local::journal::Journal;
 const LEASE: &str = "balancer/local";
 
 /// How long it lasts without being renewed.
-const LEASE_MS: u64 = 10_000;
+const LEASE_MS: u64 = 30_000;
 
 /// How often it is renewed.
-const RENEW: Duration = Duration::from_secs(3);
+const RENEW: Duration = Duration::from_secs(10);
 
 /// Changes that come within this time are looked at together.
 const GATHER: Duration = Duration::from_millis(3);
@@ -35,7 +35,7 @@ impl Router {
         self.start_if_absent().await?;
         while !self.renew(journal).await? {
             tracing::warn!("another control plane writes the load balancer's configuration");
-            tokio::time::sleep(RENEW).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         self.refresh().await?;
         self.apply(journal).await?;
@@ -53,31 +53,35 @@ impl Router {
     /// # Errors
     /// When the balancer cannot be started.
     pub async fn follow(&self, journal: &Journal, shutdown: &Shutdown) -> Result<(), Error> {
-        let mut renewed = tokio::time::Instant::now();
         loop {
-            let listening = tokio::time::timeout_at(renewed + RENEW, self.listen());
-            let Some(ended) = shutdown.or(listening).await else {
+            let Some(ended) = shutdown.or(self.listen_and_renew(journal)).await else {
                 return Ok(());
             };
-            if renewed.elapsed() >= RENEW {
-                renewed = tokio::time::Instant::now();
-                match self.renew(journal).await {
+            let Err(error) = ended else { continue };
+            tracing::warn!(%error, "load balancer is not heard");
+            self.state.send_replace(None);
+            if !shutdown.sleep(Self::PAUSE).await {
+                return Ok(());
+            }
+            self.start_if_absent().await?;
+            // It may have started without its journal.
+            if let Err(error) = self.apply(journal).await {
+                tracing::warn!(%error, "load balancer was not told its configuration");
+            }
+        }
+    }
+
+    async fn listen_and_renew(&self, journal: &Journal) -> Result<(), Error> {
+        let listening = self.listen();
+        tokio::pin!(listening);
+        loop {
+            match tokio::time::timeout(RENEW, &mut listening).await {
+                Ok(ended) => return ended,
+                Err(_) => match self.renew(journal).await {
                     Ok(true) => {}
                     Ok(false) => tracing::error!("the lease on the load balancer was lost"),
                     Err(error) => tracing::warn!(%error, "the lease was not renewed"),
-                }
-            }
-            if let Ok(Err(error)) = ended {
-                tracing::warn!(%error, "load balancer is not heard");
-                self.state.send_replace(None);
-                if !shutdown.sleep(Self::PAUSE).await {
-                    return Ok(());
-                }
-                self.start_if_absent().await?;
-                // It may have started without its journal.
-                if let Err(error) = self.apply(journal).await {
-                    tracing::warn!(%error, "load balancer was not told its configuration");
-                }
+                },
             }
         }
     }
