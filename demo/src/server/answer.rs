@@ -32,6 +32,7 @@ pub struct Answers {
     base_path: String,
     version_header: HeaderValue,
     content: Bytes,
+    base_path: String,
     latency: Duration,
     errors_per_million: u64,
     refuse_health: bool,
@@ -66,6 +67,7 @@ impl Answers {
                 format!("VERSION {:?} cannot be sent as a header", settings.version)
             })?,
             content: Bytes::from(content),
+            base_path: settings.base_path.clone(),
             latency: settings.latency,
             errors_per_million: settings.errors_per_million,
             refuse_health: settings.refuse_health,
@@ -114,9 +116,10 @@ impl Answers {
                 "application/octet-stream",
                 self.content.clone(),
             ),
+            (&Method::GET | &Method::HEAD, "/version.json") => self.version_json(),
             (&Method::GET, "/slow") => slow(query.get("ms").map(String::as_str)),
             (&Method::POST | &Method::PUT, "/upload") => count(request).await,
-            (_, "/" | "/content" | "/slow" | "/upload") => {
+            (_, "/" | "/content" | "/version.json" | "/slow" | "/upload") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
             }
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
@@ -129,6 +132,13 @@ impl Answers {
         let number = self.answered.fetch_add(1, Ordering::Relaxed);
         let failures = |requests: u64| requests.saturating_mul(self.errors_per_million) / 1_000_000;
         failures(number.saturating_add(1)) > failures(number)
+    }
+
+    /// Unlike `/version` this one is slow and fails as configured: it is what a smoke test asks.
+    fn version_json(&self) -> Response<Body> {
+        let escaped = self.version.replace('\\', "\\\\").replace('"', "\\\"");
+        let content = format!("{{\"version\":\"{escaped}\"}}\n");
+        body(StatusCode::OK, "application/json", Bytes::from(content))
     }
 
     fn page(&self) -> String {

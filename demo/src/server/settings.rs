@@ -30,6 +30,8 @@ pub struct Settings {
     /// `CONTENT_FILE`: what `/content` serves; default `srv/content` in the image's root, which is
     /// taken to be the folder above the program's own (so it is found without a chroot too).
     pub content: PathBuf,
+    /// `BASE_PATH`: what every path begins with, as behind a route with a path prefix; default none.
+    pub base_path: String,
     /// `LATENCY_MS`: added to every answer but `/health`; default 0.
     pub latency: Duration,
     /// `ERROR_RATE`: share of answers, 0 to 1, that are 500 (`/health`, `/version` excepted), spread
@@ -74,6 +76,12 @@ impl Settings {
             base_path: variable("BASE_PATH").unwrap_or_default(),
             version: variable("VERSION").unwrap_or_else(|| "0".to_owned()),
             content,
+            base_path: match variable("BASE_PATH") {
+                Some(path) if !path.starts_with('/') => {
+                    bail!("BASE_PATH is {path:?}: begin it with '/'")
+                }
+                path => path.unwrap_or_default().trim_end_matches('/').to_owned(),
+            },
             latency: milliseconds(&variable, "LATENCY_MS")?.unwrap_or_default(),
             errors_per_million: match variable("ERROR_RATE") {
                 None => 0,
@@ -166,6 +174,7 @@ mod tests {
             ("ON_SIGTERM", "maybe"),
             ("LATENCY_MS", "-1"),
             ("EXIT_CODE", "300"),
+            ("BASE_PATH", "shop"),
         ] {
             let message = format!(
                 "{:#}",
