@@ -1,1 +1,183 @@
-//! orchestrator.
+//! Applications, pipelines and their executions: the engine's shell and its stages.
+//!
+//! The engine decides (`orchestrator-core`, pure); this crate loads, commits and
+//! calls peers. It never calls a cloud itself. The truth is the store: whatever
+//! a process knows beside it may be lost at any moment.
+
+pub mod api;
+pub mod commit;
+mod config;
+pub mod definition;
+pub mod difference;
+mod engine;
+pub mod executions;
+mod ids;
+mod leases;
+mod lookup;
+mod metrics;
+pub mod services;
+pub mod stage;
+mod start;
+pub mod task;
+pub mod turn;
+mod worker;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::message::{EXECUTION_REQUESTS, OPERATION_FINISHED};
+use proto::orchestrator::v1::definition_service_server::DefinitionServiceServer;
+use proto::orchestrator::v1::execution_service_server::ExecutionServiceServer;
+use runtime::Service;
+use runtime::egress::Egress;
+use runtime::task::OnError;
+use tokio::sync::Semaphore;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+
+pub use config::Config;
+pub use engine::{Engine, Now, system_clock};
+pub use metrics::Metrics;
+pub use start::Start;
+
+use definition::Definitions;
+use services::{CloudDriver, Doors, EgressHttp, GrpcCloudDriver, Http, Services};
+use task::Pool;
+
+/// How long what is under way may take to end, on shutdown.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What the service needs of the process it runs in.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Where everything is kept.
+    pub store: store::Shared,
+    /// Performs operations and answers questions about what runs.
+    pub cloud_driver: Channel,
+    /// Reaches the addresses that users choose.
+    pub egress: Egress,
+}
+
+/// The service. Some part of the process must run the store's outbox.
+pub fn build(config: Config, deps: Deps) -> Service {
+    let cloud_driver: Arc<dyn CloudDriver> = Arc::new(GrpcCloudDriver::new(deps.cloud_driver));
+    let http: Arc<dyn Http> = Arc::new(EgressHttp(deps.egress));
+    assemble(config, deps.store, cloud_driver, http, system_clock())
+}
+
+/// The service over other doors and another clock, for tests.
+pub fn assemble(
+    config: Config,
+    store: store::Shared,
+    cloud_driver: Arc<dyn CloudDriver>,
+    http: Arc<dyn Http>,
+    now: Now,
+) -> Service {
+    let definitions = Definitions::new(store.clone(), Arc::clone(&cloud_driver));
+    let doors: Arc<dyn Services> = Arc::new(Doors {
+        cloud_driver,
+        http,
+        definitions: Arc::new(definitions.clone()),
+    });
+    let engine = Engine::new(store, doors, config, now);
+    serve(engine, definitions)
+}
+
+fn serve(engine: Engine, definitions: Definitions) -> Service {
+    let limit = proto::MAX_MESSAGE_BYTES;
+    let executions = ExecutionServiceServer::new(api::ExecutionApi::new(engine.clone()))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(limit);
+    let authored = DefinitionServiceServer::new(api::DefinitionApi::new(definitions))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(limit);
+    let metrics = engine.metrics();
+    let turns = Arc::new(Semaphore::new(engine.inner.config.turns.max(1)));
+    let check = engine.clone();
+    let mut service = Service::new("orchestrator")
+        .grpc(Routes::new(executions).add_service(authored))
+        .metrics(Arc::new(move || metrics.text()))
+        .check("orchestrator-store", move || {
+            let engine = check.clone();
+            async move {
+                let now = engine.inner.store.now_ms().await;
+                now.map(|_| ()).map_err(|error| error.to_string())
+            }
+        });
+    let (e, places) = (engine.clone(), Arc::clone(&turns));
+    service = service.task(
+        "orchestrator-mailboxes",
+        OnError::Restart,
+        move |shutdown| {
+            e.clone().consume(
+                worker::MAILBOX,
+                Arc::clone(&places),
+                shutdown,
+                Engine::mailbox,
+            )
+        },
+    );
+    for (name, pool) in [
+        ("orchestrator-runs-definitions", Pool::Definitions),
+        ("orchestrator-runs-cloud-driver", Pool::CloudDriver),
+        ("orchestrator-runs-http", Pool::Http),
+    ] {
+        let Some(places) = engine.inner.pools.get(&pool).map(Arc::clone) else {
+            continue;
+        };
+        let e = engine.clone();
+        service = service.task(name, OnError::Restart, move |shutdown| {
+            e.clone().consume(
+                pool.queue(),
+                Arc::clone(&places),
+                shutdown,
+                Engine::found_run,
+            )
+        });
+    }
+    let (e, places) = (engine.clone(), Arc::clone(&turns));
+    service = service.task(
+        "orchestrator-operations",
+        OnError::Restart,
+        move |shutdown| {
+            let handle = Engine::operation_finished;
+            e.clone()
+                .consume(OPERATION_FINISHED, Arc::clone(&places), shutdown, handle)
+        },
+    );
+    let (e, places) = (engine.clone(), Arc::clone(&turns));
+    service = service.task("orchestrator-starts", OnError::Restart, move |shutdown| {
+        e.clone().consume(
+            EXECUTION_REQUESTS,
+            Arc::clone(&places),
+            shutdown,
+            Engine::requested,
+        )
+    });
+    let (e, places) = (engine.clone(), Arc::new(Semaphore::new(1)));
+    service = service.task(
+        "orchestrator-retention",
+        OnError::Restart,
+        move |shutdown| {
+            e.clone().consume(
+                worker::RETENTION,
+                Arc::clone(&places),
+                shutdown,
+                Engine::expire,
+            )
+        },
+    );
+    let leases = engine.inner.leases.clone();
+    service = service.task("orchestrator-leases", OnError::Restart, move |shutdown| {
+        leases.clone().keep(shutdown)
+    });
+    service.task("orchestrator-drain", OnError::Log, move |shutdown| {
+        let (engine, turns) = (engine.clone(), Arc::clone(&turns));
+        async move {
+            shutdown.begun().await;
+            engine.drain(&turns, GRACE).await;
+            Ok::<_, Infallible>(())
+        }
+    })
+}

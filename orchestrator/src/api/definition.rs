@@ -1,0 +1,169 @@
+//! `DefinitionService`: applications, pipelines, stage types.
+
+use proto::common::v1::{Empty, Json};
+use proto::json::required;
+use proto::orchestrator::v1::definition_service_server::DefinitionService;
+use proto::orchestrator::v1::{
+    ApplicationName, DefinitionList, ListApplicationsRequest, ListPipelinesRequest,
+    PipelineHistoryRequest, PipelineKey, SaveApplicationRequest, SavePipelineRequest,
+};
+use proto::status::Failure;
+use tonic::{Request, Response, Status};
+
+use super::{list, user_of};
+use crate::definition::Definitions;
+use crate::stage;
+
+/// `DefinitionService` over [`Definitions`].
+#[derive(Clone)]
+pub struct DefinitionApi {
+    definitions: Definitions,
+}
+
+impl DefinitionApi {
+    /// Serves these definitions.
+    pub fn new(definitions: Definitions) -> Self {
+        Self { definitions }
+    }
+}
+
+#[tonic::async_trait]
+impl DefinitionService for DefinitionApi {
+    async fn list_applications(
+        &self,
+        _request: Request<ListApplicationsRequest>,
+    ) -> Result<Response<DefinitionList>, Status> {
+        Ok(Response::new(list(
+            &self.definitions.list_applications().await?,
+        )))
+    }
+
+    async fn get_application(
+        &self,
+        request: Request<ApplicationName>,
+    ) -> Result<Response<Json>, Status> {
+        let name = request.into_inner().name;
+        let found = self.definitions.get_application(&name).await?;
+        let missing = || Failure::not_found(format!("Application not found (id: {name})"));
+        Ok(Response::new(Json::of(&found.ok_or_else(missing)?)))
+    }
+
+    async fn save_application(
+        &self,
+        request: Request<SaveApplicationRequest>,
+    ) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, &request.get_ref().user);
+        let application = required(request.get_ref().application.as_ref(), "application")?;
+        let saved = self.definitions.put_application(application, &user).await?;
+        Ok(Response::new(Json::of(&saved)))
+    }
+
+    async fn delete_application(
+        &self,
+        request: Request<ApplicationName>,
+    ) -> Result<Response<Empty>, Status> {
+        self.definitions
+            .remove_application(&request.into_inner().name)
+            .await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn list_pipelines(
+        &self,
+        request: Request<ListPipelinesRequest>,
+    ) -> Result<Response<DefinitionList>, Status> {
+        let asked = request.into_inner();
+        let found = self
+            .definitions
+            .list_pipelines(&asked.application, &asked.trigger_type)
+            .await?;
+        Ok(Response::new(list(&found)))
+    }
+
+    async fn get_pipeline(&self, request: Request<PipelineKey>) -> Result<Response<Json>, Status> {
+        let key = request.into_inner();
+        let found = if key.id.is_empty() {
+            self.definitions
+                .get_pipeline_by_name(&key.application, &key.name)
+                .await?
+        } else {
+            self.definitions
+                .get_pipeline(&key.id, &key.application)
+                .await?
+        };
+        Ok(Response::new(Json::of(
+            &found.ok_or_else(|| missing(&key))?,
+        )))
+    }
+
+    async fn save_pipeline(
+        &self,
+        request: Request<SavePipelineRequest>,
+    ) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, &request.get_ref().user);
+        let asked = request.into_inner();
+        let pipeline = required(asked.pipeline.as_ref(), "pipeline")?;
+        let saved = self
+            .definitions
+            .put_pipeline(pipeline, &user, asked.stale_check)
+            .await?;
+        Ok(Response::new(Json::of(&saved)))
+    }
+
+    async fn delete_pipeline(
+        &self,
+        request: Request<PipelineKey>,
+    ) -> Result<Response<Empty>, Status> {
+        let key = request.into_inner();
+        let id = if key.id.is_empty() {
+            let found = self
+                .definitions
+                .get_pipeline_by_name(&key.application, &key.name)
+                .await?;
+            let id = found.and_then(|p| p.get("id")?.as_str().map(ToOwned::to_owned));
+            id.ok_or_else(|| missing(&key))?
+        } else {
+            key.id.clone()
+        };
+        if self
+            .definitions
+            .remove_pipeline(&id, &key.application)
+            .await?
+        {
+            Ok(Response::new(Empty {}))
+        } else {
+            Err(missing(&key).into())
+        }
+    }
+
+    async fn pipeline_history(
+        &self,
+        request: Request<PipelineHistoryRequest>,
+    ) -> Result<Response<DefinitionList>, Status> {
+        let asked = request.into_inner();
+        let found = self
+            .definitions
+            .pipeline_history(&asked.id, asked.limit)
+            .await?;
+        Ok(Response::new(list(&found)))
+    }
+
+    async fn list_stage_types(
+        &self,
+        _request: Request<Empty>,
+    ) -> Result<Response<DefinitionList>, Status> {
+        let described: Vec<_> = stage::STAGES.iter().map(|s| stage::describe(*s)).collect();
+        Ok(Response::new(list(&described)))
+    }
+}
+
+fn missing(key: &PipelineKey) -> Failure {
+    Failure::not_found(if key.id.is_empty() {
+        format!(
+            "there is no pipeline {} in application {}",
+            key.name, key.application
+        )
+    } else {
+        format!("there is no pipeline {}", key.id)
+    })
+}

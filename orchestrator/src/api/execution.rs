@@ -1,0 +1,334 @@
+//! `ExecutionService`: starting, reading and steering executions.
+
+use std::pin::Pin;
+
+use orchestrator_core::command::{self, Refusal};
+use orchestrator_core::{
+    Answers, Effects, Env, Execution, ExecutionType, Settings, StageId, context,
+};
+use proto::common::v1::{Empty, Json};
+use proto::json::required;
+use proto::orchestrator::v1::execution_service_server::ExecutionService;
+use proto::orchestrator::v1::{
+    CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, GetExecutionRequest,
+    ListExecutionsReply, ListExecutionsRequest, StartReply, StartRequest, UpdateStageRequest,
+    WatchEvent, WatchRequest,
+};
+use proto::status::{Failure, Kind};
+use serde_json::{Map, Value, json};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use super::{user_of, watch};
+use crate::definition::refused;
+use crate::engine::{Engine, Extra, TRIES, Tried};
+use crate::executions::{Listing, distinct, missing, unexpanded};
+use crate::stage::Catalog;
+use crate::start::Start;
+use crate::turn::Step;
+
+/// Executions asked for by id in one call.
+const MOST_IDS: usize = 500;
+
+/// `ExecutionService` over an engine.
+#[derive(Clone)]
+pub struct ExecutionApi {
+    engine: Engine,
+}
+
+impl ExecutionApi {
+    /// Serves this engine's executions.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+
+    /// Decides about an execution as it is now and commits that, again if somebody
+    /// else was faster.
+    async fn command(
+        &self,
+        kind: i32,
+        id: &str,
+        decide: impl Fn(&Execution, i64) -> Result<Effects, Refusal>,
+    ) -> Result<Execution, Failure> {
+        let kind = kind_of(kind);
+        for _ in 0..TRIES {
+            let executions = self.engine.executions();
+            let Some(loaded) = executions.load(id).await? else {
+                return Err(missing(id));
+            };
+            let Some(execution) = loaded.execution() else {
+                return Err(missing(id));
+            };
+            if kind.is_some_and(|kind| execution.kind != kind) {
+                return Err(missing(id));
+            }
+            let effects = decide(execution, self.engine.now()).map_err(|r| refusal(&r))?;
+            let steps = [Step::Decided(effects)];
+            let shard = executions.shard(id);
+            match self
+                .engine
+                .advance(&loaded, shard, &steps, Extra::default())
+                .await?
+            {
+                Tried::Committed(loaded, _) => {
+                    return loaded.execution().cloned().ok_or_else(|| missing(id));
+                }
+                Tried::Conflict | Tried::Fenced => {}
+                Tried::Refused(other) => return Err(refused(&other)),
+            }
+        }
+        Err(Failure::new(
+            Kind::Conflict,
+            format!("execution {id} is being changed; repeat"),
+        ))
+    }
+}
+
+fn refusal(refusal: &Refusal) -> Failure {
+    let kind = match refusal {
+        Refusal::NoStage { .. } => Kind::NotFound,
+        Refusal::State { .. } | Refusal::NotSkippable(_) => Kind::Conflict,
+    };
+    Failure::new(kind, refusal.to_string())
+}
+
+fn kind_of(kind: i32) -> Option<ExecutionType> {
+    match ExecutionKind::try_from(kind) {
+        Ok(ExecutionKind::Pipeline) => Some(ExecutionType::Pipeline),
+        Ok(ExecutionKind::Orchestration) => Some(ExecutionType::Orchestration),
+        Ok(ExecutionKind::Unspecified) | Err(_) => None,
+    }
+}
+
+fn object(json: Option<&Json>) -> Result<Map<String, Value>, Failure> {
+    match json.map(|json| json.value("context")).transpose()? {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(map)) => Ok(map),
+        Some(other) => {
+            let text = format!("context is {other}; send a JSON object");
+            Err(Failure::invalid(text, Vec::new()))
+        }
+    }
+}
+
+fn served(execution: &Execution) -> Response<Json> {
+    Response::new(Json::of(&execution.to_json()))
+}
+
+#[tonic::async_trait]
+impl ExecutionService for ExecutionApi {
+    async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
+        let user = user_of(&request, "");
+        let asked = request.into_inner();
+        let body = required(asked.body.as_ref(), "body")?;
+        let kind = kind_of(asked.kind).unwrap_or_else(|| {
+            if body.get("job").is_some() {
+                ExecutionType::Orchestration
+            } else {
+                ExecutionType::Pipeline
+            }
+        });
+        let start = Start {
+            kind,
+            body,
+            event_id: asked.event_id,
+            user,
+        };
+        let id = self.engine.start(&start).await?;
+        let reference = format!("/{}/{id}", kind.plural());
+        Ok(Response::new(StartReply {
+            id,
+            r#ref: reference,
+        }))
+    }
+
+    async fn get(&self, request: Request<GetExecutionRequest>) -> Result<Response<Json>, Status> {
+        let asked = request.into_inner();
+        let found = self
+            .engine
+            .executions()
+            .get(&asked.id, kind_of(asked.kind))
+            .await?;
+        Ok(served(&found))
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListExecutionsRequest>,
+    ) -> Result<Response<ListExecutionsReply>, Status> {
+        let asked = request.into_inner();
+        let expand = asked.expand;
+        let (found, next_cursor) = if asked.execution_ids.is_empty() {
+            let page = asked.page.unwrap_or_default();
+            let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+            let listing = Listing {
+                kind: kind_of(asked.kind),
+                application: asked.application,
+                configs: asked.pipeline_config_ids,
+                statuses: asked.statuses,
+                per_pipeline: size(asked.per_pipeline),
+                size: size(page.size),
+                cursor: page.cursor,
+            };
+            self.engine.executions().list(&listing).await?
+        } else {
+            let mut found = Vec::new();
+            for id in distinct(&asked.execution_ids).into_iter().take(MOST_IDS) {
+                match self.engine.executions().get(id, kind_of(asked.kind)).await {
+                    Ok(execution) => found.push(execution),
+                    Err(failure) if failure.kind == Kind::NotFound => {}
+                    Err(failure) => return Err(failure.into()),
+                }
+            }
+            (found, String::new())
+        };
+        let executions = found
+            .iter()
+            .map(|execution| {
+                let json = execution.to_json();
+                Json::of(&if expand { json } else { unexpanded(json) })
+            })
+            .collect();
+        Ok(Response::new(ListExecutionsReply {
+            executions,
+            next_cursor,
+        }))
+    }
+
+    async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<Empty>, Status> {
+        let user = user_of(&request, "");
+        let asked = request.into_inner();
+        let reason = Some(asked.reason.as_str()).filter(|reason| !reason.is_empty());
+        self.command(asked.kind, &asked.id, |execution, _| {
+            command::cancel(execution, &user, reason)
+        })
+        .await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn pause(&self, request: Request<ExecutionAction>) -> Result<Response<Empty>, Status> {
+        let user = user_of(&request, "");
+        let asked = request.into_inner();
+        self.command(asked.kind, &asked.id, |execution, now| {
+            command::pause(execution, &user, now)
+        })
+        .await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn resume(&self, request: Request<ExecutionAction>) -> Result<Response<Empty>, Status> {
+        let user = user_of(&request, "");
+        let asked = request.into_inner();
+        self.command(asked.kind, &asked.id, |execution, _| {
+            command::resume(execution, &user)
+        })
+        .await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn delete(&self, request: Request<ExecutionAction>) -> Result<Response<Empty>, Status> {
+        let asked = request.into_inner();
+        self.engine
+            .executions()
+            .get(&asked.id, kind_of(asked.kind))
+            .await?;
+        self.engine.executions().delete(&asked.id).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn update_stage(
+        &self,
+        request: Request<UpdateStageRequest>,
+    ) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, "");
+        let asked = request.into_inner();
+        let context = object(asked.context.as_ref())?;
+        let stage = StageId::new(asked.stage_id);
+        let execution = self
+            .command(asked.kind, &asked.execution_id, |execution, now| {
+                let mut context = context.clone();
+                context.insert("lastModifiedBy".to_owned(), user.clone().into());
+                command::update_stage(execution, &stage, context, &user, now, &Catalog)
+            })
+            .await?;
+        Ok(served(&execution))
+    }
+
+    async fn restart_stage(
+        &self,
+        request: Request<UpdateStageRequest>,
+    ) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, "");
+        let asked = request.into_inner();
+        let stage = StageId::new(asked.stage_id);
+        let execution = self
+            .command(asked.kind, &asked.execution_id, |execution, _| {
+                command::restart_stage(execution, &stage, &user)
+            })
+            .await?;
+        Ok(served(&execution))
+    }
+
+    async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<Json>, Status> {
+        let asked = request.into_inner();
+        let execution = self
+            .engine
+            .executions()
+            .get(&asked.execution_id, None)
+            .await?;
+        let stage = match asked.stage_id.as_str() {
+            "" => None,
+            id => Some(execution.stage(&StageId::new(id)).ok_or_else(|| {
+                Failure::not_found(format!("execution {} has no stage {id}", execution.id))
+            })?),
+        };
+        let written = asked.expression.trim();
+        let template = if written.contains("${") {
+            written.to_owned()
+        } else {
+            format!("${{{written}}}")
+        };
+        let (answers, settings) = (Answers::new(), Settings::default());
+        let env = Env {
+            now: self.engine.now(),
+            ids: &mut self
+                .engine
+                .ids(self.engine.executions().shard(&asked.execution_id)),
+            answers: &answers,
+            stages: &Catalog,
+            settings: &settings,
+        };
+        let answer = match context::evaluate(&execution, stage, &Value::from(template), &env) {
+            Ok(evaluated) => {
+                let detail: Map<String, Value> = evaluated
+                    .failures
+                    .iter()
+                    .map(|f| {
+                        let entry = json!([{
+                            "description": f.description, "exceptionType": f.exception_type,
+                            "level": f.level.as_str(), "timestamp": env.now,
+                        }]);
+                        (f.key.clone(), entry)
+                    })
+                    .collect();
+                json!({"result": evaluated.value, "detail": detail})
+            }
+            Err(_) => {
+                let text = "an expression that fetches something cannot be tried out here";
+                return Err(Failure::invalid(text, Vec::new()).into());
+            }
+        };
+        Ok(Response::new(Json::of(&answer)))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let asked = request.into_inner();
+        let stream = watch::open(self.engine.clone(), asked.cursor, asked.application).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+}

@@ -1,0 +1,70 @@
+//! Settings of the orchestrator.
+
+use std::time::Duration;
+
+use runtime::config::Span;
+use serde::Deserialize;
+
+use crate::task::Pool;
+
+/// Section `orchestrator` of the configuration.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Mailboxes handled at the same time. Default: 64.
+    pub turns: usize,
+    /// Tasks at the same time that call addresses of users. Default: 512.
+    pub http_tasks: usize,
+    /// Tasks at the same time that call cloud-driver. Default: 64.
+    pub cloud_driver_tasks: usize,
+    /// Tasks at the same time that change definitions. Default: 16.
+    pub definition_tasks: usize,
+    /// How long a worker that fell silent keeps its work. Default: 10s.
+    pub lease: Span,
+    /// Deliveries without an end before a message is given up. Default: 5.
+    pub max_tries: u32,
+    /// How long one run of a task may take. Default: 120s.
+    pub task_limit: Span,
+    /// How long a finished execution is kept. Default: 30d.
+    pub retention: Span,
+    /// Base of links to the page of this product. Default: `http://127.0.0.1:8084/ui/`.
+    pub page_url: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            turns: 64,
+            http_tasks: 512,
+            cloud_driver_tasks: 64,
+            definition_tasks: 16,
+            lease: Span(Duration::from_secs(10)),
+            max_tries: 5,
+            task_limit: Span(Duration::from_secs(120)),
+            retention: Span(Duration::from_secs(30 * 24 * 3600)),
+            page_url: orchestrator_core::Settings::default().page_url,
+        }
+    }
+}
+
+impl Config {
+    /// How many tasks of a pool run at the same time.
+    pub fn pool_size(&self, pool: Pool) -> usize {
+        match pool {
+            Pool::Definitions => self.definition_tasks,
+            Pool::CloudDriver => self.cloud_driver_tasks,
+            Pool::Http => self.http_tasks,
+        }
+        .max(1)
+    }
+
+    pub(crate) fn lease_ms(&self) -> u64 {
+        u64::try_from(self.lease.0.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1_000)
+    }
+
+    pub(crate) fn retention_ms(&self) -> u64 {
+        u64::try_from(self.retention.0.as_millis()).unwrap_or(u64::MAX)
+    }
+}

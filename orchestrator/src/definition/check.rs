@@ -1,0 +1,247 @@
+//! What a pipeline must satisfy to be saved: a pure function that names every
+//! fault with its path.
+
+use orchestrator_core::graph;
+use proto::status::FieldError;
+use serde_json::{Map, Value};
+
+use super::{kind_of, text};
+use crate::stage;
+
+/// Faults told at once; more would not be read.
+const MOST_FAULTS: usize = 50;
+/// Stages of one pipeline.
+pub(super) const MOST_STAGES: usize = 300;
+
+/// What is known of the accounts there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accounts {
+    /// These, completely.
+    Known(Vec<String>),
+    /// Nobody could be asked.
+    Unknown,
+}
+
+/// Every fault of a pipeline; empty for one that may be saved.
+pub fn check_pipeline(pipeline: &Map<String, Value>, accounts: &Accounts) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    for field in ["application", "name"] {
+        if text(pipeline, field).is_none() {
+            faults.add(field, "A pipeline requires name and application fields");
+        }
+    }
+    for field in [
+        "triggers",
+        "parameterConfig",
+        "expectedArtifacts",
+        "notifications",
+    ] {
+        objects(pipeline, field, &mut faults);
+    }
+    match pipeline.get("stages") {
+        None => {}
+        Some(Value::Array(stages)) => check_stages(stages, accounts, &mut faults),
+        Some(other) => faults.add("stages", &format!("it is {}; send a list", kind_of(other))),
+    }
+    faults.0
+}
+
+#[derive(Default)]
+struct Faults(Vec<FieldError>);
+
+impl Faults {
+    fn add(&mut self, path: &str, message: &str) {
+        if self.0.len() < MOST_FAULTS {
+            self.0.push(FieldError {
+                path: path.to_owned(),
+                message: message.to_owned(),
+            });
+        }
+    }
+}
+
+/// A list of objects, if it is there at all.
+fn objects(map: &Map<String, Value>, field: &str, faults: &mut Faults) {
+    match map.get(field) {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(list)) => {
+            for (i, entry) in list.iter().enumerate().filter(|(_, e)| !e.is_object()) {
+                let message = format!("it is {}; send an object", kind_of(entry));
+                faults.add(&format!("{field}[{i}]"), &message);
+            }
+        }
+        Some(other) => faults.add(field, &format!("it is {}; send a list", kind_of(other))),
+    }
+}
+
+fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
+    if stages.len() > MOST_STAGES {
+        let message = format!(
+            "{} stages are more than the {MOST_STAGES} allowed",
+            stages.len()
+        );
+        faults.add("stages", &message);
+        return;
+    }
+    let mut maps = Vec::with_capacity(stages.len());
+    for (i, stage) in stages.iter().enumerate() {
+        let path = format!("stages[{i}]");
+        let Value::Object(stage) = stage else {
+            faults.add(&path, &format!("it is {}; send an object", kind_of(stage)));
+            continue;
+        };
+        check_stage(&path, stage, accounts, faults);
+        maps.push(stage.clone());
+    }
+    // Paths count positions, so the graph is looked at only if every stage is one.
+    if maps.len() == stages.len() {
+        graph::number_stages(&mut maps);
+        for fault in graph::check(&maps) {
+            faults.add(&fault.path, &fault.message);
+        }
+    }
+}
+
+fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faults: &mut Faults) {
+    // An alias, if there is one, selects the definition.
+    let field = if text(stage, "alias").is_some() {
+        "alias"
+    } else {
+        "type"
+    };
+    let Some(kind) = text(stage, field) else {
+        faults.add(&format!("{path}.type"), "it is missing; name a stage type");
+        return;
+    };
+    match stage::find(kind) {
+        None => {
+            let message = format!("\"{kind}\" is no stage type; {}", stage::known_types());
+            faults.add(&format!("{path}.{field}"), &message);
+        }
+        Some(found) => {
+            for fault in found.validate(stage, path) {
+                faults.add(&fault.path, &fault.message);
+            }
+            if let Accounts::Known(known) = accounts {
+                for (at, account) in found.accounts(stage) {
+                    // One that an expression yields is known only when it runs.
+                    if account.contains("${") || known.contains(&account) {
+                        continue;
+                    }
+                    let message = format!(
+                        "account \"{account}\" does not exist; known are {}",
+                        known.join(", ")
+                    );
+                    faults.add(&format!("{path}.{at}"), &message);
+                }
+            }
+        }
+    }
+    for (key, value) in stage {
+        expressions(&format!("{path}.{key}"), value, faults);
+    }
+}
+
+fn expressions(path: &str, value: &Value, faults: &mut Faults) {
+    match value {
+        Value::String(template) if template.contains("${") => {
+            if let Err(error) = expression::parse_check(template) {
+                faults.add(path, &format!("bad expression: {error}"));
+            }
+        }
+        Value::Array(list) => {
+            for (i, entry) in list.iter().enumerate() {
+                expressions(&format!("{path}[{i}]"), entry, faults);
+            }
+        }
+        Value::Object(map) => {
+            for (key, entry) in map {
+                expressions(&format!("{path}.{key}"), entry, faults);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn faults(stages: Value) -> Vec<String> {
+        let pipeline = json!({"application": "a", "name": "p", "stages": stages});
+        let accounts = Accounts::Known(vec!["prod".into()]);
+        let Value::Object(pipeline) = pipeline else {
+            unreachable!()
+        };
+        let found = check_pipeline(&pipeline, &accounts);
+        found
+            .iter()
+            .map(|f| format!("{}: {}", f.path, f.message))
+            .collect()
+    }
+
+    fn wait(ref_id: &str, after: &[&str]) -> Value {
+        json!({"type": "wait", "refId": ref_id, "requisiteStageRefIds": after, "waitTime": 0})
+    }
+
+    #[test]
+    fn every_fault_is_named_by_its_path() {
+        for (stages, expected) in [
+            (
+                json!([wait("1", &["2"]), wait("2", &["1"])]),
+                "stages[0].requisiteStageRefIds: stages wait for each other: 1 → 2 → 1",
+            ),
+            (
+                json!([wait("0", &[]), wait("1", &["1"])]),
+                "stages[1].requisiteStageRefIds: stages wait for each other: 1 → 1",
+            ),
+            (
+                json!([wait("1", &["9"])]),
+                "stages[0].requisiteStageRefIds[0]: \"9\" is no stage's refId",
+            ),
+            (
+                json!([wait("1", &[]), wait("1", &[])]),
+                "stages[1].refId: \"1\" is stages[0]'s already",
+            ),
+            (
+                json!([{"type": "teleport", "refId": "1"}]),
+                "stages[0].type: \"teleport\" is no stage type",
+            ),
+            (json!([{"refId": "1"}]), "stages[0].type: it is missing"),
+            (json!(["wait"]), "stages[0]: it is a string; send an object"),
+            (json!({}), "stages: it is an object; send a list"),
+            (
+                json!([{"type": "wait", "refId": "1", "a": {"b": ["${1 + }"]}}]),
+                "stages[0].a.b[0]: bad expression",
+            ),
+            (
+                json!([{"type": "deploy", "refId": "1", "clusters": [{"account": "nowhere"}]}]),
+                "stages[0].clusters[0].account: account \"nowhere\" does not exist; known are prod",
+            ),
+            (
+                json!([wait("1", &[]), {"type": "wait"}]),
+                "stages[1].refId: is missing",
+            ),
+        ] {
+            let found = faults(stages);
+            assert!(
+                found.iter().any(|f| f.starts_with(expected)),
+                "{expected}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_faultless_pipeline_has_no_faults() {
+        assert_eq!(
+            faults(json!([
+                wait("1", &[]),
+                wait("2", &["1"]),
+                wait("3", &["1", "2"])
+            ])),
+            [""; 0]
+        );
+        assert_eq!(faults(json!([{"type": "wait"}, {"type": "wait"}])), [""; 0]);
+    }
+}

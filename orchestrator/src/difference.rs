@@ -1,0 +1,129 @@
+//! What changed from one JSON object to the next, and its application: how the
+//! log keeps every state of an execution without keeping it whole each time.
+
+use serde_json::{Map, Value};
+
+/// How deep objects are compared; below, a changed value is kept whole.
+const DEPTH: u32 = 4;
+
+/// `{set: {…}, gone: […], within: {key: difference}}`, each part only if there is
+/// something to say; none if nothing changed.
+pub fn between(old: &Map<String, Value>, new: &Map<String, Value>) -> Option<Value> {
+    compare(old, new, DEPTH)
+}
+
+fn compare(old: &Map<String, Value>, new: &Map<String, Value>, depth: u32) -> Option<Value> {
+    let (mut set, mut within) = (Map::new(), Map::new());
+    for (key, value) in new {
+        match (old.get(key), value) {
+            (Some(was), is) if was == is => {}
+            (Some(Value::Object(was)), Value::Object(is)) if depth > 0 => {
+                if let Some(inner) = compare(was, is, depth - 1) {
+                    within.insert(key.clone(), inner);
+                }
+            }
+            (_, is) => {
+                set.insert(key.clone(), is.clone());
+            }
+        }
+    }
+    let gone: Vec<Value> = old
+        .keys()
+        .filter(|key| !new.contains_key(*key))
+        .map(|key| key.as_str().into())
+        .collect();
+    let mut found = Map::new();
+    if !set.is_empty() {
+        found.insert("set".to_owned(), set.into());
+    }
+    if !gone.is_empty() {
+        found.insert("gone".to_owned(), gone.into());
+    }
+    if !within.is_empty() {
+        found.insert("within".to_owned(), within.into());
+    }
+    (!found.is_empty()).then_some(Value::Object(found))
+}
+
+/// Applies a difference to what it was taken from.
+pub fn apply(map: &mut Map<String, Value>, difference: &Value) {
+    for key in difference
+        .get("gone")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(key) = key.as_str() {
+            map.shift_remove(key);
+        }
+    }
+    for (key, value) in difference
+        .get("set")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        map.insert(key.clone(), value.clone());
+    }
+    for (key, inner) in difference
+        .get("within")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(Value::Object(nested)) = map.get_mut(key) {
+            apply(nested, inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-3i64..3).prop_map(Value::from),
+            "[a-c]{0,2}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 40, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a-d]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn object() -> impl Strategy<Value = Map<String, Value>> {
+        prop::collection::btree_map("[a-e]", json_value(), 0..5)
+            .prop_map(|map| map.into_iter().collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_difference_applied_gives_the_new_object(old in object(), new in object()) {
+            let mut map = old.clone();
+            match between(&old, &new) {
+                Some(difference) => apply(&mut map, &difference),
+                None => prop_assert_eq!(&old, &new),
+            }
+            prop_assert_eq!(map, new);
+        }
+    }
+
+    #[test]
+    fn only_what_changed_is_kept() {
+        let old = json!({"a": {"x": 1, "long": "…"}, "b": 1, "c": 2});
+        let new = json!({"a": {"x": 2, "long": "…"}, "b": 1});
+        let found = between(old.as_object().unwrap(), new.as_object().unwrap());
+        let expected = json!({"gone": ["c"], "within": {"a": {"set": {"x": 2}}}});
+        assert_eq!(found, Some(expected));
+    }
+}

@@ -1,0 +1,332 @@
+//! The shell around the engine: takes a turn, commits it, hands out its task runs.
+//!
+//! Owns the order of these three and nothing else: what follows from a message is
+//! `orchestrator-core`'s, how it is written is [`crate::commit`]'s. Nothing is
+//! done outside before the commit that says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use orchestrator_core::{
+    Answers, Execution, IdSource, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
+};
+use proto::status::Failure;
+use store::{Delivery, IndexChange, Refused, Shard, Shards, Shared, Then};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::commit::{self, Acknowledge, Writing};
+use crate::config::Config;
+use crate::definition::unavailable;
+use crate::executions::Executions;
+use crate::leases::Leases;
+use crate::metrics::Metrics;
+use crate::services::Services;
+use crate::stage::Catalog;
+use crate::task::{self, Pool, TaskContext};
+use crate::turn::{self, Around, Limits, Loaded, Step, Turn};
+use crate::{ids, lookup};
+
+/// A turn goes no further after this time.
+const TURN: Duration = Duration::from_millis(5);
+/// Look-ups of one turn are fetched in so many rounds at the most.
+const ROUNDS: usize = 10;
+/// How often a turn that met another writer is taken again.
+pub(crate) const TRIES: usize = 50;
+
+/// Tells the time, ms since the epoch.
+pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The process's own clock.
+pub fn system_clock() -> Now {
+    Arc::new(|| {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+/// The engine of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Shared,
+    pub(crate) executions: Executions,
+    pub(crate) services: Arc<dyn Services>,
+    pub(crate) config: Config,
+    pub(crate) settings: Settings,
+    pub(crate) pools: BTreeMap<Pool, Arc<Semaphore>>,
+    pub(crate) leases: Leases,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) now: Now,
+}
+
+/// What came of one try.
+#[derive(Debug)]
+pub(crate) enum Tried {
+    /// It is durable: the subject afterwards, and what else its mailbox holds.
+    Committed(Box<Loaded>, Option<Delivery>),
+    /// Another writer was faster: load again.
+    Conflict,
+    /// The lease was taken over: drop the work.
+    Fenced,
+    /// Refused for a reason that loading again does not end.
+    Refused(Refused),
+}
+
+/// What a try is made of beside subject and steps.
+#[derive(Debug, Default)]
+pub(crate) struct Extra<'a> {
+    /// What is acknowledged with it.
+    pub(crate) acknowledge: Option<(&'a Delivery, Then)>,
+    /// A change of an index that belongs to it.
+    pub(crate) index: Option<IndexChange>,
+}
+
+struct Minted {
+    shards: Shards,
+    shard: Shard,
+    seed: String,
+    now: i64,
+    count: u32,
+}
+
+impl IdSource for Minted {
+    fn next_id(&mut self) -> String {
+        self.count += 1;
+        self.shards.mint_id(
+            self.now,
+            &format!("{}/{}", self.seed, self.count),
+            self.shard,
+        )
+    }
+}
+
+impl Engine {
+    /// An engine over a store and the doors to peers.
+    pub fn new(store: Shared, services: Arc<dyn Services>, config: Config, now: Now) -> Self {
+        let pools = Pool::ALL
+            .into_iter()
+            .map(|pool| (pool, Arc::new(Semaphore::new(config.pool_size(pool)))))
+            .collect();
+        let settings = Settings {
+            page_url: config.page_url.clone(),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                executions: Executions::new(store.clone()),
+                leases: Leases::new(store.clone(), config.lease_ms()),
+                store,
+                services,
+                config,
+                settings,
+                pools,
+                metrics: Arc::new(Metrics::default()),
+                now,
+            }),
+        }
+    }
+
+    /// The executions it works on.
+    pub fn executions(&self) -> &Executions {
+        &self.inner.executions
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.inner.metrics)
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        (self.inner.now)()
+    }
+
+    /// Source of the ids of one turn.
+    pub(crate) fn ids(&self, shard: Shard) -> impl IdSource {
+        Minted {
+            shards: self.inner.store.shards(),
+            shard,
+            seed: ids::seed(),
+            now: self.now(),
+            count: 0,
+        }
+    }
+
+    /// Takes a turn, commits it, and has its task runs done.
+    pub(crate) async fn advance(
+        &self,
+        loaded: &Loaded,
+        shard: Shard,
+        steps: &[Step],
+        extra: Extra<'_>,
+    ) -> Result<Tried, Failure> {
+        let (turn, answers) = self.turn(loaded, shard, steps).await?;
+        let mut permits: Vec<Option<OwnedSemaphorePermit>> =
+            turn.runs.iter().map(|run| self.place(run)).collect();
+        let lease_ms = self.inner.config.lease_ms();
+        loop {
+            let writing = Writing {
+                shard,
+                id: ids::commit(),
+                now: self.now(),
+                acknowledge: extra
+                    .acknowledge
+                    .map(|(delivery, then)| Acknowledge { delivery, then }),
+                leases: permits
+                    .iter()
+                    .map(|p| p.as_ref().map(|_| lease_ms))
+                    .collect(),
+                answers: &answers,
+                keep_ms: self.inner.config.retention_ms(),
+            };
+            let mut prepared = commit::prepare(loaded, &turn, &writing);
+            for blob in prepared.blobs {
+                self.inner
+                    .store
+                    .put_blob(shard, blob)
+                    .await
+                    .map_err(unavailable)?;
+            }
+            if let Some(index) = extra.index.clone() {
+                prepared.batch = prepared.batch.index(index);
+            }
+            let committed = self
+                .inner
+                .store
+                .commit(prepared.batch)
+                .await
+                .map_err(unavailable)?;
+            let committed = match committed {
+                Ok(committed) => committed,
+                Err(Refused::Conflict { .. }) => {
+                    self.inner.metrics.conflicted();
+                    return Ok(Tried::Conflict);
+                }
+                Err(Refused::Fenced(_)) => return Ok(Tried::Fenced),
+                Err(Refused::Busy(_)) if permits.iter().any(Option::is_some) => {
+                    // Somebody has such a run already: leave them to whoever takes them.
+                    permits.iter_mut().for_each(|permit| *permit = None);
+                    continue;
+                }
+                Err(other) => return Ok(Tried::Refused(other)),
+            };
+            self.tell(&turn);
+            let changed = turn.changes() || loaded.version == 0 || !answers.is_empty();
+            let mut after = Loaded {
+                version: loaded.version + u64::from(changed),
+                subject: turn.subject,
+                answers: loaded.answers.clone(),
+                application: loaded.application.clone(),
+            };
+            after.answers.extend(answers);
+            let after = Arc::new(after);
+            let mut leased = committed.leased.into_iter();
+            for (run, permit) in turn.runs.into_iter().zip(permits) {
+                if let Some(permit) = permit
+                    && let Some(delivery) = leased.next()
+                {
+                    self.spawn_run(run, delivery, Some(Arc::clone(&after)), permit);
+                }
+            }
+            let next = committed.next.into_iter().next();
+            let after = Arc::try_unwrap(after).unwrap_or_else(|shared| (*shared).clone());
+            return Ok(Tried::Committed(Box::new(after), next));
+        }
+    }
+
+    async fn turn(
+        &self,
+        loaded: &Loaded,
+        shard: Shard,
+        steps: &[Step],
+    ) -> Result<(Turn, Answers), Failure> {
+        let mut known = loaded.clone();
+        let mut added = Answers::new();
+        for _ in 0..ROUNDS {
+            let found = {
+                let begun = Instant::now();
+                let mut ids = self.ids(shard);
+                let mut around = Around {
+                    now: self.now(),
+                    ids: &mut ids,
+                    stages: &Catalog,
+                    settings: &self.inner.settings,
+                    decide: &|run, execution| self.decide(run, execution),
+                    limits: Limits::default(),
+                    in_time: &|| begun.elapsed() < TURN,
+                };
+                turn::take(&known, steps.to_vec(), &mut around)
+            };
+            match found {
+                Ok(turn) => return Ok((turn, added)),
+                Err(mut lookups) => {
+                    lookups.truncate(lookup::MOST);
+                    let answers = lookup::fetch(&self.inner.services, &lookups).await;
+                    known.answers.extend(answers.clone());
+                    added.extend(answers);
+                }
+            }
+        }
+        // More rounds than an expression can need: answer what it still asks for.
+        Err(Failure::internal(
+            "an expression keeps asking for further look-ups",
+        ))
+    }
+
+    /// The answer of a task that asks nobody outside.
+    fn decide(
+        &self,
+        run: &TaskRun,
+        execution: &Execution,
+    ) -> Option<Result<TaskResult, TaskError>> {
+        if let Some(result) = dry_run_result(&run.task_type) {
+            return Some(Ok(result));
+        }
+        let stage = execution.stage(&run.stage_id)?;
+        let task = task::find(&run.task_type)?;
+        task.decide(&TaskContext {
+            execution,
+            stage,
+            task_id: &run.task_id,
+            now: self.now(),
+            effect_id: &run.effect_id,
+            services: &*self.inner.services,
+        })
+    }
+
+    /// A place in the pool of a run's peer, if one is free.
+    fn place(&self, run: &TaskRun) -> Option<OwnedSemaphorePermit> {
+        let pool = task::find(&run.task_type)?.pool();
+        Arc::clone(self.inner.pools.get(&pool)?)
+            .try_acquire_owned()
+            .ok()
+    }
+
+    /// Logs and counts what a turn did, after it is durable.
+    fn tell(&self, turn: &Turn) {
+        self.inner.metrics.committed(turn.inputs.len());
+        for (message, reason) in &turn.ignored {
+            self.inner.metrics.ignored(message, *reason);
+            tracing::debug!(message.type = message, reason = reason.as_str(), "ignored");
+        }
+        for event in &turn.events {
+            let text = |key: &str| event.detail.get(key).and_then(|v| v.as_str());
+            if event.kind.starts_with("task:") {
+                continue;
+            }
+            tracing::info!(
+                event = event.kind,
+                execution.id = text("executionId"),
+                application = text("application"),
+                stage.id = text("stageId"),
+                stage.type = text("stageType"),
+                status = text("status"),
+                "execution event"
+            );
+        }
+    }
+}

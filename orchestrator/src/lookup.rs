@@ -1,0 +1,96 @@
+//! Fetches what expressions ask for and the state does not hold. Answers are
+//! recorded with the turn that needed them and never fetched twice.
+
+use std::sync::Arc;
+
+use orchestrator_core::{Answers, Lookup, LookupRequest};
+use serde_json::Value;
+
+use crate::services::{HttpRequest, Services};
+
+/// An answer is no longer, in bytes.
+const MAX_ANSWER: usize = 256 * 1024;
+/// Look-ups of one turn.
+pub(crate) const MOST: usize = 20;
+const TIMEOUT_MS: u64 = 10_000;
+
+/// Fetches each; one that fails is answered with the reason.
+pub(crate) async fn fetch(services: &Arc<dyn Services>, lookups: &[Lookup]) -> Answers {
+    let mut answers = Answers::new();
+    for lookup in lookups {
+        let LookupRequest::Url(url) = &lookup.request;
+        let answer = one(services, &lookup.key, url).await;
+        let answer = answer.and_then(|text| {
+            if text.len() > MAX_ANSWER {
+                let length = text.len();
+                return Err(format!(
+                    "{url} has {length} bytes, more than the {MAX_ANSWER} allowed"
+                ));
+            }
+            Ok(text)
+        });
+        answers.insert(lookup.key.clone(), answer);
+    }
+    answers
+}
+
+async fn one(services: &Arc<dyn Services>, key: &str, url: &str) -> Result<String, String> {
+    if let Some(name) = url.strip_prefix("application:") {
+        let found = services.definitions().application(&decoded(name)).await;
+        return json(found);
+    }
+    if let Some(path) = url.strip_prefix("pipeline-id:") {
+        let (application, name) = path.split_once('/').unwrap_or((path, ""));
+        let (application, name) = (decoded(application), decoded(name));
+        let found = services
+            .definitions()
+            .pipeline_by_name(&application, &name)
+            .await;
+        return json(found.map(|found| found.and_then(|p| p.get("id").cloned())));
+    }
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(format!("{url} is nothing this version can look up"));
+    }
+    let request = HttpRequest {
+        method: "GET".to_owned(),
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        effect_id: key.to_owned(),
+        timeout_ms: TIMEOUT_MS,
+    };
+    let answer = services
+        .http()
+        .send(request)
+        .await
+        .map_err(|e| e.to_string())?;
+    if answer.status >= 400 {
+        return Err(format!("{url} answered {}", answer.status));
+    }
+    String::from_utf8(answer.body).map_err(|_| format!("the answer of {url} is not text"))
+}
+
+fn json(found: Result<Option<Value>, proto::status::Failure>) -> Result<String, String> {
+    found
+        .map(|found| found.unwrap_or_default().to_string())
+        .map_err(|failure| failure.to_string())
+}
+
+fn decoded(text: &str) -> String {
+    let pair = format!("x={text}");
+    let plus = pair.replace('+', "%2B");
+    let decoded = url::form_urlencoded::parse(plus.as_bytes()).next();
+    decoded
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_decoded() {
+        assert_eq!(decoded("a%20b%2Fc+d"), "a b/c+d");
+    }
+}

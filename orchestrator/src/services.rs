@@ -1,0 +1,233 @@
+//! The door to the world: one small trait per peer, with a real and a fake
+//! implementation. Tasks see nothing else of what lies outside.
+//!
+//! Owns the shapes that tasks speak; never decides anything. The truth is the
+//! peers'. Real implementations are in `services/{cloud_driver,http}.rs` and
+//! [`crate::definition`]; `services/fake.rs` is for tests and the simulator.
+
+mod cloud_driver;
+pub mod fake;
+mod http;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use proto::status::Failure;
+use serde_json::Value;
+
+pub use cloud_driver::GrpcCloudDriver;
+pub use http::EgressHttp;
+
+/// An operation to submit, idempotent by its effect id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewOperation {
+    /// `<execution>/<stage>/<attempt>/<task>/<step>`.
+    pub effect_id: String,
+    /// `createServerGroup`, `replaceInPlace`, …
+    pub kind: String,
+    /// What the kind takes.
+    pub input: Value,
+    /// On whose behalf.
+    pub user: String,
+    /// Who is told of its end.
+    pub waiter: Option<Waiter>,
+}
+
+/// The task that waits for an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiter {
+    /// Its execution.
+    pub execution_id: String,
+    /// Its stage.
+    pub stage_id: String,
+    /// The task.
+    pub task_id: String,
+}
+
+/// Where an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationState {
+    /// Under way.
+    Running,
+    /// It reached its goal.
+    Succeeded,
+    /// It did not.
+    Failed,
+}
+
+/// An operation as cloud-driver tells of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    /// Its id.
+    pub id: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its state.
+    pub state: OperationState,
+    /// (phase, status) so far, oldest first.
+    pub history: Vec<(String, String)>,
+    /// What it made; `null` until it is done.
+    pub result: Value,
+    /// Why it failed, one sentence.
+    pub error: String,
+    /// Further lines, such as an instance's last log lines.
+    pub error_details: Vec<String>,
+    /// Whether the same again can help.
+    pub retryable: bool,
+}
+
+/// What stages ask of cloud-driver.
+#[async_trait]
+pub trait CloudDriver: Send + Sync {
+    /// Submits an operation, or finds the one of the same effect id.
+    async fn submit(&self, operation: NewOperation) -> Result<Operation, Failure>;
+    /// An operation by id.
+    async fn operation(&self, id: &str) -> Result<Operation, Failure>;
+    /// Asks an operation to stop at its next safe point.
+    async fn cancel(&self, id: &str) -> Result<Operation, Failure>;
+    /// Names of the accounts there are.
+    async fn accounts(&self) -> Result<Vec<String>, Failure>;
+    /// A cluster with its server groups; none if there is none.
+    async fn cluster(
+        &self,
+        application: &str,
+        account: &str,
+        cluster: &str,
+        cloud_provider: &str,
+    ) -> Result<Option<Value>, Failure>;
+    /// A server group; none if there is none.
+    async fn server_group(
+        &self,
+        account: &str,
+        region: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Failure>;
+    /// The server group a dynamic target names; none if there is none.
+    async fn target(&self, target: &Target) -> Result<Option<Value>, Failure>;
+    /// Clusters of an application, `{account: [{name, …}]}`.
+    async fn clusters(&self, application: &str) -> Result<Value, Failure>;
+}
+
+/// A target such as `current_asg_dynamic` of a cluster in one region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Account.
+    pub account: String,
+    /// Region.
+    pub region: String,
+    /// Cluster name.
+    pub cluster: String,
+    /// `current_asg_dynamic`, `ancestor_asg_dynamic`, …
+    pub target: String,
+    /// Provider, such as `local`.
+    pub cloud_provider: String,
+}
+
+/// A request to an address that a user chose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpRequest {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// Whole URL.
+    pub url: String,
+    /// Header names and values.
+    pub headers: Vec<(String, String)>,
+    /// Body; empty for none.
+    pub body: Vec<u8>,
+    /// Deterministic id of the effect, sent as `Idempotency-Key`.
+    pub effect_id: String,
+    /// How long the answer may take, ms.
+    pub timeout_ms: u64,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// Status code.
+    pub status: u16,
+    /// Headers, names in lower case; of a repeated one the values joined by `, `.
+    pub headers: BTreeMap<String, String>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct HttpError {
+    /// One sentence with the host.
+    pub message: String,
+    /// The host was not found or did not answer in time: the same may work later.
+    pub transient: bool,
+    /// No byte of the request can have reached the other side.
+    pub unsent: bool,
+}
+
+/// HTTP to addresses that users chose, by way of the egress guard.
+#[async_trait]
+pub trait Http: Send + Sync {
+    /// Sends and reads the answer whole. An error status is an answer.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
+}
+
+/// What tasks do to applications and pipelines; by the definition part of this service.
+#[async_trait]
+pub trait Definitions: Send + Sync {
+    /// An application; none if there is none.
+    async fn application(&self, name: &str) -> Result<Option<Value>, Failure>;
+    /// Creates or updates an application and answers what is stored.
+    async fn save_application(&self, application: Value, user: &str) -> Result<Value, Failure>;
+    /// Deletes an application and what belongs to it.
+    async fn delete_application(&self, name: &str) -> Result<(), Failure>;
+    /// A pipeline by id, in an application when it is known.
+    async fn pipeline(&self, id: &str, application: &str) -> Result<Option<Value>, Failure>;
+    /// A pipeline by its name in an application.
+    async fn pipeline_by_name(
+        &self,
+        application: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Failure>;
+    /// Creates or updates a pipeline and answers what is stored.
+    async fn save_pipeline(
+        &self,
+        pipeline: Value,
+        user: &str,
+        stale_check: bool,
+    ) -> Result<Value, Failure>;
+    /// Deletes a pipeline by application and name; one that is not there is no error.
+    async fn delete_pipeline(&self, application: &str, name: &str) -> Result<(), Failure>;
+}
+
+/// All doors together.
+pub trait Services: Send + Sync {
+    /// cloud-driver.
+    fn cloud_driver(&self) -> &dyn CloudDriver;
+    /// HTTP to users' addresses.
+    fn http(&self) -> &dyn Http;
+    /// Applications and pipelines.
+    fn definitions(&self) -> &dyn Definitions;
+}
+
+/// The doors of a running service.
+pub struct Doors {
+    /// See [`Services::cloud_driver`].
+    pub cloud_driver: std::sync::Arc<dyn CloudDriver>,
+    /// See [`Services::http`].
+    pub http: std::sync::Arc<dyn Http>,
+    /// See [`Services::definitions`].
+    pub definitions: std::sync::Arc<dyn Definitions>,
+}
+
+impl Services for Doors {
+    fn cloud_driver(&self) -> &dyn CloudDriver {
+        &*self.cloud_driver
+    }
+
+    fn http(&self) -> &dyn Http {
+        &*self.http
+    }
+
+    fn definitions(&self) -> &dyn Definitions {
+        &*self.definitions
+    }
+}

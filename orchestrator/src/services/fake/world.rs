@@ -1,0 +1,151 @@
+//! The state behind the fake peers, and what operations do to it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::{Dice, HttpError, HttpRequest, HttpResponse, NewOperation, Operation, Plan};
+
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) operations: Vec<(NewOperation, Operation)>,
+    pub(super) plans: BTreeMap<String, VecDeque<Plan>>,
+    pub(super) server_groups: Vec<Value>,
+    pub(super) accounts: Vec<String>,
+    pub(super) applications: BTreeMap<String, Value>,
+    pub(super) pipelines: BTreeMap<String, Value>,
+    pub(super) requests: Vec<HttpRequest>,
+    pub(super) answers: BTreeMap<String, VecDeque<Result<HttpResponse, HttpError>>>,
+    pub(super) canceled: Vec<String>,
+    pub(super) faults: Option<(Dice, u64)>,
+}
+
+/// What an operation of this kind makes when nobody says otherwise.
+pub(super) fn default_result(new: &NewOperation) -> Value {
+    let region = new
+        .input
+        .get("region")
+        .and_then(Value::as_str)
+        .unwrap_or("local");
+    match new.kind.as_str() {
+        "createServerGroup" | "cloneServerGroup" | "replaceInPlace" => {
+            json!({"serverGroupNames": [format!("{region}:{}", next_name(new))]})
+        }
+        _ => json!({}),
+    }
+}
+
+/// The name of the group an operation makes.
+fn next_name(new: &NewOperation) -> String {
+    let text = |key: &str| new.input.get(key).and_then(Value::as_str);
+    if let Some(target) = text("targetServerGroupName") {
+        return target.to_owned();
+    }
+    let application = text("application").unwrap_or("app");
+    let cluster = match text("stack") {
+        Some(stack) => format!("{application}-{stack}"),
+        None => application.to_owned(),
+    };
+    let source = new
+        .input
+        .get("source")
+        .and_then(|s| s.get("serverGroupName"));
+    let number = source
+        .and_then(Value::as_str)
+        .and_then(|name| name.rsplit_once("-v")?.1.parse::<u32>().ok())
+        .map_or(0, |number| number + 1);
+    format!("{cluster}-v{number:03}")
+}
+
+impl World {
+    pub(super) fn members(&self, account: &str, cluster: &str) -> Vec<Value> {
+        let of = |g: &&Value| {
+            let name = g["name"].as_str().unwrap_or_default();
+            let own = name.rsplit_once("-v").map_or(name, |(front, _)| front);
+            own == cluster && g.get("account").is_none_or(|a| *a == json!(account))
+        };
+        let mut members: Vec<Value> = self.server_groups.iter().filter(of).cloned().collect();
+        members.sort_by_key(|g| g["createdTime"].as_i64());
+        members
+    }
+
+    /// What a successful operation changes.
+    pub(super) fn perform(&mut self, new: &NewOperation) {
+        let name = new
+            .input
+            .get("serverGroupName")
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned);
+        let found = self
+            .server_groups
+            .iter_mut()
+            .find(|g| g["name"].as_str() == name.as_deref());
+        match (new.kind.as_str(), found) {
+            ("enableServerGroup", Some(group)) => enable(group, true),
+            ("disableServerGroup", Some(group)) => enable(group, false),
+            ("resizeServerGroup", Some(group)) => resize(group, &new.input["capacity"]),
+            ("destroyServerGroup", _) => {
+                self.server_groups
+                    .retain(|g| g["name"].as_str() != name.as_deref());
+            }
+            ("createServerGroup" | "cloneServerGroup" | "replaceInPlace", _) => self.make(new),
+            _ => {}
+        }
+    }
+
+    fn make(&mut self, new: &NewOperation) {
+        let source = new
+            .input
+            .get("source")
+            .and_then(|s| s.get("serverGroupName"))
+            .cloned();
+        let mut capacity = new.input.get("capacity").cloned().unwrap_or_default();
+        for group in &mut self.server_groups {
+            if Some(&group["name"]) == source.as_ref() && new.kind == "replaceInPlace" {
+                if capacity.is_null() {
+                    capacity = group["capacity"].clone();
+                }
+                enable(group, false);
+                resize(group, &json!({"min": 0, "max": 0, "desired": 0}));
+            }
+        }
+        if capacity.is_null() {
+            capacity = json!({"min": 1, "max": 1, "desired": 1});
+        }
+        let name = next_name(new);
+        self.server_groups.retain(|g| g["name"] != json!(name));
+        let mut group = json!({
+            "name": name,
+            "account": new.input.get("account").cloned().unwrap_or_else(|| json!("prod")),
+            "region": new.input.get("region").cloned().unwrap_or_else(|| json!("local")),
+            "createdTime": self.operations.len() + 1_000,
+            "imageId": new.input.get("imageId"),
+            "loadBalancers": ["lb"],
+            "isDisabled": false,
+        });
+        resize(&mut group, &capacity);
+        self.server_groups.push(group);
+    }
+}
+
+fn resize(group: &mut Value, capacity: &Value) {
+    group["capacity"] = capacity.clone();
+    let desired = capacity.get("desired").and_then(Value::as_u64).unwrap_or(0);
+    let state = if group["isDisabled"] == json!(true) {
+        "OutOfService"
+    } else {
+        "Up"
+    };
+    let instances: Vec<Value> = (0..desired)
+        .map(|n| json!({"id": format!("i-{n}"), "health": [{"type": "LoadBalancer", "state": state}]}))
+        .collect();
+    group["instances"] = instances.into();
+}
+
+fn enable(group: &mut Value, enabled: bool) {
+    group["isDisabled"] = json!(!enabled);
+    let state = if enabled { "Up" } else { "OutOfService" };
+    for instance in group["instances"].as_array_mut().into_iter().flatten() {
+        instance["health"] = json!([{"type": "LoadBalancer", "state": state}]);
+    }
+}

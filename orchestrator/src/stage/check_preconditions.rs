@@ -1,0 +1,295 @@
+//! `checkPreconditions`: conditions that must hold, each a stage of its own.
+//! Source: `orca: CheckPreconditionsStage`, `ExpressionPreconditionTask`,
+//! `StageStatusPreconditionTask`, `ClusterSizePreconditionTask`.
+
+use async_trait::async_trait;
+use orchestrator_core::graph::Fault;
+use orchestrator_core::{
+    Description, NewStage, PlanError, StageDefinition, StageView, Status, TaskError, TaskPolicy,
+    TaskResult, TaskSpec,
+};
+use serde_json::{Map, Value, json};
+
+use super::{StageType, schema};
+use crate::task::{Task, TaskContext, failed, number, server_group};
+
+/// The type.
+pub(super) static STAGE: CheckPreconditions = CheckPreconditions;
+
+const TASK: &str = "checkPrecondition";
+const TYPES: [&str; 3] = ["expression", "stageStatus", "clusterSize"];
+/// What a precondition takes over from its stage.
+const INHERITED: [&str; 4] = ["cluster", "regions", "credentials", "zones"];
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct CheckPreconditions;
+
+impl StageDefinition for CheckPreconditions {
+    fn kind(&self) -> &'static str {
+        "checkPreconditions"
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            label: "Check preconditions",
+            text: "Checks conditions before the pipeline goes on.",
+            category: "flow",
+        }
+    }
+
+    fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+        let is_one = stage.stage.context.contains_key("preconditionType");
+        Ok(if is_one {
+            vec![TaskSpec::new("checkPrecondition", TASK)]
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn before(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
+        if stage.stage.context.contains_key("preconditionType") {
+            return Ok(Vec::new());
+        }
+        let listed = stage
+            .stage
+            .context
+            .get("preconditions")
+            .and_then(Value::as_array);
+        listed
+            .into_iter()
+            .flatten()
+            .map(|one| child(stage, one))
+            .collect()
+    }
+
+    fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+        let Some(Value::Array(listed)) = context.get("preconditions") else {
+            return Vec::new();
+        };
+        let mut faults = Vec::new();
+        for (i, one) in listed.iter().enumerate() {
+            let kind = one.get("type").and_then(Value::as_str).unwrap_or_default();
+            if !TYPES.contains(&kind) {
+                faults.push(Fault::new(
+                    format!("{path}.preconditions[{i}].type"),
+                    format!(
+                        "\"{kind}\" is no precondition; use one of {}",
+                        TYPES.join(", ")
+                    ),
+                ));
+            }
+        }
+        faults
+    }
+
+    fn schema(&self) -> Value {
+        let one = json!({
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "enum": TYPES},
+                "failPipeline": {"type": "boolean", "default": true},
+                "context": {"type": "object"},
+            },
+            "required": ["type"],
+        });
+        schema(
+            &json!({"preconditions": {"type": "array", "title": "Preconditions", "items": one}}),
+            &["preconditions"],
+        )
+    }
+}
+
+impl StageType for CheckPreconditions {
+    fn own_tasks(&self) -> &'static [&'static dyn Task] {
+        &[&CheckPrecondition]
+    }
+}
+
+fn child(stage: StageView<'_>, precondition: &Value) -> Result<NewStage, PlanError> {
+    let Value::Object(precondition) = precondition else {
+        return Err(format!(
+            "precondition {precondition} is not an object; correct it"
+        ));
+    };
+    let kind = precondition
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let mut context = stage.stage.context.clone();
+    context.shift_remove("preconditions");
+    context.shift_remove("expressionEvaluationSummary");
+    context.extend(precondition.clone());
+    context.insert("preconditionType".to_owned(), kind.into());
+    context.insert("type".to_owned(), "checkPreconditions".into());
+    let mut own = match context.get("context") {
+        Some(Value::Object(own)) => own.clone(),
+        _ => Map::new(),
+    };
+    for key in INHERITED {
+        if let Some(value) = stage.stage.context.get(key) {
+            own.entry(key).or_insert_with(|| value.clone());
+        }
+    }
+    context.insert("context".to_owned(), own.into());
+    Ok(NewStage::new(
+        "checkPreconditions",
+        &format!("Check precondition ({kind})"),
+        context,
+    ))
+}
+
+#[derive(Debug)]
+struct CheckPrecondition;
+
+#[async_trait]
+impl Task for CheckPrecondition {
+    fn kind(&self) -> &'static str {
+        TASK
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy::retry(5_000, 30_000)
+    }
+
+    fn decide(&self, ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
+        let own = own(ctx);
+        match ctx.text("preconditionType") {
+            Some("expression") => Some(Ok(expression(ctx, own))),
+            Some("stageStatus") => Some(stage_status(ctx, &own)),
+            Some("clusterSize") => None,
+            other => Some(Err(TaskError::user(format!(
+                "precondition type \"{}\" does not exist; use one of {}",
+                other.unwrap_or_default(),
+                TYPES.join(", ")
+            )))),
+        }
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        if let Some(decided) = self.decide(ctx) {
+            return decided;
+        }
+        cluster_size(ctx, &own(ctx)).await
+    }
+}
+
+fn own(ctx: &TaskContext<'_>) -> Map<String, Value> {
+    ctx.own("context")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn text_of(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+fn expression(ctx: &TaskContext<'_>, mut own: Map<String, Value>) -> TaskResult {
+    let written = own.get("expression").map(text_of).unwrap_or_default();
+    let template = if written.contains("${") {
+        written.clone()
+    } else {
+        format!("${{{written}}}")
+    };
+    let result = ctx
+        .evaluate(&Value::from(template))
+        .map_or(written, |value| text_of(&value));
+    let holds = result.trim().eq_ignore_ascii_case("true");
+    own.insert("expressionResult".to_owned(), result.into());
+    let status = if holds {
+        Status::Succeeded
+    } else {
+        Status::Terminal
+    };
+    let mut answer = TaskResult::status(status);
+    if !holds && let Some(message) = own.get("failureMessage").and_then(Value::as_str) {
+        let details = json!({"error": "Precondition failed", "errors": [message]});
+        answer = answer.with_context("exception", json!({"details": details}));
+    }
+    answer.with_context("context", own)
+}
+
+/// The failure of a precondition, in the user's words if there are any.
+fn unmet(own: &Map<String, Value>, message: String) -> TaskError {
+    let own = own
+        .get("failureMessage")
+        .and_then(Value::as_str)
+        .filter(|m| !m.is_empty());
+    TaskError::user(own.map_or(message, ToOwned::to_owned))
+}
+
+fn stage_status(ctx: &TaskContext<'_>, own: &Map<String, Value>) -> Result<TaskResult, TaskError> {
+    let text = |key: &str| own.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (name, wanted) = (text("stageName"), text("stageStatus"));
+    let Some(stage) = ctx.execution.stages.iter().find(|s| s.name == name) else {
+        return Err(unmet(own, format!("Failed to find stage with name {name}")));
+    };
+    if stage.status.as_str() == wanted {
+        return Ok(TaskResult::succeeded());
+    }
+    let message = format!(
+        "The status of stage {name} was not {wanted}, but {}",
+        stage.status
+    );
+    Err(unmet(own, message))
+}
+
+async fn cluster_size(
+    ctx: &TaskContext<'_>,
+    own: &Map<String, Value>,
+) -> Result<TaskResult, TaskError> {
+    let text = |key: &str| own.get(key).and_then(Value::as_str).unwrap_or_default();
+    let cluster = text("cluster");
+    let account = text("credentials");
+    let expected = own.get("expected").and_then(number).unwrap_or(1.0);
+    let comparison = text("comparison");
+    let only_enabled = own.get("onlyEnabledServerGroups").and_then(Value::as_bool) == Some(true);
+    let found = ctx
+        .services
+        .cloud_driver()
+        .cluster(
+            &ctx.execution.application,
+            account,
+            cluster,
+            text("cloudProvider"),
+        )
+        .await
+        .map_err(failed)?
+        .unwrap_or_default();
+    let regions = own
+        .get("regions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let mut faults = Vec::new();
+    for region in regions.iter().filter_map(Value::as_str) {
+        let groups: Vec<_> = server_group::of_cluster(&found, region)
+            .filter(|g| !only_enabled || !server_group::is_disabled(g))
+            .map(|g| server_group::name(g).to_owned())
+            .collect();
+        let size = f64::from(u32::try_from(groups.len()).unwrap_or(u32::MAX));
+        let holds = match comparison {
+            "<" => size < expected,
+            "<=" => size <= expected,
+            ">" => size > expected,
+            ">=" => size >= expected,
+            _ => (size - expected).abs() < 0.5,
+        };
+        if !holds {
+            faults.push(format!(
+                "expected {comparison} {expected} server groups of cluster {cluster} in {region}, \
+                 found {}: {}",
+                groups.len(),
+                groups.join(", ")
+            ));
+        }
+    }
+    if faults.is_empty() {
+        Ok(TaskResult::succeeded())
+    } else {
+        Err(unmet(own, faults.join("; ")))
+    }
+}

@@ -1,0 +1,161 @@
+//! The types of stages there are: the list, and the catalogue the engine asks.
+//!
+//! A stage plans with pure functions and has its work done by tasks. To add one:
+//! its file, and two adjacent lines here.
+
+mod check_preconditions;
+mod clone_server_group;
+mod create_application;
+mod create_server_group;
+mod delete_application;
+mod delete_pipeline;
+mod deploy;
+mod destroy_server_group;
+mod determine_target_server_group;
+mod disable_server_group;
+mod enable_server_group;
+mod evaluate_variables;
+mod manual_judgment;
+mod replace_in_place;
+mod resize_server_group;
+mod restore_server_group;
+mod rollback_server_group;
+mod save_pipeline;
+pub mod strategy;
+mod targeted;
+mod update_application;
+mod update_pipeline;
+mod upsert_application;
+mod wait;
+mod webhook;
+
+use orchestrator_core::{StageCatalog, StageDefinition, TaskPolicy};
+use serde_json::{Map, Value, json};
+
+use crate::task::{self, Task};
+
+/// Every type of stage.
+pub static STAGES: &[&dyn StageType] = &[
+    &check_preconditions::STAGE,
+    &clone_server_group::STAGE,
+    &create_application::STAGE,
+    &create_server_group::STAGE,
+    &delete_application::STAGE,
+    &delete_pipeline::STAGE,
+    &deploy::STAGE,
+    &destroy_server_group::STAGE,
+    &determine_target_server_group::STAGE,
+    &disable_server_group::STAGE,
+    &enable_server_group::STAGE,
+    &evaluate_variables::STAGE,
+    &manual_judgment::STAGE,
+    &replace_in_place::STAGE,
+    &resize_server_group::STAGE,
+    &restore_server_group::STAGE,
+    &rollback_server_group::STAGE,
+    &save_pipeline::STAGE,
+    &update_application::STAGE,
+    &update_pipeline::STAGE,
+    &upsert_application::STAGE,
+    &wait::STAGE,
+    &webhook::STAGE,
+];
+
+/// A type of stage as this service knows it.
+pub trait StageType: StageDefinition {
+    /// Tasks that no other stage uses.
+    fn own_tasks(&self) -> &'static [&'static dyn Task] {
+        &[]
+    }
+
+    /// Accounts that a stage as written names, with their paths below the stage.
+    fn accounts(&self, _stage: &Map<String, Value>) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// A type by name; none if there is none.
+pub fn find(kind: &str) -> Option<&'static dyn StageType> {
+    STAGES.iter().copied().find(|s| s.kind() == kind)
+}
+
+/// What may stand in place of an unknown type.
+pub fn known_types() -> String {
+    let kinds: Vec<_> = STAGES.iter().map(|s| s.kind()).collect();
+    format!("known are {}", kinds.join(", "))
+}
+
+/// A type for people and forms: type, label, description, category, schema.
+pub fn describe(stage: &dyn StageType) -> Value {
+    let about = stage.describe();
+    json!({
+        "type": stage.kind(),
+        "label": about.label,
+        "description": about.text,
+        "category": about.category,
+        "schema": stage.schema(),
+    })
+}
+
+/// The catalogue of this service.
+#[derive(Debug, Clone, Copy)]
+pub struct Catalog;
+
+impl StageCatalog for Catalog {
+    fn stage(&self, kind: &str) -> Option<&dyn StageDefinition> {
+        find(kind).map(|found| found as &dyn StageDefinition)
+    }
+
+    fn task(&self, kind: &str) -> Option<TaskPolicy> {
+        task::find(kind).map(|found| found.policy())
+    }
+}
+
+/// Accounts under `account` and `credentials` of a map; `prefix` ends with a dot or is empty.
+fn accounts_of(map: &Map<String, Value>, prefix: &str) -> Vec<(String, String)> {
+    ["account", "credentials"]
+        .into_iter()
+        .filter_map(|key| {
+            let name = map.get(key)?.as_str().filter(|name| !name.is_empty())?;
+            Some((format!("{prefix}{key}"), name.to_owned()))
+        })
+        .collect()
+}
+
+/// A schema of an object with these properties.
+fn schema(properties: &Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_has_its_own_type_and_says_what_it_is() {
+        let mut kinds: Vec<_> = STAGES.iter().map(|s| s.kind()).collect();
+        let sorted = kinds.clone();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds.len(), sorted.len());
+        for stage in STAGES {
+            let about = stage.describe();
+            assert!(
+                !about.label.is_empty() && !about.text.is_empty(),
+                "{}",
+                stage.kind()
+            );
+        }
+    }
+
+    #[test]
+    fn the_list_is_the_folder() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/stage");
+        let files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".rs") && name != "mod.rs" && name != "targeted.rs")
+            .collect();
+        assert_eq!(files.len(), STAGES.len(), "{files:?}");
+    }
+}

@@ -1,0 +1,90 @@
+//! What the stages on existing server groups share: a stage of the user's plans
+//! one stage of the same type for each group it means; those have the tasks.
+//! Source: `orca: TargetServerGroupLinearStageSupport`.
+
+use orchestrator_core::{NewStage, StageView};
+use serde_json::{Map, Value, json};
+
+use crate::task::server_group::regions_of;
+
+/// Whether a stage acts itself: it was planned by another one.
+pub(crate) fn acts(stage: StageView<'_>) -> bool {
+    stage.stage.is_synthetic()
+}
+
+fn is_named(context: &Map<String, Value>) -> bool {
+    ["serverGroupName", "asgName"].iter().any(|key| {
+        context
+            .get(*key)
+            .and_then(Value::as_str)
+            .is_some_and(|name| !name.is_empty())
+    })
+}
+
+/// The stages that a stage of the user's plans: the target's resolution if it is
+/// a dynamic one, then for each region `kinds`, (type, name) in order.
+pub(crate) fn plan(stage: StageView<'_>, kinds: &[(&str, &str)]) -> Result<Vec<NewStage>, String> {
+    let context = &stage.stage.context;
+    let regions = regions_of(context);
+    if regions.is_empty() {
+        return Err("region is missing; name a region of the account".to_owned());
+    }
+    let mut planned = Vec::new();
+    if !is_named(context) {
+        if context
+            .get("target")
+            .and_then(Value::as_str)
+            .is_none_or(str::is_empty)
+        {
+            let message = "neither serverGroupName nor target is set; name what to act on";
+            return Err(message.to_owned());
+        }
+        let name = "determineTargetServerGroup";
+        planned.push(NewStage::new(
+            "determineTargetServerGroup",
+            name,
+            context.clone(),
+        ));
+    }
+    for region in &regions {
+        for (kind, name) in kinds {
+            let mut own = context.clone();
+            for gone in [
+                "expressionEvaluationSummary",
+                "restartDetails",
+                "stageTimeoutMs",
+            ] {
+                own.shift_remove(gone);
+            }
+            own.insert("region".to_owned(), region.clone().into());
+            own.insert("deployServerGroupsRegion".to_owned(), region.clone().into());
+            let location = json!({"type": "REGION", "value": region});
+            own.insert("targetLocation".to_owned(), location);
+            let name = if regions.len() > 1 {
+                format!("{name} in {region}")
+            } else {
+                (*name).into()
+            };
+            planned.push(NewStage::new(kind, &name, own));
+        }
+    }
+    Ok(NewStage::chain(planned))
+}
+
+/// Properties of every stage on an existing server group.
+pub(crate) fn properties(more: Value) -> Value {
+    let mut properties = json!({
+        "account": {"type": "string", "title": "Account"},
+        "region": {"type": "string", "title": "Region"},
+        "serverGroupName": {"type": "string", "title": "Server group"},
+        "cluster": {"type": "string", "title": "Cluster, for a target"},
+        "target": {
+            "type": "string", "title": "Target",
+            "enum": ["current_asg_dynamic", "ancestor_asg_dynamic", "oldest_asg_dynamic"],
+        },
+    });
+    if let (Value::Object(all), Value::Object(more)) = (&mut properties, more) {
+        all.extend(more);
+    }
+    properties
+}

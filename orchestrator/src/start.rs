@@ -1,0 +1,259 @@
+//! From a request or a trigger's message to an execution: created under a derived
+//! id, with its first turn, in one commit.
+
+use orchestrator_core::{
+    Execution, ExecutionId, ExecutionType, Rejected, Subject, Target, new_execution,
+};
+use proto::message::ExecutionRequested;
+use proto::status::{Failure, Kind};
+use serde_json::{Map, Value, json};
+use store::{Batch, Delivery, IndexChange, Refused, Then};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::definition::{refused, unavailable};
+use crate::engine::{Engine, Extra, Tried};
+use crate::ids;
+use crate::turn::{Loaded, Step};
+
+/// What is asked to be started.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Kind.
+    pub kind: ExecutionType,
+    /// A pipeline with its trigger, or `{application, description, job}`.
+    pub body: Value,
+    /// What it is the only execution of; empty: every call is its own.
+    pub event_id: String,
+    /// Who asks.
+    pub user: String,
+}
+
+fn rejected(rejected: &Rejected) -> Failure {
+    let kind = match rejected {
+        Rejected::Disabled(_) | Rejected::UnresolvedArtifact(_) => Kind::Conflict,
+        Rejected::NotAnExecution(_) => Kind::Invalid,
+    };
+    Failure::new(kind, rejected.to_string())
+}
+
+/// The parameters of a trigger: what was given, else the pipeline's defaults.
+fn with_parameters(mut body: Value) -> Value {
+    let defaults: Vec<(String, Value)> = body
+        .get("parameterConfig")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|p| {
+            let default = p.get("default").cloned().unwrap_or_default();
+            Some((p.get("name")?.as_str()?.to_owned(), default))
+        })
+        .collect();
+    let Some(fields) = body.as_object_mut() else {
+        return body;
+    };
+    if !fields.get("trigger").is_some_and(Value::is_object) {
+        fields.insert("trigger".to_owned(), json!({}));
+    }
+    let trigger = fields.get_mut("trigger").and_then(Value::as_object_mut);
+    if let Some(trigger) = trigger {
+        trigger.entry("type").or_insert_with(|| "manual".into());
+        let mut parameters = match trigger.get("parameters") {
+            Some(Value::Object(given)) => given.clone(),
+            _ => Map::new(),
+        };
+        for (name, default) in defaults {
+            parameters.entry(name).or_insert(default);
+        }
+        trigger.insert("parameters".to_owned(), parameters.into());
+    }
+    body
+}
+
+impl Engine {
+    /// Starts an execution, or finds the one of the same event; answers its id.
+    ///
+    /// # Errors
+    /// `Conflict` for a disabled pipeline or an unresolved artifact, `Invalid` for
+    /// a body that names no application, `Exhausted` when the store is full.
+    pub async fn start(&self, start: &Start) -> Result<String, Failure> {
+        let body = match start.kind {
+            ExecutionType::Pipeline => with_parameters(start.body.clone()),
+            ExecutionType::Orchestration => start.body.clone(),
+        };
+        let application = body
+            .get("application")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let shards = self.inner.store.shards();
+        let shard = shards.of_application(application.trim());
+        let now = self.now();
+        let id = ExecutionId::new(shards.mint_id(now, &ids::seed(), shard));
+        let claim = (!start.event_id.is_empty()).then(|| IndexChange::Claim {
+            key: format!("execution-event:{}", start.event_id),
+            value: id.to_string(),
+        });
+        let mut stage_ids = self.ids(shard);
+        let made = new_execution(
+            start.kind,
+            &body,
+            id.clone(),
+            &start.user,
+            now,
+            &mut stage_ids,
+        );
+        drop(stage_ids);
+        let (execution, messages) = made.map_err(|r| rejected(&r))?;
+        let (loaded, steps) = begun(execution, messages);
+        let extra = Extra {
+            acknowledge: None,
+            index: claim,
+        };
+        match self.advance(&loaded, shard, &steps, extra).await? {
+            Tried::Committed(..) => Ok(id.to_string()),
+            // The event started one already.
+            Tried::Refused(Refused::Taken { value, .. }) => Ok(value),
+            Tried::Refused(other) => Err(refused(&other)),
+            Tried::Conflict | Tried::Fenced => {
+                Err(Failure::internal(format!("execution {id} exists already")))
+            }
+        }
+    }
+
+    /// A trigger matched: the pipeline is read and its execution created under an id
+    /// derived from trigger and event, with the acknowledgement.
+    pub(crate) async fn requested(self, delivery: Delivery, place: OwnedSemaphorePermit) {
+        let _place = place;
+        if let Err(failure) = self.start_requested(&delivery).await {
+            tracing::warn!(error = %failure, "a requested execution cannot be started now");
+            let _ = self.inner.store.release(&delivery.lease, 1_000).await;
+        }
+    }
+
+    async fn start_requested(&self, delivery: &Delivery) -> Result<(), Failure> {
+        let Some(message) = delivery.messages.first() else {
+            return Ok(());
+        };
+        if message.gives_up().is_some() {
+            tracing::error!(
+                fingerprint = message.fingerprint,
+                "a requested execution is given up"
+            );
+            return self.settle(delivery).await;
+        }
+        let asked: ExecutionRequested = match serde_json::from_slice(&message.body) {
+            Ok(asked) => asked,
+            Err(error) => {
+                tracing::error!(error = %error, "a requested execution cannot be read");
+                return self.settle(delivery).await;
+            }
+        };
+        let definitions = self.inner.services.definitions();
+        let found = definitions
+            .pipeline(&asked.pipeline_config_id, &asked.application)
+            .await?;
+        let Some(Value::Object(mut body)) = found else {
+            tracing::warn!(
+                pipeline.id = asked.pipeline_config_id,
+                "the pipeline of a requested execution does not exist any more"
+            );
+            return self.settle(delivery).await;
+        };
+        body.insert("trigger".to_owned(), asked.trigger.clone());
+        let body = with_parameters(body.into());
+        let (id, shard) = self.requested_id(&asked);
+        let user = asked
+            .trigger
+            .get("user")
+            .and_then(Value::as_str)
+            .unwrap_or("anonymous");
+        let mut stage_ids = self.ids(shard);
+        let kind = ExecutionType::Pipeline;
+        let made = new_execution(kind, &body, id.clone(), user, self.now(), &mut stage_ids);
+        drop(stage_ids);
+        let (execution, messages) = match made {
+            Ok(made) => made,
+            Err(reason) => {
+                tracing::warn!(
+                    pipeline.id = asked.pipeline_config_id,
+                    reason = %reason,
+                    "a requested execution is refused"
+                );
+                return self.settle(delivery).await;
+            }
+        };
+        let (loaded, steps) = begun(execution, messages);
+        let extra = Extra {
+            acknowledge: Some((delivery, Then::Release)),
+            index: None,
+        };
+        match self.advance(&loaded, shard, &steps, extra).await? {
+            Tried::Committed(..) | Tried::Fenced => Ok(()),
+            // Delivered twice: the first one is there.
+            Tried::Conflict => self.settle(delivery).await,
+            Tried::Refused(other) => Err(refused(&other)),
+        }
+    }
+
+    /// The id that belongs to a trigger and an event.
+    fn requested_id(&self, asked: &ExecutionRequested) -> (ExecutionId, store::Shard) {
+        let shards = self.inner.store.shards();
+        let shard = shards.of_application(asked.application.trim());
+        let seed = format!("{}/{}", asked.trigger_id, asked.event_id);
+        (
+            ExecutionId::new(shards.mint_id(asked.recorded_at_ms, &seed, shard)),
+            shard,
+        )
+    }
+
+    async fn settle(&self, delivery: &Delivery) -> Result<(), Failure> {
+        let batch =
+            Batch::new(delivery.lease.shard, ids::commit()).acknowledge(delivery, Then::Release);
+        let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
+        Ok(())
+    }
+}
+
+/// A new execution as a turn begins with it. What goes to itself is handled in
+/// the same turn; what goes to its gate is sent with it.
+fn begun(execution: Execution, messages: Vec<orchestrator_core::Outgoing>) -> (Loaded, Vec<Step>) {
+    let mut steps = Vec::new();
+    let mut decided = orchestrator_core::Effects::default();
+    for outgoing in messages {
+        match &outgoing.to {
+            Target::Execution(id) if *id == execution.id => {
+                steps.push(Step::Message(outgoing.message));
+            }
+            Target::Execution(_) | Target::Gate(_) => decided.messages.push(outgoing),
+        }
+    }
+    if !decided.messages.is_empty() {
+        steps.push(Step::Decided(decided));
+    }
+    let loaded = Loaded {
+        application: execution.application.clone(),
+        subject: Subject::Execution(Box::new(execution)),
+        version: 0,
+        answers: orchestrator_core::Answers::new(),
+    };
+    (loaded, steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_given_or_defaults() {
+        let body = with_parameters(json!({
+            "parameterConfig": [{"name": "a", "default": "x"}, {"name": "b", "default": "y"}, {"name": "c"}],
+            "trigger": {"parameters": {"b": null, "more": 1}},
+        }));
+        let expected = json!({"a": "x", "b": null, "c": null, "more": 1});
+        assert_eq!(body["trigger"]["parameters"], expected);
+        assert_eq!(body["trigger"]["type"], "manual");
+        assert_eq!(
+            with_parameters(json!({}))["trigger"]["parameters"],
+            json!({})
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! Tasks: what a stage does to the world, one step each.
+//!
+//! A task sees its stage, the clock and the door ([`Services`]); nothing else.
+//! It may be run twice at any moment, so what it does outside carries its effect
+//! id. What follows from its answer, only the engine decides.
+
+mod cancel_operation;
+mod determine_health_providers;
+mod determine_source_server_group;
+mod monitor_operation;
+pub(crate) mod server_group;
+pub(crate) mod submit_operation;
+mod wait_for_capacity_match;
+mod wait_for_destroyed_server_group;
+mod wait_for_down_instances;
+mod wait_for_up_instances;
+
+use async_trait::async_trait;
+use orchestrator_core::{
+    Answers, Env, Execution, IdSource, Settings, Stage, Task as TaskExecution, TaskError, TaskId,
+    TaskPolicy, TaskResult, context,
+};
+use proto::status::{Failure, Kind};
+use serde_json::Value;
+
+pub use cancel_operation::CANCEL_OPERATION;
+pub use determine_health_providers::DETERMINE_HEALTH_PROVIDERS;
+pub use determine_source_server_group::DETERMINE_SOURCE_SERVER_GROUP;
+pub use monitor_operation::MONITOR_OPERATION;
+pub use submit_operation::Submission;
+pub use wait_for_capacity_match::WAIT_FOR_CAPACITY_MATCH;
+pub use wait_for_destroyed_server_group::WAIT_FOR_DESTROYED_SERVER_GROUP;
+pub use wait_for_down_instances::WAIT_FOR_DOWN_INSTANCES;
+pub use wait_for_up_instances::WAIT_FOR_UP_INSTANCES;
+
+use crate::services::Services;
+use crate::stage;
+
+/// The tasks that several stages use. A stage's own are listed by the stage.
+pub static TASKS: &[&dyn Task] = &[
+    &CANCEL_OPERATION,
+    &DETERMINE_HEALTH_PROVIDERS,
+    &DETERMINE_SOURCE_SERVER_GROUP,
+    &MONITOR_OPERATION,
+    &WAIT_FOR_CAPACITY_MATCH,
+    &WAIT_FOR_DESTROYED_SERVER_GROUP,
+    &WAIT_FOR_DOWN_INSTANCES,
+    &WAIT_FOR_UP_INSTANCES,
+];
+
+/// Which pool of workers runs a task: one per peer, so that a slow peer holds up
+/// nobody but those who wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pool {
+    /// This service's own definitions.
+    Definitions,
+    /// cloud-driver.
+    CloudDriver,
+    /// Addresses that users chose.
+    Http,
+}
+
+impl Pool {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Definitions, Self::CloudDriver, Self::Http];
+
+    /// The store's queue that holds its runs.
+    pub fn queue(self) -> &'static str {
+        match self {
+            Self::Definitions => "task-runs-definitions",
+            Self::CloudDriver => "task-runs-cloud-driver",
+            Self::Http => "task-runs-http",
+        }
+    }
+}
+
+/// One type of task.
+#[async_trait]
+pub trait Task: Send + Sync {
+    /// Its type, unique, as in an execution's JSON (`implementingClass`).
+    fn kind(&self) -> &'static str;
+
+    /// How often and how long.
+    fn policy(&self) -> TaskPolicy;
+
+    /// Where it is run.
+    fn pool(&self) -> Pool {
+        Pool::CloudDriver
+    }
+
+    /// The answer of a task that asks nobody outside: it is then part of the
+    /// commit of the message that started it. None for every other task.
+    fn decide(&self, _ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
+        None
+    }
+
+    /// Runs it. Only called when [`Task::decide`] has no answer.
+    ///
+    /// # Errors
+    /// By class, which decides what follows.
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        self.decide(ctx)
+            .unwrap_or_else(|| Err(TaskError::permanent("this task has nothing to run")))
+    }
+}
+
+/// A task by type; none if there is none.
+pub fn find(kind: &str) -> Option<&'static dyn Task> {
+    let own = stage::STAGES.iter().flat_map(|s| s.own_tasks());
+    TASKS.iter().chain(own).copied().find(|t| t.kind() == kind)
+}
+
+/// What a task may know.
+pub struct TaskContext<'a> {
+    /// The execution.
+    pub execution: &'a Execution,
+    /// The stage, its context evaluated.
+    pub stage: &'a Stage,
+    /// Which of the stage's tasks it is.
+    pub task_id: &'a TaskId,
+    /// Now, ms since the epoch.
+    pub now: i64,
+    /// `<execution>/<stage>/<attempt>/<task>`.
+    pub effect_id: &'a str,
+    /// The door.
+    pub services: &'a dyn Services,
+}
+
+struct NoIds;
+
+impl IdSource for NoIds {
+    fn next_id(&mut self) -> String {
+        String::new()
+    }
+}
+
+impl<'a> TaskContext<'a> {
+    /// A key as the stage sees it: own value, else the nearest ancestor's output.
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.execution.lookup(self.stage, key)
+    }
+
+    /// A key of the stage's own context.
+    pub fn own(&self, key: &str) -> Option<&'a Value> {
+        self.stage.context.get(key).filter(|v| !v.is_null())
+    }
+
+    /// Text of the stage's own context; empty counts as absent.
+    pub fn text(&self, key: &str) -> Option<&'a str> {
+        self.own(key)?
+            .as_str()
+            .map(str::trim)
+            .filter(|t| !t.is_empty())
+    }
+
+    /// A flag of the stage's own context; absent is false.
+    pub fn flag(&self, key: &str) -> bool {
+        self.stage.flag(key) == Some(true)
+    }
+
+    /// A number of the stage's own context, written as such or as text.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        number(self.own(key)?)
+    }
+
+    /// Itself, as the execution holds it.
+    pub fn task(&self) -> Option<&'a TaskExecution> {
+        self.stage.task(self.task_id)
+    }
+
+    /// The id of one of its effects.
+    pub fn effect(&self, step: &str) -> String {
+        format!("{}/{step}", self.effect_id)
+    }
+
+    /// Evaluates a template against the stage.
+    ///
+    /// # Errors
+    /// What failed, in words; look-ups are not made here.
+    pub fn evaluate(&self, template: &Value) -> Result<Value, String> {
+        let (answers, settings) = (Answers::new(), Settings::default());
+        let env = Env {
+            now: self.now,
+            ids: &mut NoIds,
+            answers: &answers,
+            stages: &stage::Catalog,
+            settings: &settings,
+        };
+        match context::evaluate(self.execution, Some(self.stage), template, &env) {
+            Ok(evaluated) => match evaluated.failures.first() {
+                Some(failure) => Err(failure.description.clone()),
+                None => Ok(evaluated.value),
+            },
+            Err(_) => Err("an expression here cannot fetch anything".to_owned()),
+        }
+    }
+}
+
+/// A number written as such or as text.
+pub(crate) fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.to_string().parse().ok(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A peer's failure as a task's: what may pass is tried again.
+pub(crate) fn failed(failure: Failure) -> TaskError {
+    match failure.kind {
+        Kind::Unavailable | Kind::Exhausted => TaskError::transient(failure.message),
+        Kind::Invalid | Kind::NotFound | Kind::Denied | Kind::Unauthenticated => {
+            let mut error = TaskError::user(failure.message);
+            error.details = failure
+                .fields
+                .iter()
+                .map(|f| format!("{}: {}", f.path, f.message))
+                .collect();
+            error
+        }
+        Kind::Conflict | Kind::Unimplemented | Kind::Internal => {
+            TaskError::permanent(failure.message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_has_its_own_type() {
+        let own = stage::STAGES.iter().flat_map(|s| s.own_tasks());
+        let mut kinds: Vec<_> = TASKS.iter().chain(own).map(|t| t.kind()).collect();
+        let all = kinds.len();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds.len(), all);
+    }
+}

@@ -1,0 +1,121 @@
+//! The task that submits one operation: every kind of it is a value of [`Submission`].
+
+use async_trait::async_trait;
+use orchestrator_core::{TaskError, TaskPolicy, TaskResult};
+use serde_json::{Map, Value, json};
+
+use super::{Task, TaskContext, failed, server_group};
+use crate::services::{NewOperation, Waiter};
+
+/// How a stage's context becomes an operation's input.
+pub(crate) type Prepare = fn(&TaskContext<'_>) -> Result<Map<String, Value>, TaskError>;
+
+/// Submits an operation under its effect id; the task after it waits for the end.
+pub struct Submission {
+    /// Type of the task, and of the operation unless `operation` says another.
+    pub kind: &'static str,
+    /// Kind of the operation.
+    pub operation: &'static str,
+    /// Its input.
+    pub prepare: Prepare,
+}
+
+#[async_trait]
+impl Task for Submission {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Repeated until cloud-driver can be reached; the limit is generous, because
+    /// a control plane that was killed must find its deployment going on.
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy {
+            backoff_ms: 500,
+            timeout_ms: Some(600_000),
+            overridable: false,
+        }
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        submit(ctx, self.operation, (self.prepare)(ctx)?).await
+    }
+}
+
+/// Submits and says where to wait.
+pub(crate) async fn submit(
+    ctx: &TaskContext<'_>,
+    kind: &str,
+    input: Map<String, Value>,
+) -> Result<TaskResult, TaskError> {
+    let waiter = ctx.stage.task_after(ctx.task_id).map(|next| Waiter {
+        execution_id: ctx.execution.id.to_string(),
+        stage_id: ctx.stage.id.to_string(),
+        task_id: next.id.to_string(),
+    });
+    let account = input
+        .get("account")
+        .or_else(|| input.get("credentials"))
+        .cloned();
+    let operation = NewOperation {
+        effect_id: ctx.effect("0"),
+        kind: kind.to_owned(),
+        input: Value::Object(input),
+        user: ctx.execution.user().to_owned(),
+        waiter,
+    };
+    let accepted = ctx
+        .services
+        .cloud_driver()
+        .submit(operation)
+        .await
+        .map_err(failed)?;
+    Ok(TaskResult::succeeded()
+        .with_context("notification.type", kind.to_lowercase())
+        .with_context("deploy.account.name", account.unwrap_or_default())
+        .with_context("kato.last.task.id", json!({"id": accepted.id})))
+}
+
+/// Keys of a context that are about the engine, not about the operation.
+const OURS: &[&str] = &[
+    "kato.",
+    "deploy.server.groups",
+    "notification.type",
+    "deploy.account.name",
+    "exception",
+    "expressionEvaluationSummary",
+    "restartDetails",
+    "failPipeline",
+    "continuePipeline",
+    "completeOtherBranchesThenFail",
+    "previousCapacity",
+    "_",
+];
+
+/// The stage's context as an operation takes it: without what is about the engine.
+pub(crate) fn input_of(ctx: &TaskContext<'_>) -> Map<String, Value> {
+    let mut input: Map<String, Value> = ctx
+        .stage
+        .context
+        .iter()
+        .filter(|(key, value)| !value.is_null() && !OURS.iter().any(|o| key.starts_with(o)))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    input
+        .entry("application")
+        .or_insert_with(|| ctx.execution.application.clone().into());
+    input
+}
+
+/// An operation on one server group.
+pub(crate) fn on_group(ctx: &TaskContext<'_>) -> Result<Map<String, Value>, TaskError> {
+    let mut input = input_of(ctx);
+    let name = server_group::target_name(ctx)?;
+    input.insert("serverGroupName".to_owned(), name.clone().into());
+    input.insert("asgName".to_owned(), name.into());
+    input.insert("region".to_owned(), server_group::region_of(ctx)?.into());
+    let account = server_group::account(ctx)?;
+    input.insert("account".to_owned(), account.into());
+    input.insert("credentials".to_owned(), account.into());
+    input.shift_remove("source");
+    Ok(input)
+}

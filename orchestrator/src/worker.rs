@@ -1,0 +1,411 @@
+//! The workers: mailboxes drained in order, task runs done apart, operations that
+//! ended, starts that were asked for, executions that were kept long enough.
+//!
+//! Each consumes one queue of the store and blocks while it is empty.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator_core::{
+    ErrorClass, ExecutionId, Message, StageId, TaskError, TaskId, TaskResult, TaskRun,
+};
+use proto::message::OperationFinished;
+use proto::status::Failure;
+use runtime::Shutdown;
+use runtime::retry::Backoff;
+use store::{Batch, Consumer, ConsumerSettings, Delivery, Then};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::commit;
+use crate::definition::unavailable;
+use crate::engine::{Engine, Extra, TRIES, Tried};
+use crate::executions::missing;
+use crate::ids;
+use crate::task::{self, TaskContext};
+use crate::turn::{Loaded, Step};
+
+/// Deliveries taken at once.
+const MOST: usize = 16;
+/// A subject that cannot be served now is served again after this time, ms.
+const AGAIN_MS: u64 = 1_000;
+
+impl Engine {
+    /// Consumes a queue until the shutdown begins: each delivery in a task of its
+    /// own, as many at a time as there are places.
+    pub(crate) async fn consume<F, A>(
+        self,
+        queue: &'static str,
+        places: Arc<Semaphore>,
+        shutdown: Shutdown,
+        handle: F,
+    ) -> Result<(), store::Error>
+    where
+        F: Fn(Self, Delivery, OwnedSemaphorePermit) -> A,
+        A: Future<Output = ()> + Send + 'static,
+    {
+        let settings = ConsumerSettings {
+            queue: queue.to_owned(),
+            lease_ms: self.inner.config.lease_ms(),
+            max_tries: self.inner.config.max_tries,
+        };
+        let mut consumer = Consumer::new(self.inner.store.clone(), settings);
+        let mut failures = 0;
+        loop {
+            let Some(Ok(first)) = shutdown.or(Arc::clone(&places).acquire_owned()).await else {
+                return Ok(());
+            };
+            let most = (1 + places.available_permits()).min(MOST);
+            let deliveries = match shutdown.or(consumer.next(most)).await {
+                None => return Ok(()),
+                Some(Ok(deliveries)) => deliveries,
+                Some(Err(error)) => {
+                    failures += 1;
+                    tracing::warn!(queue, error = %error, "the store cannot be read now");
+                    if !shutdown.sleep(Backoff::PEERS.pause(failures, 0.5)).await {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            failures = 0;
+            let mut first = Some(first);
+            for delivery in deliveries {
+                let place = match first.take() {
+                    Some(place) => place,
+                    None => match Arc::clone(&places).acquire_owned().await {
+                        Ok(place) => place,
+                        Err(_) => return Ok(()),
+                    },
+                };
+                tokio::spawn(handle(self.clone(), delivery, place));
+            }
+        }
+    }
+
+    /// Drains a mailbox: turn after turn with one lease, as long as something is due.
+    pub(crate) async fn mailbox(self, delivery: Delivery, place: OwnedSemaphorePermit) {
+        let _place = place;
+        let subject = delivery.lease.address.subject.clone();
+        let _held = self.inner.leases.hold(&delivery);
+        let mut known: Option<Loaded> = None;
+        let mut open = Some(delivery);
+        while let Some(delivery) = open.take() {
+            match self.serve(&delivery, known.take()).await {
+                Ok(Some((loaded, next))) => {
+                    known = Some(*loaded);
+                    open = next;
+                }
+                Ok(None) => {}
+                Err(failure) => {
+                    tracing::warn!(subject, error = %failure, "a mailbox cannot be served now");
+                    let _ = self.inner.store.release(&delivery.lease, AGAIN_MS).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(
+        &self,
+        delivery: &Delivery,
+        known: Option<Loaded>,
+    ) -> Result<Option<(Box<Loaded>, Option<Delivery>)>, Failure> {
+        let lease = &delivery.lease;
+        let steps: Vec<Step> = delivery
+            .messages
+            .iter()
+            .map(|m| Step::Message(decode(m)))
+            .collect();
+        let mut known = known;
+        for _ in 0..TRIES {
+            let loaded = match known.take() {
+                Some(loaded) => loaded,
+                None => {
+                    let executions = &self.inner.executions;
+                    let address = &lease.address;
+                    match executions
+                        .subject(lease.shard, &address.subject, &address.group)
+                        .await?
+                    {
+                        Some(loaded) => loaded,
+                        // It was deleted: there is nothing to do any more.
+                        None => return self.drop_messages(delivery).await.map(|()| None),
+                    }
+                }
+            };
+            let then = Then::Continue(self.inner.config.lease_ms());
+            let extra = Extra {
+                acknowledge: Some((delivery, then)),
+                index: None,
+            };
+            match self.advance(&loaded, lease.shard, &steps, extra).await? {
+                Tried::Committed(loaded, next) => return Ok(Some((loaded, next))),
+                Tried::Conflict => {}
+                Tried::Fenced => return Ok(None),
+                Tried::Refused(refused) => return Err(crate::definition::refused(&refused)),
+            }
+        }
+        Err(Failure::internal(
+            "the subject was changed by others every time",
+        ))
+    }
+
+    async fn drop_messages(&self, delivery: &Delivery) -> Result<(), Failure> {
+        let batch =
+            Batch::new(delivery.lease.shard, ids::commit()).acknowledge(delivery, Then::Release);
+        // Refused only if it was taken over, and then its new holder drops them.
+        let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    /// Does a run in a task of its own and commits what follows.
+    pub(crate) fn spawn_run(
+        &self,
+        run: TaskRun,
+        delivery: Delivery,
+        known: Option<Arc<Loaded>>,
+        place: OwnedSemaphorePermit,
+    ) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            let _held = engine.inner.leases.hold(&delivery);
+            if let Err(failure) = engine.do_run(&run, &delivery, known).await {
+                tracing::warn!(
+                    execution.id = run.execution_id.as_str(),
+                    task.type = run.task_type,
+                    error = %failure,
+                    "a task run cannot be ended now"
+                );
+                let _ = engine.inner.store.release(&delivery.lease, AGAIN_MS).await;
+            }
+        });
+    }
+
+    /// A run that was left to any worker, or whose worker fell silent.
+    pub(crate) async fn found_run(self, delivery: Delivery, place: OwnedSemaphorePermit) {
+        let Some(message) = delivery.messages.first() else {
+            return;
+        };
+        match serde_json::from_slice(&message.body) {
+            Ok(run) => self.spawn_run(run, delivery, None, place),
+            Err(error) => {
+                // Its lease ends and it is delivered again, until it is given up.
+                tracing::error!(error = %error, "a task run cannot be read");
+            }
+        }
+    }
+
+    async fn do_run(
+        &self,
+        run: &TaskRun,
+        delivery: &Delivery,
+        known: Option<Arc<Loaded>>,
+    ) -> Result<(), Failure> {
+        let given_up = delivery
+            .messages
+            .first()
+            .is_some_and(|m| m.gives_up().is_some());
+        let mut loaded = match known {
+            Some(known) => known,
+            None => match self
+                .inner
+                .executions
+                .load(run.execution_id.as_str())
+                .await?
+            {
+                Some(loaded) => Arc::new(loaded),
+                None => return self.drop_messages(delivery).await,
+            },
+        };
+        let result = if given_up {
+            let text = "its worker fell silent again and again; the task was given up";
+            Err(TaskError::permanent(text))
+        } else {
+            match self.execute(run, &loaded).await {
+                Some(result) => result,
+                None => return self.drop_messages(delivery).await,
+            }
+        };
+        let steps = [Step::Finished(run.clone(), result)];
+        for _ in 0..TRIES {
+            let extra = Extra {
+                acknowledge: Some((delivery, Then::Release)),
+                index: None,
+            };
+            match self
+                .advance(&loaded, delivery.lease.shard, &steps, extra)
+                .await?
+            {
+                Tried::Committed(..) | Tried::Fenced => return Ok(()),
+                Tried::Conflict => {}
+                Tried::Refused(refused) => return Err(crate::definition::refused(&refused)),
+            }
+            loaded = match self
+                .inner
+                .executions
+                .load(run.execution_id.as_str())
+                .await?
+            {
+                Some(loaded) => Arc::new(loaded),
+                None => return self.drop_messages(delivery).await,
+            };
+        }
+        Err(Failure::internal(
+            "the execution was changed by others every time",
+        ))
+    }
+
+    /// Runs the task; none if the run was superseded.
+    async fn execute(
+        &self,
+        run: &TaskRun,
+        loaded: &Arc<Loaded>,
+    ) -> Option<Result<TaskResult, TaskError>> {
+        let execution = loaded.execution()?;
+        execution.stage(&run.stage_id)?;
+        if run.run == orchestrator_core::RunKind::Run {
+            let task = execution.stage(&run.stage_id)?.task(&run.task_id)?;
+            if !task.in_flight || task.runs != run.number {
+                return None;
+            }
+        }
+        let Some(found) = task::find(&run.task_type) else {
+            let text = format!("there is no task of type \"{}\"", run.task_type);
+            return Some(Err(TaskError::permanent(text)));
+        };
+        self.inner.metrics.ran();
+        let (run, loaded) = (run.clone(), Arc::clone(loaded));
+        let (services, now) = (Arc::clone(&self.inner.services), self.now());
+        let limit = self.inner.config.task_limit.0;
+        // In a task of its own, so that a panic ends this run and no more.
+        let work = tokio::spawn(async move {
+            let execution = loaded.execution()?;
+            let ctx = TaskContext {
+                execution,
+                stage: execution.stage(&run.stage_id)?,
+                task_id: &run.task_id,
+                now,
+                effect_id: &run.effect_id,
+                services: &*services,
+            };
+            Some(tokio::time::timeout(limit, found.run(&ctx)).await)
+        });
+        match work.await {
+            Ok(Some(Ok(result))) => Some(result),
+            Ok(Some(Err(_))) => {
+                let text = format!("no answer within {} s", limit.as_secs());
+                Some(Err(TaskError::new(ErrorClass::Transient, text)))
+            }
+            Ok(None) => None,
+            Err(_) => Some(Err(TaskError::permanent(
+                "the task panicked; this is a fault of ours",
+            ))),
+        }
+    }
+
+    /// An operation ended: the task that waits for it looks now.
+    pub(crate) async fn operation_finished(self, delivery: Delivery, place: OwnedSemaphorePermit) {
+        let _place = place;
+        if let Err(failure) = self.wake(&delivery).await {
+            tracing::warn!(error = %failure, "the end of an operation cannot be told now");
+            let _ = self.inner.store.release(&delivery.lease, AGAIN_MS).await;
+        }
+    }
+
+    async fn wake(&self, delivery: &Delivery) -> Result<(), Failure> {
+        let Some(message) = delivery.messages.first() else {
+            return Ok(());
+        };
+        let ended: OperationFinished = match serde_json::from_slice(&message.body) {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(error = %error, "the end of an operation cannot be read");
+                return self.drop_messages(delivery).await;
+            }
+        };
+        let steps = [Step::Message(Message::RunTask {
+            stage_id: StageId::new(ended.stage_id),
+            task_id: TaskId::new(ended.task_id),
+        })];
+        let id = ExecutionId::new(ended.execution_id);
+        for _ in 0..TRIES {
+            let Some(loaded) = self.inner.executions.load(id.as_str()).await? else {
+                return self.drop_messages(delivery).await;
+            };
+            let extra = Extra {
+                acknowledge: Some((delivery, Then::Release)),
+                index: None,
+            };
+            match self
+                .advance(&loaded, delivery.lease.shard, &steps, extra)
+                .await?
+            {
+                Tried::Committed(..) | Tried::Fenced => return Ok(()),
+                Tried::Conflict => {}
+                Tried::Refused(refused) => return Err(crate::definition::refused(&refused)),
+            }
+        }
+        Err(missing(id.as_str()))
+    }
+
+    /// An execution was kept long enough, unless it runs again.
+    pub(crate) async fn expire(self, delivery: Delivery, place: OwnedSemaphorePermit) {
+        let _place = place;
+        let id = delivery.lease.address.subject.clone();
+        let outcome = match self.inner.executions.delete(&id).await {
+            // It is gone, or it runs again and its next end asks anew.
+            Ok(()) => self.drop_messages(&delivery).await,
+            Err(failure)
+                if matches!(
+                    failure.kind,
+                    proto::status::Kind::NotFound | proto::status::Kind::Conflict
+                ) =>
+            {
+                self.drop_messages(&delivery).await
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = outcome {
+            tracing::warn!(execution.id = id, error = %failure, "an execution cannot be ended now");
+            let _ = self.inner.store.release(&delivery.lease, 60_000).await;
+        }
+    }
+
+    /// Waits for what is under way, then hands back what has not ended.
+    pub(crate) async fn drain(&self, turns: &Arc<Semaphore>, grace: Duration) {
+        let all = u32::try_from(self.inner.config.turns.max(1)).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(grace, turns.acquire_many(all)).await;
+        let runs = async {
+            for (pool, places) in &self.inner.pools {
+                let all = self.inner.config.pool_size(*pool);
+                let _ = places
+                    .acquire_many(u32::try_from(all).unwrap_or(u32::MAX))
+                    .await;
+            }
+        };
+        let _ = tokio::time::timeout(grace, runs).await;
+        self.inner.leases.release_all().await;
+    }
+}
+
+/// A mailbox's message; one that was given up, or that nobody can read, fails its owner.
+fn decode(message: &store::Message) -> Message {
+    match serde_json::from_slice::<Message>(&message.body) {
+        Ok(decoded) if message.gives_up().is_some() => decoded.given_up(),
+        Ok(decoded) => decoded,
+        Err(error) => {
+            let kind = message.fingerprint.split('/').next().unwrap_or_default();
+            tracing::error!(message.type = kind, error = %error, "a message cannot be read");
+            Message::CancelExecution {
+                user: "gennaker".to_owned(),
+                reason: Some(format!("message {kind} cannot be read: {error}")),
+            }
+        }
+    }
+}
+
+/// The queue and handler of mailboxes.
+pub(crate) const MAILBOX: &str = store::MAILBOX;
+/// Ends executions that were kept long enough.
+pub(crate) const RETENTION: &str = commit::RETENTION;
