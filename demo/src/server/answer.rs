@@ -32,7 +32,6 @@ pub struct Answers {
     base_path: String,
     version_header: HeaderValue,
     content: Bytes,
-    base_path: String,
     latency: Duration,
     errors_per_million: u64,
     refuse_health: bool,
@@ -67,7 +66,6 @@ impl Answers {
                 format!("VERSION {:?} cannot be sent as a header", settings.version)
             })?,
             content: Bytes::from(content),
-            base_path: settings.base_path.clone(),
             latency: settings.latency,
             errors_per_million: settings.errors_per_million,
             refuse_health: settings.refuse_health,
@@ -98,10 +96,6 @@ impl Answers {
             "/health" if closing => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/health" => return text(StatusCode::OK, "ok\n"),
             "/version" => return text(StatusCode::OK, &self.version),
-            "/version.json" => {
-                let json = format!("{{\"version\":\"{}\"}}\n", self.version);
-                return body(StatusCode::OK, "application/json", Bytes::from(json));
-            }
             _ => {}
         }
         if self.fails() {

@@ -30,8 +30,6 @@ pub struct Settings {
     /// `CONTENT_FILE`: what `/content` serves; default `srv/content` in the image's root, which is
     /// taken to be the folder above the program's own (so it is found without a chroot too).
     pub content: PathBuf,
-    /// `BASE_PATH`: what every path begins with, as behind a route with a path prefix; default none.
-    pub base_path: String,
     /// `LATENCY_MS`: added to every answer but `/health`; default 0.
     pub latency: Duration,
     /// `ERROR_RATE`: share of answers, 0 to 1, that are 500 (`/health`, `/version` excepted), spread
@@ -73,7 +71,6 @@ impl Settings {
         };
         Ok(Self {
             port: number(&variable, "PORT")?.context("PORT is not set: give a port number")?,
-            base_path: variable("BASE_PATH").unwrap_or_default(),
             version: variable("VERSION").unwrap_or_else(|| "0".to_owned()),
             content,
             base_path: match variable("BASE_PATH") {

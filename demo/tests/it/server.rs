@@ -36,6 +36,26 @@ fn a_base_path_is_in_front_of_every_path() {
 }
 
 #[test]
+fn a_base_path_may_be_in_front_of_every_path() {
+    let server = Server::start(&[("BASE_PATH", "/staging"), ("VERSION", "7")]);
+    for path in [
+        "/staging",
+        "/staging/",
+        "/staging/version",
+        "/staging/health",
+        "/health",
+    ] {
+        assert!(server.get(path).starts_with("HTTP/1.1 200"), "{path}");
+    }
+    assert!(server.get("/stagingversion").starts_with("HTTP/1.1 404"));
+    assert!(
+        server
+            .get("/staging/version.json")
+            .ends_with("\r\n\r\n{\"version\":\"7\"}\n")
+    );
+}
+
+#[test]
 fn content_is_the_files_bytes() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "one byte differs: a").unwrap();
