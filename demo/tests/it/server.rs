@@ -15,27 +15,6 @@ fn every_answer_names_the_version() {
 }
 
 #[test]
-fn a_base_path_is_in_front_of_every_path() {
-    let server = Server::start(&[("BASE_PATH", "/staging"), ("VERSION", "7")]);
-    for path in [
-        "/staging",
-        "/staging/",
-        "/staging/version",
-        "/staging/health",
-    ] {
-        assert!(server.get(path).starts_with("HTTP/1.1 200"), "{path}");
-    }
-    for path in ["/", "/version", "/stagingversion"] {
-        assert!(server.get(path).starts_with("HTTP/1.1 404"), "{path}");
-    }
-    assert!(
-        server
-            .get("/staging/version.json")
-            .ends_with("\r\n\r\n{\"version\":\"7\"}\n")
-    );
-}
-
-#[test]
 fn a_base_path_may_be_in_front_of_every_path() {
     let server = Server::start(&[("BASE_PATH", "/staging"), ("VERSION", "7")]);
     for path in [
