@@ -7,3 +7,4 @@ mod random;
 mod redis;
 mod redis_faults;
 mod server;
+mod writers;

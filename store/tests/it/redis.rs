@@ -3,21 +3,15 @@
 use std::sync::Arc;
 
 use store::redis::{Redis, RedisSettings};
-use store::{Batch, DocumentKey, Shard, Shards, Shared, contract};
+use store::{DocumentKey, Shards, Shared, contract};
 
 use crate::server::{Cluster, Server, installed};
+use crate::writers::{Writers, applied_once, write};
 
 pub(crate) async fn open(server: &Server, prefix: &str, count: u16) -> Shared {
     let mut settings = RedisSettings::new(server.url());
     settings.prefix = prefix.to_owned();
     Arc::new(Redis::open(settings, Shards::new(count)).await.unwrap())
-}
-
-pub(crate) fn write(shard: Shard, key: &DocumentKey, version: u64) -> Batch {
-    Batch::new(shard, format!("{key}/{version}"))
-        .document(key, version)
-        .set("h", format!("{version}"))
-        .event(key, format!("{version}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,5 +49,66 @@ async fn a_cluster_of_three_keeps_the_contract_and_each_has_a_share() {
         let keys = master.command(&["KEYS", "many:{*}:d:test:spread"]).await;
         let keys: Vec<String> = ::redis::from_redis_value(keys).unwrap();
         assert!((5..=6).contains(&keys.len()), "{keys:?}");
+    }
+}
+
+/// Moves a slot with its keys from one master to another, as operators do.
+async fn reshard(cluster: &Cluster, slot: &str, from: usize, to: usize) {
+    let (source, target) = (&cluster.masters[from], &cluster.masters[to]);
+    let id = async |server: &Server| -> String {
+        let told = server.command(&["CLUSTER", "MYID"]).await;
+        ::redis::from_redis_value(told).unwrap()
+    };
+    let (source_id, target_id) = (id(source).await, id(target).await);
+    let importing = ["CLUSTER", "SETSLOT", slot, "IMPORTING", &source_id];
+    target.command(&importing).await;
+    let migrating = ["CLUSTER", "SETSLOT", slot, "MIGRATING", &target_id];
+    source.command(&migrating).await;
+    let port = target.port.to_string();
+    loop {
+        // One key at a time, so that a batch meets some here and some there.
+        let found = source
+            .command(&["CLUSTER", "GETKEYSINSLOT", slot, "1"])
+            .await;
+        let keys: Vec<String> = ::redis::from_redis_value(found).unwrap();
+        let Some(key) = keys.first() else { break };
+        source
+            .command(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"])
+            .await;
+    }
+    for master in [target, source] {
+        master
+            .command(&["CLUSTER", "SETSLOT", slot, "NODE", &target_id])
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_moves_to_another_master_loses_nothing() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path()).await;
+    let store = open(&cluster.masters[0], "gn", 16).await;
+    let writers = Writers::start(&store, 4);
+    writers.advance(100).await;
+    // Slots of the first two shards; each lies with the first master.
+    for (shard, to) in [(0, 1), (1, 2)] {
+        let tag = format!("{{{}}}", store.shards().numbered(shard).tag());
+        let slot = cluster.masters[0]
+            .command(&["CLUSTER", "KEYSLOT", &tag])
+            .await;
+        let slot: u16 = ::redis::from_redis_value(slot).unwrap();
+        assert!(slot <= 5460, "{slot}");
+        reshard(&cluster, &slot.to_string(), 0, to).await;
+        let keys = ["KEYS", &format!("gn:{tag}:*")];
+        let moved = cluster.masters[to].command(&keys).await;
+        let moved: Vec<String> = ::redis::from_redis_value(moved).unwrap();
+        assert!(!moved.is_empty(), "the shard lies with another master");
+        writers.advance(100).await;
+    }
+    for (number, version) in writers.finish().await.into_iter().enumerate() {
+        applied_once(&store, number, version).await;
     }
 }

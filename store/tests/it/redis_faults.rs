@@ -2,105 +2,20 @@
 //! lost commits, a full memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use store::redis::{Redis, RedisSettings};
 use store::{
-    Address, Batch, Consumer, ConsumerSettings, DocumentKey, Mode, Order, Outgoing, Refused,
-    Reserve, Shards, Shared, Then, contract,
+    Address, Batch, Consumer, ConsumerSettings, Mode, Order, Outgoing, Refused, Reserve, Shards,
+    Shared, Then, contract,
 };
 
-use crate::redis::{open, write};
+use crate::redis::open;
 use crate::server::{Server, installed};
+use crate::writers::{Writers, applied_once, key, write};
 
 const ALWAYS: [&str; 2] = ["--appendfsync", "always"];
 const EVERY_SECOND: [&str; 2] = ["--appendfsync", "everysec"];
-
-fn key(number: usize) -> DocumentKey {
-    DocumentKey::new("test", &format!("writer-{number}"))
-}
-
-/// Writes versions of a document one after another until told to end; counts what
-/// was acknowledged.
-async fn writer(store: Shared, number: usize, acknowledged: Arc<AtomicU64>, end: Arc<AtomicBool>) {
-    let shard = store.shards().numbered(u16::try_from(number).unwrap());
-    while !end.load(Ordering::SeqCst) {
-        let version = acknowledged.load(Ordering::SeqCst);
-        let committed = store.commit(write(shard, &key(number), version)).await;
-        assert_eq!(committed.unwrap().unwrap().versions, [version + 1]);
-        acknowledged.store(version + 1, Ordering::SeqCst);
-    }
-}
-
-struct Writers {
-    acknowledged: Vec<Arc<AtomicU64>>,
-    end: Arc<AtomicBool>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Writers {
-    fn start(store: &Shared, count: usize) -> Self {
-        let acknowledged: Vec<_> = (0..count).map(|_| Arc::new(AtomicU64::new(0))).collect();
-        let end = Arc::new(AtomicBool::new(false));
-        let tasks = (0..count)
-            .map(|n| {
-                let writer = writer(store.clone(), n, acknowledged[n].clone(), end.clone());
-                tokio::spawn(writer)
-            })
-            .collect();
-        Self {
-            acknowledged,
-            end,
-            tasks,
-        }
-    }
-
-    fn counts(&self) -> Vec<u64> {
-        self.acknowledged
-            .iter()
-            .map(|count| count.load(Ordering::SeqCst))
-            .collect()
-    }
-
-    /// Waits until so many more commits were acknowledged in all.
-    async fn advance(&self, commits: u64) {
-        let wanted = self.counts().iter().sum::<u64>() + commits;
-        while self.counts().iter().sum::<u64>() < wanted {
-            assert!(!self.tasks.iter().any(|task| task.is_finished()), "all run");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    async fn finish(self) -> Vec<u64> {
-        self.end.store(true, Ordering::SeqCst);
-        let counts = self.acknowledged.clone();
-        for task in self.tasks {
-            task.await.unwrap();
-        }
-        counts.iter().map(|c| c.load(Ordering::SeqCst)).collect()
-    }
-}
-
-/// Versions, last contents and logs say that each commit was applied once.
-async fn applied_once(store: &Shared, number: usize, version: u64) {
-    let shard = store.shards().numbered(u16::try_from(number).unwrap());
-    let document = store.load(shard, &key(number)).await.unwrap().unwrap();
-    assert_eq!(document.version, version);
-    assert_eq!(document.text("h"), Some((version - 1).to_string().as_str()));
-    let mut seen = 0;
-    loop {
-        let log = store.log(shard, &key(number), seen, 500).await.unwrap();
-        if log.is_empty() {
-            break;
-        }
-        for entry in log {
-            assert_eq!(entry.body, seen.to_string());
-            seen += 1;
-        }
-    }
-    assert_eq!(seen, version);
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_that_the_server_forgot_is_sent_again() {
@@ -377,6 +292,37 @@ async fn a_stage_costs_one_command_and_a_push_wakes_another_process() {
     waiting.abort();
     let empty = there.page(shard, "none", None, Order::Ascending, 9).await;
     assert!(empty.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sleeping_consumer_hears_again_after_a_restart() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &ALWAYS).await;
+    let store = open(&server, "gn", 16).await;
+    let settings = ConsumerSettings {
+        queue: "work".to_owned(),
+        lease_ms: 60_000,
+        max_tries: 3,
+    };
+    let mut consumer = Consumer::new(store.clone(), settings);
+    let sleeping = tokio::spawn(async move { consumer.next(1).await });
+    quiet(&server).await;
+    server.restart().await;
+    let message = Outgoing {
+        to: Address::new("work", "s", "g"),
+        fingerprint: "m".to_owned(),
+        mode: Mode::Push,
+        delay_ms: 0,
+        body: "b".into(),
+    };
+    let shard = store.shards().numbered(9);
+    let batch = Batch::new(shard, "push").message(message);
+    store.commit(batch).await.unwrap().unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(10), sleeping).await;
+    assert_eq!(heard.unwrap().unwrap().unwrap().len(), 1);
 }
 
 /// Waits until no client has called a script for a while.
