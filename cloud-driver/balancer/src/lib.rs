@@ -10,13 +10,14 @@
 //! | `GET /v1/state` | [`State`] |
 //! | `GET /v1/watch?epoch=E&after=N` | [`Event`]s as JSON lines, numbered; 410 when N is too old or the epoch differs |
 //! | `POST /v1/drain/<instance>/cut` | ends what is left of a draining instance: [`Cut`] |
-//! | `POST /v1/handover` | gives the listening socket to a successor |
+//! | `POST /v1/handover` | gives the listening sockets to a successor: [`handover`] |
 //! | `GET /v1/history?seconds=N` | [`History`] |
 //! | `GET /health`, `GET /metrics` | `UP`; Prometheus' text |
 //!
 //! The protocol is versioned by its path because the balancer outlives upgrades.
 
 mod config;
+pub mod handover;
 mod history;
 mod state;
 

@@ -113,11 +113,10 @@ pub struct GroupState {
 }
 
 /// Everything observed, at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Flat", into = "Flat")]
 pub struct State {
     /// Configuration in force.
-    #[serde(flatten)]
     pub applied: Applied,
     /// Process id.
     pub pid: u32,
@@ -137,6 +136,80 @@ pub struct State {
     pub not_repeated: u64,
     /// Answers of the balancer itself with status 502, 503 and 504.
     pub own_errors: u64,
+    /// Worker threads.
+    pub workers: u32,
+    /// Connections of clients, upgraded ones included.
+    pub clients: u64,
+    /// Why nothing is served, until a configuration comes: the journal could not be read.
+    pub fault: Option<String>,
+}
+
+/// [`State`] on the wire. Written out because serde's flattening does not go together with numbers
+/// of arbitrary precision.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Flat {
+    epoch: String,
+    generation: u64,
+    pid: u32,
+    listeners: Vec<String>,
+    last_event: u64,
+    instances: Vec<InstanceState>,
+    groups: Vec<GroupState>,
+    predecessors: Vec<u32>,
+    retries: u64,
+    not_repeated: u64,
+    own_errors: u64,
+    #[serde(default)]
+    workers: u32,
+    #[serde(default)]
+    clients: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+}
+
+impl From<State> for Flat {
+    fn from(state: State) -> Self {
+        Self {
+            epoch: state.applied.epoch,
+            generation: state.applied.generation,
+            pid: state.pid,
+            listeners: state.listeners,
+            last_event: state.last_event,
+            instances: state.instances,
+            groups: state.groups,
+            predecessors: state.predecessors,
+            retries: state.retries,
+            not_repeated: state.not_repeated,
+            own_errors: state.own_errors,
+            workers: state.workers,
+            clients: state.clients,
+            fault: state.fault,
+        }
+    }
+}
+
+impl From<Flat> for State {
+    fn from(flat: Flat) -> Self {
+        Self {
+            applied: Applied {
+                epoch: flat.epoch,
+                generation: flat.generation,
+            },
+            pid: flat.pid,
+            listeners: flat.listeners,
+            last_event: flat.last_event,
+            instances: flat.instances,
+            groups: flat.groups,
+            predecessors: flat.predecessors,
+            retries: flat.retries,
+            not_repeated: flat.not_repeated,
+            own_errors: flat.own_errors,
+            workers: flat.workers,
+            clients: flat.clients,
+            fault: flat.fault,
+        }
+    }
 }
 
 /// What happened.
@@ -181,4 +254,28 @@ pub struct Cut {
     pub requests: u64,
     /// Upgraded connections.
     pub tunnels: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_as_it_was_written_and_epoch_and_generation_stand_beside_the_rest() {
+        let state = State {
+            applied: Applied {
+                epoch: "e".into(),
+                generation: 1 << 60,
+            },
+            pid: 7,
+            last_event: 3,
+            ..State::default()
+        };
+        let text = serde_json::to_string(&state).unwrap();
+        assert!(
+            text.starts_with(r#"{"epoch":"e","generation":1152921504606846976,"pid":7"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+    }
 }

@@ -1,0 +1,334 @@
+//! The life of the process: begin, serve, leave.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use balancer::handover::leaving_socket;
+use balancer::{ADMIN_SOCKET, Observed, Role, State};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::admin;
+use super::apply::Refused;
+use super::journal::JournalError;
+use super::plane::{Plane, now_ms};
+use super::predecessor::found;
+use super::succession::{SuccessionError, Taken, take};
+use crate::arguments::Arguments;
+use crate::fault::Fault;
+use crate::proxy::worker::{self, Command};
+
+/// Connections waiting to be accepted.
+const BACKLOG: i32 = 4_096;
+
+/// How long requests in flight may take once the process was told to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(4);
+
+/// Longest time a predecessor stays for requests that do not end.
+const LEAVE_LIMIT: Duration = Duration::from_secs(3_600);
+
+/// Descriptors beside those of connections.
+const SPARE_FILES: u64 = 256;
+
+/// Why the process cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// A file or thread.
+    #[error("{what}: {source}")]
+    Io {
+        what: String,
+        #[source]
+        source: io::Error,
+    },
+    /// Another one runs here.
+    #[error("another balancer runs in {0}; stop it, or take over from it with --handover")]
+    Running(PathBuf),
+    /// The running one does not hand over.
+    #[error("the balancer that runs here does not hand over: {0}")]
+    Succession(#[from] SuccessionError),
+    /// Its own workers did not confirm.
+    #[error(transparent)]
+    Serve(#[from] Refused),
+}
+
+fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> RunError {
+    let what = what.into();
+    move |source| RunError::Io { what, source }
+}
+
+/// Runs to the end.
+///
+/// # Errors
+/// When it cannot begin.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), RunError> {
+    let folder = &arguments.data;
+    std::fs::create_dir_all(folder).map_err(io_error(folder.display().to_string()))?;
+    let taken = if arguments.handover {
+        take(folder)?
+    } else {
+        None
+    };
+    if taken.is_none() && std::os::unix::net::UnixStream::connect(folder.join(ADMIN_SOCKET)).is_ok()
+    {
+        return Err(RunError::Running(folder.clone()));
+    }
+    let listeners = match &taken {
+        Some(taken) if !Fault::ReusePort.is_on() => {
+            let cloned = taken.listeners.iter().map(TcpListener::try_clone);
+            cloned
+                .collect::<io::Result<Vec<_>>>()
+                .map_err(io_error("sockets taken over"))?
+        }
+        _ => arguments
+            .listen
+            .iter()
+            .map(|address| listen(*address))
+            .collect::<Result<_, _>>()?,
+    };
+    let most = allow_files(arguments.most_connections);
+    let workers = worker::start(arguments.workers, most).map_err(io_error("worker threads"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(io_error("runtime"))?;
+    let epoch = hex::encode(rand::random::<[u8; 8]>());
+    let plane = Plane::new(epoch, folder.clone(), workers, listeners);
+    let drain_timeout = Duration::from_millis(arguments.drain_timeout_ms);
+    runtime.block_on(live(plane, taken, drain_timeout))
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let bind = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        if Fault::ReusePort.is_on() {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    };
+    bind().map_err(io_error(format!("cannot listen on {address}")))
+}
+
+/// Raises the limit of open files as far as it may; how many connections of clients it allows, each
+/// needing one to an instance too.
+fn allow_files(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // When it is not allowed, what there is has to do.
+    let _kept = setrlimit(Resource::Nofile, raised);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = usize::try_from(files.saturating_sub(SPARE_FILES) / 2).unwrap_or(usize::MAX);
+    wanted.min(most.max(1))
+}
+
+async fn live(
+    plane: Rc<Plane>,
+    taken: Option<Taken>,
+    drain_timeout: Duration,
+) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(io_error("SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("SIGINT"))?;
+    tokio::task::spawn_local(plane.clone().follow_news());
+    for pid in found(&plane.folder) {
+        plane
+            .inner
+            .borrow_mut()
+            .predecessors
+            .add(&plane.folder, pid);
+    }
+    if let Some(taken) = &taken {
+        let mut inner = plane.inner.borrow_mut();
+        inner.predecessors.add(&plane.folder, taken.offer.state.pid);
+    }
+    plane
+        .restore(taken.as_ref().map(|taken| &taken.offer.state))
+        .await?;
+    plane.accept_connections()?;
+    // Connections are served from here on; the admin socket opens afterwards.
+    plane.open_admin(taken).await?;
+    tokio::task::spawn_local(plane.clone().follow_predecessors());
+    tokio::task::spawn_local(plane.clone().keep_records());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = plane.replaced.notified() => {
+            plane.leave(drain_timeout).await;
+            return Ok(());
+        }
+    }
+    plane.stop().await;
+    Ok(())
+}
+
+impl Plane {
+    /// Serves what the journal says; from a predecessor it also learns what is healthy.
+    async fn restore(self: &Rc<Self>, before: Option<&State>) -> Result<(), RunError> {
+        let kept = match self.journal.load() {
+            Ok(Some(kept)) => kept,
+            Ok(None) => return Ok(()),
+            Err(error @ (JournalError::Damaged { .. } | JournalError::Io { .. })) => {
+                eprintln!("nothing is served: {error}");
+                self.inner.borrow_mut().fault = Some(error.to_string());
+                return Ok(());
+            }
+        };
+        self.inner.borrow_mut().fence = kept.fence;
+        self.serve_here(kept.config, kept.generation, false).await?;
+        let mut inner = self.inner.borrow_mut();
+        for tracked in inner.tracked.values_mut() {
+            tracked.trusted = tracked.role == Some(Role::Serve);
+        }
+        for instance in before.map(|state| &state.instances).into_iter().flatten() {
+            let Some(tracked) = inner.tracked.get_mut(&instance.id) else {
+                continue;
+            };
+            if tracked.role != instance.role {
+                continue;
+            }
+            tracked.first_served = instance.first_served_generation;
+            match instance.state {
+                Observed::Serving | Observed::Ready => {
+                    tracked.passed = instance.probes_passed;
+                    tracked.healthy = true;
+                }
+                Observed::Suspended => {
+                    tracked.trusted = false;
+                    tracked.has_served = true;
+                }
+                Observed::Unknown | Observed::Warming => tracked.trusted = false,
+                Observed::Draining | Observed::Drained => {}
+            }
+        }
+        inner.look();
+        Ok(())
+    }
+
+    fn accept_connections(&self) -> Result<(), RunError> {
+        let listeners = self.listeners.borrow();
+        for worker in &self.workers {
+            let mut own = Vec::new();
+            for listener in listeners.iter() {
+                let failed = || io_error("listening socket");
+                listener.set_nonblocking(true).map_err(failed())?;
+                own.push(listener.try_clone().map_err(failed())?);
+            }
+            // A worker that has ended ends the process.
+            let _ended = worker.commands.send(Command::Accept(own));
+        }
+        Ok(())
+    }
+
+    /// Opens the admin socket; before that, a predecessor is told to leave.
+    async fn open_admin(self: &Rc<Self>, taken: Option<Taken>) -> Result<(), RunError> {
+        let path = self.folder.join(ADMIN_SOCKET);
+        let new = self.folder.join(format!("{ADMIN_SOCKET}.new"));
+        let failed = |path: &Path| io_error(path.display().to_string());
+        let listener = admin::bind(&new).map_err(failed(&new))?;
+        if let Some(mut taken) = taken {
+            let told = tokio::task::spawn_blocking(move || taken.confirm()).await;
+            told.map_err(|e| SuccessionError::Words(e.to_string()))??;
+        }
+        std::fs::rename(&new, &path).map_err(failed(&path))?;
+        tokio::task::spawn_local(admin::serve(self.clone(), listener));
+        Ok(())
+    }
+
+    async fn keep_records(self: Rc<Self>) {
+        loop {
+            let now = now_ms();
+            let left = 1_000 - now.rem_euclid(1_000);
+            tokio::time::sleep(Duration::from_millis(left.unsigned_abs())).await;
+            let mut inner = self.inner.borrow_mut();
+            let inner = &mut *inner;
+            let in_flight = |key: &(String, String)| {
+                let tracked = inner.tracked.values();
+                let own = tracked.filter(|t| t.balancer == key.0 && t.group == key.1);
+                own.map(|t| t.target.in_flight()).sum()
+            };
+            let groups = inner
+                .meters
+                .iter()
+                .map(|(key, meters)| (key, meters, in_flight(key)));
+            inner.records.tick((now + left) / 1_000 - 1, groups);
+            inner.records.retain(|key| inner.meters.contains_key(key));
+        }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            // A worker that has ended ends the process.
+            let _ended = worker.commands.send(command());
+        }
+    }
+
+    async fn wait_for_clients(&self, limit: Duration) -> bool {
+        let end = tokio::time::Instant::now() + limit;
+        while self.clients() > 0 {
+            if tokio::time::Instant::now() >= end {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        true
+    }
+
+    /// A successor serves: what is left here ends by itself, tunnels after a time by force.
+    async fn leave(&self, drain_timeout: Duration) {
+        self.tell(|| Command::Leave { now: false });
+        if !self.wait_for_clients(drain_timeout).await {
+            self.tell(|| Command::EndTunnels);
+            if !self.wait_for_clients(LEAVE_LIMIT).await {
+                eprintln!(
+                    "{} connections did not end; the process ends",
+                    self.clients()
+                );
+            }
+        }
+        // Whoever asks afterwards finds nobody, which is the truth.
+        let _absent = std::fs::remove_file(self.folder.join(leaving_socket(std::process::id())));
+    }
+
+    /// The process was told to stop, and nobody takes over.
+    async fn stop(&self) {
+        self.frozen.set(true);
+        let mut waiting = Vec::new();
+        for worker in &self.workers {
+            let (confirm, confirmed) = oneshot::channel();
+            if worker.commands.send(Command::Deafen(confirm)).is_ok() {
+                waiting.push(confirmed);
+            }
+        }
+        for confirmed in waiting {
+            // A worker that is gone accepts nothing.
+            let _gone = confirmed.await;
+        }
+        self.listeners.borrow_mut().clear();
+        self.tell(|| Command::Leave { now: true });
+        self.tell(|| Command::EndTunnels);
+        if !self.wait_for_clients(STOP_LIMIT).await {
+            eprintln!(
+                "{} connections did not end; the process ends",
+                self.clients()
+            );
+        }
+        if !self.leaving.get() {
+            // The next one removes it too.
+            let _absent = std::fs::remove_file(self.folder.join(ADMIN_SOCKET));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Faults that the gate must find: each takes one rule away, in a build with the feature `controls`
+//! and only when `GENNAKER_CONTROL` names it. In a product build all of them are off, for good.
+
+/// A rule taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// `drain-at-once`: an instance has drained as soon as it is told to.
+    DrainAtOnce,
+    /// `reuse-post`: requests that must not be repeated take kept connections.
+    ReusePost,
+    /// `no-second-look`: a request does not look whether its instance began to drain meanwhile.
+    NoSecondLook,
+    /// `close-idle`: a leaving process closes connections under its clients.
+    CloseIdle,
+    /// `reuse-port`: a successor listens by itself instead of taking the socket over.
+    ReusePort,
+}
+
+impl Fault {
+    #[cfg(feature = "controls")]
+    fn name(self) -> &'static str {
+        match self {
+            Self::DrainAtOnce => "drain-at-once",
+            Self::ReusePost => "reuse-post",
+            Self::NoSecondLook => "no-second-look",
+            Self::CloseIdle => "close-idle",
+            Self::ReusePort => "reuse-port",
+        }
+    }
+
+    /// Whether this rule is taken away in this process.
+    #[cfg(feature = "controls")]
+    pub(crate) fn is_on(self) -> bool {
+        use std::sync::OnceLock;
+        static CHOSEN: OnceLock<String> = OnceLock::new();
+        let chosen = CHOSEN.get_or_init(|| std::env::var("GENNAKER_CONTROL").unwrap_or_default());
+        chosen.split(',').any(|name| name == self.name())
+    }
+
+    /// Whether this rule is taken away in this process.
+    #[cfg(not(feature = "controls"))]
+    #[allow(clippy::unused_self)]
+    pub(crate) const fn is_on(self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,278 @@
+//! Bodies on their way. They are never collected: a frame is passed on when the other side takes
+//! it. Both bodies of a request hold its guard, so that it counts until both have ended.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::client::Busy;
+use super::pipe::Pipe;
+use super::table::{Group, Upstream};
+use super::worker::Worker;
+
+/// One request in flight at an instance.
+#[derive(Debug)]
+pub(crate) struct Guard(Rc<Upstream>);
+
+impl Guard {
+    /// Counts a request; none when the instance drains.
+    pub(crate) fn enter(upstream: &Rc<Upstream>) -> Option<Self> {
+        upstream.target.enter().then(|| Self(upstream.clone()))
+    }
+
+    /// The instance.
+    pub(crate) fn upstream(&self) -> &Rc<Upstream> {
+        &self.0
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.target.leave();
+    }
+}
+
+/// A request's body.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// None.
+    Empty,
+    /// One that is being uploaded.
+    Upload {
+        body: Incoming,
+        /// Held until the upload has ended; filled when an instance is chosen.
+        guard: Option<Rc<Guard>>,
+    },
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Upload { body, .. } => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Upload { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Upload { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+/// Why an answer ends before its end; the client sees its connection reset.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// The instance broke it off.
+    #[error("instance broke its answer off: {0}")]
+    Instance(#[source] hyper::Error),
+    /// The connection to the instance ended.
+    #[error("connection to the instance ended within its answer")]
+    Ended,
+    /// It was cut.
+    #[error("request was cut")]
+    Cut,
+}
+
+/// An answer's body.
+pub(crate) enum ResponseBody {
+    /// None, or all of it at once.
+    Whole(Option<Bytes>),
+    /// One that is still coming.
+    Coming(Box<Exchange>),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Coming(exchange) => exchange.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Coming(exchange) => exchange.first.is_none() && exchange.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            Self::Coming(exchange) if exchange.first.is_none() => exchange.body.size_hint(),
+            Self::Coming(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// What is counted of a request when it ends.
+pub(crate) struct Count {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) _busy: Busy,
+    pub(crate) group: Rc<Group>,
+    pub(crate) began: Instant,
+    pub(crate) status: u16,
+    pub(crate) reads: bool,
+    pub(crate) first: Duration,
+}
+
+impl Count {
+    fn ended(&self) {
+        self.group.meter.first.record(self.first);
+        self.group
+            .meter
+            .ended(self.reads, self.status, self.began.elapsed());
+    }
+}
+
+/// An answer that is still coming, with the connection it comes on.
+pub(crate) struct Exchange {
+    body: Incoming,
+    first: Option<Frame<Bytes>>,
+    /// Driven here; none when a task of its own drives the connection.
+    pipe: Option<Pipe>,
+    guard: Rc<Guard>,
+    cuts: u32,
+    count: Count,
+    ended: bool,
+}
+
+/// Takes an answer's body over. What has come whole already is handed on at once and the
+/// connection laid down.
+pub(crate) fn take_over(
+    mut body: Incoming,
+    pipe: Option<Pipe>,
+    guard: Rc<Guard>,
+    cuts: u32,
+    count: Count,
+    cx: &mut Context<'_>,
+) -> ResponseBody {
+    let mut first = None;
+    if !body.is_end_stream()
+        && let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(cx)
+    {
+        first = Some(frame);
+    }
+    let mut exchange = Exchange {
+        body,
+        first,
+        pipe,
+        guard,
+        cuts,
+        count,
+        ended: false,
+    };
+    if exchange.body.is_end_stream() && exchange.first.as_ref().is_none_or(Frame::is_data) {
+        exchange.end(cx);
+        let whole = exchange
+            .first
+            .take()
+            .and_then(|frame| frame.into_data().ok());
+        return ResponseBody::Whole(whole.filter(|bytes| !bytes.is_empty()));
+    }
+    ResponseBody::Coming(Box::new(exchange))
+}
+
+impl Exchange {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.guard.upstream().cuts.get() != self.cuts {
+            self.pipe = None;
+            return Poll::Ready(Some(Err(Broken::Cut)));
+        }
+        // The connection first: a frame it brings is then there without waking anybody.
+        if let Some(pipe) = &mut self.pipe {
+            pipe.drive(cx);
+        }
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if self.body.is_end_stream() {
+                    self.end(cx);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.broke(Broken::Instance(error)),
+            Poll::Ready(None) => {
+                self.end(cx);
+                Poll::Ready(None)
+            }
+            Poll::Pending if self.pipe.as_ref().is_some_and(Pipe::has_ended) => {
+                self.broke(Broken::Ended)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn broke(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.ended = true;
+        self.pipe = None;
+        self.count.worker.totals.broken.add(1);
+        self.count.ended();
+        Poll::Ready(Some(Err(why)))
+    }
+
+    /// The answer has ended: counts it and lays the connection down. Should the request's own body
+    /// still be on its way, the connection is driven until that has ended too, and closed.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.ended = true;
+        self.count.ended();
+        let Some(mut pipe) = self.pipe.take() else {
+            return;
+        };
+        if !pipe.is_ready() {
+            pipe.drive(cx);
+        }
+        if pipe.is_ready() {
+            self.guard.upstream().keep(pipe);
+        } else if !pipe.has_ended() {
+            let (guard, cuts) = (self.guard.clone(), self.cuts);
+            self.count.worker.spawn_rest(pipe, guard, cuts);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.ended {
+            let totals = &self.count.worker.totals;
+            if self.guard.upstream().cuts.get() == self.cuts {
+                totals.client_gone.add(1);
+            } else {
+                totals.cut_requests.add(1);
+            }
+            self.count.ended();
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The way of a request: route, instance, connection, answer; and what may be tried again.
+//!
+//! | What happened | GET HEAD OPTIONS TRACE PUT DELETE without body | any other |
+//! |---|---|---|
+//! | no connection | another instance | another instance: nothing was sent |
+//! | handed back unsent | same instance, new connection | same |
+//! | kept connection ended before the first byte | once, on a new connection | never |
+//! | new connection ended before the first byte | never: the request may be what ended it | never |
+//! | first byte seen | never, the client's stream is reset | never |
+//! | any status of the instance | passed on | passed on |
+//!
+//! Requests of the second kind take a new connection, so that the third row cannot happen to them.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use http::header::{CONNECTION, HOST};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, Version};
+use hyper::body::{Body, Incoming};
+
+use super::answer::Own;
+use super::body::{Count, Guard, RequestBody, ResponseBody, take_over};
+use super::client::{Busy, Client};
+use super::headers;
+use super::pipe::{ConnectError, Pipe, Sent};
+use super::table::{Balancer, Group, Upstream};
+use super::tunnel;
+use super::worker::Worker;
+use crate::fault::Fault;
+
+/// The connection is reset instead of answered.
+#[derive(Debug, thiserror::Error)]
+#[error("request was cut or broken off")]
+pub(crate) struct Reset;
+
+/// Answers one request.
+pub(crate) async fn forward(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Reset> {
+    let began = Instant::now();
+    let busy = Busy::new(client.clone(), worker.clone());
+    let leaving = worker.is_leaving();
+    let mut response = route(&worker, &client, busy, began, request).await?;
+    if leaving || worker.is_leaving() {
+        let headers = response.headers_mut();
+        if !headers.contains_key(CONNECTION) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    Ok(response)
+}
+
+async fn route(
+    worker: &Rc<Worker>,
+    client: &Client,
+    busy: Busy,
+    began: Instant,
+    mut request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Reset> {
+    let reads = reads(request.method());
+    if request.method() == Method::CONNECT {
+        let why = "this is no proxy for tunnels of clients";
+        return Ok(own(worker, None, reads, Own::ConnectRefused, why));
+    }
+    if let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
+    let balancer = {
+        let table = worker.table();
+        let host = request.headers().get(HOST).and_then(|h| h.to_str().ok());
+        table
+            .route(host.unwrap_or_default(), request.uri().path())
+            .cloned()
+    };
+    let Some(balancer) = balancer else {
+        let why = format!(
+            "no route for this host and path; path {}",
+            request.uri().path()
+        );
+        return Ok(own(worker, None, reads, Own::NoRoute, why));
+    };
+    worker.budget.request();
+    if let Some(protocol) = headers::upgrade(request.headers()) {
+        let tried = tunnel::forward(worker, client, busy, began, &balancer, request, protocol);
+        return Box::pin(tried).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    prepare(&mut parts, client);
+    let body = if body.is_end_stream() {
+        RequestBody::Empty
+    } else {
+        RequestBody::Upload { body, guard: None }
+    };
+    let attempt = Attempt {
+        worker,
+        balancer: &balancer,
+        repeatable: matches!(body, RequestBody::Empty) && is_idempotent(&parts.method),
+        reads,
+        began,
+        tries: 0,
+        tried: Vec::new(),
+    };
+    attempt.run(Request::from_parts(parts, body), busy).await
+}
+
+/// A head as instances get it.
+pub(crate) fn prepare(parts: &mut Parts, client: &Client) {
+    headers::origin_form(&mut parts.uri);
+    headers::strip(&mut parts.headers);
+    let host = parts.headers.get(HOST).cloned();
+    headers::forwarded(&mut parts.headers, &client.peer, host.as_ref());
+    parts.version = Version::HTTP_11;
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::PUT,
+        Method::DELETE,
+    ]
+    .contains(method)
+}
+
+/// Whether a method only reads.
+pub(crate) fn reads(method: &Method) -> bool {
+    method.is_safe()
+}
+
+/// Answers without an instance, and counts it.
+pub(crate) fn own(
+    worker: &Worker,
+    balancer: Option<&Balancer>,
+    reads: bool,
+    why: Own,
+    text: impl std::fmt::Display,
+) -> Response<ResponseBody> {
+    let meter = balancer.map_or(&worker.nobody, |b| &b.nobody);
+    answer_own(worker, meter, reads, why, text)
+}
+
+/// Answers for a group's instance, and counts it.
+pub(crate) fn answer_own(
+    worker: &Worker,
+    meter: &super::meter::Meter,
+    reads: bool,
+    why: Own,
+    text: impl std::fmt::Display,
+) -> Response<ResponseBody> {
+    let status = why.status().0.as_u16();
+    meter.answered(reads, status);
+    if (502..=504).contains(&status) {
+        worker.totals.own_errors.add(1);
+    }
+    if why == Own::NoInstance {
+        worker.totals.no_instance.add(1);
+    }
+    why.response(text)
+}
+
+/// One request and what was tried for it.
+struct Attempt<'a> {
+    worker: &'a Rc<Worker>,
+    balancer: &'a Rc<Balancer>,
+    repeatable: bool,
+    reads: bool,
+    began: Instant,
+    tries: u32,
+    tried: Vec<Rc<Upstream>>,
+}
+
+impl Attempt<'_> {
+    async fn run(
+        mut self,
+        mut request: Request<RequestBody>,
+        busy: Busy,
+    ) -> Result<Response<ResponseBody>, Reset> {
+        let limits = self.worker.table().limits;
+        let mut fresh = !self.repeatable && !Fault::ReusePost.is_on();
+        let mut again: Option<(Rc<Group>, Guard)> = None;
+        loop {
+            let chosen = match again.take() {
+                Some(same) => Some(same),
+                None => self.worker.choose(self.balancer, &self.tried),
+            };
+            let Some((group, guard)) = chosen else {
+                let why = "no instance serves; try again";
+                return Ok(own(
+                    self.worker,
+                    Some(self.balancer),
+                    self.reads,
+                    Own::NoInstance,
+                    why,
+                ));
+            };
+            self.tries += 1;
+            let upstream = guard.upstream().clone();
+            let cuts = upstream.cuts.get();
+            let kept = if fresh { None } else { upstream.take() };
+            let pooled = kept.is_some();
+            let mut pipe = match kept {
+                Some(pipe) => pipe,
+                None => match Box::pin(Pipe::connect(&upstream.target, limits.connect)).await {
+                    Ok(pipe) => pipe,
+                    Err(error) => {
+                        drop(guard);
+                        if let Some(answer) =
+                            self.not_connected(&group, upstream, limits.tries, error)
+                        {
+                            return Ok(answer);
+                        }
+                        continue;
+                    }
+                },
+            };
+            let spare = (pooled && self.repeatable && limits.tries > 1).then(|| copy(&request));
+            let guard = Rc::new(guard);
+            if let RequestBody::Upload { guard: held, .. } = request.body_mut() {
+                *held = Some(guard.clone());
+            }
+            match pipe.send(request, || upstream.cuts.get() != cuts).await {
+                Sent::Answer(response) => {
+                    return Ok(self.answer(response, pipe, guard, group, cuts, busy).await);
+                }
+                Sent::Unsent(back) => {
+                    request = *back;
+                    release(&mut request);
+                    if self.tries >= limits.tries || !self.worker.budget.may_repeat(self.worker) {
+                        return Ok(self.lost(&group, "it could not be written"));
+                    }
+                    self.worker.totals.retried_unsent.add(1);
+                    group.meter.retries.add(1);
+                    fresh = true;
+                    // The same instance, as long as it takes requests.
+                    again = Rc::try_unwrap(guard).ok().map(|guard| (group, guard));
+                    again = again.filter(|(_, guard)| !guard.upstream().target.is_draining());
+                }
+                Sent::Lost { seen, why } => {
+                    if seen {
+                        self.worker.totals.broken.add(1);
+                        return Err(Reset);
+                    }
+                    if !pooled {
+                        upstream.target.failed();
+                    }
+                    match spare {
+                        Some(spare) if self.worker.budget.may_repeat(self.worker) => {
+                            self.worker.totals.retried_closed.add(1);
+                            group.meter.retries.add(1);
+                            request = spare;
+                            fresh = true;
+                        }
+                        _ => return Ok(self.lost(&group, &why)),
+                    }
+                }
+                Sent::Cut => {
+                    self.worker.totals.cut_requests.add(1);
+                    return Err(Reset);
+                }
+            }
+        }
+    }
+
+    /// Nothing was sent: another instance may be tried, unless this was the last try.
+    fn not_connected(
+        &mut self,
+        group: &Group,
+        upstream: Rc<Upstream>,
+        most: u32,
+        error: ConnectError,
+    ) -> Option<Response<ResponseBody>> {
+        upstream.target.failed();
+        self.tried.push(upstream);
+        if self.tries < most && self.worker.budget.may_repeat(self.worker) {
+            self.worker.totals.retried_connect.add(1);
+            group.meter.retries.add(1);
+            return None;
+        }
+        let why = match error {
+            ConnectError::Timeout { .. } => Own::ConnectTimeout,
+            ConnectError::Refused { .. } | ConnectError::Setup { .. } => Own::NoConnection,
+        };
+        Some(answer_own(
+            self.worker,
+            &group.meter,
+            self.reads,
+            why,
+            error,
+        ))
+    }
+
+    /// It may have arrived and must not be sent again.
+    fn lost(&self, group: &Group, why: &str) -> Response<ResponseBody> {
+        self.worker.totals.not_repeated.add(1);
+        let text = format!("the instance did not answer and the request is not repeated: {why}");
+        answer_own(self.worker, &group.meter, self.reads, Own::Lost, text)
+    }
+
+    async fn answer(
+        &self,
+        response: Response<Incoming>,
+        pipe: Pipe,
+        guard: Rc<Guard>,
+        group: Rc<Group>,
+        cuts: u32,
+        busy: Busy,
+    ) -> Response<ResponseBody> {
+        let (mut parts, body) = response.into_parts();
+        guard.upstream().target.answered(parts.status.as_u16());
+        headers::strip(&mut parts.headers);
+        parts.version = Version::HTTP_11;
+        let count = Count {
+            worker: self.worker.clone(),
+            _busy: busy,
+            group,
+            began: self.began,
+            status: parts.status.as_u16(),
+            reads: self.reads,
+            first: self.began.elapsed(),
+        };
+        let mut taken = Some((body, pipe, guard, count));
+        let body = poll_fn(|cx| {
+            let whole = taken.take().map(|(body, pipe, guard, count)| {
+                take_over(body, Some(pipe), guard, cuts, count, cx)
+            });
+            Poll::Ready(whole.unwrap_or(ResponseBody::Whole(None)))
+        })
+        .await;
+        Response::from_parts(parts, body)
+    }
+}
+
+/// A copy of a request without a body.
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// A request that came back is nobody's until the next instance is chosen.
+fn release(request: &mut Request<RequestBody>) {
+    if let RequestBody::Upload { guard, .. } = request.body_mut() {
+        *guard = None;
+    }
+}

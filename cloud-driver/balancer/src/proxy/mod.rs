@@ -1,0 +1,17 @@
+//! The way of requests.
+//!
+//! Owns connections, choice, counts and retries. It never decides who serves: the control side hands
+//! it plans and standings and reads its counts. Its truth is in the [`target::Target`]s.
+
+mod answer;
+mod body;
+mod client;
+mod forward;
+mod headers;
+pub(crate) mod meter;
+mod pipe;
+pub(crate) mod plan;
+mod table;
+pub(crate) mod target;
+mod tunnel;
+pub(crate) mod worker;

@@ -1,0 +1,267 @@
+//! One connection to an instance.
+//!
+//! Whoever uses a connection also drives it: request, connection and answer are one task, so that
+//! nothing is handed from task to task. A connection at rest is driven by nobody; it is looked at
+//! before it is used again, and once a second.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::body::RequestBody;
+use super::target::Target;
+
+/// Most bytes of an answer's head.
+pub(crate) const MOST_HEAD: usize = 64 * 1024;
+
+/// Counts a connection as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<Target>);
+
+impl Open {
+    pub(crate) fn new(target: &Arc<Target>) -> Self {
+        target.open();
+        Self(target.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A stream that notes whether anything was read.
+#[derive(Debug)]
+struct Watched {
+    stream: TcpStream,
+    seen: Rc<Cell<bool>>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.seen.set(true);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Why no connection could be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// Nobody accepts.
+    #[error("cannot connect to {address}: {source}")]
+    Refused {
+        address: std::net::SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody accepted in time.
+    #[error("{address} did not accept a connection within {limit:?}")]
+    Timeout {
+        address: std::net::SocketAddr,
+        limit: Duration,
+    },
+    /// The connection could not be set up.
+    #[error("connection to {address} failed: {source}")]
+    Setup {
+        address: std::net::SocketAddr,
+        #[source]
+        source: hyper::Error,
+    },
+}
+
+/// Connects within a time; counted from before the first packet.
+pub(crate) async fn connect(
+    target: &Arc<Target>,
+    limit: Duration,
+) -> Result<(TcpStream, Open), ConnectError> {
+    let open = Open::new(target);
+    let address = target.address;
+    let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(source)) => return Err(ConnectError::Refused { address, source }),
+        Err(_) => return Err(ConnectError::Timeout { address, limit }),
+    };
+    // Small answers must not wait for acknowledgements; without it they are only slower.
+    let _slower = stream.set_nodelay(true);
+    Ok((stream, open))
+}
+
+/// What became of a request.
+pub(crate) enum Sent {
+    /// An answer began.
+    Answer(Response<Incoming>),
+    /// Nothing of it was written.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection ended; `seen`: after the first byte of an answer.
+    Lost { seen: bool, why: String },
+    /// It was cut on purpose.
+    Cut,
+}
+
+/// A connection.
+pub(crate) struct Pipe {
+    sender: http1::SendRequest<RequestBody>,
+    connection: Box<http1::Connection<TokioIo<Watched>, RequestBody>>,
+    ended: bool,
+    seen: Rc<Cell<bool>>,
+    since: Instant,
+    _open: Open,
+}
+
+impl std::fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipe")
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipe {
+    /// A new connection.
+    pub(crate) async fn connect(
+        target: &Arc<Target>,
+        limit: Duration,
+    ) -> Result<Self, ConnectError> {
+        let (stream, open) = connect(target, limit).await?;
+        let seen = Rc::new(Cell::new(false));
+        let watched = Watched {
+            stream,
+            seen: seen.clone(),
+        };
+        let made = http1::Builder::new()
+            .max_buf_size(MOST_HEAD)
+            .handshake(TokioIo::new(watched))
+            .await;
+        let (sender, connection) = made.map_err(|source| ConnectError::Setup {
+            address: target.address,
+            source,
+        })?;
+        Ok(Self {
+            sender,
+            connection: Box::new(connection),
+            ended: false,
+            seen,
+            since: Instant::now(),
+            _open: open,
+        })
+    }
+
+    /// Drives it.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.ended && Pin::new(&mut *self.connection).poll(cx).is_ready() {
+            self.ended = true;
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether it waits for a request, looked at now.
+    pub(crate) fn is_usable(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Lays it down for the next request; false when it cannot take one.
+    pub(crate) fn rest(&mut self) -> bool {
+        self.since = Instant::now();
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Since when it rests.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Whether it could take the next request.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Sends a request and waits for the head of its answer, or until `cut` says so.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        cut: impl Fn() -> bool,
+    ) -> Sent {
+        self.seen.set(false);
+        let mut answer = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            if cut() {
+                return Poll::Ready(Sent::Cut);
+            }
+            if !self.ended && Pin::new(&mut *self.connection).poll(cx).is_ready() {
+                self.ended = true;
+            }
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(Ok(response)) => Poll::Ready(Sent::Answer(response)),
+                Poll::Ready(Err(mut error)) => Poll::Ready(match error.take_message() {
+                    Some(request) => Sent::Unsent(Box::new(request)),
+                    None => Sent::Lost {
+                        seen: self.seen.get(),
+                        why: error.into_error().to_string(),
+                    },
+                }),
+                Poll::Pending if self.ended => Poll::Ready(Sent::Lost {
+                    seen: self.seen.get(),
+                    why: "connection ended".to_owned(),
+                }),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+}

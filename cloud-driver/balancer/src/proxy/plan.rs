@@ -1,0 +1,125 @@
+//! A configuration as it is handed to the workers: whole, immutable, one for all.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::meter::Meter;
+use super::target::Target;
+
+/// A configuration to be served.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Host (lower case; none: any), path prefix without its last `/`, index of the load balancer;
+    /// the first that fits counts.
+    pub(crate) routes: Vec<(Option<String>, String, usize)>,
+    /// Load balancers.
+    pub(crate) balancers: Vec<Balancer>,
+    /// How it behaves.
+    pub(crate) limits: Limits,
+}
+
+/// How requests are tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Instances tried for one request; 1: nothing is ever repeated.
+    pub(crate) tries: u32,
+    /// For a connection.
+    pub(crate) connect: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tries: 3,
+            connect: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A load balancer.
+#[derive(Debug)]
+pub(crate) struct Balancer {
+    /// Whose turn it is; shared by the workers, so that shares are exact over all of them.
+    pub(crate) turns: Arc<Turns>,
+    /// Server groups.
+    pub(crate) groups: Vec<Group>,
+    /// Figures of what no group answered, one a worker.
+    pub(crate) nobody: Vec<Arc<Meter>>,
+}
+
+/// A server group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Its share.
+    pub(crate) weight: u32,
+    /// Its instances.
+    pub(crate) targets: Vec<Arc<Target>>,
+    /// Its figures, one a worker.
+    pub(crate) meters: Vec<Arc<Meter>>,
+}
+
+/// Smooth weighted round robin: every run of as many requests as the weights' sum is divided
+/// exactly, and spread evenly within it.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<Vec<i64>>);
+
+impl Turns {
+    /// Whose turn it is among those with a weight; a weight of 0 is left out.
+    pub(crate) fn next(&self, weights: impl Iterator<Item = u32>) -> Option<usize> {
+        let mut credit = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut sum, mut best) = (0, None);
+        for (at, weight) in weights.enumerate() {
+            if credit.len() <= at {
+                credit.push(0);
+            }
+            if weight == 0 {
+                continue;
+            }
+            sum += i64::from(weight);
+            credit[at] += i64::from(weight);
+            if best.is_none_or(|best: usize| credit[at] > credit[best]) {
+                best = Some(at);
+            }
+        }
+        if let Some(best) = best {
+            credit[best] -= sum;
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_exact_in_every_run_as_long_as_the_weights_sum() {
+        for weights in [
+            vec![1],
+            vec![95, 5],
+            vec![1, 2, 3],
+            vec![0, 7],
+            vec![10, 0, 90],
+        ] {
+            let turns = Turns::default();
+            let sum: u32 = weights.iter().sum();
+            for _ in 0..3 {
+                let mut got = vec![0; weights.len()];
+                for _ in 0..sum {
+                    got[turns.next(weights.iter().copied()).unwrap()] += 1;
+                }
+                assert_eq!(got, weights);
+            }
+        }
+        assert_eq!(Turns::default().next([0, 0].into_iter()), None);
+    }
+
+    #[test]
+    fn a_canary_of_five_percent_gets_its_request_within_the_first_twenty() {
+        let turns = Turns::default();
+        let got = (0..20)
+            .filter(|_| turns.next([95, 5].into_iter()) == Some(1))
+            .count();
+        assert_eq!(got, 1);
+    }
+}

@@ -1,0 +1,480 @@
+//! A worker: one thread with one runtime, a clone of the listening socket, and connections of its
+//! own, so that everything of a request happens on one thread.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::body::Guard;
+use super::client::{Client, SWEEP, serve};
+use super::meter::{Meter, Totals};
+use super::pipe::Pipe;
+use super::plan::Plan;
+use super::table::{Balancer, Group, Table, Upstream};
+use crate::fault::Fault;
+
+/// How many more connections than the emptiest worker one may have before it passes a new one on.
+const LEAD: usize = 2;
+
+/// How long to wait when no connection can be accepted, most often for want of descriptors.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Serve this from now on, and confirm.
+    Apply(Arc<Plan>, oneshot::Sender<()>),
+    /// Serve this connection; another worker has too many.
+    Take(StdStream, SocketAddr),
+    /// Accept from these sockets.
+    Accept(Vec<StdListener>),
+    /// Stop accepting, and confirm.
+    Deafen(oneshot::Sender<()>),
+    /// End what an instance still has, and confirm.
+    Cut(String, oneshot::Sender<()>),
+    /// End all tunnels.
+    EndTunnels,
+    /// End connections after what they are answering; now: also those that might ask again.
+    Leave { now: bool },
+}
+
+/// What is known of a worker from outside.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    clients: AtomicUsize,
+    tunnels: AtomicUsize,
+    accepts: AtomicBool,
+}
+
+impl Load {
+    /// Connections of clients, tunnels included.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.load(Ordering::SeqCst) + self.tunnels.load(Ordering::SeqCst)
+    }
+}
+
+/// The handle of a worker.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) load: Arc<Load>,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) nobody: Arc<Meter>,
+}
+
+/// A worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    index: usize,
+    table: RefCell<Rc<Table>>,
+    clients: RefCell<HashMap<u64, Rc<Client>>>,
+    next_client: Cell<u64>,
+    most_clients: usize,
+    handles: Vec<Handle>,
+    leaving: Cell<bool>,
+    deaf: Notify,
+    end_tunnels: Notify,
+    tunnels_ended: Cell<bool>,
+    second: Cell<u64>,
+    turn: Cell<usize>,
+    began: Instant,
+    pub(crate) budget: Budget,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) nobody: Arc<Meter>,
+}
+
+/// Starts workers; each of them ends with the process.
+///
+/// # Errors
+/// When a thread or its runtime cannot be made.
+pub(crate) fn start(count: usize, most_clients: usize) -> std::io::Result<Vec<Handle>> {
+    let mut handles = Vec::new();
+    let mut receivers = Vec::new();
+    for _ in 0..count {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        handles.push(Handle {
+            commands,
+            load: Arc::default(),
+            totals: Arc::default(),
+            nobody: Arc::default(),
+        });
+        receivers.push(receiver);
+    }
+    for (index, commands) in receivers.into_iter().enumerate() {
+        let (handles, most_clients) = (handles.clone(), most_clients.div_ceil(count));
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let run =
+                    std::panic::AssertUnwindSafe(|| run(index, handles, most_clients, commands));
+                if !matches!(std::panic::catch_unwind(run), Ok(Ok(()))) {
+                    // Without one of its workers the process would lose a share of all connections.
+                    eprintln!("worker {index} failed; the process ends");
+                    std::process::exit(70);
+                }
+            })?;
+    }
+    Ok(handles)
+}
+
+fn run(
+    index: usize,
+    handles: Vec<Handle>,
+    most_clients: usize,
+    commands: mpsc::UnboundedReceiver<Command>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let worker = Rc::new(Worker {
+        index,
+        table: RefCell::default(),
+        clients: RefCell::default(),
+        next_client: Cell::new(0),
+        most_clients,
+        leaving: Cell::new(false),
+        deaf: Notify::new(),
+        end_tunnels: Notify::new(),
+        tunnels_ended: Cell::new(false),
+        second: Cell::new(0),
+        turn: Cell::new(index),
+        began: Instant::now(),
+        budget: Budget::default(),
+        totals: handles[index].totals.clone(),
+        nobody: handles[index].nobody.clone(),
+        handles,
+    });
+    runtime.block_on(worker.obey(commands));
+    Ok(())
+}
+
+impl Worker {
+    async fn obey(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.perform(command),
+                    None => return,
+                },
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+    }
+
+    fn perform(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Apply(plan, confirm) => {
+                let table = Rc::new(Table::new(&plan, self.index, &self.table.borrow()));
+                let before = self.table.replace(table);
+                before.sweep(Instant::now());
+                // Nobody waits any more when the process ends meanwhile.
+                let _ = confirm.send(());
+            }
+            Command::Take(stream, peer) => match TcpStream::from_std(stream) {
+                Ok(stream) => self.serve(stream, peer),
+                Err(error) => eprintln!("connection of {peer} was lost: {error}"),
+            },
+            Command::Accept(listeners) => {
+                for listener in listeners {
+                    match TcpListener::from_std(listener) {
+                        Ok(listener) => self.accept(listener),
+                        Err(error) => eprintln!("cannot accept connections: {error}"),
+                    }
+                }
+            }
+            Command::Deafen(confirm) => {
+                self.load().accepts.store(false, Ordering::SeqCst);
+                self.deaf.notify_waiters();
+                let _ = confirm.send(());
+            }
+            Command::Cut(id, confirm) => {
+                if let Some(upstream) = self.table().upstream(&id) {
+                    upstream.cuts.set(upstream.cuts.get().wrapping_add(1));
+                    upstream.cut.notify_waiters();
+                }
+                self.wake_clients();
+                let _ = confirm.send(());
+            }
+            Command::EndTunnels => {
+                self.tunnels_ended.set(true);
+                self.end_tunnels.notify_waiters();
+            }
+            Command::Leave { now } => {
+                self.leaving.set(true);
+                if now || Fault::CloseIdle.is_on() {
+                    for client in self.clients.borrow().values() {
+                        client.end();
+                    }
+                }
+            }
+        }
+    }
+
+    fn wake_clients(&self) {
+        for client in self.clients.borrow().values() {
+            client.wake();
+        }
+    }
+
+    fn sweep(&self) {
+        self.second.set(self.began.elapsed().as_secs());
+        self.budget.roll(self.second.get());
+        self.table().sweep(Instant::now());
+        for client in self.clients.borrow().values() {
+            client.sweep(self.second.get(), self.leaving.get());
+        }
+    }
+
+    fn accept(self: &Rc<Self>, listener: TcpListener) {
+        self.load().accepts.store(true, Ordering::SeqCst);
+        let worker = self.clone();
+        self.spawn(async move {
+            let mut deaf = std::pin::pin!(worker.deaf.notified());
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut deaf => return,
+                    accepted = listener.accept() => match accepted {
+                        Ok((stream, peer)) => worker.welcome(stream, peer),
+                        Err(error) => {
+                            eprintln!("connection cannot be accepted: {error}");
+                            tokio::time::sleep(BREATH).await;
+                        }
+                    },
+                }
+            }
+        });
+    }
+
+    /// Serves a new connection, or passes it on when another worker has fewer.
+    fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let own = self.load().clients.load(Ordering::Relaxed);
+        let accepting = self
+            .handles
+            .iter()
+            .filter(|h| h.load.accepts.load(Ordering::Relaxed));
+        let emptiest = accepting.min_by_key(|h| h.load.clients.load(Ordering::Relaxed));
+        match emptiest {
+            Some(other) if other.load.clients.load(Ordering::Relaxed) + LEAD < own => {
+                match stream.into_std() {
+                    // Counted there at once, or all of a burst would go to the same one.
+                    Ok(stream) => {
+                        if other.commands.send(Command::Take(stream, peer)).is_err() {
+                            eprintln!("connection of {peer} was lost: its worker has ended");
+                        }
+                    }
+                    Err(error) => eprintln!("connection of {peer} was lost: {error}"),
+                }
+            }
+            _ => self.serve(stream, peer),
+        }
+    }
+
+    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        if self.clients.borrow().len() >= self.most_clients {
+            self.totals.refused_clients.add(1);
+            refuse(&stream);
+            return;
+        }
+        self.spawn(serve(self.clone(), stream, peer));
+    }
+
+    /// Runs a task on this worker.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        // It ends by itself; nobody waits for it.
+        drop(tokio::task::spawn_local(task));
+    }
+
+    /// Drives a connection whose answer has ended before its request's body.
+    pub(crate) fn spawn_rest(&self, mut pipe: Pipe, guard: Rc<Guard>, cuts: u32) {
+        self.spawn(async move {
+            poll_fn(|cx| {
+                pipe.drive(cx);
+                let done = pipe.has_ended() || pipe.is_ready();
+                if done || guard.upstream().cuts.get() != cuts {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+        });
+    }
+
+    /// Enters a client's connection into the list, until what is returned is dropped.
+    pub(crate) fn register(self: &Rc<Self>, client: Rc<Client>) -> Registered {
+        let number = self.next_client.get();
+        self.next_client.set(number + 1);
+        self.clients.borrow_mut().insert(number, client);
+        self.load().clients.fetch_add(1, Ordering::SeqCst);
+        Registered {
+            worker: self.clone(),
+            number,
+        }
+    }
+
+    /// Counts a tunnel until what is returned is dropped.
+    pub(crate) fn tunnel(&self) -> Tunnel<'_> {
+        self.load().tunnels.fetch_add(1, Ordering::SeqCst);
+        Tunnel(self.load())
+    }
+
+    /// Whether all tunnels are to end.
+    pub(crate) fn must_tunnels_end(&self) -> bool {
+        self.tunnels_ended.get()
+    }
+
+    /// Resolves when all tunnels are to end.
+    pub(crate) async fn tunnels_end(&self) {
+        self.end_tunnels.notified().await;
+    }
+
+    fn load(&self) -> &Load {
+        &self.handles[self.index].load
+    }
+
+    /// What is served.
+    pub(crate) fn table(&self) -> Ref<'_, Rc<Table>> {
+        self.table.borrow()
+    }
+
+    /// Whether the process leaves.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Seconds since the worker began, known within a second.
+    pub(crate) fn now_s(&self) -> u64 {
+        self.second.get()
+    }
+
+    /// Chooses an instance and counts the request there.
+    pub(crate) fn choose(
+        &self,
+        balancer: &Balancer,
+        tried: &[Rc<Upstream>],
+    ) -> Option<(Rc<Group>, Guard)> {
+        self.turn.set(self.turn.get().wrapping_add(1));
+        let mut tried = std::borrow::Cow::Borrowed(tried);
+        // Whoever begins to drain between choice and count is left out of the next choice.
+        for _ in 0..=super::target::FAILURES {
+            let (group, upstream) = balancer.choose(&tried, self.turn.get())?;
+            match Guard::enter(&upstream) {
+                Some(guard) => return Some((group, guard)),
+                None => tried.to_mut().push(upstream),
+            }
+        }
+        None
+    }
+}
+
+fn refuse(stream: &TcpStream) {
+    let text = b"HTTP/1.1 503 Service Unavailable\r\nx-balancer-error: too_many_connections\r\n\
+                 retry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    // A connection just accepted has room for these bytes; if not, it is closed without them.
+    let _unsaid = stream.try_write(text);
+}
+
+/// A client's connection in the list.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    worker: Rc<Worker>,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.clients.borrow_mut().remove(&self.number);
+        self.worker.load().clients.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A counted tunnel.
+pub(crate) struct Tunnel<'a>(&'a Load);
+
+impl Drop for Tunnel<'_> {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Limits repeats to a share of the requests, so that they cannot become a storm.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    since_s: Cell<u64>,
+    /// Requests of this window and of the one before.
+    requests: Cell<u64>,
+    before: Cell<u64>,
+    repeats: Cell<u64>,
+}
+
+impl Budget {
+    const WINDOW_S: u64 = 10;
+    const LEAST: u64 = 10;
+    const PERCENT: u64 = 20;
+
+    /// A request came.
+    pub(crate) fn request(&self) {
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    /// Begins the next window when this one is over.
+    fn roll(&self, now_s: u64) {
+        if now_s.saturating_sub(self.since_s.get()) >= Self::WINDOW_S {
+            self.since_s.set(now_s);
+            self.before.set(self.requests.replace(0));
+            self.repeats.set(0);
+        }
+    }
+
+    fn take(&self) -> bool {
+        let requests = self.requests.get().max(self.before.get());
+        let fits = self.repeats.get() < (requests * Self::PERCENT / 100).max(Self::LEAST);
+        if fits {
+            self.repeats.set(self.repeats.get() + 1);
+        }
+        fits
+    }
+
+    /// Whether one more may be repeated; counts it.
+    pub(crate) fn may_repeat(&self, worker: &Worker) -> bool {
+        let fits = self.take();
+        if !fits {
+            worker.totals.over_budget.add(1);
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_are_a_fifth_of_the_requests_and_at_least_ten() {
+        let budget = Budget::default();
+        assert_eq!((0..100).filter(|_| budget.take()).count(), 10);
+        for _ in 0..1_000 {
+            budget.request();
+        }
+        assert_eq!((0..1_000).filter(|_| budget.take()).count(), 190);
+        budget.roll(10);
+        assert_eq!(
+            (0..1_000).filter(|_| budget.take()).count(),
+            200,
+            "of the window before"
+        );
+        budget.roll(20);
+        assert_eq!((0..1_000).filter(|_| budget.take()).count(), 10);
+    }
+}
