@@ -77,14 +77,16 @@ impl Core {
     }
 
     /// Repeats what may be repeated. `waits` also for a server whose disk is full.
-    async fn persist<T, F>(&self, waits: bool, attempt: impl Fn() -> F) -> Result<T, Failure>
+    /// An attempt is told whether it is a repeat.
+    async fn persist<T, F>(&self, waits: bool, attempt: impl Fn(bool) -> F) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
+        let mut repeats = false;
         loop {
-            let error: RedisError = match attempt().await {
+            let error: RedisError = match attempt(repeats).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -96,24 +98,27 @@ impl Core {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            repeats = true;
         }
     }
 
     /// Sends a command.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Error> {
-        let sent = self.persist(true, || self.link.send(command)).await;
+        let sent = self.persist(true, |_| self.link.send(command)).await;
         Ok(sent?)
     }
 
     /// Sends several commands on keys of one shard.
     pub(super) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Error> {
-        let sent = self.persist(true, || self.link.send_all(commands)).await;
+        let sent = self.persist(true, |_| self.link.send_all(commands)).await;
         Ok(sent?)
     }
 
     /// Calls a script without counters.
     pub(super) async fn plain(&self, script: &Script, request: &Request) -> Result<Value, Error> {
-        let called = self.persist(true, || self.link.call(script, request)).await;
+        let called = self
+            .persist(true, |_| self.link.call(script, request))
+            .await;
         Ok(called?)
     }
 
@@ -125,9 +130,23 @@ impl Core {
         request: &Request,
         waits: bool,
     ) -> Result<Result<Reply, Failure>, Error> {
+        self.call_or(shard, script, request, request, waits).await
+    }
+
+    /// The same with another request for repeats.
+    pub(super) async fn call_or(
+        &self,
+        shard: Shard,
+        script: &Script,
+        first: &Request,
+        again: &Request,
+        waits: bool,
+    ) -> Result<Result<Reply, Failure>, Error> {
         let before = self.tracker.seen(shard);
         let called = self
-            .persist(waits, || self.link.call(script, request))
+            .persist(waits, |repeats| {
+                self.link.call(script, if repeats { again } else { first })
+            })
             .await;
         let reply = match called {
             Ok(value) => Reply::read(value)?,

@@ -13,7 +13,7 @@ use crate::shard::Shard;
 const MOST_MS: u64 = 1 << 52;
 
 /// A call in the making.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Request {
     pub(super) keys: Vec<String>,
     pub(super) arguments: Vec<bytes::Bytes>,

@@ -123,7 +123,12 @@ impl Store for Redis {
         request.number(most as u64);
         request.ms(what.lease_ms);
         request.number(u64::from(what.max_tries));
-        let called = core.call(shard, &core.scripts.reserve, &request, true);
+        request.text(&core.call_name());
+        // A repeat gets what a first try had leased before its answer was lost.
+        let mut again = request.clone();
+        request.number(0);
+        again.number(1);
+        let called = core.call_or(shard, &core.scripts.reserve, &request, &again, true);
         let mut answered = called.await??;
         let deliveries = reply::deliveries(answered.next()?, shard, what.queue)?;
         let next_ms = u64::try_from(reply::int(answered.next()?)?).ok();

@@ -87,6 +87,32 @@ async fn an_answer_that_comes_too_late_is_asked_for_again() {
     );
     assert_eq!(committed.versions, [2]);
     applied_once(&store, 0, 2).await;
+
+    // The same for leases: what was given out to nobody is not lost until it ends.
+    let message = Outgoing {
+        to: Address::new("work", "s", "g"),
+        fingerprint: "m".to_owned(),
+        mode: Mode::Push,
+        delay_ms: 0,
+        body: "b".into(),
+    };
+    let push = Batch::new(shard, "push").message(message);
+    store.commit(push).await.unwrap().unwrap();
+    let what = Reserve {
+        queue: "work",
+        most: 9,
+        lease_ms: 3_600_000,
+        max_tries: 9,
+    };
+    let sleep = server.command(&["DEBUG", "SLEEP", "0.5"]);
+    let reserve = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        store.reserve(shard, what).await
+    };
+    let (_, reserved) = tokio::join!(sleep, reserve);
+    let reserved = reserved.unwrap().deliveries;
+    assert_eq!(reserved.len(), 1);
+    assert_eq!(reserved[0].tries, 1, "it was delivered once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
