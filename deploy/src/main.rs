@@ -1,1 +1,22 @@
-fn main() {}
+//! The `gennaker` binary: the control plane in one process, and its operator's commands.
+
+mod cli;
+mod doctor;
+mod down;
+mod folder;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match arguments.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("gennaker: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{doctor, down, up};
+
+/// Continuous delivery: pipelines that replace running services without a failed request.
+#[derive(Debug, Parser)]
+#[command(name = "gennaker", version, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole control plane in this process.
+    Up(Up),
+    /// Stop control plane, balancer and instances of a data folder.
+    Down(Folder),
+    /// Say what is missing or wrong, in one list.
+    Doctor(Doctor),
+}
+
+/// Options of `gennaker up`.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Up {
+    /// Configuration; by default gennaker.yml in the data folder, which may be absent.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where everything is kept. One control plane at a time.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// Port of REST interface and page, on loopback.
+    #[arg(long, value_name = "N", default_value_t = 8084)]
+    pub(crate) port: u16,
+    /// Port of the load balancer, on loopback.
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    pub(crate) balancer_port: u16,
+    /// Keep state in this Redis instead of the embedded store, as in redis://127.0.0.1:6379.
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+    /// Let pipelines reach this host although its address is loopback, link-local or this machine's.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) egress_allow: Vec<runtime::egress::Allowed>,
+    /// Set up the demonstration: accounts, application and pipeline.
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// What is logged, as in info,store=debug.
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "GENNAKER_LOG"
+    )]
+    pub(crate) log: String,
+}
+
+/// A data folder.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Folder {
+    /// The folder given to `gennaker up`.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+}
+
+/// Options of `gennaker doctor`.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Doctor {
+    /// The folder given to `gennaker up`.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// Also look at this Redis.
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+}
+
+impl Arguments {
+    /// Runs the command to its end.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Up(options) => up::run(options),
+            Command::Down(options) => down::run(&options.data),
+            Command::Doctor(options) => doctor::run(&options),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The configuration of all services: one file, its sections and the command line.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use runtime::config::{Document, Span};
+use runtime::egress;
+use serde::Deserialize;
+
+use super::demo;
+use crate::cli::Up;
+
+/// Section `egress`: what pipelines may reach.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Egress {
+    /// `HOST[:PORT]` that may be reached although its address is loopback,
+    /// link-local or this machine's own.
+    allow: Vec<String>,
+    /// How long an answer may take. Default: 30s.
+    timeout: Option<Span>,
+}
+
+/// What every service is built from.
+pub(super) struct Settings {
+    pub(super) data: PathBuf,
+    pub(super) egress: egress::Settings,
+    pub(super) cloud_driver: cloud_driver::Config,
+    pub(super) trigger: trigger::Config,
+    pub(super) gateway: gateway::Config,
+    pub(super) orchestrator: orchestrator::Config,
+}
+
+/// Reads and checks everything before a port is bound.
+pub(super) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
+    let file = options
+        .config
+        .clone()
+        .unwrap_or_else(|| data.join("gennaker.yml"));
+    if options.demo && options.config.is_none() && !file.exists() {
+        demo::write_config(&file)?;
+    }
+    let mut document = Document::load(&file)?;
+    document.override_from(std::env::vars().filter(|(name, _)| name != "GENNAKER_LOG"));
+    let mut cloud_driver = cloud_driver::Config::from_document(&mut document);
+    cloud_driver.data = data.to_owned();
+    cloud_driver.balancer_port = options.balancer_port;
+    let trigger = document.section("trigger");
+    let gateway = document.section("gateway");
+    let orchestrator = document.section("orchestrator");
+    let section: Egress = document.section("egress");
+    document
+        .finish()
+        .with_context(|| file.display().to_string())?;
+    cloud_driver
+        .check()
+        .map_err(anyhow::Error::msg)
+        .with_context(|| file.display().to_string())?;
+    let mut allow = options.egress_allow.clone();
+    for text in &section.allow {
+        allow.push(
+            text.parse()
+                .map_err(anyhow::Error::msg)
+                .context("egress.allow")?,
+        );
+    }
+    if options.demo {
+        // The demonstration's pipeline tests what it deployed, through the balancer.
+        let own = format!("127.0.0.1:{}", options.balancer_port);
+        allow.push(own.parse().map_err(anyhow::Error::msg)?);
+    }
+    let mut egress = egress::Settings {
+        allow,
+        ..egress::Settings::default()
+    };
+    if let Some(Span(timeout)) = section.timeout {
+        egress.timeout = timeout;
+    }
+    Ok(Settings {
+        data: data.to_owned(),
+        egress,
+        cloud_driver,
+        trigger,
+        gateway,
+        orchestrator,
+    })
+}

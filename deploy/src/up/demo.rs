@@ -1,0 +1,235 @@
+//! The demonstration: two environments of three hosts, an application, a pipeline
+//! from the registry's push to prod.
+//!
+//! Everything is made through the same interfaces that users have, and only what
+//! is not there yet: a second start changes nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use proto::cloud_driver::v1::ClusterQuery;
+use proto::cloud_driver::v1::query_service_client::QueryServiceClient;
+use proto::common::v1::Json;
+use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
+use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
+use proto::orchestrator::v1::{
+    ApplicationName, ExecutionKind, GetExecutionRequest, PipelineKey, SaveApplicationRequest,
+    SavePipelineRequest, StartRequest,
+};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use super::wire::Peers;
+
+const APPLICATION: &str = "demo";
+const USER: &str = "demo";
+const REGISTRY: &str = "demo-registry";
+const HOSTS: u32 = 3;
+
+/// The variable in which `make up` says where the registry is.
+const REGISTRY_VARIABLE: &str = "GENNAKER_DEMO_REGISTRY";
+
+/// Writes the demonstration's configuration, which a reader may change.
+pub(super) fn write_config(file: &Path) -> anyhow::Result<()> {
+    let registry = std::env::var(REGISTRY_VARIABLE).with_context(|| {
+        format!("--demo needs a registry: set {REGISTRY_VARIABLE}=HOST:PORT, or use make up")
+    })?;
+    let text = format!(
+        "# Where images come from.
+registries:
+  - name: {REGISTRY}
+    address: {registry}
+    repositories: [demo]
+
+# Where instances run: two environments of three hosts each. What is under
+# `environment` is given to every instance of the account.
+accounts:
+  - name: staging
+    regions: {{local: {HOSTS}}}
+    load-balancers:
+      - {{name: demo-staging, path: /staging}}
+    environment: {{LATENCY_MS: \"5\", BASE_PATH: /staging}}
+  - name: prod
+    regions: {{local: {HOSTS}}}
+    load-balancers:
+      - {{name: demo-prod, path: /}}
+    environment: {{LATENCY_MS: \"20\"}}
+
+trigger:
+  poll-interval: 30s
+"
+    );
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Makes application, pipeline and a first deployment of version 1, if they are not there.
+pub(super) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()> {
+    let registry = std::env::var(REGISTRY_VARIABLE).context(REGISTRY_VARIABLE)?;
+    let mut definitions = DefinitionServiceClient::new(peers.orchestrator.clone());
+    let name = APPLICATION.to_owned();
+    match definitions.get_application(ApplicationName { name }).await {
+        Ok(_) => {}
+        Err(status) if status.code() == Code::NotFound => {
+            let application = json!({
+                "name": APPLICATION, "email": "demo@example.com",
+                "description": "the demonstration",
+            });
+            let request = SaveApplicationRequest {
+                application: Some(Json::of(&application)),
+                user: USER.into(),
+            };
+            definitions.save_application(request).await?;
+        }
+        Err(status) => return Err(status.into()),
+    }
+    let first = bootstrap(&registry);
+    if !is_running(&peers, "prod").await? {
+        tracing::info!("deploying version 1 to staging and prod");
+        run(&peers, &first).await?;
+    }
+    let key = PipelineKey {
+        application: APPLICATION.into(),
+        name: "promote".into(),
+        ..PipelineKey::default()
+    };
+    match definitions.get_pipeline(key).await {
+        Ok(_) => {}
+        Err(status) if status.code() == Code::NotFound => {
+            let pipeline = Some(Json::of(&promote(&registry, ports.1)));
+            let request = SavePipelineRequest {
+                pipeline,
+                user: USER.into(),
+                stale_check: false,
+            };
+            definitions.save_pipeline(request).await?;
+        }
+        Err(status) => return Err(status.into()),
+    }
+    println!("staging    http://127.0.0.1:{}/staging", ports.1);
+    println!("prod       http://127.0.0.1:{}/", ports.1);
+    println!(
+        "next       make push VERSION=2, then judge at http://127.0.0.1:{}/ui/",
+        ports.0
+    );
+    Ok(())
+}
+
+async fn is_running(peers: &Peers, account: &str) -> anyhow::Result<bool> {
+    let query = ClusterQuery {
+        application: APPLICATION.into(),
+        account: account.into(),
+        cluster: format!("{APPLICATION}-{account}"),
+        cloud_provider: String::new(),
+    };
+    match QueryServiceClient::new(peers.cloud_driver.clone())
+        .get_cluster(query)
+        .await
+    {
+        Ok(found) => {
+            let cluster = found.into_inner().value("cluster")?;
+            Ok(cluster["serverGroups"]
+                .as_array()
+                .is_some_and(|groups| !groups.is_empty()))
+        }
+        Err(status) if status.code() == Code::NotFound => Ok(false),
+        Err(status) => Err(status.into()),
+    }
+}
+
+async fn run(peers: &Peers, pipeline: &Value) -> anyhow::Result<()> {
+    let mut executions = ExecutionServiceClient::new(peers.orchestrator.clone());
+    let request = StartRequest {
+        kind: ExecutionKind::Pipeline.into(),
+        body: Some(Json::of(pipeline)),
+        event_id: String::new(),
+    };
+    let id = executions.start(request).await?.into_inner().id;
+    loop {
+        let request = GetExecutionRequest {
+            kind: ExecutionKind::Pipeline.into(),
+            id: id.clone(),
+        };
+        let execution = executions
+            .get(request)
+            .await?
+            .into_inner()
+            .value("execution")?;
+        match execution["status"].as_str().unwrap_or_default() {
+            "SUCCEEDED" => return Ok(()),
+            "TERMINAL" | "CANCELED" | "STOPPED" => {
+                bail!("the first deployment failed; see it at /ui/ under execution {id}")
+            }
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+fn cluster(account: &str, image: &str, strategy: &str) -> Value {
+    let path = if account == "staging" {
+        "/staging/health"
+    } else {
+        "/health"
+    };
+    json!({
+        "application": APPLICATION, "stack": account, "account": account,
+        "cloudProvider": "local", "region": "local", "strategy": strategy,
+        "capacity": {"min": HOSTS, "max": HOSTS, "desired": HOSTS},
+        "loadBalancers": [format!("demo-{account}")],
+        "imageId": image, "healthCheck": {"path": path},
+        "rollback": {"onFailure": true},
+    })
+}
+
+fn deploy(account: &str, image: &str, strategy: &str, ref_id: &str, after: &[&str]) -> Value {
+    json!({
+        "type": "deploy", "name": format!("Deploy to {account}"), "refId": ref_id,
+        "requisiteStageRefIds": after, "clusters": [cluster(account, image, strategy)],
+    })
+}
+
+fn bootstrap(registry: &str) -> Value {
+    let image = format!("{registry}/demo:1");
+    json!({
+        "application": APPLICATION, "name": "first deployment",
+        "stages": [
+            deploy("staging", &image, "none", "1", &[]),
+            deploy("prod", &image, "none", "2", &[]),
+        ],
+    })
+}
+
+/// Asks a deployed version through the balancer whether it is the one that was pushed.
+fn verify(name: &str, url: &str, ref_id: &str, after: &str) -> Value {
+    json!({
+        "type": "webhook", "name": name, "refId": ref_id, "requisiteStageRefIds": [after],
+        "url": url, "method": "GET", "waitForCompletion": true,
+        "statusUrlResolution": "getMethod", "statusJsonPath": "$.version",
+        "successStatuses": "${trigger['tag']}", "retryStatusCodes": [],
+        "stageTimeoutMs": 30_000,
+    })
+}
+
+fn promote(registry: &str, balancer_port: u16) -> Value {
+    let image = format!("{registry}/demo:${{trigger['tag']}}");
+    let base = format!("http://127.0.0.1:{balancer_port}");
+    json!({
+        "application": APPLICATION, "name": "promote", "limitConcurrent": true,
+        "keepWaitingPipelines": false, "spelEvaluator": "v4",
+        "triggers": [{
+            "type": "docker", "enabled": true, "account": REGISTRY,
+            "registry": registry, "repository": "demo", "tag": "",
+        }],
+        "stages": [
+            deploy("staging", &image, "inplacedrain", "1", &[]),
+            verify("Smoke test", &format!("{base}/staging/version.json"), "2", "1"),
+            {
+                "type": "manualJudgment", "name": "Promote to prod?", "refId": "3",
+                "requisiteStageRefIds": ["2"], "instructions": "Staging runs the new version.",
+                "judgmentInputs": [], "failPipeline": true,
+            },
+            deploy("prod", &image, "inplacedrain", "4", &["3"]),
+            verify("Verify", &format!("{base}/version.json"), "5", "4"),
+        ],
+    })
+}

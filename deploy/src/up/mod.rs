@@ -1,0 +1,95 @@
+//! `gennaker up`: all services in one process, over one store.
+//!
+//! Services speak gRPC over in-process pipes; the only sockets are the gateway's
+//! and the balancer's, on loopback. Ctrl-C and SIGTERM end this process within
+//! five seconds and leave balancer and instances serving.
+
+mod config;
+mod demo;
+mod wire;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use runtime::{Shutdown, telemetry};
+
+use crate::cli::Up;
+use crate::folder::{self, Holder};
+
+/// What is left after this is dropped: queued work is durable and waits for the next start.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Memory per worker is what counts on a laptop; two serve far more than one needs.
+const WORKERS: usize = 2;
+
+/// Runs until a signal.
+pub(crate) fn run(options: Up) -> anyhow::Result<ExitCode> {
+    telemetry::init(&options.log, telemetry::Format::Text)?;
+    let holder = Holder {
+        pid: std::process::id(),
+        port: options.port,
+        balancer_port: options.balancer_port,
+    };
+    let held = folder::hold(&options.data, &holder)?;
+    let settings = match config::read(&options, &held.path) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("gennaker: {error:#}");
+            // 64: the operator's input, before any port is bound.
+            return Ok(ExitCode::from(64));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(serve(options, settings));
+    // What still runs has had its grace; it must not hold the process.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    drop(held);
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another port with --port"))?;
+    let shutdown = Shutdown::new();
+    let signalled = shutdown.clone();
+    tokio::spawn(async move {
+        match runtime::shutdown::signal().await {
+            Ok(signal) => tracing::info!(signal, "ending"),
+            Err(error) => tracing::error!(%error, "signals cannot be watched"),
+        }
+        signalled.begin();
+    });
+    let store = wire::store(&options, &settings.data).await?;
+    let running = wire::start(settings, store, &shutdown)?;
+    tracing::info!(%address, balancer = options.balancer_port, "up");
+    println!("page       http://{address}/ui/");
+    println!("balancer   http://127.0.0.1:{}/", options.balancer_port);
+    if options.demo {
+        let (peers, ports) = (running.peers.clone(), (options.port, options.balancer_port));
+        let ending = shutdown.clone();
+        tokio::spawn(async move {
+            if let Some(Err(error)) = ending.or(demo::set_up(peers, ports)).await {
+                tracing::error!("the demonstration is not set up: {error:#}");
+            }
+        });
+    }
+    let ending = shutdown.clone();
+    let served = axum::serve(listener, running.http.clone())
+        .with_graceful_shutdown(async move { ending.begun().await });
+    let served = tokio::spawn(async move { served.await });
+    shutdown.begun().await;
+    let end = tokio::time::Instant::now() + GRACE;
+    let _late = tokio::time::timeout_at(end, served).await;
+    running
+        .end(end.saturating_duration_since(tokio::time::Instant::now()))
+        .await;
+    Ok(())
+}

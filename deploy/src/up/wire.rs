@@ -1,0 +1,176 @@
+//! Building the services in the order of their dependencies, and running them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use runtime::health::Health;
+use runtime::task::OnError;
+use runtime::{Running, Service, Shutdown, client};
+use store::embedded::{Embedded, FileSettings};
+use store::{Consumer, ConsumerSettings, Shards, Shared, outbox};
+use tonic::transport::Channel;
+
+use super::config::Settings;
+use crate::cli::Up;
+
+/// Channels to the services of this process.
+#[derive(Debug, Clone)]
+pub(super) struct Peers {
+    pub(super) orchestrator: Channel,
+    pub(super) cloud_driver: Channel,
+    pub(super) trigger: Channel,
+}
+
+/// Everything that runs.
+pub(super) struct Control {
+    pub(super) http: Router,
+    pub(super) peers: Peers,
+    services: Vec<Running>,
+}
+
+impl Control {
+    /// Waits for the services' tasks.
+    pub(super) async fn end(self, grace: Duration) {
+        futures_util::future::join_all(self.services.into_iter().map(|s| s.end(grace))).await;
+    }
+}
+
+/// Opens the store the command line names.
+pub(super) async fn store(options: &Up, data: &Path) -> anyhow::Result<Shared> {
+    let store: Shared = match &options.redis {
+        Some(url) => store::redis::connect(url, Shards::default()).await?,
+        None => {
+            let settings = FileSettings::new(data.join("store.redb"));
+            Arc::new(Embedded::open(settings, Shards::default())?)
+        }
+    };
+    let info = store.info().await?;
+    tracing::info!(
+        backend = info.backend,
+        durability = info.durability,
+        "store"
+    );
+    for warning in info.warnings {
+        tracing::warn!(warning, "store");
+    }
+    Ok(store)
+}
+
+/// Builds and starts every service.
+pub(super) fn start(
+    settings: Settings,
+    store: Shared,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Control> {
+    let (cloud_driver, cloud_driver_end) = client::in_process();
+    let (orchestrator, orchestrator_end) = client::in_process();
+    let (trigger, trigger_end) = client::in_process();
+    let peers = Peers {
+        orchestrator,
+        cloud_driver,
+        trigger,
+    };
+    let egress = runtime::egress::Egress::new(settings.egress)?;
+    let built = [
+        (
+            cloud_driver::build(
+                settings.cloud_driver,
+                cloud_driver::Deps {
+                    store: store.clone(),
+                    images: None,
+                },
+            )
+            .context("cloud-driver")?,
+            cloud_driver_end,
+        ),
+        (
+            orchestrator::build(
+                settings.orchestrator,
+                orchestrator::Deps {
+                    store: store.clone(),
+                    cloud_driver: peers.cloud_driver.clone(),
+                    egress,
+                },
+            ),
+            orchestrator_end,
+        ),
+        (
+            trigger::build(
+                settings.trigger,
+                trigger::Deps {
+                    store: store.clone(),
+                    orchestrator: peers.orchestrator.clone(),
+                    cloud_driver: peers.cloud_driver.clone(),
+                },
+            ),
+            trigger_end,
+        ),
+    ];
+    let mut health = Health::new();
+    let mut metrics = Vec::new();
+    let mut services = Vec::new();
+    for (mut service, acceptor) in built {
+        health.extend(service.health());
+        metrics.extend(service.all_metrics().iter().cloned());
+        if let Some(routes) = service.take_grpc() {
+            let ending = shutdown.clone();
+            tokio::spawn(async move {
+                if let Err(error) = acceptor.serve(routes, ending.clone()).await {
+                    tracing::error!(%error, "an in-process server failed");
+                    ending.begin();
+                }
+            });
+        }
+        services.push(service.start(shutdown));
+    }
+    let mut gateway = gateway::build(
+        settings.gateway,
+        gateway::Deps {
+            orchestrator: peers.orchestrator.clone(),
+            cloud_driver: peers.cloud_driver.clone(),
+            trigger: peers.trigger.clone(),
+            health: health.clone(),
+            shutdown: shutdown.clone(),
+        },
+    );
+    metrics.extend(gateway.all_metrics().iter().cloned());
+    let http = gateway.take_http().unwrap_or_default();
+    let metrics = move || {
+        let text: String = metrics.iter().map(|render| render()).collect();
+        std::future::ready(([("content-type", "text/plain; version=0.0.4")], text))
+    };
+    let http = http.merge(Router::new().route("/metrics", axum::routing::get(metrics)));
+    services.push(gateway.start(shutdown));
+    services.push(canary_judge::build().start(shutdown));
+    services.push(relay(store).start(shutdown));
+    Ok(Control {
+        http,
+        peers,
+        services,
+    })
+}
+
+/// The relay of messages between shards.
+fn relay(store: Shared) -> Service {
+    Service::new("outbox").task("outbox-relay", OnError::Restart, move |shutdown| {
+        let store = store.clone();
+        async move {
+            let settings = ConsumerSettings {
+                queue: outbox::QUEUE.to_owned(),
+                lease_ms: 5_000,
+                // It is delivered until it is: the target is our own store.
+                max_tries: u32::MAX,
+            };
+            let mut consumer = Consumer::new(store.clone(), settings);
+            while let Some(next) = shutdown.or(consumer.next(16)).await {
+                for delivery in next? {
+                    outbox::relay(&store, &delivery).await?;
+                }
+            }
+            Ok::<_, store::Error>(())
+        }
+    })
+}
