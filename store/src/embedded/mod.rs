@@ -136,6 +136,7 @@ impl Store for Embedded {
             )
             .await?;
         if answer.is_ok() {
+            tracing::debug!(shard = batch.shard.number(), "committed");
             for message in &batch.messages {
                 self.wakes.wake(&message.to.queue, batch.shard);
             }

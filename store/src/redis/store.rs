@@ -41,7 +41,13 @@ impl Store for Redis {
             .call(batch.shard, script, &request, !batch.new_work)
             .await?;
         match called {
-            Ok(answered) => reply::committed(answered, &batch, &messages),
+            Ok(answered) => {
+                let committed = reply::committed(answered, &batch, &messages);
+                if matches!(committed, Ok(Ok(_))) {
+                    tracing::debug!(shard = batch.shard.number(), "committed");
+                }
+                committed
+            }
             Err(failure)
                 if batch.new_work && matches!(failure.fault, Fault::Full | Fault::DiskFull) =>
             {

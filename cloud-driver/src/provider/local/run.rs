@@ -243,6 +243,7 @@ impl<'a> Run<'a> {
             let batch = batch.fenced_by(&self.right.lease, keep());
             match self.local.journal().store().commit(batch).await? {
                 Ok(committed) => {
+                    tracing::debug!(operation.id = self.operation.head.id, "operation step");
                     self.adopt(draft, &written, &committed.versions);
                     return Ok(());
                 }
