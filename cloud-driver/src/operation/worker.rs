@@ -24,10 +24,10 @@ use crate::provider::local::{self, Local, journal, run::Run};
 
 /// How long a lease lasts without a heartbeat: what a successor waits after a
 /// `kill -9`.
-const LEASE_MS: u64 = 2_000;
+const LEASE_MS: u64 = 1_500;
 
 /// How often a lease is lengthened.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+const HEARTBEAT: Duration = Duration::from_millis(400);
 
 /// Deliveries without a single step in between before an operation is given up.
 const MAX_TRIES: u32 = 100;

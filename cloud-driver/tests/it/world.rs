@@ -141,6 +141,8 @@ impl World {
             data: self.data().to_owned(),
             balancer_port: self.port,
             programs: Some(programs::folder().clone()),
+            // In a build with the feature `controls` the suite can be seen to fail.
+            control: cloud_driver::config::Control::from_environment(),
             ..Config::default()
         };
         let ms = |ms| runtime::config::Span(Duration::from_millis(ms));
@@ -406,10 +408,14 @@ fn instance_query(id: &str) -> InstanceQuery {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.process = None;
         let data = self.data().to_owned();
+        let service = self.process.take();
         // A test's own runtime may not be blocked on: end everything on another thread.
         let ended = std::thread::spawn(move || {
+            // The service first, or it would start again what is stopped.
+            if let Some(runtime) = service.and_then(|mut s| s.runtime.take()) {
+                runtime.shutdown_timeout(Duration::from_secs(5));
+            }
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()

@@ -4,5 +4,6 @@
 
 mod random;
 mod scenarios;
+mod scene;
 mod simulation;
 mod world;

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
@@ -28,7 +27,6 @@ use super::journal::Journal;
 use super::shim::Shims;
 use crate::config::Config;
 use admin::{Admin, Answer};
-use observed::WireAnswer;
 
 /// Times a configuration is written anew because another generation was in force.
 const PUT_TRIES: u32 = 5;
@@ -43,12 +41,6 @@ pub struct Applied {
     pub epoch: u64,
     /// Its generation.
     pub generation: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct WireApplied {
-    epoch: String,
-    generation: u64,
 }
 
 /// The load balancer.
@@ -157,16 +149,17 @@ impl Router {
                 .await?;
             match answer.status {
                 StatusCode::OK => {
-                    let applied: WireApplied = read(&answer)?;
+                    let applied: balancer::Applied = read(&answer)?;
                     let applied = Applied {
                         epoch: observed::epoch(&applied.epoch),
                         generation: applied.generation,
                     };
+                    tracing::debug!(generation = applied.generation, "generation applied");
                     self.refresh().await?;
                     return Ok(applied);
                 }
                 StatusCode::PRECONDITION_FAILED => {
-                    generation = read::<WireApplied>(&answer)?.generation;
+                    generation = read::<balancer::Applied>(&answer)?.generation;
                 }
                 other => {
                     let text = String::from_utf8_lossy(&answer.body);
@@ -194,7 +187,7 @@ impl Router {
         if answer.status != StatusCode::OK {
             return Err(Error::Balancer(format!("its state is {}", answer.status)));
         }
-        let observed = Arc::new(Observed::of(read::<WireAnswer>(&answer)?, sequence));
+        let observed = Arc::new(Observed::of(read::<balancer::State>(&answer)?, sequence));
         self.state.send_if_modified(|latest| {
             let older = latest
                 .as_ref()

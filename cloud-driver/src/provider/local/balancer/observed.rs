@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use balancer::{GroupState, InstanceState as Wire, Observed as WireState};
+use balancer::{GroupState, Observed as WireState};
 use rollout::{InFlight, Seen as RolloutSeen, State, View};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::render::{UNROUTED, instance_of};
@@ -95,21 +94,6 @@ pub struct Observed {
     pub weights: BTreeMap<String, u32>,
 }
 
-/// The state on the wire. Written out here because a number beside a flattened
-/// struct does not survive serde_json's arbitrary precision.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct WireAnswer {
-    pub(crate) epoch: String,
-    pub(crate) generation: u64,
-    #[serde(default)]
-    pub(crate) last_event: u64,
-    #[serde(default)]
-    instances: Vec<Wire>,
-    #[serde(default)]
-    groups: Vec<GroupState>,
-}
-
 /// An epoch as a number.
 pub(crate) fn epoch(text: &str) -> u64 {
     let hash = Sha256::digest(text.as_bytes());
@@ -119,7 +103,7 @@ pub(crate) fn epoch(text: &str) -> u64 {
 }
 
 impl Observed {
-    pub(crate) fn of(answer: WireAnswer, sequence: u64) -> Self {
+    pub(crate) fn of(answer: balancer::State, sequence: u64) -> Self {
         let mut instances: BTreeMap<String, Seen> = BTreeMap::new();
         for wire in answer.instances {
             let id = instance_of(&wire.id).to_owned();
@@ -156,9 +140,9 @@ impl Observed {
             weights.entry(group.name.clone()).or_insert(share);
         }
         Self {
-            epoch: epoch(&answer.epoch),
-            epoch_text: answer.epoch,
-            generation: answer.generation,
+            epoch: epoch(&answer.applied.epoch),
+            epoch_text: answer.applied.epoch,
+            generation: answer.applied.generation,
             last_event: answer.last_event,
             sequence,
             instances,
@@ -225,7 +209,8 @@ mod tests {
 
     fn answer(instances: serde_json::Value) -> Observed {
         let answer = serde_json::json!({
-            "epoch": "e1", "generation": 7, "lastEvent": 3, "instances": instances,
+            "epoch": "e1", "generation": 7, "lastEvent": 3, "instances": instances, "pid": 1,
+            "listeners": [], "predecessors": [], "retries": 0, "notRepeated": 0, "ownErrors": 0,
             "groups": [
                 {"name": "a", "loadBalancer": "x", "weight": 90, "weightEffective": 90, "capacity": 1},
                 {"name": "b", "loadBalancer": "x", "weight": 10, "weightEffective": 10, "capacity": 1},
