@@ -78,7 +78,7 @@ impl Stack {
     /// The folder cannot be created, or Redis does not start.
     pub async fn prepare(setup: Setup) -> Result<Self> {
         let folder = tempfile::Builder::new()
-            .prefix("gnk-")
+            .prefix("gnk-e2e-")
             .tempdir()
             .context("no folder")?;
         let data = folder.path().join("data");

@@ -28,6 +28,9 @@ pub const ACCOUNTS: [&str; 2] = ["staging", "prod"];
 pub const REGION: &str = "local";
 /// Hosts of an account.
 pub const HOSTS: usize = 3;
+/// Instances of one cluster that a host of an account has room for: in staging a new group fits beside the
+/// old one, in prod it must replace it in place.
+pub const SLOTS: [usize; 2] = [2, 1];
 /// A deployment of three hosts takes no longer.
 pub const DEPLOYMENT: Duration = Duration::from_secs(180);
 
@@ -261,10 +264,11 @@ fn configuration(registry: &str) -> String {
          local:\n  start-timeout: 15s\n  grace: 5s\n\
          accounts:\n"
     );
-    for account in ACCOUNTS {
+    for (account, slots) in ACCOUNTS.into_iter().zip(SLOTS) {
         text.push_str(&format!(
-            "  - name: {account}\n    provider: local\n    regions:\n      {REGION}: {HOSTS}\n    \
-             loadBalancers:\n      - name: {}\n        host: {}\n",
+            "  - name: {account}\n    provider: local\n    regions:\n      {REGION}: \
+             {{hosts: {HOSTS}, slots-per-host: {slots}}}\n    \
+             load-balancers:\n      - name: {}\n        host: {}\n",
             load_balancer(account),
             host(account)
         ));

@@ -14,21 +14,21 @@ use tests::{Setup, Stack, World, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A world that serves version 1 in prod.
-async fn serving_one() -> World {
+/// A world that serves version 1 in an account.
+async fn serving_one(account: &str) -> World {
     let world = World::up(Setup::default()).await.unwrap();
     let image = world.push(&world.image("1")).await.unwrap();
     let image = world.reference(&image);
     world
-        .deploy("prod", &image, "none", "SUCCEEDED")
+        .deploy(account, &image, "none", "SUCCEEDED")
         .await
         .unwrap();
-    world.require_version("prod", "1").await.unwrap();
+    world.require_version(account, "1").await.unwrap();
     world
 }
 
-async fn nothing_is_left(world: &World) {
-    eventually("only the old version's processes run", SOON, async || {
+async fn nothing_is_left(world: &World, account: &str) {
+    eventually("only one version's processes run", SOON, async || {
         let served = census::count(&world.stack.data, Role::Served);
         let shims = census::count(&world.stack.data, Role::Shim);
         if served == HOSTS {
@@ -39,30 +39,31 @@ async fn nothing_is_left(world: &World) {
     })
     .await
     .unwrap();
-    assert_eq!(world.serving("prod").await.unwrap(), HOSTS);
+    assert_eq!(world.serving(account).await.unwrap(), HOSTS);
 }
 
 #[tokio::test]
 async fn a_version_that_cannot_work_fails_with_its_last_lines_and_the_old_one_keeps_serving() {
-    let world = serving_one().await;
-    for (what, variables, line) in [
-        (
-            "never healthy",
-            &[("REFUSE_HEALTH", "1")][..],
-            "demo-server 2 listens on",
-        ),
-        (
-            "dies at once",
-            &[("EXIT_AFTER_MS", "0")],
-            "demo-server 2 dies with code 1 as configured",
-        ),
-        (
-            "never healthy and deaf to SIGTERM",
-            &[("REFUSE_HEALTH", "1"), ("ON_SIGTERM", "ignore")],
-            "demo-server 2 listens on",
-        ),
-    ] {
-        for strategy in ["inplacedrain", "none"] {
+    // In staging the new group stands beside the old one, in prod it takes its hosts.
+    for (account, strategy) in [("staging", "none"), ("prod", "inplacedrain")] {
+        let world = serving_one(account).await;
+        for (what, variables, line) in [
+            (
+                "never healthy",
+                &[("REFUSE_HEALTH", "1")][..],
+                "demo-server 2 listens on",
+            ),
+            (
+                "dies at once",
+                &[("EXIT_AFTER_MS", "0")],
+                "demo-server 2 dies with code 1",
+            ),
+            (
+                "never healthy and deaf to SIGTERM",
+                &[("REFUSE_HEALTH", "1"), ("ON_SIGTERM", "ignore")],
+                "demo-server 2 listens on",
+            ),
+        ] {
             let mut image = world.image("2");
             for (name, value) in variables {
                 image = image.with(name, value);
@@ -70,7 +71,7 @@ async fn a_version_that_cannot_work_fails_with_its_last_lines_and_the_old_one_ke
             let image = world.push(&image).await.unwrap();
             let image = world.reference(&image);
             let execution = world
-                .deploy("prod", &image, strategy, "TERMINAL")
+                .deploy(account, &image, strategy, "TERMINAL")
                 .await
                 .unwrap();
             let told = execution["stages"].to_string();
@@ -78,8 +79,8 @@ async fn a_version_that_cannot_work_fails_with_its_last_lines_and_the_old_one_ke
                 told.contains(line),
                 "{what}, {strategy}: no last lines in {told}"
             );
-            world.require_version("prod", "1").await.unwrap();
-            nothing_is_left(&world).await;
+            world.require_version(account, "1").await.unwrap();
+            nothing_is_left(&world, account).await;
         }
     }
 }
@@ -103,13 +104,13 @@ async fn an_old_version_that_is_deaf_to_sigterm_is_drained_and_then_killed() {
         .await
         .unwrap();
     world.require_version("prod", "2").await.unwrap();
-    nothing_is_left(&world).await;
+    nothing_is_left(&world, "prod").await;
     assert_eq!(world.started().len(), 2 * HOSTS);
 }
 
 #[tokio::test]
 async fn an_image_that_does_not_exist_or_is_no_image_fails_before_traffic_is_touched() {
-    let world = serving_one().await;
+    let world = serving_one("prod").await;
     let missing = format!("{}/shop:nothing", world.registry.address());
     for image in [missing.as_str(), "127.0.0.1:1/shop:1", "not an image"] {
         let execution = world
@@ -120,7 +121,7 @@ async fn an_image_that_does_not_exist_or_is_no_image_fails_before_traffic_is_tou
         assert!(told.contains(image), "the image is not named: {told}");
     }
     world.require_version("prod", "1").await.unwrap();
-    nothing_is_left(&world).await;
+    nothing_is_left(&world, "prod").await;
 }
 
 #[tokio::test]
@@ -154,7 +155,7 @@ async fn replacing_in_place_on_one_host_is_refused_with_the_remedies() {
 
 #[tokio::test]
 async fn an_instance_that_dies_leaves_the_rotation_and_no_request_finds_it() {
-    let world = serving_one().await;
+    let world = serving_one("prod").await;
     let victim = census::of(&world.stack.data)
         .into_iter()
         .find(|process| process.role == Role::Served)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tests::census::{self, Process, Role};
-use tests::world::HOSTS;
-use tests::{Setup, Stack, World, program};
+use tests::world::{DEPLOYMENT, HOSTS};
+use tests::{Setup, Stack, World, eventually, program};
 
 fn of_role(stack: &Stack, role: Role) -> Vec<Process> {
     let mut found: Vec<_> = census::of(&stack.data)
@@ -98,11 +98,24 @@ async fn instances_and_balancer_outlive_the_control_plane_and_are_adopted_and_en
     assert!(left.is_empty(), "down left {left:?}");
     world.stack.down().await.unwrap();
 
-    // What was defined is still there, and a deployment works as on the first day.
+    // What was deployed is started again from the journal, and the next version replaces it.
     world.stack.start().await.unwrap();
+    world.require_version("prod", "1").await.unwrap();
+    eventually(
+        "the group has its size again",
+        DEPLOYMENT,
+        async || match world.serving("prod").await {
+            Ok(HOSTS) => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    )
+    .await
+    .unwrap();
+    let image = world.push(&world.image("2")).await.unwrap();
+    let image = world.reference(&image);
     world
-        .deploy("prod", &image, "none", "SUCCEEDED")
+        .deploy("prod", &image, "inplacedrain", "SUCCEEDED")
         .await
         .unwrap();
-    world.require_version("prod", "1").await.unwrap();
+    world.require_version("prod", "2").await.unwrap();
 }
