@@ -80,6 +80,7 @@ pub fn pause(execution: &Execution, user: &str, now: i64) -> Result<Effects, Ref
     if execution.status != Status::Running {
         return Err(state(execution, "paused", "RUNNING"));
     }
+    let now = now.max(execution.latest());
     let mut change = Change::of(execution);
     let header = change.header();
     header.status = Status::Paused;
@@ -134,6 +135,7 @@ pub fn update_stage(
             return Err(Refusal::NotSkippable(stage.name.clone()));
         }
     }
+    let now = now.max(execution.latest());
     let mut change = Change::of(execution);
     if let Some(stage) = change.stage(stage_id) {
         stage.context.extend(context);

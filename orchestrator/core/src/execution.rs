@@ -175,18 +175,17 @@ impl Execution {
         Ok(execution)
     }
 
-    /// The execution as clients see it.
+    /// The execution as clients see it: null fields are left out, however deep, and
+    /// so are the engine's own.
     pub fn to_json(&self) -> Value {
         let stages: Vec<Value> = self.stages.iter().map(Stage::to_json).collect();
         let mut value = self.header_json();
         if let Some(object) = value.as_object_mut() {
             object.retain(|key, _| !key.starts_with('_'));
+            object.values_mut().for_each(without_nulls);
             object.insert("stages".to_owned(), stages.into());
             if let Some(pause) = self.pauses.last() {
                 object.insert("paused".to_owned(), paused_json(pause));
-            }
-            if self.max_concurrent_executions == 0 {
-                object.remove("maxConcurrentExecutions");
             }
         }
         value
@@ -232,19 +231,21 @@ impl Execution {
         found
     }
 
-    /// Stages that must be over before this one.
+    /// Stages that must be over before this one. Of two with the same refId both,
+    /// as in Orca; requisites name siblings only.
     pub fn upstream<'a>(&'a self, stage: &'a Stage) -> impl Iterator<Item = &'a Stage> {
-        stage
-            .requisite_stage_ref_ids
-            .iter()
-            .filter_map(|r| self.stage_by_ref(r))
+        self.stages.iter().filter(move |s| {
+            s.parent_stage_id == stage.parent_stage_id
+                && stage.requisite_stage_ref_ids.contains(&s.ref_id)
+        })
     }
 
     /// Stages that wait for this one.
     pub fn downstream<'a>(&'a self, stage: &'a Stage) -> impl Iterator<Item = &'a Stage> {
-        self.stages
-            .iter()
-            .filter(move |s| s.requisite_stage_ref_ids.contains(&stage.ref_id))
+        self.stages.iter().filter(move |s| {
+            s.parent_stage_id == stage.parent_stage_id
+                && s.requisite_stage_ref_ids.contains(&stage.ref_id)
+        })
     }
 
     /// The top-level stage that a stage belongs to.
@@ -308,6 +309,20 @@ impl Execution {
             .unwrap_or("anonymous")
     }
 
+    /// The latest time recorded in it: no later record may be earlier.
+    pub(crate) fn latest(&self) -> i64 {
+        let stages = self.stages.iter().flat_map(|stage| {
+            let tasks = stage.tasks.iter().flat_map(|t| [t.start_time, t.end_time]);
+            tasks.chain([stage.start_time, stage.end_time])
+        });
+        let pauses = self
+            .pauses
+            .iter()
+            .flat_map(|p| [Some(p.pause_time), p.resume_time]);
+        let own = [Some(self.build_time), self.start_time, self.end_time];
+        stages.chain(pauses).chain(own).flatten().max().unwrap_or(0)
+    }
+
     /// Time it was paused after an instant, in ms, all pauses counted.
     ///
     /// Differs from Spinnaker: Orca counts only the last pause, so an execution
@@ -318,6 +333,19 @@ impl Execution {
             .map(|p| p.resume_time.unwrap_or(now).max(since) - p.pause_time.max(since))
             .map(|ms| ms.max(0))
             .sum()
+    }
+}
+
+/// Leaves null fields out of objects (`orca: OrcaObjectMapper`, inclusion
+/// `NON_NULL`); nulls in lists stay.
+pub(crate) fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(without_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

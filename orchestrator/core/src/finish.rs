@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::change::{Change, ignored};
 use crate::env::Env;
 use crate::execution::Execution;
-use crate::handler::run_task::fail_with;
+use crate::handler::run_task::{effect_id, fail_with};
 use crate::message::Message;
 use crate::outcome::{Mode, Outcome, Reason, RunKind, TaskRun};
 use crate::plan::DRY_RUN_TASK;
@@ -30,6 +30,7 @@ pub fn task_finished(
     execution: &Execution,
     env: &mut Env<'_>,
 ) -> Outcome {
+    env.now = env.now.max(execution.latest());
     let Some(stage) = execution.stage(&run.stage_id) else {
         return ignored(Reason::Gone);
     };
@@ -39,11 +40,7 @@ pub fn task_finished(
     let Some(task) = stage.task(&run.task_id) else {
         return ignored(Reason::Gone);
     };
-    let same_attempt = run.effect_id
-        == format!(
-            "{}/{}/{}/{}",
-            execution.id, stage.id, stage.attempt, task.id
-        );
+    let same_attempt = run.effect_id == effect_id(execution, stage, task);
     if !same_attempt || !task.in_flight || task.runs != run.number {
         return ignored(Reason::Superseded);
     }

@@ -12,6 +12,8 @@ pub fn handle(message: &M, subject: &Subject, env: &mut Env<'_>) -> Outcome {
         Subject::PipelineGate(gate) => return gate.handle(message),
         Subject::Execution(execution) => execution,
     };
+    // Another worker's clock, or this one's yesterday, may have been ahead.
+    env.now = env.now.max(execution.latest());
     match message {
         M::StartExecution { .. } => h::start_execution::handle(execution, env),
         M::CompleteExecution => h::complete_execution::handle(execution, env),

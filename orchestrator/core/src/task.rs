@@ -41,11 +41,13 @@ pub struct Task {
     /// Last of a loop.
     pub loop_end: bool,
     /// `{exception: …}` once it failed.
-    #[serde(skip_serializing_if = "Map::is_empty")]
     pub task_exception_details: Map<String, Value>,
     /// How often it was handed to a worker. Engine's own, not served.
     #[serde(rename = "_runs", skip_serializing_if = "zero")]
     pub runs: u32,
+    /// How often its loop began again. Engine's own, not served.
+    #[serde(rename = "_round", skip_serializing_if = "zero")]
+    pub round: u32,
     /// A worker has it now. Engine's own, not served.
     #[serde(rename = "_inFlight", skip_serializing_if = "no")]
     pub in_flight: bool,

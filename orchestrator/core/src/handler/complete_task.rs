@@ -90,6 +90,7 @@ fn redirect(mut change: Change, stage_id: &StageId) -> Outcome {
             task.end_time = None;
             task.in_flight = false;
             task.wake = false;
+            task.round += 1;
             if position == first {
                 start = Some(task.id.clone());
             }

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | top-level (or the one it belongs to), complete or NOT_STARTED | NOT_STARTED, downstream too | `startStage`, by way of the gate if there is one |
 //! | otherwise | – | none |
+//!
+//! A paused execution goes on with it.
 
 use serde_json::json;
 
@@ -11,6 +13,7 @@ use crate::change::{Change, ignored};
 use crate::env::Env;
 use crate::execution::Execution;
 use crate::gate::{gate_of, limit};
+use crate::handler::resume_execution::resume;
 use crate::ids::StageId;
 use crate::message::Message;
 use crate::outcome::{Outcome, Reason, Target};
@@ -29,6 +32,7 @@ fn reset(change: &mut Change, id: &StageId, env: &Env<'_>) {
     stage.tasks.clear();
     stage.outputs.clear();
     stage.attempt += 1;
+    stage.undone = false;
     for key in [
         "exception",
         "beforeStagePlanningFailed",
@@ -96,13 +100,10 @@ pub(crate) fn handle(
         }
         stage.context.insert("restartDetails".to_owned(), details);
         stage.context.remove("manualSkip");
-        stage.context.remove("_cancelledAttempt");
     }
     let header = change.header();
+    // Who cancelled it before, and why, stays, as in Orca.
     header.canceled = false;
-    header.canceled_by = None;
-    header.cancellation_reason = None;
-    header.failure = None;
     header.end_time = None;
     match gate_of(execution) {
         Some(gate) if !execution.admitted => {
@@ -115,10 +116,24 @@ pub(crate) fn handle(
             change.send_to(Target::Gate(gate), message);
         }
         _ => {
+            if execution.status == Status::Paused {
+                resume(&mut change, user, env);
+            }
             change.set_status(Status::Running, env.now);
-            change.send(Message::StartStage {
-                stage_id: top.clone(),
-            });
+            // Beside this one, what the end before kept from beginning.
+            let execution = &change.execution;
+            let ready: Vec<StageId> = execution
+                .top_level()
+                .filter(|s| s.status == Status::NotStarted)
+                .filter(|s| {
+                    let mut upstream = execution.upstream(s);
+                    upstream.all(|u| u.status.lets_downstream_run()) || s.id == top
+                })
+                .map(|s| s.id.clone())
+                .collect();
+            for stage_id in ready {
+                change.send(Message::StartStage { stage_id });
+            }
             change.execution_event("started", env.now);
         }
     }

@@ -17,13 +17,21 @@ pub(crate) fn handle(execution: &Execution, user: &str, env: &mut Env<'_>) -> Ou
         return ignored(Reason::AlreadyDone);
     }
     let mut change = Change::of(execution);
+    resume(&mut change, user, env);
+    change.execution_event("resumed", env.now);
+    change.done()
+}
+
+/// Ends the pause of everything that noticed it.
+pub(crate) fn resume(change: &mut Change, user: &str, env: &Env<'_>) {
     let header = change.header();
     header.status = Status::Running;
-    if let Some(pause) = header.pauses.last_mut() {
+    if let Some(pause) = header.pauses.last_mut().filter(|p| p.resume_time.is_none()) {
         pause.resumed_by = Some(user.to_owned());
         pause.resume_time = Some(env.now);
     }
-    let paused: Vec<StageId> = execution
+    let paused: Vec<StageId> = change
+        .execution
         .stages
         .iter()
         .filter(|s| s.status == Status::Paused)
@@ -33,6 +41,4 @@ pub(crate) fn handle(execution: &Execution, user: &str, env: &mut Env<'_>) -> Ou
         change.send(Message::ResumeStage { stage_id });
     }
     change.send(Message::RescheduleExecution);
-    change.execution_event("resumed", env.now);
-    change.done()
 }

@@ -20,7 +20,7 @@ use crate::outcome::{Outcome, Reason, RunKind, TaskRun};
 use crate::plan::{self, DRY_RUN_TASK, Stop};
 use crate::stage::Stage;
 use crate::status::Status;
-use crate::task::TaskPolicy;
+use crate::task::{Task, TaskPolicy};
 use crate::timing;
 
 fn is_skipped(execution: &Execution, stage: &Stage) -> bool {
@@ -144,6 +144,7 @@ pub(crate) fn handle(
     task.in_flight = true;
     task.wake = false;
     let (number, task_type) = (task.runs, task.implementing_class.clone());
+    let effect_id = effect_id(execution, stage, task);
     change.run(TaskRun {
         execution_id: execution.id.clone(),
         application: execution.application.clone(),
@@ -152,9 +153,22 @@ pub(crate) fn handle(
         task_type,
         run: RunKind::Run,
         number,
-        effect_id: format!("{}/{stage_id}/{}/{task_id}", execution.id, stage.attempt),
+        effect_id,
     });
     change.done()
+}
+
+/// What a task does outside is done once under this id. A round of a loop is work of
+/// its own, so from the second round on the id says which: `…/2.1`.
+pub(crate) fn effect_id(execution: &Execution, stage: &Stage, task: &Task) -> String {
+    let base = format!(
+        "{}/{}/{}/{}",
+        execution.id, stage.id, stage.attempt, task.id
+    );
+    match task.round {
+        0 => base,
+        round => format!("{base}.{round}"),
+    }
 }
 
 /// Records why a task failed, in the stage and in the task.

@@ -5,6 +5,7 @@
 //! | of an execution that is over | – | `completeStage` of its parent |
 //! | an upstream halted | – | `completeExecution` |
 //! | an upstream is not over | – | none: its end sends this again |
+//! | complete: it ended while an upstream ran again | – | `completeExecution` |
 //! | not NOT_STARTED | – | none |
 //! | disabled, or too late | – | `skipStage` |
 //! | planned | RUNNING | `startStage` of before-stages, else `startTask`, else `completeStage` |
@@ -108,6 +109,12 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
         .all(|u| u.status.lets_downstream_run())
     {
         return ignored(Reason::NotYet);
+    }
+    if stage.status.is_complete() && !stage.is_synthetic() {
+        // It ended while something upstream was run again, so its end could not be
+        // the execution's: that one's end may be.
+        change.send(Message::CompleteExecution);
+        return change.done();
     }
     if stage.status != Status::NotStarted {
         return ignored(Reason::AlreadyDone);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod found;
 mod properties;
 mod runner;
 mod scenarios;
