@@ -20,7 +20,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 use store::{
-    Address, Batch, Delivery, DocumentKey, IndexChange, MAILBOX, Shard, Then, Version, blob,
+    Address, Batch, Delivery, DocumentKey, Guard, IndexChange, MAILBOX, Shard, Then, Version, blob,
 };
 
 use crate::difference;
@@ -95,6 +95,14 @@ pub fn mailbox(to: &Target, application: &str) -> Address {
     }
 }
 
+/// The document of a subject.
+fn document_key(subject: &Subject) -> DocumentKey {
+    match subject {
+        Subject::Execution(execution) => execution_key(execution.id.as_str()),
+        Subject::PipelineGate(gate) => gate_key(&gate.pipeline_config_id),
+    }
+}
+
 /// What a mailbox of this subject belongs to.
 pub fn target(subject: &str) -> Target {
     match subject.strip_prefix("gate:") {
@@ -125,7 +133,15 @@ pub fn prepare(loaded: &Loaded, turn: &Turn, writing: &Writing<'_>) -> Prepared 
             let batch = prepared.batch.document(&key, loaded.version);
             prepared.batch = batch.set(HEADER, text(&gate.to_json()));
         }
-        _ => {}
+        // Nothing to do is a decision too: it holds only for what was read.
+        _ => {
+            let key = document_key(&loaded.subject);
+            let guard = Guard::Version {
+                key,
+                expected: loaded.version,
+            };
+            prepared.batch = prepared.batch.guard(guard);
+        }
     }
     for outgoing in &turn.messages {
         prepared.batch = prepared

@@ -202,7 +202,8 @@ impl Engine {
                 .map_err(unavailable)?;
             let committed = match committed {
                 Ok(committed) => committed,
-                Err(Refused::Conflict { .. }) => {
+                // The only guard is the version of a subject that is not written.
+                Err(Refused::Conflict { .. } | Refused::Guard(_)) => {
                     self.inner.metrics.conflicted();
                     return Ok(Tried::Conflict);
                 }
