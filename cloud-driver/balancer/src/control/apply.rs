@@ -50,6 +50,10 @@ impl Plane {
         expected: Option<u64>,
         fence: u64,
     ) -> Result<Applied, Refused> {
+        // Before it waits too: a handover may take seconds.
+        if self.frozen.get() {
+            return Err(Refused::Frozen);
+        }
         let _one = self.writing.lock().await;
         if self.frozen.get() {
             return Err(Refused::Frozen);
@@ -150,12 +154,12 @@ impl Plane {
         for tracked in inner.tracked.values_mut() {
             tracked.confirmed = tracked.drains();
         }
-        inner.look();
         if is_new {
-            inner
-                .events
-                .add(EventKind::Config, generation, now_ms(), None);
+            let config = EventKind::Config;
+            inner.events.add(config, generation, now_ms(), None);
         }
+        // What follows from the configuration is told after it.
+        inner.look();
     }
 
     /// Sees to it that whoever is to be probed is.

@@ -101,6 +101,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     };
     let connection = http1::Builder::new()
         .max_buf_size(MOST_HEAD)
+        .max_header_size(MOST_HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);

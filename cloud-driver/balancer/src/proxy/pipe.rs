@@ -181,6 +181,7 @@ impl Pipe {
         };
         let made = http1::Builder::new()
             .max_buf_size(MOST_HEAD)
+            .max_header_size(MOST_HEAD)
             .handshake(TokioIo::new(watched))
             .await;
         let (sender, connection) = made.map_err(|source| ConnectError::Setup {

@@ -92,6 +92,7 @@ pub(crate) async fn forward(
     };
     let made = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MOST_HEAD)
+        .max_header_size(MOST_HEAD)
         .handshake(TokioIo::new(stream))
         .await;
     let (mut sender, connection) = made.map_err(|_| Reset)?;

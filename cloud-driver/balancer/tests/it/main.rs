@@ -1,1 +1,18 @@
-//! placeholder
+//! The balancer as a process, between real sockets.
+
+#![allow(clippy::unwrap_used)] // a failed helper is a failed test
+
+mod backend;
+mod client;
+mod stand;
+
+mod configuration;
+#[cfg(feature = "controls")]
+mod controls;
+mod counting;
+mod health;
+mod life;
+mod requests;
+mod retries;
+mod succession;
+mod tunnels;
