@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::execution::without_nulls;
 use crate::ids::{RefId, StageId, TaskId};
 use crate::status::Status;
 use crate::task::Task;
@@ -15,6 +16,10 @@ pub enum Owner {
     StageBefore,
     /// Runs after them, or after their failure.
     StageAfter,
+}
+
+fn no(flag: &bool) -> bool {
+    !flag
 }
 
 fn zero(number: &u32) -> bool {
@@ -68,6 +73,9 @@ pub struct Stage {
     /// How often it was restarted. Engine's own, not served.
     #[serde(rename = "_attempt", skip_serializing_if = "zero")]
     pub attempt: u32,
+    /// What this attempt does outside is being undone. Engine's own, not served.
+    #[serde(rename = "_undone", skip_serializing_if = "no")]
+    pub undone: bool,
 }
 
 impl Stage {
@@ -130,10 +138,11 @@ impl Stage {
         }
     }
 
-    /// The stage as clients see it: without the engine's own fields.
+    /// The stage as clients see it: without nulls and the engine's own fields.
     pub fn to_json(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         strip(&mut value);
+        without_nulls(&mut value);
         if let Some(tasks) = value.get_mut("tasks").and_then(Value::as_array_mut) {
             tasks.iter_mut().for_each(strip);
         }

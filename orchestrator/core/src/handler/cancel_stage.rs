@@ -6,8 +6,6 @@
 //! | halted, its type can cancel | a run of kind cancel, once per attempt |
 //! | otherwise | none |
 
-use serde_json::Value;
-
 use crate::catalog::StageView;
 use crate::change::{Change, ignored};
 use crate::env::Env;
@@ -16,9 +14,6 @@ use crate::ids::{StageId, TaskId};
 use crate::message::Message;
 use crate::outcome::{Outcome, Reason, RunKind, TaskRun};
 use crate::status::Status;
-
-/// Says under which attempt the stage was cancelled already.
-const CANCELLED_ATTEMPT: &str = "_cancelledAttempt";
 
 pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> Outcome {
     let Some(stage) = execution.stage(id) else {
@@ -58,12 +53,11 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
     let Some(task_type) = definition.and_then(|d| d.cancel_task(view)) else {
         return ignored(Reason::AlreadyDone);
     };
-    let attempt = Value::from(stage.attempt);
-    if stage.context.get(CANCELLED_ATTEMPT) == Some(&attempt) {
+    if stage.undone {
         return ignored(Reason::AlreadyDone);
     }
     if let Some(stage) = change.stage(id) {
-        stage.context.insert(CANCELLED_ATTEMPT.to_owned(), attempt);
+        stage.undone = true;
     }
     change.run(TaskRun {
         execution_id: execution.id.clone(),

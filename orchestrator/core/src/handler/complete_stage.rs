@@ -30,7 +30,8 @@ use crate::stage::{Owner, Stage};
 use crate::status::Status;
 
 /// The status that children, tasks and planning give a stage
-/// (`orca: CompleteStageHandler.determineStatus`).
+/// (`orca: CompleteStageHandler.determineStatus`). With `failOnFailedExpressions` a
+/// failed expression fails it, whatever its failure options say.
 pub(crate) fn determine(execution: &Execution, stage: &Stage) -> Status {
     let mut all: Vec<Status> = execution
         .synthetics(&stage.id, None)
@@ -41,7 +42,10 @@ pub(crate) fn determine(execution: &Execution, stage: &Stage) -> Status {
         all.push(stage.failure_status(Status::Terminal));
     }
     let any = |status| all.contains(&status);
-    if all.is_empty() {
+    let strict = stage.flag("failOnFailedExpressions") == Some(true);
+    if strict && !failure_descriptions(&stage.context).is_empty() {
+        Status::Terminal
+    } else if all.is_empty() {
         Status::NotStarted
     } else if any(Status::Terminal) {
         stage.failure_status(Status::Terminal)
@@ -188,16 +192,13 @@ fn planning_failed(change: &mut Change, id: &StageId, message: &str, env: &Env<'
     Status::Terminal
 }
 
-fn finish(change: &mut Change, id: &StageId, mut status: Status, env: &Env<'_>) {
+fn finish(change: &mut Change, id: &StageId, status: Status, env: &Env<'_>) {
     let Some(stage) = change.stage(id) else {
         return;
     };
     let descriptions = failure_descriptions(&stage.context);
     if !descriptions.is_empty() {
         add_errors(stage, "Failed Expression Evaluation", descriptions);
-        if stage.flag("failOnFailedExpressions") == Some(true) {
-            status = Status::Terminal;
-        }
     }
     if status == Status::FailedContinue {
         let more: Vec<String> = stage

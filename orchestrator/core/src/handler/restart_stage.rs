@@ -72,6 +72,10 @@ pub(crate) fn handle(
     let Some(stage) = execution.stage(id) else {
         return ignored(Reason::Gone);
     };
+    if execution.failure.is_some() {
+        // Its definition is faulty: run again, it could wait for ever.
+        return ignored(Reason::ExecutionComplete);
+    }
     let top = execution.top_of(stage).id.clone();
     let status = execution.stage(&top).map_or(Status::Running, |s| s.status);
     if !(status.is_complete() || status == Status::NotStarted) {

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | NOT_STARTED, wanted | RUNNING | `startStage` for what may begin |
 //! | NOT_STARTED, too late | – | `cancelExecution` |
-//! | NOT_STARTED, without a stage that may begin | TERMINAL | `startWaitingExecutions` |
+//! | NOT_STARTED, its definition faulty or without a stage that may begin | TERMINAL | `startWaitingExecutions` |
+//! | restarted, no stage may begin | RUNNING | `completeExecution` |
 //! | CANCELED before it began | – | `startWaitingExecutions` |
 
 use serde_json::json;
@@ -50,7 +51,10 @@ pub(crate) fn handle(execution: &Execution, env: &mut Env<'_>) -> Outcome {
         })
         .map(|s| s.id.clone())
         .collect();
-    if ready.is_empty() || execution.failure.is_some() {
+    let fresh = execution
+        .top_level()
+        .all(|s| s.status == Status::NotStarted);
+    if execution.failure.is_some() || (ready.is_empty() && fresh) {
         change.set_status(Status::Terminal, env.now);
         let end = Some(env.now);
         change.header().end_time = end;
@@ -67,6 +71,10 @@ pub(crate) fn handle(execution: &Execution, env: &mut Env<'_>) -> Outcome {
         return change.done();
     }
     change.set_status(Status::Running, env.now);
+    if ready.is_empty() {
+        // Restarted behind a stage that halts: that one decides how it ends.
+        change.send(Message::CompleteExecution);
+    }
     for stage_id in ready {
         change.send(Message::StartStage { stage_id });
     }
