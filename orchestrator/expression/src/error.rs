@@ -106,9 +106,9 @@ pub fn summary(failures: &[Failure], now_ms: i64) -> Map<String, Value> {
     summary
 }
 
-/// A text that is no template: what is wrong with it and where.
+/// A text that does not parse: what is wrong with it and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem} at character {position}{}", suggestion.as_ref().map_or_else(String::new, |s| format!("; {s}")))]
+#[error("{problem} at character {position}{}", remedy(suggestion.as_deref()))]
 pub struct ParseError {
     /// In characters from the start of the text.
     pub position: usize,
@@ -116,4 +116,179 @@ pub struct ParseError {
     pub problem: String,
     /// What would help, if we can guess it.
     pub suggestion: Option<String>,
+}
+
+fn remedy(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |text| format!("; {text}"))
+}
+
+const PARSE_EXCEPTION: &str = "org.springframework.expression.ParseException";
+const SPEL_PARSE_EXCEPTION: &str = "org.springframework.expression.spel.SpelParseException";
+const SPEL_EVALUATION_EXCEPTION: &str =
+    "org.springframework.expression.spel.SpelEvaluationException";
+/// Class of what helper functions refuse.
+const HELPER_EXCEPTION: &str = "com.netflix.spinnaker.kork.expressions.SpelHelperFunctionException";
+/// Class of arguments Java refuses.
+pub(crate) const ILLEGAL_ARGUMENT: &str = "java.lang.IllegalArgumentException";
+/// Class of texts that are no number.
+pub(crate) const NUMBER_FORMAT: &str = "java.lang.NumberFormatException";
+
+/// A syntax error inside one text, before it is told to anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Syntax {
+    pub(crate) at: usize,
+    pub(crate) suggestion: Option<String>,
+    problem: String,
+    code: Option<&'static str>,
+    template: Option<String>,
+    cause: Option<(&'static str, String)>,
+}
+
+impl Syntax {
+    /// An error in an expression.
+    pub(crate) fn at(at: usize, code: &'static str, problem: String) -> Self {
+        Self {
+            at,
+            suggestion: None,
+            problem,
+            code: Some(code),
+            template: None,
+            cause: None,
+        }
+    }
+
+    /// An error in the template around the expressions.
+    pub(crate) fn template(text: &str, at: usize, problem: String) -> Self {
+        Self {
+            at,
+            suggestion: None,
+            problem,
+            code: None,
+            template: Some(text.to_owned()),
+            cause: None,
+        }
+    }
+
+    pub(crate) fn suggest(mut self, text: impl Into<String>) -> Self {
+        self.suggestion = Some(text.into());
+        self
+    }
+
+    /// Says what Java threw below.
+    pub(crate) fn caused(mut self, class: &'static str, text: String) -> Self {
+        self.cause = Some((class, text));
+        self
+    }
+
+    /// As Orca tells it: text and class.
+    pub(crate) fn recorded(&self, expression: &str) -> (String, &'static str) {
+        let code = self
+            .code
+            .map_or_else(String::new, |code| format!("{code}: "));
+        let Self { at, problem, .. } = self;
+        if let Some((class, text)) = &self.cause {
+            return (format!("{text} - {code}{problem}"), class);
+        }
+        let (text, class) = match &self.template {
+            Some(template) => (template.as_str(), PARSE_EXCEPTION),
+            None => (expression, SPEL_PARSE_EXCEPTION),
+        };
+        (format!("Expression [{text}] @{at}: {code}{problem}"), class)
+    }
+
+    /// As we tell it when a pipeline is saved.
+    pub(crate) fn told(self, offset: usize) -> ParseError {
+        let mut problem = self.problem;
+        if let Some(first) = problem.get(..1) {
+            let first = first.to_lowercase();
+            problem.replace_range(..1, &first);
+        }
+        if let Some(code) = self.code {
+            problem = format!("{problem} ({code})");
+        }
+        ParseError {
+            position: self.at + offset,
+            problem,
+            suggestion: self.suggestion,
+        }
+    }
+}
+
+/// An evaluation that failed: the deepest cause, and what Spring says around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) class: &'static str,
+    pub(crate) suggestion: Option<String>,
+    pub(crate) at: Option<usize>,
+    cause: String,
+    outer: Option<String>,
+}
+
+impl Fault {
+    /// One of Spring's own messages.
+    pub(crate) fn spel(code: &str, text: impl AsRef<str>) -> Self {
+        Self::java(
+            SPEL_EVALUATION_EXCEPTION,
+            format!("{code}: {}", text.as_ref()),
+        )
+    }
+
+    /// Something Java threw.
+    pub(crate) fn java(class: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            class,
+            suggestion: None,
+            at: None,
+            cause: text.into(),
+            outer: None,
+        }
+    }
+
+    /// Something a helper function refuses.
+    pub(crate) fn helper(text: impl Into<String>) -> Self {
+        Self::java(HELPER_EXCEPTION, text)
+    }
+
+    pub(crate) fn suggest(mut self, text: impl Into<String>) -> Self {
+        self.suggestion = Some(text.into());
+        self
+    }
+
+    /// Keeps the deepest position.
+    pub(crate) fn located(mut self, at: usize) -> Self {
+        self.at.get_or_insert(at);
+        self
+    }
+
+    /// What Spring says around the cause, if nothing was said yet.
+    pub(crate) fn around(mut self, code: &str, text: impl AsRef<str>) -> Self {
+        let text = format!("{code}: {}", text.as_ref());
+        self.outer.get_or_insert(text);
+        self
+    }
+
+    /// `<cause> - <outer>`, as in a summary.
+    pub(crate) fn reason(&self) -> String {
+        match &self.outer {
+            Some(outer) => format!("{} - {outer}", self.cause),
+            None => self.cause.clone(),
+        }
+    }
+}
+
+/// Why an evaluation stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It failed.
+    Fault(Box<Fault>),
+    /// It needs an answer first.
+    Need,
+    /// A method was given arguments it does not take; whoever called it says so.
+    Mismatch,
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(Box::new(fault))
+    }
 }

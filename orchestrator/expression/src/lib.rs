@@ -33,7 +33,25 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+mod access;
+pub mod ast;
+mod bean;
 mod error;
+mod eval;
+mod function;
+mod lexer;
+mod limits;
+mod method;
+mod number;
+mod operator;
+mod parser;
+mod pattern;
+mod statics;
+mod template;
+mod time;
+mod types;
+mod value;
+mod walk;
 
 pub use error::{Failure, Level, ParseError, summary};
 
@@ -116,17 +134,23 @@ pub fn evaluate(template: &Value, scope: &Scope<'_>) -> Evaluated {
 }
 
 /// [`evaluate`], with what few callers need to say.
-pub fn evaluate_with(template: &Value, _scope: &Scope<'_>, _options: &Options<'_>) -> Evaluated {
-    Evaluated {
-        value: template.clone(),
-        ..Evaluated::default()
-    }
+pub fn evaluate_with(template: &Value, scope: &Scope<'_>, options: &Options<'_>) -> Evaluated {
+    walk::evaluate(template, *scope, *options)
 }
 
-/// Whether a text would parse, for refusing a pipeline when it is saved.
+/// Whether a text would parse, for refusing a pipeline when it is saved. Functions must
+/// exist as well; everything else can only be known when it runs.
 ///
 /// # Errors
 /// The first thing wrong, with its position in the text.
-pub fn parse_check(_text: &str) -> Result<(), ParseError> {
-    Ok(())
+pub fn parse_check(text: &str) -> Result<(), ParseError> {
+    walk::check(text)
+}
+
+/// Parses one expression, without its braces.
+///
+/// # Errors
+/// The first thing wrong, with its position in the expression.
+pub fn parse(expression: &str) -> Result<ast::Expr, ParseError> {
+    parser::parse(expression).map_err(|syntax| syntax.told(0))
 }

@@ -1,0 +1,104 @@
+//! Nothing an author writes takes long, takes much or ends the process.
+
+use expression::{Evaluated, parse_check};
+use serde_json::json;
+
+use crate::world::{evaluate, object, text};
+
+fn refused(template: &str) -> Evaluated {
+    let list: Vec<u32> = (0..2_000).collect();
+    let root = object(
+        json!({"l": list, "t": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", "big": "x".repeat(200_000)}),
+    );
+    let evaluated = text(template, &root);
+    assert_eq!(evaluated.value, json!(template), "{template}");
+    assert_eq!(evaluated.failures.len(), 1, "{template}");
+    assert_eq!(evaluated.failures[0].level.as_str(), "ERROR");
+    evaluated
+}
+
+#[test]
+fn work_and_sizes_are_bounded_and_the_error_names_the_limit() {
+    let cases = [
+        ("${l.![#root.l.![#root.l.size()]]}", "steps"),
+        ("${l.![#root.l.![#root.l]]}", "steps"),
+        ("${l.![#root.l.contains(#this)]}", "steps"),
+        ("${'ab' * 2000000}", "bytes of text"),
+        ("${'ab'.repeat(2000000)}", "bytes of text"),
+        ("${big.replace('x', 'yyyyyyyyyyyy')}", "bytes of text"),
+        ("${big.replaceAll('x', 'yyyyyyyyyyyy')}", "bytes of text"),
+        (
+            r"${t.matches('((a|aa)+)\1[^!]')}",
+            "steps of a regular expression",
+        ),
+        ("${T(String).format('%99999d', 1)}", "Conversion"),
+    ];
+    for (template, limit) in cases {
+        let evaluated = refused(template);
+        let description = &evaluated.failures[0].description;
+        assert!(description.contains(limit), "{template}: {description}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_long_chains_are_not() {
+    for (open, close) in [
+        ("(", ")"),
+        ("{", "}"),
+        ("a[", "]"),
+        ("!", ""),
+        ("- ", ""),
+        ("a ? b : ", ""),
+    ] {
+        let template = format!("${{{}1{}}}", open.repeat(1_000), close.repeat(1_000));
+        let error = parse_check(&template).unwrap_err();
+        assert!(error.to_string().contains("nested deeper"), "{error}");
+        refused(&template);
+    }
+    let sum = format!("${{1{}}}", "+1".repeat(4_000));
+    assert_eq!(text(&sum, &object(json!({}))).value, json!(4_001));
+    let path = format!("${{a{}}}", "?.b".repeat(3_000));
+    assert_eq!(text(&path, &object(json!({}))).failures.len(), 1);
+}
+
+#[test]
+fn a_text_beyond_ten_thousand_characters_is_refused_only_with_expressions() {
+    let long = "x".repeat(20_000);
+    assert!(text(&long, &object(json!({}))).failures.is_empty());
+    let template = format!("{long}${{1}}");
+    assert!(parse_check(&template).is_err());
+    let evaluated = text(&template, &object(json!({})));
+    assert_eq!(evaluated.value, json!(template));
+    assert!(
+        evaluated.failures[0]
+            .description
+            .contains("10000 characters")
+    );
+}
+
+#[test]
+fn a_template_of_many_costly_texts_ends() {
+    let list: Vec<u32> = (0..600).collect();
+    let root = object(json!({"l": list}));
+    let texts = vec!["${l.![#root.l.![#this + 1]].size()}"; 100];
+    let evaluated = evaluate(&json!(texts), &root);
+    assert!(evaluated.failures.len() > 50, "all share one budget");
+}
+
+#[test]
+fn a_stage_that_waits_for_itself_does_not_hang() {
+    let root = object(json!({"execution": {"id": "e", "stages": [
+        {"id": "1", "refId": "1", "requisiteStageRefIds": ["2"], "context": {}, "outputs": {"a": 1}},
+        {"id": "2", "refId": "2", "requisiteStageRefIds": ["1"], "context": {}, "parentStageId": "2"},
+        {"refId": "3", "requisiteStageRefIds": ["3"], "context": {}},
+    ]}}));
+    assert_eq!(
+        text("${execution.stages[0].context.none ?: 'no'}", &root).value,
+        json!("no")
+    );
+    assert_eq!(
+        text("${execution.stages[2].context.none ?: 'no'}", &root).value,
+        json!("no")
+    );
+    assert_eq!(text("${execution.context.a}", &root).value, json!(1));
+}
