@@ -4,16 +4,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// How to use it.
-pub(crate) const USAGE: &str = "balancer --data FOLDER --listen IP:PORT [options]
+pub(crate) const USAGE: &str = "balancer --data FOLDER [options]
 
   --data FOLDER             folder of journal and admin socket; made if absent
-  --listen IP:PORT          where clients connect; may be given more than once
+  --listen IP:PORT          where clients connect; may be given more than once; default:
+                            127.0.0.1:8080
   --workers N               worker threads; default: one per processor, at most 2
   --max-connections N       connections of clients at a time; default: 16384
   --handover                take the sockets over from the balancer that runs in this folder;
                             when none does, begin as usual
   --drain-timeout-ms N      how long tunnels may go on after a successor took over; default: 60000
   --version, --help";
+
+/// Port on loopback when nothing else is asked for.
+const DEFAULT_PORT: u16 = 8080;
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +94,8 @@ pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, Arg
     }
     read.data = data.ok_or(ArgumentError::Missing("--data"))?;
     if read.listen.is_empty() {
-        return Err(ArgumentError::Missing("--listen"));
+        read.listen
+            .push(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)));
     }
     Ok(Asked::Run(read))
 }
@@ -131,7 +136,6 @@ mod tests {
     fn a_command_line_says_what_is_wrong_with_it() {
         for (line, error) in [
             ("--listen 127.0.0.1:1", "--data is missing; see --help"),
-            ("--data d", "--listen is missing; see --help"),
             ("--data", "--data needs a value"),
             ("--data d --listen x", "--listen: \"x\" is not IP:PORT"),
             (
@@ -142,6 +146,10 @@ mod tests {
         ] {
             assert_eq!(words(line).unwrap_err().to_string(), error);
         }
+        let Ok(Asked::Run(run)) = words("--data d") else {
+            panic!("not read");
+        };
+        assert_eq!(run.listen, [SocketAddr::from(([127, 0, 0, 1], 8080))]);
         let Ok(Asked::Run(run)) = words("--data d --listen 127.0.0.1:1 --workers 3 --handover")
         else {
             panic!("not read");

@@ -26,7 +26,7 @@ impl Text {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         self.0.push_str(name);
         let mut open = '{';
         for (label, value) in labels {
@@ -56,12 +56,7 @@ impl Text {
         let labels_inf: Vec<_> = labels.iter().copied().chain([("le", "+Inf")]).collect();
         self.sample(&format!("{name}_bucket"), &labels_inf, times.count());
         self.sample(&format!("{name}_count"), labels, times.count());
-        let labels: String = labels
-            .iter()
-            .map(|(l, v)| format!("{l}=\"{v}\","))
-            .collect();
-        let labels = labels.trim_end_matches(',');
-        let _ = writeln!(self.0, "{name}_sum{{{labels}}} {}", seconds(times.sum_us));
+        self.sample(&format!("{name}_sum"), labels, seconds(times.sum_us));
     }
 }
 

@@ -143,7 +143,7 @@ async fn live(
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("SIGINT"))?;
-    tokio::task::spawn_local(plane.clone().follow_news());
+    essential(plane.clone().follow_news());
     for pid in found(&plane.folder) {
         plane
             .inner
@@ -161,8 +161,8 @@ async fn live(
     plane.accept_connections()?;
     // Connections are served from here on; the admin socket opens afterwards.
     plane.open_admin(taken).await?;
-    tokio::task::spawn_local(plane.clone().follow_predecessors());
-    tokio::task::spawn_local(plane.clone().keep_records());
+    essential(plane.clone().follow_predecessors());
+    essential(plane.clone().keep_records());
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -173,6 +173,17 @@ async fn live(
     }
     plane.stop().await;
     Ok(())
+}
+
+/// Runs a task whose failure is the process's: whoever supervises it starts a whole one.
+fn essential(task: impl Future<Output = ()> + 'static) {
+    let task = tokio::task::spawn_local(task);
+    tokio::task::spawn_local(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            eprintln!("control failed; the process ends");
+            std::process::exit(70);
+        }
+    });
 }
 
 impl Plane {
@@ -244,7 +255,7 @@ impl Plane {
             told.map_err(|e| SuccessionError::Words(e.to_string()))??;
         }
         std::fs::rename(&new, &path).map_err(failed(&path))?;
-        tokio::task::spawn_local(admin::serve(self.clone(), listener));
+        essential(admin::serve(self.clone(), listener));
         Ok(())
     }
 

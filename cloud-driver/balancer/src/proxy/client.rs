@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::forward::forward;
 use super::pipe::MOST_HEAD;
-use super::worker::Worker;
+use super::worker::{Place, Worker};
 
 /// How long a connection may be without a request, seconds.
 const IDLE_S: u64 = 75;
@@ -54,9 +54,17 @@ impl Client {
     }
 
     /// Ends it when it has been idle for too long.
-    pub(crate) fn sweep(&self, now_s: u64, leaving: bool) {
-        let limit = if leaving { IDLE_LEAVING_S } else { IDLE_S };
-        if self.busy.get() == 0 && now_s.saturating_sub(self.last.get()) >= limit {
+    ///
+    /// Once the process leaves, idle time counts from then on: nobody's next request shall meet a
+    /// connection that was closed because of that.
+    pub(crate) fn sweep(&self, now_s: u64, leaving_since_s: Option<u64>) {
+        let idle_since = self.last.get().max(leaving_since_s.unwrap_or(0));
+        let limit = if leaving_since_s.is_some() {
+            IDLE_LEAVING_S
+        } else {
+            IDLE_S
+        };
+        if self.busy.get() == 0 && now_s.saturating_sub(idle_since) >= limit {
             self.end();
         }
     }
@@ -90,11 +98,11 @@ impl Drop for Busy {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Place) {
     // Small answers must not wait for acknowledgements; without it they are only slower.
     let _slower = stream.set_nodelay(true);
     let client = Rc::new(Client::new(peer, worker.now_s()));
-    let _registered = worker.register(client.clone());
+    let _registered = worker.register(client.clone(), place);
     let service = {
         let (worker, client) = (worker.clone(), client.clone());
         service_fn(move |request| forward(worker.clone(), client.clone(), request))

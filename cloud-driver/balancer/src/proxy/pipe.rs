@@ -266,3 +266,80 @@ impl Pipe {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(test);
+    }
+
+    async fn pipe(listener: &TcpListener) -> (Pipe, TcpStream, Arc<Target>) {
+        let news = Arc::new(Notify::new());
+        let target = Arc::new(Target::new(
+            "i".into(),
+            listener.local_addr().unwrap(),
+            news,
+        ));
+        let pipe = Pipe::connect(&target, Duration::from_secs(5))
+            .await
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        (pipe, stream, target)
+    }
+
+    /// Long enough for the runtime to hear of what the kernel knows already.
+    async fn turn() {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_request_on_a_connection_that_has_ended_comes_back_unsent() {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (mut pipe, stream, target) = pipe(&listener).await;
+            assert!(pipe.is_usable());
+            drop(stream);
+            turn().await;
+            let mut request = Request::new(RequestBody::Empty);
+            *request.method_mut() = http::Method::POST;
+            match pipe.send(request, || false).await {
+                Sent::Unsent(back) => assert_eq!(back.method(), http::Method::POST),
+                Sent::Answer(_) | Sent::Lost { .. } | Sent::Cut => panic!("it was sent"),
+            }
+            assert!(!pipe.is_usable());
+            assert_eq!(target.counts().open, 1);
+            drop(pipe);
+            assert_eq!(target.counts().open, 0);
+        });
+    }
+
+    #[test]
+    fn whether_an_answer_had_begun_is_known_when_a_connection_is_lost() {
+        for (bytes, begun) in [(&b""[..], false), (b"HTTP/1.1 2", true)] {
+            run(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let (mut pipe, mut stream, _target) = pipe(&listener).await;
+                let answer = async {
+                    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                    let mut request = [0; 512];
+                    assert!(stream.read(&mut request).await.unwrap() > 0);
+                    stream.write_all(bytes).await.unwrap();
+                    drop(stream);
+                };
+                let request = Request::new(RequestBody::Empty);
+                let (sent, ()) = tokio::join!(pipe.send(request, || false), answer);
+                assert!(matches!(sent, Sent::Lost { seen, .. } if seen == begun));
+            });
+        }
+    }
+}

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Serve this from now on, and confirm.
     Apply(Arc<Plan>, oneshot::Sender<()>),
     /// Serve this connection; another worker has too many.
-    Take(StdStream, SocketAddr),
+    Take(StdStream, SocketAddr, Place),
     /// Accept from these sockets.
     Accept(Vec<StdListener>),
     /// Stop accepting, and confirm.
@@ -61,6 +61,23 @@ impl Load {
     }
 }
 
+/// A connection of a client, counted from the moment it was accepted.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Load>);
+
+impl Place {
+    fn new(load: &Arc<Load>) -> Self {
+        load.clients.fetch_add(1, Ordering::SeqCst);
+        Self(load.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// The handle of a worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
@@ -79,7 +96,7 @@ pub(crate) struct Worker {
     next_client: Cell<u64>,
     most_clients: usize,
     handles: Vec<Handle>,
-    leaving: Cell<bool>,
+    leaving_since_s: Cell<Option<u64>>,
     deaf: Notify,
     end_tunnels: Notify,
     tunnels_ended: Cell<bool>,
@@ -140,7 +157,7 @@ fn run(
         clients: RefCell::default(),
         next_client: Cell::new(0),
         most_clients,
-        leaving: Cell::new(false),
+        leaving_since_s: Cell::new(None),
         deaf: Notify::new(),
         end_tunnels: Notify::new(),
         tunnels_ended: Cell::new(false),
@@ -180,8 +197,8 @@ impl Worker {
                 // Nobody waits any more when the process ends meanwhile.
                 let _ = confirm.send(());
             }
-            Command::Take(stream, peer) => match TcpStream::from_std(stream) {
-                Ok(stream) => self.serve(stream, peer),
+            Command::Take(stream, peer, place) => match TcpStream::from_std(stream) {
+                Ok(stream) => self.serve(stream, peer, place),
                 Err(error) => eprintln!("connection of {peer} was lost: {error}"),
             },
             Command::Accept(listeners) => {
@@ -210,7 +227,8 @@ impl Worker {
                 self.end_tunnels.notify_waiters();
             }
             Command::Leave { now } => {
-                self.leaving.set(true);
+                self.leaving_since_s
+                    .set(Some(self.began.elapsed().as_secs()));
                 if now || Fault::CloseIdle.is_on() {
                     for client in self.clients.borrow().values() {
                         client.end();
@@ -231,7 +249,7 @@ impl Worker {
         self.budget.roll(self.second.get());
         self.table().sweep(Instant::now());
         for client in self.clients.borrow().values() {
-            client.sweep(self.second.get(), self.leaving.get());
+            client.sweep(self.second.get(), self.leaving_since_s.get());
         }
     }
 
@@ -259,34 +277,35 @@ impl Worker {
     /// Serves a new connection, or passes it on when another worker has fewer.
     fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         let own = self.load().clients.load(Ordering::Relaxed);
-        let accepting = self
-            .handles
-            .iter()
-            .filter(|h| h.load.accepts.load(Ordering::Relaxed));
-        let emptiest = accepting.min_by_key(|h| h.load.clients.load(Ordering::Relaxed));
-        match emptiest {
-            Some(other) if other.load.clients.load(Ordering::Relaxed) + LEAD < own => {
-                match stream.into_std() {
-                    // Counted there at once, or all of a burst would go to the same one.
-                    Ok(stream) => {
-                        if other.commands.send(Command::Take(stream, peer)).is_err() {
-                            eprintln!("connection of {peer} was lost: its worker has ended");
-                        }
-                    }
-                    Err(error) => eprintln!("connection of {peer} was lost: {error}"),
+        let mut others = self.handles.iter();
+        let fewer = |load: &Load| {
+            load.accepts.load(Ordering::Relaxed)
+                && load.clients.load(Ordering::Relaxed) + LEAD < own
+        };
+        let Some(other) = others.find(|handle| fewer(&handle.load)) else {
+            self.serve(stream, peer, Place::new(self.load()));
+            return;
+        };
+        // Counted there at once, or all of a burst would be passed on.
+        let place = Place::new(&other.load);
+        match stream.into_std() {
+            Ok(stream) => {
+                let sent = other.commands.send(Command::Take(stream, peer, place));
+                if sent.is_err() {
+                    eprintln!("connection of {peer} was lost: its worker has ended");
                 }
             }
-            _ => self.serve(stream, peer),
+            Err(error) => eprintln!("connection of {peer} was lost: {error}"),
         }
     }
 
-    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        if self.clients.borrow().len() >= self.most_clients {
+    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+        if self.load().clients.load(Ordering::Relaxed) > self.most_clients {
             self.totals.refused_clients.add(1);
             refuse(&stream);
             return;
         }
-        self.spawn(serve(self.clone(), stream, peer));
+        self.spawn(serve(self.clone(), stream, peer, place));
     }
 
     /// Runs a task on this worker.
@@ -312,14 +331,14 @@ impl Worker {
     }
 
     /// Enters a client's connection into the list, until what is returned is dropped.
-    pub(crate) fn register(self: &Rc<Self>, client: Rc<Client>) -> Registered {
+    pub(crate) fn register(self: &Rc<Self>, client: Rc<Client>, place: Place) -> Registered {
         let number = self.next_client.get();
         self.next_client.set(number + 1);
         self.clients.borrow_mut().insert(number, client);
-        self.load().clients.fetch_add(1, Ordering::SeqCst);
         Registered {
             worker: self.clone(),
             number,
+            _place: place,
         }
     }
 
@@ -339,7 +358,7 @@ impl Worker {
         self.end_tunnels.notified().await;
     }
 
-    fn load(&self) -> &Load {
+    fn load(&self) -> &Arc<Load> {
         &self.handles[self.index].load
     }
 
@@ -350,7 +369,7 @@ impl Worker {
 
     /// Whether the process leaves.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.get()
+        self.leaving_since_s.get().is_some()
     }
 
     /// Seconds since the worker began, known within a second.
@@ -390,12 +409,12 @@ fn refuse(stream: &TcpStream) {
 pub(crate) struct Registered {
     worker: Rc<Worker>,
     number: u64,
+    _place: Place,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.clients.borrow_mut().remove(&self.number);
-        self.worker.load().clients.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
