@@ -45,11 +45,20 @@ pub struct World {
 }
 
 impl World {
-    /// Starts sink, registry and Gennaker, and creates the application.
+    /// Starts sink, registry and Gennaker, and creates the application. The registry is polled so rarely
+    /// that no poll comes in between.
     ///
     /// # Errors
     /// One of them does not start.
-    pub async fn up(mut setup: Setup) -> Result<Self> {
+    pub async fn up(setup: Setup) -> Result<Self> {
+        Self::up_polling(setup, "1h").await
+    }
+
+    /// The same with polls of the registry as often as this.
+    ///
+    /// # Errors
+    /// One of them does not start.
+    pub async fn up_polling(mut setup: Setup, interval: &str) -> Result<Self> {
         for (name, package) in [("docker-registry", "docker-registry"), ("skopeo", "skopeo")] {
             ensure!(program::installed(name), "the package {package} is needed");
         }
@@ -63,7 +72,7 @@ impl World {
             authorization: None,
         };
         let registry = Registry::start(stack.folder()?, Some(&notifications)).await?;
-        stack.configure(&configuration(&registry.address()));
+        stack.configure(&configuration(&registry.address(), interval));
         stack.start().await?;
         stack.gate.save_application(APPLICATION).await?;
         Ok(Self {
@@ -257,10 +266,10 @@ pub fn host(account: &str) -> String {
 }
 
 /// The text of `gennaker.yml`: short times where a test would only wait.
-fn configuration(registry: &str) -> String {
+fn configuration(registry: &str, poll_interval: &str) -> String {
     let mut text = format!(
         "registries:\n  - name: {REGISTRY}\n    address: {registry}\n    repositories: [{REPOSITORY}]\n\
-         trigger:\n  poll-interval: 1s\n\
+         trigger:\n  poll-interval: {poll_interval}\n\
          local:\n  start-timeout: 15s\n  grace: 5s\n\
          accounts:\n"
     );

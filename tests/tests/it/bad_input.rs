@@ -177,7 +177,7 @@ async fn starting_what_is_malformed_gives_an_execution_that_ends_with_the_cause(
             outline(&execution)
         );
         let cause = execution.to_string();
-        let says = execution["cancellationReason"].is_string() || cause.contains("\"errors\":[\"");
+        let says = execution["failure"].is_string() || cause.contains("\"errors\":[\"");
         assert!(says, "{what} ended without a cause: {cause}");
     }
 }

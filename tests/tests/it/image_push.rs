@@ -76,7 +76,7 @@ async fn polled(world: &World) {
 
 #[tokio::test]
 async fn two_images_that_differ_in_one_byte_each_start_one_execution_and_serve_their_byte() {
-    let world = World::up(Setup::default()).await.unwrap();
+    let world = World::up_polling(Setup::default(), "1s").await.unwrap();
     save_pipeline(&world).await;
     let image = |tag: &str, content: &str| Image {
         tag: tag.to_owned(),
@@ -134,7 +134,7 @@ async fn two_images_that_differ_in_one_byte_each_start_one_execution_and_serve_t
 
 #[tokio::test]
 async fn a_push_that_nobody_notified_is_found_by_the_poll_and_started_once() {
-    let mut world = World::up(Setup::default()).await.unwrap();
+    let mut world = World::up_polling(Setup::default(), "1s").await.unwrap();
     // The registry is told to notify nobody.
     world.registry = world.registry.restart(None).await.unwrap();
     save_pipeline(&world).await;
@@ -165,7 +165,7 @@ async fn a_push_that_nobody_notified_is_found_by_the_poll_and_started_once() {
 
 #[tokio::test]
 async fn a_notification_that_was_answered_survives_kill_9() {
-    let mut world = World::up(Setup::default()).await.unwrap();
+    let mut world = World::up_polling(Setup::default(), "1s").await.unwrap();
     save_pipeline(&world).await;
     let written = world
         .image("1")

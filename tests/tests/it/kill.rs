@@ -165,30 +165,37 @@ impl Scene {
         (outcome, seen, done)
     }
 
-    /// Starts the run. A kill may come before the answer: the start is then asked for again under the
-    /// same execution id, as a client that got no answer does.
+    /// Starts the run. A kill may come before the answer: then nobody knows whether it was started, and
+    /// the list of executions tells, as a client would find out.
     async fn start(&mut self, definition: &Value) -> String {
-        match self.world.stack.gate.start_ad_hoc(definition).await {
-            Ok(id) => id,
-            Err(_) => {
-                self.revive().await;
-                let name = definition["name"].as_str().unwrap();
-                let known = self.world.stack.gate.executions(APPLICATION).await.unwrap();
-                let running = known.iter().find(|execution| {
-                    execution["name"] == name && !tests::gate::is_complete(execution)
-                });
-                match running {
-                    Some(execution) => execution["id"].as_str().unwrap().to_owned(),
-                    None => self
-                        .world
-                        .stack
-                        .gate
-                        .start_ad_hoc(definition)
-                        .await
-                        .unwrap(),
+        let before = self.known().await.unwrap();
+        if let Ok(id) = self.world.stack.gate.start_ad_hoc(definition).await {
+            return id;
+        }
+        let end = tokio::time::Instant::now() + DEPLOYMENT;
+        loop {
+            assert!(
+                tokio::time::Instant::now() < end,
+                "the run could not be started"
+            );
+            self.revive().await;
+            if let Ok(now) = self.known().await {
+                if let Some(new) = now.difference(&before).next() {
+                    return new.clone();
+                }
+                if let Ok(id) = self.world.stack.gate.start_ad_hoc(definition).await {
+                    return id;
                 }
             }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The ids of all executions.
+    async fn known(&self) -> anyhow::Result<BTreeSet<String>> {
+        let executions = self.world.stack.gate.executions(APPLICATION).await?;
+        let id = |execution: &Value| execution["id"].as_str().unwrap_or_default().to_owned();
+        Ok(executions.iter().map(id).collect())
     }
 
     /// Starts the control plane again whenever it was killed, until the execution has ended.
