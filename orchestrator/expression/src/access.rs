@@ -51,6 +51,7 @@ impl<'a> Machine<'a> {
             }
         }
         if let Val::Bean(bean) = target
+            && target.rejects(name).is_none()
             && let Some(value) = bean.property(name)
         {
             return Ok(value);
@@ -61,25 +62,22 @@ impl<'a> Machine<'a> {
         {
             return Ok(Val::count(seq.len()));
         }
-        if matches!(target, Val::Entry(_)) && (name == "key" || name == "value") {
-            let text = "found getter for requested key but rejected due to return type class java.lang.Object";
-            return Err(unreadable(name, text).into());
-        }
-        if let Val::Type(java) = target {
+        if let Some(class) = target.rejects(name) {
             let text = format!(
-                "requested getter {name} not found on type class {}",
-                java.name()
+                "found getter for requested {name} but rejected due to return type class {class}"
             );
             return Err(unreadable(name, &text).into());
         }
         if let Some(value) = method::getter(self, target, name) {
             return value;
         }
-        let text = format!(
-            "Property or field '{name}' cannot be found on object of type '{}' - maybe not public or not valid?",
+        let class = if let Val::Type(java) = target {
+            java.name().to_owned()
+        } else {
             target.class()
-        );
-        Err(Fault::spel("EL1008E", text).into())
+        };
+        let text = format!("requested getter {name} not found on type class {class}");
+        Err(unreadable(name, &text).into())
     }
 
     /// A key of a map; of a stage's context also what its ancestors have put out.

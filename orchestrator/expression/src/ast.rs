@@ -58,6 +58,8 @@ pub enum Kind {
     New(String, Vec<Expr>),
     /// `new name[]{…}`
     NewArray(String, Vec<Expr>),
+    /// `new name[size]`
+    NewSized(String, Box<Expr>),
     /// `name`, `name(…)`, `[i]`, `![e]`, `?[c]` on what is current.
     Start(Access),
     /// A start followed by accesses: `a.b[c]`.
@@ -271,6 +273,7 @@ impl fmt::Display for Expr {
             Kind::Type(name) => write!(f, "T({name})"),
             Kind::New(name, args) => write!(f, "new {name}({})", Joined(args)),
             Kind::NewArray(name, items) => write!(f, "new {name}[]{{{}}}", Joined(items)),
+            Kind::NewSized(name, size) => write!(f, "new {name}[{size}]"),
             Kind::Start(access) => write!(f, "{access}"),
             Kind::Chain(start, links) => {
                 let nested = matches!(

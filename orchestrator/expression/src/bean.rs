@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
+use crate::error::{Fault, ILLEGAL_ARGUMENT};
 use crate::value::{EnumKind, Heir, MapVal, Text, Val};
 
 /// Which object.
@@ -34,6 +35,25 @@ impl BeanKind {
             }
             Self::Artifact => "com.netflix.spinnaker.kork.artifacts.model.Artifact",
             Self::SourceControl => "com.netflix.spinnaker.orca.pipeline.model.SourceControl",
+        }
+    }
+
+    /// Properties of a class that expressions may not have, with the class.
+    pub(crate) fn rejects(self, property: &str) -> Option<&'static str> {
+        match (self, property) {
+            (Self::Execution, "type") => {
+                Some("com.netflix.spinnaker.orca.api.pipeline.models.ExecutionType")
+            }
+            (Self::Execution, "source") => Some(
+                "com.netflix.spinnaker.orca.api.pipeline.models.PipelineExecution$PipelineSource",
+            ),
+            (Self::Stage, "syntheticStageOwner") => {
+                Some("com.netflix.spinnaker.orca.api.pipeline.SyntheticStageOwner")
+            }
+            (Self::Stage, "lastModified") => Some(
+                "com.netflix.spinnaker.orca.api.pipeline.models.StageExecution$LastModifiedDetails",
+            ),
+            _ => None,
         }
     }
 
@@ -219,6 +239,39 @@ impl<'a> Bean<'a> {
             }
             _ => field.map_or(Val::Null, Val::from_json),
         })
+    }
+
+    /// A method that gives a stage or several; none if there is no such method.
+    pub(crate) fn method(
+        &self,
+        name: &str,
+        argument: Option<&str>,
+    ) -> Option<Result<Val<'a>, Fault>> {
+        let one = |key: &'static str| {
+            let wanted = argument?;
+            let found = stages(self.fields).find(|stage| field(stage, key) == Some(wanted));
+            Some(match found {
+                Some(stage) => Ok(Val::Bean(Bean::stage(stage, self.fields))),
+                None => Err(Fault::java(
+                    ILLEGAL_ARGUMENT,
+                    format!("No stage with {key} {wanted} exists on this execution"),
+                )),
+            })
+        };
+        match (self.kind, name) {
+            (BeanKind::Execution, "stageById") => one("id"),
+            (BeanKind::Execution, "stageByRef") => one("refId"),
+            (BeanKind::Stage, "ancestors") if argument.is_none() => {
+                let execution = self.execution?;
+                let found = ancestors(Heir {
+                    stage: self.fields,
+                    execution,
+                });
+                let bean = |stage| Val::Bean(Bean::stage(stage, execution));
+                Some(Ok(Val::list(found.into_iter().map(bean).collect())))
+            }
+            _ => None,
+        }
     }
 
     /// A stage's context, which sees its ancestors' outputs.

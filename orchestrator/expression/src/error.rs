@@ -47,7 +47,7 @@ pub struct Failure {
 impl Failure {
     pub(crate) fn new(
         key: String,
-        keys: &str,
+        fields: &str,
         reason: String,
         exception_type: Option<String>,
         level: Level,
@@ -61,7 +61,7 @@ impl Failure {
             suggestion: None,
             reason,
         };
-        failure.name(keys);
+        failure.describe(fields);
         failure
     }
 
@@ -74,7 +74,11 @@ impl Failure {
     /// Says of which key the text was the value; for callers that evaluate a map key
     /// by key.
     pub fn name(&mut self, key: &str) {
-        let text = format!("Failed to evaluate [{key}] {}", self.reason);
+        self.describe(&format!("[{key}]"));
+    }
+
+    fn describe(&mut self, fields: &str) {
+        let text = format!("Failed to evaluate {fields} {}", self.reason);
         self.description = match self.level {
             Level::Info => text,
             // A description must not look like an expression itself.

@@ -184,6 +184,10 @@ impl<'a> Machine<'a> {
                 let items = self.all(items)?;
                 statics::array(name, items)
             }
+            Kind::NewSized(name, size) => {
+                let size = self.eval(size)?;
+                statics::sized(self, name, operator::whole(&size)?)
+            }
             Kind::Start(access) => {
                 let target = self.current.clone();
                 self.access(&target, access, false)

@@ -46,6 +46,7 @@ mod number;
 mod operator;
 mod parser;
 mod pattern;
+mod primary;
 mod statics;
 mod template;
 mod time;

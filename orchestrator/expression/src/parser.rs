@@ -4,7 +4,7 @@
 //! result can run out of stack; operators of one level make a list, not a tree, for
 //! the same reason. Truth: `spring: InternalSpelExpressionParser`.
 
-use crate::ast::{Access, Compare, Expr, Infix, Kind, Link, Pick, Unary};
+use crate::ast::{Compare, Expr, Infix, Kind, Link, Unary};
 use crate::error::Syntax;
 use crate::lexer::{Tok, Token, tokens};
 use crate::limits::EXPRESSION_DEPTH;
@@ -42,43 +42,43 @@ fn more_input(token: &Token, text: &str) -> Syntax {
         .suggest("put an operator between the two, or remove one")
 }
 
-type Parsed<T> = Result<T, Syntax>;
+pub(crate) type Parsed<T> = Result<T, Syntax>;
 
-struct Parser {
-    tokens: Vec<Token>,
-    next: usize,
+pub(crate) struct Parser {
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) next: usize,
     depth: usize,
     end: usize,
 }
 
 impl Parser {
-    fn peek(&self) -> Option<&Token> {
+    pub(crate) fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.next)
     }
 
-    fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.peek().map_or(self.end, |token| token.at)
     }
 
-    fn is(&self, sign: &str) -> bool {
+    pub(crate) fn is(&self, sign: &str) -> bool {
         self.sign_at(0) == Some(sign)
     }
 
-    fn sign_at(&self, ahead: usize) -> Option<&'static str> {
+    pub(crate) fn sign_at(&self, ahead: usize) -> Option<&'static str> {
         match self.tokens.get(self.next + ahead).map(|t| &t.tok) {
             Some(Tok::Sign(sign)) => Some(sign),
             _ => None,
         }
     }
 
-    fn name_at(&self, ahead: usize) -> Option<&str> {
+    pub(crate) fn name_at(&self, ahead: usize) -> Option<&str> {
         match self.tokens.get(self.next + ahead).map(|t| &t.tok) {
             Some(Tok::Name(name)) => Some(name),
             _ => None,
         }
     }
 
-    fn eat(&mut self, sign: &str) -> bool {
+    pub(crate) fn eat(&mut self, sign: &str) -> bool {
         let found = self.is(sign);
         if found {
             self.next += 1;
@@ -86,7 +86,7 @@ impl Parser {
         found
     }
 
-    fn expect(&mut self, sign: &str) -> Parsed<()> {
+    pub(crate) fn expect(&mut self, sign: &str) -> Parsed<()> {
         if self.eat(sign) {
             return Ok(());
         }
@@ -108,7 +108,7 @@ impl Parser {
         found
     }
 
-    fn out_of_data(&self) -> Syntax {
+    pub(crate) fn out_of_data(&self) -> Syntax {
         Syntax::at(
             self.end,
             "EL1044E",
@@ -128,7 +128,7 @@ impl Parser {
         parsed
     }
 
-    fn expression(&mut self) -> Parsed<Expr> {
+    pub(crate) fn expression(&mut self) -> Parsed<Expr> {
         match self.maybe_expression()? {
             Some(expr) => Ok(expr),
             None => Err(self.missing()),
@@ -136,7 +136,7 @@ impl Parser {
     }
 
     /// Why there is no expression here.
-    fn missing(&self) -> Syntax {
+    pub(crate) fn missing(&self) -> Syntax {
         match self.peek() {
             None => self.out_of_data(),
             Some(token) => {
@@ -361,224 +361,6 @@ impl Parser {
         let problem = format!("Unexpected data after '.': '{}'", spelled(&token.tok));
         Err(Syntax::at(at, "EL1049E", problem)
             .suggest("write a name after the dot, or ['…'] for a key that is no name"))
-    }
-
-    /// A property, method, projection or selection.
-    fn access(&mut self) -> Parsed<Option<Access>> {
-        if let Some(name) = self.name_at(0).map(ToOwned::to_owned) {
-            self.next += 1;
-            if self.is("(") {
-                return Ok(Some(Access::Method(name, self.arguments()?)));
-            }
-            return Ok(Some(Access::Property(name)));
-        }
-        let pick = match self.sign_at(0) {
-            Some("![") => None,
-            Some("?[") => Some(Pick::All),
-            Some("^[") => Some(Pick::First),
-            Some("$[") => Some(Pick::Last),
-            _ => return Ok(None),
-        };
-        self.next += 1;
-        let inner = Box::new(self.expression()?);
-        self.expect("]")?;
-        Ok(Some(match pick {
-            None => Access::Project(inner),
-            Some(pick) => Access::Select(pick, inner),
-        }))
-    }
-
-    fn index(&mut self) -> Parsed<Access> {
-        self.expect("[")?;
-        let index = self.expression()?;
-        self.expect("]")?;
-        Ok(Access::Index(Box::new(index)))
-    }
-
-    fn arguments(&mut self) -> Parsed<Vec<Expr>> {
-        let at = self.at();
-        self.expect("(")?;
-        let mut arguments = Vec::new();
-        loop {
-            if self.peek().is_none() {
-                let problem = "Unexpectedly ran out of arguments".to_owned();
-                return Err(Syntax::at(at, "EL1051E", problem).suggest("add ')'"));
-            }
-            // As in Spring, a comma may be followed by nothing.
-            if !self.is(")") {
-                arguments.push(self.expression()?);
-            }
-            if !self.eat(",") {
-                break;
-            }
-        }
-        self.expect(")")?;
-        Ok(arguments)
-    }
-
-    fn start(&mut self) -> Parsed<Option<Expr>> {
-        let Some(token) = self.peek().cloned() else {
-            return Ok(None);
-        };
-        let at = token.at;
-        let kind = match token.tok {
-            Tok::Int(value) => self.literal(Kind::Int(value)),
-            Tok::Long(value) => self.literal(Kind::Long(value)),
-            Tok::Real(value) => self.literal(Kind::Real(value)),
-            Tok::Float(value) => self.literal(Kind::Float(value)),
-            Tok::Text(text) => self.literal(Kind::Text(text)),
-            Tok::Name(name) => self.named(&name)?,
-            Tok::Sign("(") => {
-                self.next += 1;
-                let inner = self.expression()?;
-                self.expect(")")?;
-                return Ok(Some(inner));
-            }
-            Tok::Sign("#") => self.variable()?,
-            Tok::Sign("@") => {
-                self.next += 1;
-                let (Tok::Text(name) | Tok::Name(name)) = self.bean_name()? else {
-                    return Err(self.missing());
-                };
-                Kind::Bean(name)
-            }
-            Tok::Sign("[") => Kind::Start(self.index()?),
-            Tok::Sign("{") => self.list_or_map()?,
-            Tok::Sign(_) => match self.access()? {
-                Some(access) => Kind::Start(access),
-                None => return Ok(None),
-            },
-        };
-        Ok(Some(Expr::new(at, kind)))
-    }
-
-    fn literal(&mut self, kind: Kind) -> Kind {
-        self.next += 1;
-        kind
-    }
-
-    fn bean_name(&mut self) -> Parsed<Tok> {
-        let Some(token) = self.peek().cloned() else {
-            return Err(self.out_of_data());
-        };
-        self.next += 1;
-        Ok(token.tok)
-    }
-
-    fn named(&mut self, name: &str) -> Parsed<Kind> {
-        if name.eq_ignore_ascii_case("true") || name.eq_ignore_ascii_case("false") {
-            return Ok(self.literal(Kind::Bool(name.eq_ignore_ascii_case("true"))));
-        }
-        if name.eq_ignore_ascii_case("null") {
-            return Ok(self.literal(Kind::Null));
-        }
-        if name == "T" && self.sign_at(1) == Some("(") {
-            self.next += 2;
-            let mut name = self.qualified()?;
-            while self.eat("[") {
-                self.expect("]")?;
-                name.push_str("[]");
-            }
-            self.expect(")")?;
-            return Ok(Kind::Type(name));
-        }
-        if name.eq_ignore_ascii_case("new") && self.name_at(1).is_some() {
-            self.next += 1;
-            return self.constructor();
-        }
-        match self.access()? {
-            Some(access) => Ok(Kind::Start(access)),
-            None => Err(self.missing()),
-        }
-    }
-
-    fn qualified(&mut self) -> Parsed<String> {
-        let mut qualified = String::new();
-        loop {
-            let Some(name) = self.name_at(0) else {
-                return Err(self.missing());
-            };
-            qualified.push_str(name);
-            self.next += 1;
-            if !self.eat(".") {
-                return Ok(qualified);
-            }
-            qualified.push('.');
-        }
-    }
-
-    fn constructor(&mut self) -> Parsed<Kind> {
-        let name = self.qualified()?;
-        if self.is("[") {
-            self.next += 1;
-            self.expect("]")
-                .map_err(|e| e.suggest("give the elements: new int[]{1,2}"))?;
-            self.expect("{")?;
-            let items = self.items("}")?;
-            return Ok(Kind::NewArray(name, items));
-        }
-        if self.is("(") {
-            return Ok(Kind::New(name, self.arguments()?));
-        }
-        let problem = "The arguments '(...)' for the constructor call are missing".to_owned();
-        Err(Syntax::at(self.at(), "EL1050E", problem))
-    }
-
-    /// Expressions up to and with the closing sign.
-    fn items(&mut self, closing: &str) -> Parsed<Vec<Expr>> {
-        let mut items = Vec::new();
-        if self.eat(closing) {
-            return Ok(items);
-        }
-        loop {
-            items.push(self.expression()?);
-            if !self.eat(",") {
-                break;
-            }
-        }
-        self.expect(closing)?;
-        Ok(items)
-    }
-
-    fn variable(&mut self) -> Parsed<Kind> {
-        self.next += 1;
-        let Some(name) = self.name_at(0).map(ToOwned::to_owned) else {
-            return Err(self.missing().suggest("write a function's name after '#'"));
-        };
-        self.next += 1;
-        if self.is("(") {
-            return Ok(Kind::Function(name, self.arguments()?));
-        }
-        Ok(Kind::Variable(name))
-    }
-
-    fn list_or_map(&mut self) -> Parsed<Kind> {
-        self.expect("{")?;
-        if self.eat("}") {
-            return Ok(Kind::List(Vec::new()));
-        }
-        if self.eat(":") {
-            self.expect("}")?;
-            return Ok(Kind::Map(Vec::new()));
-        }
-        let first = self.expression()?;
-        if !self.eat(":") {
-            let mut items = vec![first];
-            if self.eat(",") {
-                items.extend(self.items("}")?);
-            } else {
-                self.expect("}")?;
-            }
-            return Ok(Kind::List(items));
-        }
-        let mut entries = vec![(first, self.expression()?)];
-        while self.eat(",") {
-            let key = self.expression()?;
-            self.expect(":")?;
-            entries.push((key, self.expression()?));
-        }
-        self.expect("}")?;
-        Ok(Kind::Map(entries))
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::error::{Fault, ILLEGAL_ARGUMENT, Stop};
 use crate::eval::{Eval, Machine, refused};
+use crate::limits::LIST_LEN;
 use crate::method::{MANY, Native, arg, format, int_arg, long_arg, text_arg, time, url_encoded};
 use crate::number::{Num, narrow_int, narrow_long};
 use crate::operator::{bad_number, parse_int, truth};
@@ -323,6 +324,26 @@ pub(crate) fn array<'a>(name: &str, items: Vec<Val<'a>>) -> Eval<'a> {
         )
     })?;
     Ok(Val::Seq(Seq::new(SeqKind::Array, items)))
+}
+
+/// `new name[size]`: zeros, falses or nulls.
+pub(crate) fn sized<'a>(machine: &mut Machine<'a>, name: &str, size: i32) -> Eval<'a> {
+    let size = usize::try_from(size).ok().filter(|size| *size <= LIST_LEN);
+    let Some(size) = size else {
+        let text = format!("an array may have 0 to {LIST_LEN} elements");
+        return Err(Fault::java("java.lang.NegativeArraySizeException", text).into());
+    };
+    machine.charge(size)?;
+    array(name, Vec::new())?;
+    let one = match name {
+        "int" | "byte" | "short" => Val::int(0),
+        "long" => Val::long(0),
+        "double" | "float" => double(0.0),
+        "boolean" => Val::Bool(false),
+        "char" => Val::Char('\0'),
+        _ => Val::Null,
+    };
+    Ok(Val::Seq(Seq::new(SeqKind::Array, vec![one; size])))
 }
 
 /// Java scrambles the seed so that small ones do not look alike.

@@ -317,6 +317,16 @@ impl<'a> Val<'a> {
         name.to_owned()
     }
 
+    /// The class of a property that exists and may not be read, since its class is not
+    /// on the list of what methods and getters may give.
+    pub(crate) fn rejects(&self, property: &str) -> Option<&'static str> {
+        match (self, property) {
+            (Self::Entry(_), "key" | "value") => Some("java.lang.Object"),
+            (Self::Bean(bean), _) => bean.kind.rejects(property),
+            _ => None,
+        }
+    }
+
     /// Java's `equals`: an int is no long, a text no enum.
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (self, other) {
@@ -386,6 +396,10 @@ impl<'a> Val<'a> {
                 items: Items::Json(items),
                 ..
             }) => Value::Array(items.to_vec()),
+            // Java's array of characters is written as a text.
+            Self::Seq(seq) if seq.len() > 0 && seq.iter().all(|v| matches!(v, Self::Char(_))) => {
+                Value::String(seq.iter().map(|v| v.printed()).collect())
+            }
             Self::Seq(seq) => seq.iter().map(|v| v.to_json()).collect(),
             Self::Map(MapVal {
                 entries: Entries::Json(map),

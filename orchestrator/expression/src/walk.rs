@@ -14,9 +14,15 @@ use crate::{Evaluated, Options, Scope, function, operator, parser};
 
 /// Evaluates a template.
 pub(crate) fn evaluate(template: &Value, scope: Scope<'_>, options: Options<'_>) -> Evaluated {
+    if !has_expression(template, TEMPLATE_DEPTH) {
+        return Evaluated {
+            value: template.clone(),
+            ..Evaluated::default()
+        };
+    }
     let mut walk = Walk {
         machine: Machine::new(scope, options),
-        template,
+        around: None,
         failures: Vec::new(),
     };
     let value = walk.value(template, TEMPLATE_DEPTH);
@@ -24,6 +30,20 @@ pub(crate) fn evaluate(template: &Value, scope: Scope<'_>, options: Options<'_>)
         value,
         failures: walk.failures,
         needs: walk.machine.needs,
+    }
+}
+
+fn has_expression(value: &Value, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Array(items) => items.iter().any(|item| has_expression(item, depth)),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| key.contains("${") || has_expression(value, depth)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -50,7 +70,8 @@ pub(crate) fn check(text: &str) -> Result<(), ParseError> {
 
 struct Walk<'t, 'a> {
     machine: Machine<'a>,
-    template: &'t Value,
+    /// The map around the text, whose keys are named where it fails.
+    around: Option<&'t Map<String, Value>>,
     failures: Vec<Failure>,
 }
 
@@ -60,8 +81,10 @@ enum Ready {
     Expression { at: usize, text: String, expr: Expr },
 }
 
-impl Walk<'_, '_> {
-    fn value(&mut self, value: &Value, depth: usize) -> Value {
+impl<'t> Walk<'t, '_> {
+    /// Differs from Spinnaker: a list in a list stays one, there its elements are
+    /// moved into the outer list.
+    fn value(&mut self, value: &'t Value, depth: usize) -> Value {
         let Some(depth) = depth.checked_sub(1) else {
             return value.clone();
         };
@@ -70,6 +93,7 @@ impl Walk<'_, '_> {
             Value::Array(items) => items.iter().map(|item| self.value(item, depth)).collect(),
             Value::Object(fields) => {
                 let mut evaluated = Map::new();
+                let outer = self.around.replace(fields);
                 for (key, value) in fields {
                     let key = self.text(key);
                     let name = key
@@ -77,6 +101,7 @@ impl Walk<'_, '_> {
                         .map_or_else(|| key.to_string(), ToOwned::to_owned);
                     evaluated.insert(name, self.value(value, depth));
                 }
+                self.around = outer;
                 Value::Object(evaluated)
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
@@ -177,8 +202,10 @@ impl Walk<'_, '_> {
         let inner = text
             .strip_prefix("${")
             .and_then(|rest| rest.strip_suffix('}'));
+        // Orca's pattern for this does not reach across lines.
+        let inner = inner.filter(|inner| !inner.contains('\n'));
         let key = match inner {
-            Some(inner) => function::with_execution(inner.trim()),
+            Some(inner) => inner.trim().to_owned(),
             None => text.replace('$', ""),
         };
         let (reason, class) = syntax.recorded(expression);
@@ -189,14 +216,18 @@ impl Walk<'_, '_> {
             .push(failure.located(position, syntax.suggestion.clone()));
     }
 
-    /// The keys whose value is this text, else the text.
+    /// The keys of the map around whose value is or holds this text, else the text.
     fn keys(&self, text: &str) -> String {
-        let mut keys = Vec::new();
-        collect_keys(self.template, None, text, &mut keys, TEMPLATE_DEPTH);
+        let fields = self.around.into_iter().flatten();
+        let mut keys: Vec<&str> = fields
+            .filter(|(_, value)| holds(value, text, TEMPLATE_DEPTH))
+            .map(|(key, _)| key.as_str())
+            .collect();
         if keys.is_empty() {
             return function::with_execution(text);
         }
-        keys.join(", ")
+        keys.sort_by_key(|key| bucket(key));
+        format!("[{}]", keys.join(", "))
     }
 
     /// A text that is one expression: the value as it is.
@@ -270,34 +301,38 @@ fn key_of(parts: &[Ready]) -> String {
     parts.collect()
 }
 
-fn collect_keys(
-    value: &Value,
-    key: Option<&str>,
-    text: &str,
-    keys: &mut Vec<String>,
-    depth: usize,
-) {
+/// Whether a value is the text, or a map that has it as a key or value. Lists are not
+/// looked into, as in Orca.
+fn holds(value: &Value, text: &str, depth: usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else {
-        return;
+        return false;
     };
     match value {
-        Value::String(found) if found == text => {
-            if let Some(key) = key
-                && !keys.iter().any(|known| known == key)
-            {
-                keys.push(key.to_owned());
-            }
-        }
-        Value::Array(items) => {
-            for item in items {
-                collect_keys(item, key, text, keys, depth);
-            }
-        }
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                collect_keys(value, Some(key), text, keys, depth);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::String(found) => found == text,
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| key == text || holds(value, text, depth)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
+    }
+}
+
+/// Where Java's hash set of so few keys has this one: keys are named in that order.
+fn bucket(key: &str) -> i32 {
+    let hash = operator::hash(key.encode_utf16());
+    (hash ^ ((hash >> 16) & 0xFFFF)) & 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_named_in_the_order_of_javas_hash_set() {
+        let mut keys = ["a", "b", "zz", "key", "value", "name", "description"];
+        keys.sort_by_key(|key| bucket(key));
+        assert_eq!(
+            keys,
+            ["zz", "a", "b", "name", "description", "value", "key"]
+        );
     }
 }

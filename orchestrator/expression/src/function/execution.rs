@@ -75,14 +75,12 @@ pub(super) fn current_stage<'a>(m: &mut Machine<'a>, _: &[Val<'a>]) -> Eval<'a> 
             .into());
     };
     let execution = execution(m)?;
-    let found = find(execution, |stage| is(stage, "id", current));
-    found.map(Val::Bean).ok_or_else(|| {
-        let text = format!(
-            "No stage found with id {current} in execution {}",
-            id(execution)
-        );
-        Fault::helper(text).into()
-    })
+    let found = find(execution, |stage| {
+        field(stage, "id").is_some_and(|id| id.eq_ignore_ascii_case(current))
+    });
+    found
+        .map(Val::Bean)
+        .ok_or_else(|| Fault::helper(format!("No stage found with id '{current}'")).into())
 }
 
 pub(super) fn stage<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a> {

@@ -213,7 +213,7 @@ pub(crate) fn check(expr: &Expr) -> Result<(), Syntax> {
             check(start)?;
             links.iter().try_for_each(|link| access(&link.access))
         }
-        Kind::Unary(_, operand) | Kind::Step(_, _, operand) => check(operand),
+        Kind::Unary(_, inner) | Kind::Step(_, _, inner) | Kind::NewSized(_, inner) => check(inner),
         Kind::Infix(first, rest) => {
             check(first)?;
             rest.iter().try_for_each(|(_, operand)| check(operand))

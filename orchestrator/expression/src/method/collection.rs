@@ -1,7 +1,7 @@
 //! Methods of lists, sets and maps: those that read.
 //!
-//! `add` answers as Java does and changes nothing.
-//! Differs from Spinnaker: there the list grows for whatever is evaluated next.
+//! `add`, `addAll` and `remove` answer as Java does and change nothing.
+//! Differs from Spinnaker: there the list is another for whatever is evaluated next.
 
 use super::{Method, arg, int_arg, row, text_arg};
 use crate::error::{Fault, Stop};
@@ -29,6 +29,13 @@ pub(crate) const LIST: &[Method] = &[
     row("add", 1, 1, |_, t, _| {
         seq(t)?;
         Ok(Val::Bool(true))
+    }),
+    row("addAll", 1, 1, |_, t, a| {
+        seq(t)?;
+        Ok(Val::Bool(seq(arg(a, 0)?)?.len() > 0))
+    }),
+    row("remove", 1, 1, |m, t, a| {
+        Ok(Val::Bool(position(m, t, arg(a, 0)?)?.is_some()))
     }),
 ];
 

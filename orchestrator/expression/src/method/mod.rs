@@ -14,6 +14,7 @@ pub(crate) mod time;
 pub(crate) use format::format;
 pub(crate) use text::url_encoded;
 
+use crate::bean::Bean;
 use crate::error::{Fault, Stop};
 use crate::eval::{Eval, Machine};
 use crate::operator;
@@ -92,11 +93,8 @@ pub(crate) fn call<'a>(
     machine.charge(1 + weight(target) + args.iter().map(weight).sum::<usize>())?;
     let found: Option<Eval<'a>> = if let Val::Type(java) = target {
         crate::statics::call(machine, *java, name, args)
-    } else if let Val::Bean(bean) = target
-        && args.is_empty()
-        && let Some(property) = property_of(name)
-    {
-        bean.property(&property).map(Ok)
+    } else if let Val::Bean(bean) = target {
+        of_bean(bean, name, args)
     } else {
         None
     };
@@ -155,6 +153,19 @@ pub(crate) fn getter<'a>(
         let method = method(target, &format!("{prefix}{first}{rest}"), 0)?;
         Some((method.call)(machine, target, &[]))
     })
+}
+
+/// A method of a bean, or its getter for a property that may be read.
+fn of_bean<'a>(bean: &Bean<'a>, name: &str, args: &[Val<'a>]) -> Option<Eval<'a>> {
+    let argument = args.first().and_then(Val::as_text);
+    if let Some(result) = bean.method(name, argument) {
+        return Some(result.map_err(Stop::from));
+    }
+    let property = property_of(name).filter(|_| args.is_empty())?;
+    if bean.kind.rejects(&property).is_some() {
+        return None;
+    }
+    bean.property(&property).map(Ok)
 }
 
 /// The property a bean's getter reads.

@@ -41,6 +41,11 @@ pub(crate) const METHODS: &[Method] = &[
     row("lastIndexOf", 1, 1, last_index_of),
     row("substring", 1, 2, substring),
     row("charAt", 1, 1, char_at),
+    row("toCharArray", 0, 0, |m, t, _| {
+        let text = own(t)?;
+        m.charge(text.len())?;
+        bounded_seq(SeqKind::Array, text.chars().map(Val::Char).collect())
+    }),
     row("concat", 1, 1, |m, t, a| {
         bounded(format!("{}{}", own(t)?, text_arg(m, a, 0)?))
     }),

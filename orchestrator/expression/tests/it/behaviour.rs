@@ -57,12 +57,12 @@ fn a_summary_has_the_shape_orca_serves() {
     let expected = json!({
         "no.such": [
             {
-                "description": "Failed to evaluate [value, again] EL1007E: Property or field 'such' cannot be found on null",
+                "description": "Failed to evaluate [again, value] EL1007E: Property or field 'such' cannot be found on null",
                 "exceptionType": "org.springframework.expression.spel.SpelEvaluationException",
                 "timestamp": NOW, "level": "ERROR"
             },
             {
-                "description": "Failed to evaluate [value, again] EL1007E: Property or field 'such' cannot be found on null",
+                "description": "Failed to evaluate [again, value] EL1007E: Property or field 'such' cannot be found on null",
                 "exceptionType": "org.springframework.expression.spel.SpelEvaluationException",
                 "timestamp": NOW, "level": "ERROR"
             }
@@ -81,7 +81,7 @@ fn a_failure_can_be_named_after_the_key_it_was_evaluated_for() {
     let failure = &mut evaluated.failures[0];
     assert_eq!(
         failure.description,
-        "Failed to evaluate [{1/0 == 1}] / by zero"
+        "Failed to evaluate {1/0 == 1} / by zero"
     );
     failure.name("expression");
     assert_eq!(
@@ -274,7 +274,9 @@ fn a_failing_evaluation_says_where_and_what_would_help() {
     let missing = failure("ab ${replaceMe + t.foo.bar}");
     assert_eq!(missing.position, 19);
     assert!(
-        missing.description.contains("EL1008E"),
+        missing
+            .description
+            .contains("requested getter foo not found"),
         "{}",
         missing.description
     );

@@ -102,3 +102,25 @@ fn a_stage_that_waits_for_itself_does_not_hang() {
     );
     assert_eq!(text("${execution.context.a}", &root).value, json!(1));
 }
+
+#[test]
+fn the_deepest_nesting_that_parses_also_evaluates() {
+    let nested = |open: &str, middle: &str, close: &str| {
+        let depth = (1..100)
+            .take_while(|n| {
+                let text = format!("${{{}{middle}{}}}", open.repeat(*n), close.repeat(*n));
+                parse_check(&text).is_ok()
+            })
+            .count();
+        assert!((20..60).contains(&depth), "{open}: {depth}");
+        let text = format!("${{{}{middle}{}}}", open.repeat(depth), close.repeat(depth));
+        crate::world::text(&text, &object(json!({"l": [0], "t": true})))
+    };
+    assert_eq!(nested("(", "1", ")").value, json!(1));
+    assert_eq!(nested("!", "t", "").failures, []);
+    assert_eq!(nested("l[", "0", "]").value, json!(0));
+    assert_eq!(nested("t ? ", "1", " : 2").value, json!(1));
+    assert_eq!(nested("#root.l.![", "1", "]").failures, []);
+    assert_eq!(nested("{'a'.concat(", "'b'", ")}").failures, []);
+    assert_eq!(nested("#toJson(", "1", ")").failures, []);
+}

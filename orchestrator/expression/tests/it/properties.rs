@@ -176,6 +176,7 @@ fn tree() -> impl Strategy<Value = Expr> {
             (name(), many.clone()).prop_map(|(name, args)| Kind::Function(name, args)),
             (name(), many.clone()).prop_map(|(name, args)| Kind::New(name, args)),
             (name(), many).prop_map(|(name, items)| Kind::NewArray(name, items)),
+            (name(), b()).prop_map(|(name, size)| Kind::NewSized(name, size)),
             access(inner.clone()).prop_map(Kind::Start),
             (b(), prop::collection::vec(link(inner.clone()), 1..4))
                 .prop_map(|(start, links)| Kind::Chain(start, links)),

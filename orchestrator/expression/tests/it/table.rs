@@ -342,6 +342,10 @@ fn collections() {
         ("{{'a',1},{'b',2}}", json!([["a", 1], ["b", 2]])),
         ("{:}", json!({})),
         ("list + {9}", json!(ERROR)),
+        ("new int[]{1,2}.length", json!(2)),
+        ("new int[2]", json!([0, 0])),
+        ("new int[-1]", json!(ERROR)),
+        ("'ab'.toCharArray()", json!("ab")),
         ("{\"foo\": \"bar\"}.toString()", json!("{foo=bar}")),
         ("strs.toString()", json!("[a, bb, ccc]")),
     ]);
@@ -396,6 +400,16 @@ fn stages_of_the_execution() {
         ),
         ("#currentUser()", json!("joe@host.net")),
         ("#stage('Bake').execution.application", json!("app")),
+        ("execution.stageByRef('2').name", json!("Deploy")),
+        ("execution.stageById('s3').getName()", json!("Bake 2")),
+        ("execution.stageById('nope')", json!(ERROR)),
+        (
+            "#stage('Deploy').ancestors().![name]",
+            json!(["Deploy", "Bake"]),
+        ),
+        ("execution.type", json!(ERROR)),
+        ("execution.getType()", json!(ERROR)),
+        ("execution.toString().contains('e1')", json!(true)),
         ("status == 'TERMINAL'", json!(true)),
     ]);
 }
