@@ -122,5 +122,5 @@ fn the_deepest_nesting_that_parses_also_evaluates() {
     assert_eq!(nested("t ? ", "1", " : 2").value, json!(1));
     assert_eq!(nested("#root.l.![", "1", "]").failures, []);
     assert_eq!(nested("{'a'.concat(", "'b'", ")}").failures, []);
-    assert_eq!(nested("#toJson(", "1", ")").failures, []);
+    assert_eq!(nested("#toBoolean(", "1", ")").failures, []);
 }
