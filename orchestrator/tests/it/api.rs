@@ -1,0 +1,812 @@
+//! The gRPC services as their clients use them.
+
+use std::collections::BTreeSet;
+
+use proto::common::v1::{Empty, Json, PageRequest};
+use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
+use proto::orchestrator::v1::{
+    ApplicationName, EvaluateRequest, ListExecutionsRequest, ListPipelinesRequest,
+    PipelineHistoryRequest, PipelineKey, SaveApplicationRequest, SavePipelineRequest, WatchRequest,
+};
+use proto::status::{Failure, Kind};
+use serde_json::{Value, json};
+use store::{Address, Batch, Mode, Outgoing};
+
+use crate::rig::{Rig, as_user, eventually, make, pipeline, stage, webhook};
+
+#[tokio::test]
+async fn a_pipeline_runs_from_start_to_end_and_says_what_happened() {
+    let rig = Rig::up().await;
+    let watch = rig
+        .executions
+        .clone()
+        .watch(WatchRequest::default())
+        .await
+        .unwrap();
+    let mut watch = watch.into_inner();
+    let stages = json!([
+        make("wait", "1", &[], json!({"waitTime": 0})),
+        webhook("2", &["1"]),
+        make(
+            "evaluateVariables",
+            "3",
+            &["2"],
+            json!({"variables": [{"key": "a", "value": "b"}]})
+        ),
+    ]);
+    let id = rig.start_stages(stages).await;
+    let execution = rig.ends(&id, "SUCCEEDED").await;
+    assert_eq!(stage(&execution, "3")["outputs"], json!({"a": "b"}));
+    assert_eq!(
+        stage(&execution, "2")["context"]["webhook"]["statusCode"],
+        "OK"
+    );
+    let sent = rig.fake.requests();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(
+        String::from_utf8(sent[0].body.clone()).unwrap(),
+        r#"{"n":"2"}"#
+    );
+    let mut kinds = Vec::new();
+    loop {
+        let event = watch.message().await.unwrap().unwrap();
+        assert_eq!(
+            (event.execution_id.as_str(), event.application.as_str()),
+            (&*id, "app")
+        );
+        let told = event.event.unwrap().value("event").unwrap();
+        kinds.push(told["type"].as_str().unwrap().to_owned());
+        if kinds.last().is_some_and(|k| k == "execution:complete") {
+            break;
+        }
+    }
+    assert_eq!(kinds.first().map(String::as_str), Some("execution:started"));
+    assert_eq!(kinds.iter().filter(|k| *k == "stage:complete").count(), 3);
+}
+
+#[tokio::test]
+async fn the_same_event_starts_one_execution() {
+    let rig = Rig::up().await;
+    let body = pipeline("p", json!([make("wait", "1", &[], json!({"waitTime": 0}))]));
+    let first = rig.try_start(&body, "event-1").await.unwrap();
+    assert_eq!(rig.try_start(&body, "event-1").await.unwrap(), first);
+    assert_ne!(rig.try_start(&body, "event-2").await.unwrap(), first);
+    assert_ne!(
+        rig.try_start(&body, "").await.unwrap(),
+        rig.try_start(&body, "").await.unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_trigger_message_starts_one_execution_however_often_it_comes() {
+    let rig = Rig::up().await;
+    let mut definition = pipeline("triggered", json!([webhook("1", &[])]));
+    definition["triggers"] = json!([{"type": "docker", "enabled": true, "id": "t1"}]);
+    let saved = rig.save(&definition).await.unwrap();
+    let message = ExecutionRequested {
+        application: "app".into(),
+        pipeline_config_id: saved["id"].as_str().unwrap().into(),
+        trigger_id: "t1".into(),
+        event_id: "push-1".into(),
+        recorded_at_ms: 1_700_000_000_000,
+        trigger: json!({"type": "docker", "tag": "2", "user": "bob"}),
+    };
+    let shards = rig.store.shards();
+    let shard = shards.of_application("app");
+    let id = shards.mint_id(1_700_000_000_000, "t1/push-1", shard);
+    for round in 0..2 {
+        let batch = Batch::new(shard, format!("push {round}")).message(Outgoing {
+            to: Address::new(EXECUTION_REQUESTS, &format!("push-1/{round}"), "app"),
+            fingerprint: "push-1".into(),
+            mode: Mode::Ensure,
+            delay_ms: 0,
+            body: serde_json::to_vec(&message).unwrap().into(),
+        });
+        rig.store.commit(batch).await.unwrap().unwrap();
+    }
+    // Another push of another tag comes after both and ends after them.
+    let mut last = message.clone();
+    last.event_id = "push-2".into();
+    let body = serde_json::to_vec(&last).unwrap();
+    let batch = Batch::new(shard, "last").message(Outgoing {
+        to: Address::new(EXECUTION_REQUESTS, "push-2", "app"),
+        fingerprint: "push-2".into(),
+        mode: Mode::Ensure,
+        delay_ms: 0,
+        body: body.into(),
+    });
+    rig.store.commit(batch).await.unwrap().unwrap();
+    let second = shards.mint_id(1_700_000_000_000, "t1/push-2", shard);
+    for id in [&id, &second] {
+        let known = async || {
+            let request = proto::orchestrator::v1::GetExecutionRequest {
+                kind: 0,
+                id: (*id).clone(),
+            };
+            rig.executions.clone().get(request).await.is_ok()
+        };
+        eventually("it is there", known).await;
+        let execution = rig.ends(id, "SUCCEEDED").await;
+        assert_eq!(execution["trigger"]["tag"], "2");
+        assert_eq!(execution["authentication"]["user"], "bob");
+    }
+    let listed = rig
+        .executions
+        .clone()
+        .list(ListExecutionsRequest {
+            application: "app".into(),
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(listed.executions.len(), 2);
+    assert_eq!(rig.fake.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn malformed_pipelines_start_and_end_with_the_cause() {
+    let rig = Rig::up().await;
+    for (what, stages) in [
+        (
+            "a cycle",
+            json!([
+                make("wait", "1", &["2"], json!({})),
+                make("wait", "2", &["1"], json!({}))
+            ]),
+        ),
+        (
+            "an unknown type",
+            json!([make("teleport", "1", &[], json!({}))]),
+        ),
+        (
+            "an unknown requisite",
+            json!([make("wait", "1", &["9"], json!({}))]),
+        ),
+        ("no stages", json!([])),
+        (
+            "no account",
+            json!([make(
+                "deploy",
+                "1",
+                &[],
+                json!({"clusters": [{"region": "r"}]})
+            )]),
+        ),
+        (
+            "no number",
+            json!([make("wait", "1", &[], json!({"waitTime": "soon"}))]),
+        ),
+        ("no url", json!([make("webhook", "1", &[], json!({}))])),
+        (
+            "an unknown strategy",
+            json!([make(
+                "createServerGroup",
+                "1",
+                &[],
+                json!({"account": "prod", "region": "r", "strategy": "x"})
+            )]),
+        ),
+    ] {
+        let id = rig.start_stages(stages).await;
+        let execution = rig.ends(&id, "TERMINAL").await;
+        let text = execution.to_string();
+        let says = execution["failure"].is_string() || text.contains("\"errors\":[\"");
+        assert!(says, "{what}: {execution:#}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_must_not_run_is_refused_at_the_start() {
+    let rig = Rig::up().await;
+    let mut disabled = pipeline("p", json!([make("wait", "1", &[], json!({}))]));
+    disabled["disabled"] = json!(true);
+    let mut unresolved = pipeline("p", json!([make("wait", "1", &[], json!({}))]));
+    unresolved["expectedArtifacts"] = json!([{"id": "a", "displayName": "image"}]);
+    unresolved["trigger"] = json!({"expectedArtifactIds": ["a"]});
+    for (body, kind, word) in [
+        (disabled, Kind::Conflict, "disabled"),
+        (unresolved, Kind::Conflict, "image"),
+        (
+            json!({"name": "p", "stages": []}),
+            Kind::Invalid,
+            "application",
+        ),
+    ] {
+        let failure = rig.try_start(&body, "").await.unwrap_err();
+        assert_eq!(failure.kind, kind);
+        assert!(failure.message.contains(word), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_judgment_wakes_its_stage_and_a_restart_asks_again() {
+    let rig = Rig::up().await;
+    let stages = json!([
+        make("manualJudgment", "1", &[], json!({})),
+        webhook("2", &["1"])
+    ]);
+    let id = rig.start_stages(stages).await;
+    let ask = rig.stage_is(&id, "1", "RUNNING").await;
+    rig.update_stage(&id, &ask, json!({"judgmentStatus": "stop"}))
+        .await
+        .unwrap();
+    let execution = rig.ends(&id, "TERMINAL").await;
+    assert_eq!(stage(&execution, "1")["context"]["lastModifiedBy"], "ann");
+    assert_eq!(stage(&execution, "2")["status"], "NOT_STARTED");
+
+    rig.restart(&id, &ask).await.unwrap();
+    let ask = rig.stage_is(&id, "1", "RUNNING").await;
+    assert_eq!(ask["context"]["restartDetails"]["restartedBy"], "ann");
+    assert!(ask["context"].get("judgmentStatus").is_none());
+    rig.update_stage(&id, &ask, json!({"judgmentStatus": "continue"}))
+        .await
+        .unwrap();
+    rig.ends(&id, "SUCCEEDED").await;
+    assert_eq!(rig.fake.requests().len(), 1);
+    let unknown = rig
+        .update_stage(&id, &json!({"id": "nothing"}), json!({}))
+        .await
+        .unwrap_err();
+    assert_eq!(unknown.kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_wait_is_skipped_and_a_running_execution_paused_resumed_and_cancelled() {
+    let rig = Rig::up().await;
+    let long = json!([make("wait", "1", &[], json!({"waitTime": 3600}))]);
+    let id = rig.start_stages(long.clone()).await;
+    let waiting = rig.stage_is(&id, "1", "RUNNING").await;
+    rig.executions
+        .clone()
+        .pause(Rig::action(&id))
+        .await
+        .unwrap();
+    let paused = rig.stage_is(&id, "1", "PAUSED").await;
+    assert_eq!(paused["tasks"][0]["status"], "PAUSED");
+    assert!(
+        rig.executions
+            .clone()
+            .pause(Rig::action(&id))
+            .await
+            .is_err()
+    );
+    rig.executions
+        .clone()
+        .resume(Rig::action(&id))
+        .await
+        .unwrap();
+    rig.stage_is(&id, "1", "RUNNING").await;
+    rig.update_stage(&id, &waiting, json!({"skipRemainingWait": true}))
+        .await
+        .unwrap();
+    let execution = rig.ends(&id, "SUCCEEDED").await;
+    assert_eq!(execution["paused"]["resumedBy"], "ann");
+
+    let id = rig.start_stages(long).await;
+    rig.stage_is(&id, "1", "RUNNING").await;
+    let running = rig
+        .executions
+        .clone()
+        .delete(Rig::action(&id))
+        .await
+        .map_err(Failure::from);
+    assert_eq!(running.unwrap_err().kind, Kind::Conflict);
+    rig.cancel(&id).await.unwrap();
+    let execution = rig.ends(&id, "CANCELED").await;
+    assert_eq!(
+        (&execution["canceledBy"], &execution["cancellationReason"]),
+        (&json!("ann"), &json!("enough"))
+    );
+    assert_eq!(rig.cancel(&id).await.unwrap_err().kind, Kind::Conflict);
+    rig.executions
+        .clone()
+        .delete(Rig::action(&id))
+        .await
+        .unwrap();
+    let gone = rig.cancel(&id).await.unwrap_err();
+    assert_eq!(gone.kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn limited_pipelines_run_one_at_a_time_and_the_newest_waiter_goes_next() {
+    let rig = Rig::up().await;
+    let mut body = pipeline("one", json!([make("manualJudgment", "1", &[], json!({}))]));
+    body["id"] = json!("config-one");
+    body["limitConcurrent"] = json!(true);
+    let first = rig.start(&body).await;
+    let ask = rig.stage_is(&first, "1", "RUNNING").await;
+    let (second, third) = (rig.start(&body).await, rig.start(&body).await);
+    for id in [&second, &third] {
+        assert_eq!(rig.get(id).await["status"], "NOT_STARTED");
+    }
+    rig.update_stage(&first, &ask, json!({"judgmentStatus": "continue"}))
+        .await
+        .unwrap();
+    rig.ends(&second, "CANCELED").await;
+    rig.stage_is(&third, "1", "RUNNING").await;
+}
+
+#[tokio::test]
+async fn listings_are_paged_newest_first_and_filtered() {
+    let rig = Rig::up().await;
+    let mut ids = Vec::new();
+    for n in 0..7 {
+        let mut body = pipeline("p", json!([make("wait", "1", &[], json!({"waitTime": 0}))]));
+        body["id"] = json!(if n % 2 == 0 { "even" } else { "odd" });
+        let id = rig.start(&body).await;
+        rig.ends(&id, "SUCCEEDED").await;
+        ids.push(id);
+    }
+    let waiting = rig
+        .start_stages(json!([make("manualJudgment", "1", &[], json!({}))]))
+        .await;
+    rig.stage_is(&waiting, "1", "RUNNING").await;
+    let list = async |request: ListExecutionsRequest| {
+        let reply = rig
+            .executions
+            .clone()
+            .list(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let found: Vec<Value> = reply
+            .executions
+            .iter()
+            .map(|e| e.value("execution").unwrap())
+            .collect();
+        (found, reply.next_cursor)
+    };
+    let of = |found: &[Value]| -> Vec<String> {
+        found
+            .iter()
+            .map(|e| e["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut request = ListExecutionsRequest {
+        application: "app".into(),
+        ..Default::default()
+    };
+    let mut seen = Vec::new();
+    loop {
+        let page = PageRequest {
+            size: 3,
+            cursor: std::mem::take(&mut request.page).map_or(String::new(), |p| p.cursor),
+        };
+        request.page = Some(page);
+        let (found, cursor) = list(request.clone()).await;
+        seen.extend(of(&found));
+        if cursor.is_empty() {
+            break;
+        }
+        request.page = Some(PageRequest { size: 3, cursor });
+    }
+    let mut expected: Vec<String> = ids.iter().rev().cloned().collect();
+    expected.insert(0, waiting.clone());
+    assert_eq!(seen, expected);
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 8);
+
+    let by_config = ListExecutionsRequest {
+        application: "app".into(),
+        pipeline_config_ids: vec!["odd".into()],
+        ..Default::default()
+    };
+    assert_eq!(of(&list(by_config.clone()).await.0).len(), 3);
+    let anywhere = ListExecutionsRequest {
+        application: String::new(),
+        ..by_config
+    };
+    assert_eq!(of(&list(anywhere).await.0).len(), 3);
+    let running = ListExecutionsRequest {
+        application: "app".into(),
+        statuses: vec!["RUNNING".into()],
+        ..Default::default()
+    };
+    assert_eq!(of(&list(running).await.0), [waiting]);
+    let newest = ListExecutionsRequest {
+        application: "app".into(),
+        per_pipeline: 1,
+        ..Default::default()
+    };
+    assert_eq!(list(newest).await.0.len(), 3);
+    let by_id = ListExecutionsRequest {
+        execution_ids: vec![
+            ids[0].clone(),
+            ids[0].clone(),
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV".into(),
+        ],
+        ..Default::default()
+    };
+    let (found, _) = list(by_id).await;
+    assert_eq!(of(&found), [ids[0].clone()]);
+    assert_eq!(found[0]["stages"][0]["context"], json!({}));
+}
+
+#[tokio::test]
+async fn a_watch_continues_after_its_cursor() {
+    let rig = Rig::up().await;
+    let mut watch = rig
+        .executions
+        .clone()
+        .watch(WatchRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let id = rig
+        .start_stages(json!([make("wait", "1", &[], json!({"waitTime": 0}))]))
+        .await;
+    let first = watch.message().await.unwrap().unwrap();
+    drop(watch);
+    rig.ends(&id, "SUCCEEDED").await;
+    let request = WatchRequest {
+        cursor: first.cursor.clone(),
+        application: "APP".into(),
+    };
+    let mut watch = rig
+        .executions
+        .clone()
+        .watch(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let next = watch.message().await.unwrap().unwrap();
+    assert!(!next.reset);
+    assert_ne!(next.cursor, first.cursor);
+    let strange = WatchRequest {
+        cursor: "x".into(),
+        application: String::new(),
+    };
+    let mut watch = rig
+        .executions
+        .clone()
+        .watch(strange)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(watch.message().await.unwrap().unwrap().reset);
+}
+
+#[tokio::test]
+async fn definitions_are_kept_as_written_with_their_history() {
+    let rig = Rig::up().await;
+    let text = r#"{"number":1.50,"large":1180591620717411303424,"kept":[null,true]}"#;
+    let mut definition = pipeline(
+        "Mine",
+        json!([make("wait", "1", &[], json!({"waitTime": 0}))]),
+    );
+    definition["own"] = serde_json::from_str(text).unwrap();
+    definition["triggers"] = json!([{"type": "docker", "enabled": true}]);
+    let saved = rig.save(&definition).await.unwrap();
+    assert!(saved["id"].is_string() && saved["updateTs"].is_string());
+    assert_eq!(
+        (&saved["schema"], &saved["lastModifiedBy"]),
+        (&json!("1"), &json!("ann"))
+    );
+    assert!(saved["triggers"][0]["id"].is_string());
+    assert_eq!(saved["own"].to_string(), text);
+    // Saving the same again changes nothing.
+    assert_eq!(rig.save(&saved).await.unwrap(), saved);
+
+    let mut changed = saved.clone();
+    changed["description"] = json!("changed");
+    changed["name"] = json!(" Ours ");
+    let again = rig.save(&changed).await.unwrap();
+    assert_eq!(
+        (&again["id"], &again["name"]),
+        (&saved["id"], &json!("Ours"))
+    );
+    let key = |id: &str, name: &str| PipelineKey {
+        id: id.to_owned(),
+        application: "app".into(),
+        name: name.into(),
+    };
+    let get = async |key: PipelineKey| {
+        rig.definitions
+            .clone()
+            .get_pipeline(key)
+            .await
+            .map(tonic::Response::into_inner)
+    };
+    assert!(get(key("", "Mine")).await.is_err(), "the old name is free");
+    assert_eq!(
+        get(key("", "Ours")).await.unwrap().value("p").unwrap(),
+        again
+    );
+    let id = saved["id"].as_str().unwrap();
+    let anywhere = PipelineKey {
+        id: id.to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(get(anywhere).await.unwrap().value("p").unwrap(), again);
+
+    let request = PipelineHistoryRequest {
+        id: id.to_owned(),
+        limit: 0,
+    };
+    let history = rig
+        .definitions
+        .clone()
+        .pipeline_history(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let versions: Vec<Value> = history
+        .items
+        .iter()
+        .map(|v| v.value("v").unwrap())
+        .collect();
+    assert_eq!(versions, [again.clone(), saved.clone()]);
+
+    // Edited from an old version.
+    let mut stale = saved.clone();
+    stale["description"] = json!("late");
+    let request = SavePipelineRequest {
+        pipeline: Some(Json::of(&stale)),
+        user: "ann".into(),
+        stale_check: true,
+    };
+    let refused = rig
+        .definitions
+        .clone()
+        .save_pipeline(request)
+        .await
+        .map_err(Failure::from);
+    assert!(refused.unwrap_err().message.contains("stale"));
+
+    // A second of the same name, whatever its case.
+    let double = rig.save(&pipeline("ours", json!([]))).await.unwrap_err();
+    assert_eq!(
+        (double.kind, double.fields[0].path.as_str()),
+        (Kind::Invalid, "name")
+    );
+    assert!(double.message.contains("already exists"), "{double}");
+
+    let list = async |application: &str, trigger: &str| {
+        let request = ListPipelinesRequest {
+            application: application.into(),
+            trigger_type: trigger.into(),
+        };
+        rig.definitions
+            .clone()
+            .list_pipelines(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .items
+            .len()
+    };
+    assert_eq!(
+        [
+            list("app", "").await,
+            list("", "").await,
+            list("", "docker").await
+        ],
+        [1, 1, 1]
+    );
+    assert_eq!([list("", "git").await, list("other", "").await], [0, 0]);
+    let mut off = again.clone();
+    off["disabled"] = json!(true);
+    rig.save(&off).await.unwrap();
+    assert_eq!(list("", "docker").await, 0);
+
+    rig.definitions
+        .clone()
+        .delete_pipeline(key("", "Ours"))
+        .await
+        .unwrap();
+    assert!(
+        rig.definitions
+            .clone()
+            .delete_pipeline(key("", "Ours"))
+            .await
+            .is_err()
+    );
+    assert_eq!([list("app", "").await, list("", "").await], [0, 0]);
+    rig.save(&pipeline("ours", json!([]))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_malformed_pipeline_changes_nothing_and_every_fault_has_its_path() {
+    let rig = Rig::up().await;
+    let good = rig.save(&pipeline("P", json!([]))).await.unwrap();
+    let mut large = good.clone();
+    large["description"] = json!("x".repeat(600_000));
+    for (body, path) in [
+        (
+            json!({"application": "app", "id": good["id"], "name": "P", "stages": [make("wait", "1", &["2"], json!({})), make("wait", "2", &["1"], json!({}))]}),
+            "stages[0].requisiteStageRefIds",
+        ),
+        (
+            json!({"application": "app", "id": good["id"], "name": "P", "stages": [make("deploy", "1", &[], json!({"clusters": [{"account": "nowhere", "region": "r"}]}))]}),
+            "stages[0].clusters[0].account",
+        ),
+        (
+            json!({"application": "app", "id": good["id"], "name": "P", "stages": [make("webhook", "1", &[], json!({}))]}),
+            "stages[0].url",
+        ),
+        (
+            json!({"application": "app", "id": good["id"], "stages": []}),
+            "name",
+        ),
+        (large, "pipeline"),
+        (json!([]), "pipeline"),
+    ] {
+        let failure = rig.save(&body).await.unwrap_err();
+        assert_eq!(failure.kind, Kind::Invalid);
+        assert!(
+            failure.fields.iter().any(|f| f.path == path),
+            "{path}: {failure:?}"
+        );
+        let key = PipelineKey {
+            id: good["id"].as_str().unwrap().into(),
+            ..Default::default()
+        };
+        let stored = rig
+            .definitions
+            .clone()
+            .get_pipeline(key)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(stored.value("p").unwrap(), good);
+    }
+}
+
+#[tokio::test]
+async fn applications_are_merged_listed_and_deleted_with_their_pipelines() {
+    let rig = Rig::up().await;
+    let save = async |application: Value| {
+        let request = SaveApplicationRequest {
+            application: Some(Json::of(&application)),
+            user: "ann".into(),
+        };
+        let reply = rig.definitions.clone().save_application(request).await;
+        reply
+            .map(|r| r.into_inner().value("a").unwrap())
+            .map_err(Failure::from)
+    };
+    let refused = save(json!({"name": "shop"})).await.unwrap_err();
+    assert_eq!(refused.fields[0].path, "email");
+    assert!(
+        save(json!({"name": "no/slash", "email": "e"}))
+            .await
+            .is_err()
+    );
+    let made =
+        save(json!({"name": "Shop", "email": "e", "cloudProviders": ["local", "k8s"], "own": 1}))
+            .await;
+    let made = made.unwrap();
+    assert_eq!(
+        (&made["name"], &made["cloudProviders"]),
+        (&json!("shop"), &json!("local,k8s"))
+    );
+    let merged = save(json!({"name": "SHOP", "description": "d"}))
+        .await
+        .unwrap();
+    assert_eq!((&merged["email"], &merged["own"]), (&json!("e"), &json!(1)));
+    let mut body = pipeline("P", json!([]));
+    body["application"] = json!("shop");
+    rig.save(&body).await.unwrap();
+    let name = |name: &str| ApplicationName { name: name.into() };
+    let got = rig
+        .definitions
+        .clone()
+        .get_application(name("sHoP"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(got.value("a").unwrap(), merged);
+    rig.definitions
+        .clone()
+        .delete_application(name("Shop"))
+        .await
+        .unwrap();
+    assert!(
+        rig.definitions
+            .clone()
+            .get_application(name("shop"))
+            .await
+            .is_err()
+    );
+    let all = ListPipelinesRequest::default();
+    let left = rig
+        .definitions
+        .clone()
+        .list_pipelines(all)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(left.items.is_empty());
+    let types = rig
+        .definitions
+        .clone()
+        .list_stage_types(Empty {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(
+        types
+            .items
+            .iter()
+            .all(|t| t.value("t").unwrap()["label"].is_string())
+    );
+}
+
+#[tokio::test]
+async fn tasks_save_and_delete_what_users_author() {
+    let rig = Rig::up().await;
+    let job = |job: Value| json!({"application": "shop", "description": "a task", "job": [job]});
+    let application = json!({"name": "shop", "email": "e"});
+    let id = rig
+        .start(&job(
+            json!({"type": "createApplication", "application": application}),
+        ))
+        .await;
+    let done = rig.ends(&id, "SUCCEEDED").await;
+    assert_eq!(
+        (&done["type"], &done["description"]),
+        (&json!("ORCHESTRATION"), &json!("a task"))
+    );
+    assert_eq!(done["stages"][0]["context"]["newState"]["name"], "shop");
+
+    let definition = json!({"application": "shop", "name": "P", "stages": [make("wait", "1", &[], json!({"waitTime": 0}))]});
+    let encoded = {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(definition.to_string())
+    };
+    let id = rig
+        .start(&job(json!({"type": "savePipeline", "pipeline": encoded})))
+        .await;
+    let done = rig.ends(&id, "SUCCEEDED").await;
+    assert_eq!(done["stages"][0]["context"]["pipeline.name"], "P");
+    let faulty = json!({"application": "shop", "name": "Q", "stages": [{"type": "teleport"}]});
+    let id = rig
+        .start(&job(json!({"type": "savePipeline", "pipeline": faulty})))
+        .await;
+    let failed = rig.ends(&id, "TERMINAL").await;
+    let errors = failed["stages"][0]["context"]["exception"]["details"]["errors"].to_string();
+    assert!(errors.contains("stages[0].type"), "{errors}");
+
+    let id = rig
+        .start(&job(
+            json!({"type": "deletePipeline", "pipeline": definition}),
+        ))
+        .await;
+    rig.ends(&id, "SUCCEEDED").await;
+    let id = rig
+        .start(&job(
+            json!({"type": "deleteApplication", "application": {"name": "shop"}}),
+        ))
+        .await;
+    rig.ends(&id, "SUCCEEDED").await;
+    let name = ApplicationName {
+        name: "shop".into(),
+    };
+    assert!(rig.definitions.clone().get_application(name).await.is_err());
+}
+
+#[tokio::test]
+async fn an_expression_is_tried_out_against_a_stage() {
+    let rig = Rig::up().await;
+    let stages = json!([make(
+        "evaluateVariables",
+        "1",
+        &[],
+        json!({"variables": [{"key": "a", "value": "b"}]})
+    )]);
+    let id = rig.start_stages(stages).await;
+    let execution = rig.ends(&id, "SUCCEEDED").await;
+    let request = EvaluateRequest {
+        execution_id: id,
+        stage_id: stage(&execution, "1")["id"].as_str().unwrap().into(),
+        expression: "a + '!'".into(),
+    };
+    let reply = rig
+        .executions
+        .clone()
+        .evaluate(as_user(request))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reply.value("answer").unwrap()["result"], "b!");
+}

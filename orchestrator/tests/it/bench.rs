@@ -1,0 +1,196 @@
+//! One execution in memory on a virtual clock, task runs done by hand: what a
+//! worker does, without a store, so that every moment can be reached.
+
+use std::collections::VecDeque;
+
+use orchestrator::services::fake::Fake;
+use orchestrator::stage::Catalog;
+use orchestrator::task::{self, TaskContext};
+use orchestrator::turn::{Around, Limits, Loaded, Step, take};
+use orchestrator_core::{
+    Answers, Execution, ExecutionId, ExecutionType, IdSource, Message, Mode, Settings, Status,
+    Subject, Target, TaskError, TaskResult, TaskRun, new_execution,
+};
+use serde_json::{Value, json};
+
+/// What to do with a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Run it.
+    Run,
+    /// Run it, lose the answer, run it again.
+    Twice,
+    /// Answer that it failed, without running it.
+    Fail,
+    /// Cancel the execution first, then run it.
+    Cancel,
+}
+
+#[derive(Default)]
+struct Counted(u64);
+
+impl IdSource for Counted {
+    fn next_id(&mut self) -> String {
+        self.0 += 1;
+        format!("S{:03}", self.0)
+    }
+}
+
+/// The bench.
+pub(crate) struct Bench {
+    pub(crate) fake: Fake,
+    loaded: Loaded,
+    mail: Vec<(i64, u64, String, Message)>,
+    runs: VecDeque<TaskRun>,
+    pub(crate) now: i64,
+    pushed: u64,
+    ids: Counted,
+    /// Types of the tasks that were run, in order.
+    pub(crate) ran: Vec<String>,
+}
+
+impl Bench {
+    /// An execution of these stages, not begun.
+    pub(crate) fn new(fake: Fake, stages: Value) -> Self {
+        let body = json!({"application": "app", "name": "p", "stages": stages});
+        let mut ids = Counted::default();
+        let id = ExecutionId::new("E");
+        let (execution, messages) =
+            new_execution(ExecutionType::Pipeline, &body, id, "ann", 1_000, &mut ids).unwrap();
+        let mut bench = Self {
+            fake,
+            loaded: Loaded {
+                subject: Subject::Execution(Box::new(execution)),
+                version: 0,
+                answers: Answers::new(),
+                application: "app".to_owned(),
+            },
+            mail: Vec::new(),
+            runs: VecDeque::new(),
+            now: 1_000,
+            pushed: 0,
+            ids,
+            ran: Vec::new(),
+        };
+        for outgoing in messages {
+            bench.post(outgoing);
+        }
+        bench
+    }
+
+    pub(crate) fn execution(&self) -> &Execution {
+        self.loaded.execution().unwrap()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.execution().status
+    }
+
+    fn post(&mut self, outgoing: orchestrator_core::Outgoing) {
+        assert!(matches!(outgoing.to, Target::Execution(_)), "{outgoing:?}");
+        let print = outgoing.message.fingerprint();
+        let known = self.mail.iter().position(|(_, _, p, _)| *p == print);
+        let due = self.now + i64::try_from(outgoing.delay_ms).unwrap();
+        match (outgoing.mode, known) {
+            (Mode::Remove, Some(at)) => {
+                self.mail.remove(at);
+            }
+            (Mode::Reschedule, Some(at)) => self.mail[at].0 = due,
+            (Mode::Ensure, Some(_)) | (Mode::Remove | Mode::Reschedule, None) => {}
+            (Mode::Push, known) | (Mode::Ensure, known @ None) => {
+                if let Some(at) = known {
+                    self.mail.remove(at);
+                }
+                self.pushed += 1;
+                self.mail.push((due, self.pushed, print, outgoing.message));
+            }
+        }
+    }
+
+    fn turn(&mut self, step: Step) {
+        let turn = {
+            let mut around = Around {
+                now: self.now,
+                ids: &mut self.ids,
+                stages: &Catalog,
+                settings: &Settings::default(),
+                decide: &|_, _| None,
+                limits: Limits::default(),
+                in_time: &|| true,
+            };
+            take(&self.loaded, vec![step], &mut around).unwrap()
+        };
+        self.loaded.subject = turn.subject;
+        self.loaded.version += 1;
+        for outgoing in turn.messages {
+            self.post(outgoing);
+        }
+        self.runs.extend(turn.runs);
+        // What waits for nothing would wait for ever.
+        let idle = self.mail.is_empty() && self.runs.is_empty();
+        assert!(
+            !idle || self.status().is_complete(),
+            "nothing wakes {:#?}",
+            self.execution()
+        );
+    }
+
+    pub(crate) fn command(&mut self, effects: orchestrator_core::Effects) {
+        self.turn(Step::Decided(effects));
+    }
+
+    pub(crate) async fn run(&self, run: &TaskRun) -> Result<TaskResult, TaskError> {
+        let execution = self.execution();
+        let ctx = TaskContext {
+            execution,
+            stage: execution.stage(&run.stage_id).unwrap(),
+            task_id: &run.task_id,
+            now: self.now,
+            effect_id: &run.effect_id,
+            services: &self.fake,
+        };
+        task::find(&run.task_type).unwrap().run(&ctx).await
+    }
+
+    /// Goes on until nothing is left to do; `act` says what happens to the n-th run.
+    pub(crate) async fn drive(&mut self, mut act: impl FnMut(usize, &TaskRun) -> Act) {
+        for _ in 0..5_000 {
+            self.mail.sort_by_key(|(due, number, _, _)| (*due, *number));
+            let due = self.mail.first().is_some_and(|(due, ..)| *due <= self.now);
+            if due {
+                let (_, _, _, message) = self.mail.remove(0);
+                self.turn(Step::Message(message));
+            } else if let Some(run) = self.runs.pop_front() {
+                let what = act(self.ran.len(), &run);
+                self.ran.push(run.task_type.clone());
+                if what == Act::Cancel && !self.status().is_complete() {
+                    let effects =
+                        orchestrator_core::command::cancel(self.execution(), "bob", None).unwrap();
+                    // It is under way meanwhile.
+                    self.runs.push_front(run);
+                    self.command(effects);
+                    let Some(run) = self.runs.pop_front() else {
+                        return;
+                    };
+                    let result = self.run(&run).await;
+                    self.turn(Step::Finished(run, result));
+                    continue;
+                }
+                let result = match what {
+                    Act::Fail => Err(TaskError::permanent("told to fail")),
+                    Act::Twice => {
+                        let _ = self.run(&run).await;
+                        self.run(&run).await
+                    }
+                    Act::Run | Act::Cancel => self.run(&run).await,
+                };
+                self.turn(Step::Finished(run, result));
+            } else if let Some((due, ..)) = self.mail.first() {
+                self.now = *due;
+            } else {
+                return;
+            }
+        }
+        panic!("it never ends: {:#?}", self.execution());
+    }
+}

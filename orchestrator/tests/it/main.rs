@@ -1,0 +1,15 @@
+//! The service against fake peers, on stores in memory and on Redis.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails with the reason"
+)]
+
+mod api;
+mod bench;
+mod commit;
+mod rate;
+mod recovery;
+mod redis;
+mod rig;
+mod stages;

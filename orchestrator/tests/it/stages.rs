@@ -1,0 +1,601 @@
+//! The battery over all stages: plans are deterministic, contexts survive JSON,
+//! every task may run twice, fail, be cancelled and run again.
+
+use std::collections::BTreeSet;
+
+use orchestrator::services::fake::{Fake, Plan, ok};
+use orchestrator::stage::{STAGES, find};
+use orchestrator_core::{Stage, StageView, Status, command};
+use serde_json::{Value, json};
+
+use crate::bench::{Act, Bench};
+use crate::rig::make;
+
+/// A stage to try, the world it runs in, and how it ends.
+struct Sample {
+    stage: Value,
+    world: fn(&Fake),
+    ends: Status,
+    /// How it ends when it is restarted after it was cancelled.
+    again: Status,
+}
+
+fn sample(kind: &str, fields: Value, world: fn(&Fake)) -> Sample {
+    let stage = make(kind, "1", &[], fields);
+    Sample {
+        stage,
+        world,
+        ends: Status::Succeeded,
+        again: Status::Succeeded,
+    }
+}
+
+fn group(name: &str, created: u64, size: u64, disabled: bool) -> Value {
+    let state = if disabled { "OutOfService" } else { "Up" };
+    let instances: Vec<Value> = (0..size)
+        .map(|n| json!({"id": format!("{name}-{n}"), "health": [{"type": "LoadBalancer", "state": state}]}))
+        .collect();
+    json!({
+        "name": name, "account": "prod", "region": "local", "cluster": "app-main",
+        "createdTime": created, "isDisabled": disabled, "imageId": format!("registry/app:{created}"),
+        "capacity": {"min": size, "max": size, "desired": size}, "loadBalancers": ["lb"],
+        "instances": instances,
+    })
+}
+
+fn nothing(_: &Fake) {}
+
+fn one_group(fake: &Fake) {
+    fake.server_group(group("app-main-v000", 1, 3, false));
+}
+
+fn two_groups(fake: &Fake) {
+    one_group(fake);
+    fake.server_group(group("app-main-v001", 2, 2, true));
+}
+
+fn replaced(fake: &Fake) {
+    fake.server_group(group("app-main-v000", 1, 0, true));
+    fake.server_group(group("app-main-v001", 2, 3, false));
+}
+
+fn polled(fake: &Fake) {
+    for _ in 0..100 {
+        fake.answer("http://hook.test/start", Ok(ok(&json!({"at": "/status"}))));
+    }
+    fake.answer(
+        "http://hook.test/status",
+        Ok(ok(&json!({"state": "RUNNING"}))),
+    );
+    for _ in 0..100 {
+        fake.answer("http://hook.test/status", Ok(ok(&json!({"state": "done"}))));
+    }
+}
+
+fn on(fields: Value) -> Value {
+    let mut all = json!({"account": "prod", "region": "local", "cloudProvider": "local"});
+    if let (Value::Object(all), Value::Object(fields)) = (&mut all, fields) {
+        all.extend(fields);
+    }
+    all
+}
+
+fn cluster(strategy: &str) -> Value {
+    on(json!({
+        "application": "app", "stack": "main", "strategy": strategy, "imageId": "registry/app:2",
+        "capacity": {"min": 3, "max": 3, "desired": 3}, "loadBalancers": ["lb"],
+        "rollback": {"onFailure": true},
+    }))
+}
+
+fn samples() -> Vec<Sample> {
+    let named = |name: &str| on(json!({"serverGroupName": name}));
+    let pipeline = json!({"application": "app", "name": "Q", "id": "q", "stages": []});
+    let application = json!({"application": {"name": "shop", "email": "e"}});
+    let rollback = json!({
+        "rollbackType": "EXPLICIT",
+        "rollbackContext": {
+            "rollbackServerGroupName": "app-main-v001", "restoreServerGroupName": "app-main-v000",
+        },
+    });
+    let mut judged = sample(
+        "manualJudgment",
+        json!({"judgmentStatus": "continue"}),
+        nothing,
+    );
+    // A restart asks anew, and here nobody answers.
+    judged.again = Status::Terminal;
+    vec![
+        judged,
+        sample("wait", json!({"waitTime": "30"}), nothing),
+        sample(
+            "checkPreconditions",
+            json!({"preconditions": [
+                {"type": "stageStatus", "context": {"stageName": "checkPreconditions 1", "stageStatus": "RUNNING"}},
+                {"type": "clusterSize", "context": {"cluster": "app-main", "credentials": "prod",
+                    "regions": ["local"], "comparison": "==", "expected": 1}},
+            ]}),
+            one_group,
+        ),
+        sample(
+            "evaluateVariables",
+            json!({"variables": [{"key": "a", "value": 1}]}),
+            nothing,
+        ),
+        sample(
+            "webhook",
+            json!({"url": "http://hook.test/x", "method": "put", "payload": {"a": 1}}),
+            nothing,
+        ),
+        sample(
+            "webhook",
+            json!({
+                "url": "http://hook.test/start", "waitForCompletion": true, "waitBeforeMonitor": 5,
+                "statusUrlResolution": "webhookResponse", "statusUrlJsonPath": "$.at",
+                "statusJsonPath": "$.state", "successStatuses": "done, DONE", "signalCancellation": true,
+                "cancelEndpoint": "http://hook.test/cancel",
+            }),
+            polled,
+        ),
+        sample("createApplication", application.clone(), nothing),
+        sample("updateApplication", application.clone(), nothing),
+        sample("upsertApplication", application.clone(), nothing),
+        sample("deleteApplication", application, nothing),
+        sample("savePipeline", json!({"pipeline": pipeline}), nothing),
+        sample("updatePipeline", json!({"pipeline": pipeline}), nothing),
+        sample("deletePipeline", json!({"pipeline": pipeline}), nothing),
+        sample(
+            "deploy",
+            json!({"clusters": [cluster("none"), cluster("")]}),
+            nothing,
+        ),
+        sample(
+            "deploy",
+            json!({"clusters": [cluster("inplacedrain")]}),
+            one_group,
+        ),
+        sample("createServerGroup", cluster("none"), one_group),
+        sample("cloneServerGroup", cluster("none"), one_group),
+        sample(
+            "replaceInPlace",
+            on(
+                json!({"application": "app", "stack": "main", "source": {"serverGroupName": "app-main-v000"}}),
+            ),
+            one_group,
+        ),
+        sample(
+            "resizeServerGroup",
+            on(
+                json!({"target": "current_asg_dynamic", "cluster": "app-main",
+            "action": "scale_up", "scaleNum": 2}),
+            ),
+            one_group,
+        ),
+        sample(
+            "resizeServerGroup",
+            on(json!({"serverGroupName": "app-main-v000", "capacity": {"desired": 1}})),
+            one_group,
+        ),
+        sample("enableServerGroup", named("app-main-v001"), two_groups),
+        sample("disableServerGroup", named("app-main-v000"), two_groups),
+        sample(
+            "destroyServerGroup",
+            on(json!({"target": "oldest_asg_dynamic", "cluster": "app-main"})),
+            two_groups,
+        ),
+        sample(
+            "determineTargetServerGroup",
+            on(json!({"target": "current_asg_dynamic", "cluster": "app-main"})),
+            two_groups,
+        ),
+        sample("rollbackServerGroup", on(rollback.clone()), replaced),
+        sample("rollbackServerGroup", on(rollback), |fake| {
+            fake.server_group(group("app-main-v000", 1, 1, true));
+            fake.server_group(group("app-main-v001", 2, 3, false));
+        }),
+        sample(
+            "rollbackServerGroup",
+            on(json!({
+                "rollbackType": "PREVIOUS_IMAGE", "application": "app", "stack": "main",
+                "rollbackContext": {"rollbackServerGroupName": "app-main-v000", "imageId": "registry/app:0"},
+            })),
+            one_group,
+        ),
+        sample(
+            "restoreServerGroup",
+            on(json!({
+                "application": "app", "stack": "main",
+                "before": {"serverGroupName": "app-main-v009", "imageId": "registry/app:1",
+                    "capacity": {"min": 2, "max": 2, "desired": 2}, "loadBalancers": ["lb"]},
+            })),
+            nothing,
+        ),
+    ]
+}
+
+fn bench(sample: &Sample) -> Bench {
+    let fake = Fake::new();
+    (sample.world)(&fake);
+    Bench::new(fake, json!([sample.stage]))
+}
+
+fn what(sample: &Sample) -> String {
+    sample.stage.to_string()
+}
+
+/// Effects that the outside sees: operations by effect id, requests by effect id.
+fn effects(fake: &Fake) -> BTreeSet<String> {
+    let operations = fake
+        .operations()
+        .into_iter()
+        .map(|o| format!("{} {}", o.kind, o.effect_id));
+    operations
+        .chain(fake.requests().into_iter().map(|r| r.effect_id))
+        .collect()
+}
+
+#[test]
+fn every_type_of_stage_is_tried() {
+    let tried: BTreeSet<String> = samples()
+        .iter()
+        .map(|s| s.stage["type"].as_str().unwrap().to_owned())
+        .collect();
+    let all: BTreeSet<String> = STAGES.iter().map(|s| s.kind().to_owned()).collect();
+    assert_eq!(tried, all);
+}
+
+#[test]
+fn plans_are_deterministic_and_contexts_survive_json() {
+    for sample in samples() {
+        let bench = bench(&sample);
+        let execution = bench.execution();
+        let stage = execution.stages.first().unwrap();
+        let definition = find(&stage.kind).unwrap();
+        let view = StageView { execution, stage };
+        assert_eq!(
+            definition.tasks(view),
+            definition.tasks(view),
+            "{}",
+            what(&sample)
+        );
+        assert_eq!(definition.before(view), definition.before(view));
+        assert_eq!(definition.after(view), definition.after(view));
+        assert_eq!(definition.on_failure(view), definition.on_failure(view));
+        let text = serde_json::to_string(stage).unwrap();
+        let back: Stage = serde_json::from_str(&text).unwrap();
+        assert_eq!(&back, stage);
+        assert_eq!(serde_json::to_string(&back).unwrap(), text);
+        let Value::Object(written) = &sample.stage else {
+            unreachable!()
+        };
+        let faults = definition.validate(written, "stages[0]");
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_task_may_run_twice() {
+    for sample in samples() {
+        let mut once = bench(&sample);
+        once.drive(|_, _| Act::Run).await;
+        assert_eq!(
+            once.status(),
+            sample.ends,
+            "{}: {:#?}",
+            what(&sample),
+            once.execution()
+        );
+        let mut twice = bench(&sample);
+        twice.drive(|_, _| Act::Twice).await;
+        assert_eq!(
+            twice.status(),
+            sample.ends,
+            "{}: {:#?}",
+            what(&sample),
+            twice.execution()
+        );
+        assert_eq!(
+            effects(&twice.fake),
+            effects(&once.fake),
+            "{}",
+            what(&sample)
+        );
+        assert_eq!(twice.fake.operations().len(), once.fake.operations().len());
+    }
+}
+
+#[tokio::test]
+async fn every_task_that_fails_ends_its_stage_with_the_reason() {
+    for sample in samples() {
+        let mut whole = bench(&sample);
+        whole.drive(|_, _| Act::Run).await;
+        for nth in 0..whole.ran.len() {
+            let mut bench = bench(&sample);
+            bench
+                .drive(|n, _| if n == nth { Act::Fail } else { Act::Run })
+                .await;
+            assert_eq!(
+                bench.status(),
+                Status::Terminal,
+                "{nth} of {}",
+                what(&sample)
+            );
+            let text = bench.execution().to_json().to_string();
+            assert!(
+                text.contains("told to fail"),
+                "{nth} of {}: {text}",
+                what(&sample)
+            );
+            let top = bench
+                .execution()
+                .stages
+                .iter()
+                .find(|s| !s.is_synthetic())
+                .unwrap();
+            assert_eq!(top.status, Status::Terminal);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stage_is_cancelled_and_restarted_from_every_task() {
+    for sample in samples() {
+        let mut whole = bench(&sample);
+        whole.drive(|_, _| Act::Run).await;
+        let mut cancelled = 0;
+        for nth in 0..whole.ran.len() {
+            let mut bench = bench(&sample);
+            bench
+                .drive(|n, _| if n == nth { Act::Cancel } else { Act::Run })
+                .await;
+            let ended = bench.status();
+            // What was under way may have been all that was left.
+            assert!(
+                ended == Status::Canceled || ended == sample.ends,
+                "{nth} of {}: {:#?}",
+                what(&sample),
+                bench.execution()
+            );
+            cancelled += usize::from(ended == Status::Canceled);
+            let top = bench
+                .execution()
+                .stages
+                .iter()
+                .find(|s| !s.is_synthetic())
+                .unwrap();
+            let restart =
+                command::restart_stage(bench.execution(), &top.id.clone(), "bob").unwrap();
+            let before = effects(&bench.fake);
+            bench.command(restart);
+            bench.drive(|_, _| Act::Run).await;
+            assert!(
+                [sample.again, sample.ends].contains(&bench.status()),
+                "{nth} of {}: {:#?}",
+                what(&sample),
+                bench.execution()
+            );
+            // A new attempt has effects of its own.
+            let after = effects(&bench.fake);
+            assert!(after.is_superset(&before));
+        }
+        let several = whole.ran.len() > 2;
+        assert!(
+            !several || cancelled > 0,
+            "never cancelled: {}",
+            what(&sample)
+        );
+    }
+}
+
+#[tokio::test]
+async fn faults_of_peers_are_ridden_out() {
+    for seed in 0..30 {
+        for sample in samples() {
+            if sample.stage["type"] == "webhook" {
+                // A lost answer to a POST fails the stage: it may have been acted on.
+                continue;
+            }
+            let mut bench = bench(&sample);
+            bench.fake = bench.fake.clone().with_faults(seed, 4);
+            bench.drive(|_, _| Act::Run).await;
+            assert_eq!(
+                bench.status(),
+                sample.ends,
+                "{seed}: {}: {:#?}",
+                what(&sample),
+                bench.execution()
+            );
+            let ids: Vec<String> = bench
+                .fake
+                .operations()
+                .into_iter()
+                .map(|o| o.effect_id)
+                .collect();
+            assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_operation_tells_its_last_lines_root_cause_first() {
+    let fake = Fake::new();
+    one_group(&fake);
+    let lines = vec!["demo-server 2 listens on 8080".to_owned(), "bye".to_owned()];
+    fake.plan(
+        "replaceInPlace",
+        Plan::Fail("instance i did not become healthy".into(), lines),
+    );
+    let stages = json!([make(
+        "deploy",
+        "1",
+        &[],
+        json!({"clusters": [cluster("inplacedrain")]})
+    )]);
+    let mut bench = Bench::new(fake, stages);
+    bench.drive(|_, _| Act::Run).await;
+    assert_eq!(bench.status(), Status::Terminal);
+    let json = bench.execution().to_json();
+    let stages = json["stages"].as_array().unwrap();
+    let failed = stages
+        .iter()
+        .find(|s| s["type"] == "replaceInPlace")
+        .unwrap();
+    let errors = &failed["context"]["exception"]["details"]["errors"];
+    assert_eq!(errors[0], "instance i did not become healthy");
+    assert_eq!(errors[1], "demo-server 2 listens on 8080");
+    let task = &failed["context"]["kato.tasks"][0];
+    assert_eq!(task["status"]["failed"], true);
+    assert_eq!(task["exception"]["type"], "EXCEPTION");
+    // The operation undid itself, so the restoration finds nothing to do.
+    let restored = stages
+        .iter()
+        .find(|s| s["type"] == "restoreServerGroup")
+        .unwrap();
+    assert_eq!(
+        (&restored["name"], &restored["status"]),
+        (&json!("Restore app-main-v000"), &json!("SUCCEEDED"))
+    );
+    assert_eq!(bench.fake.operations().len(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_after_the_old_group_was_destroyed_deploys_its_image_again() {
+    let fake = Fake::new();
+    one_group(&fake);
+    let stages = json!([make("createServerGroup", "1", &[], cluster("none"))]);
+    let mut bench = Bench::new(fake.clone(), stages);
+    bench
+        .drive(|_, run| {
+            if run.task_type == "waitForUpInstances" {
+                fake.forget("app-main-v000");
+                fake.forget("app-main-v001");
+                return Act::Fail;
+            }
+            Act::Run
+        })
+        .await;
+    assert_eq!(bench.status(), Status::Terminal);
+    let operations = bench.fake.operations();
+    let last = operations.last().unwrap();
+    assert_eq!(last.kind, "createServerGroup");
+    assert_eq!(last.input["imageId"], "registry/app:1");
+    assert_eq!(
+        last.input["capacity"],
+        json!({"min": 3, "max": 3, "desired": 3})
+    );
+}
+
+#[tokio::test]
+async fn deployments_say_what_they_deployed() {
+    let fake = Fake::new();
+    one_group(&fake);
+    let stages = json!([make(
+        "deploy",
+        "1",
+        &[],
+        json!({"clusters": [cluster("inplacedrain")]})
+    )]);
+    let mut bench = Bench::new(fake, stages);
+    bench.drive(|_, _| Act::Run).await;
+    assert_eq!(bench.status(), Status::Succeeded);
+    let top = bench
+        .execution()
+        .stages
+        .iter()
+        .find(|s| !s.is_synthetic())
+        .unwrap();
+    assert_eq!(
+        top.outputs["deploy.server.groups"],
+        json!({"local": ["app-main-v001"]})
+    );
+    let operation = &bench.fake.operations()[0];
+    assert_eq!(operation.kind, "replaceInPlace");
+    assert_eq!(
+        operation.input["source"]["serverGroupName"],
+        "app-main-v000"
+    );
+    assert_eq!(operation.input["imageId"], "registry/app:2");
+    assert!(operation.waiter.is_some());
+    for ours in ["strategy", "rollback", "sourceServerGroup", "kato.tasks"] {
+        assert!(operation.input.get(ours).is_none(), "{ours}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_deployment_asks_its_operation_to_turn_back() {
+    let fake = Fake::new();
+    fake.plan("createServerGroup", Plan::Wait);
+    let stages = json!([make(
+        "deploy",
+        "1",
+        &[],
+        json!({"clusters": [cluster("none")]})
+    )]);
+    let mut bench = Bench::new(fake, stages);
+    let mut seen = 0;
+    bench
+        .drive(|_, run| {
+            seen += usize::from(run.task_type == "monitorOperation");
+            if seen == 3 { Act::Cancel } else { Act::Run }
+        })
+        .await;
+    assert_eq!(bench.status(), Status::Canceled);
+    assert_eq!(bench.fake.canceled(), ["op-1"]);
+}
+
+#[tokio::test]
+async fn webhooks_are_repeated_only_when_that_is_safe() {
+    use orchestrator::services::HttpError;
+    use orchestrator::services::fake::response;
+    let error = |unsent| HttpError {
+        message: "no answer".into(),
+        transient: true,
+        unsent,
+    };
+    for (method, answers, ends, sent) in [
+        (
+            "POST",
+            vec![Ok(response(500, &json!({}))), Ok(ok(&json!({})))],
+            Status::Succeeded,
+            2,
+        ),
+        (
+            "POST",
+            vec![Ok(response(404, &json!({"why": "x"})))],
+            Status::Terminal,
+            1,
+        ),
+        (
+            "POST",
+            vec![Ok(response(504, &json!({})))],
+            Status::Terminal,
+            1,
+        ),
+        (
+            "POST",
+            vec![Err(error(true)), Ok(ok(&json!({})))],
+            Status::Succeeded,
+            2,
+        ),
+        ("POST", vec![Err(error(false))], Status::Terminal, 1),
+        (
+            "GET",
+            vec![Err(error(false)), Ok(ok(&json!({})))],
+            Status::Succeeded,
+            2,
+        ),
+    ] {
+        let fake = Fake::new();
+        for answer in answers {
+            fake.answer("http://hook.test/x", answer);
+        }
+        let fields = json!({"url": "http://hook.test/x", "method": method});
+        let mut bench = Bench::new(fake, json!([make("webhook", "1", &[], fields)]));
+        bench.drive(|_, _| Act::Run).await;
+        assert_eq!(bench.status(), ends, "{:#?}", bench.execution());
+        let requests = bench.fake.requests();
+        assert_eq!(requests.len(), sent);
+        let ids: BTreeSet<_> = requests.iter().map(|r| &r.effect_id).collect();
+        assert_eq!(ids.len(), 1, "a repeat has the same effect id");
+    }
+}
