@@ -215,7 +215,14 @@ impl Engine {
 
 /// A new execution as a turn begins with it. What goes to itself is handled in
 /// the same turn; what goes to its gate is sent with it.
-fn begun(execution: Execution, messages: Vec<orchestrator_core::Outgoing>) -> (Loaded, Vec<Step>) {
+fn begun(
+    mut execution: Execution,
+    messages: Vec<orchestrator_core::Outgoing>,
+) -> (Loaded, Vec<Step>) {
+    if let Some(failure) = &execution.failure {
+        // Where clients look for the cause (`orca: ExecutionLauncher.handleStartupFailure`).
+        execution.cancellation_reason = Some(format!("Failed on startup: {failure}"));
+    }
     let mut steps = Vec::new();
     let mut decided = orchestrator_core::Effects::default();
     for outgoing in messages {
