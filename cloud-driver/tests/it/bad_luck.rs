@@ -27,7 +27,9 @@ async fn a_broken_version_fails_with_its_last_lines_and_the_old_one_keeps_servin
         ),
     ] {
         let image = format!("test/demo:{tag}");
-        let operation = world.perform("replaceInPlace", World::create(&image)).await;
+        let mut input = World::create(&image);
+        input["startTimeoutSeconds"] = json!(4);
+        let operation = world.perform("replaceInPlace", input).await;
         assert_eq!(operation.state(), OperationState::Failed);
         assert!(operation.error.contains(error), "{}", operation.error);
         let lines = operation.error_details.join("\n");

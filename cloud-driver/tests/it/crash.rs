@@ -10,6 +10,7 @@ use crate::world::World;
 
 /// Kills and starts the service every so many milliseconds until the operation ends.
 async fn perform_under_kills(
+    most: u32,
     world: &mut World,
     kind: &str,
     input: serde_json::Value,
@@ -20,14 +21,14 @@ async fn perform_under_kills(
     let mut kills = 0;
     loop {
         // A different part of each life: 60 ms to 1.5 s.
-        let life = 60 + u64::from(kills) * 217 % 1_440;
+        let life = 60 + u64::from(kills) * 617 % 1_440;
         tokio::time::sleep(Duration::from_millis(life)).await;
         let state = world.operation(&id).await.state();
         if state != OperationState::Running {
             return (state, kills);
         }
-        assert!(begun.elapsed() < Duration::from_secs(150), "does not end");
-        if kills < 25 {
+        assert!(begun.elapsed() < Duration::from_secs(300), "does not end");
+        if kills < most {
             world.crash();
             world.start();
             kills += 1;
@@ -49,7 +50,7 @@ async fn kills_at_any_moment_change_nothing_of_a_replacement() {
         .await;
     let users = Users::come(world.port);
     let input = World::create("test/demo:b");
-    let (state, kills) = perform_under_kills(&mut world, "replaceInPlace", input).await;
+    let (state, kills) = perform_under_kills(12, &mut world, "replaceInPlace", input).await;
     assert_eq!(state, OperationState::Succeeded);
     assert!(kills >= 5, "killed {kills} times only");
     let seen = users.leave().await;
@@ -88,12 +89,13 @@ async fn kills_change_nothing_of_a_failure_and_its_way_back() {
         .await;
     let before = world.up_instances("shop-v000").await.len();
     let input = World::create("test/demo:dead");
-    let (state, _) = perform_under_kills(&mut world, "replaceInPlace", input).await;
+    let (state, _) = perform_under_kills(6, &mut world, "replaceInPlace", input).await;
     assert_eq!(state, OperationState::Failed);
     assert_eq!(world.up_instances("shop-v000").await.len(), before);
     assert_eq!(world.served().len(), 3);
     assert_eq!(world.server_groups().await.len(), 1);
     let (state, _) = perform_under_kills(
+        3,
         &mut world,
         "destroyServerGroup",
         json!({"serverGroupName": "shop-v000", "force": true}),

@@ -92,20 +92,20 @@ impl Connection {
 }
 
 impl Users {
-    /// Four that keep their connection, two that open a new one each time, two
-    /// that ask for answers of 700 ms.
+    /// Two that keep their connection, one that opens a new one each time, two
+    /// that ask for answers of 400 ms.
     pub(crate) fn come(port: u16) -> Self {
         let mut users = Self {
             stop: Arc::default(),
             seen: Arc::default(),
             tasks: JoinSet::new(),
         };
-        for kind in ["keep", "keep", "keep", "keep", "new", "new", "slow", "slow"] {
+        for kind in ["keep", "keep", "new", "slow", "slow"] {
             let (stop, seen) = (users.stop.clone(), users.seen.clone());
             users.tasks.spawn(async move {
                 let mut kept = None;
                 while !stop.load(Ordering::Relaxed) {
-                    let path = if kind == "slow" { "/slow?ms=700" } else { "/" };
+                    let path = if kind == "slow" { "/slow?ms=400" } else { "/" };
                     let answer = async {
                         if kept.is_none() || kind == "new" {
                             kept = Some(Connection::open(port).await?);
@@ -117,7 +117,7 @@ impl Users {
                         kept = None;
                     }
                     seen.lock().unwrap().note(kind, answer);
-                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 }
             });
         }

@@ -146,9 +146,9 @@ impl World {
             ..Config::default()
         };
         let ms = |ms| runtime::config::Span(Duration::from_millis(ms));
-        config.local.settle = ms(200);
-        config.local.start_timeout = ms(6_000);
-        config.local.grace = ms(1_500);
+        config.local.settle = ms(100);
+        config.local.start_timeout = ms(20_000);
+        config.local.grace = ms(1_000);
         config
     }
 
@@ -242,7 +242,7 @@ impl World {
 
     /// Waits for the end of an operation.
     pub(crate) async fn ended(&self, id: &str) -> Operation {
-        eventually("the operation ends", Duration::from_secs(90), async || {
+        eventually("the operation ends", Duration::from_secs(240), async || {
             let operation = self.operation(id).await;
             if operation.state() == OperationState::Running {
                 Err(format!("{:?}", operation.history.last()))

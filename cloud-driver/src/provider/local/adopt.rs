@@ -1,15 +1,20 @@
 //! The start of the provider: adopt what runs, repair what does not, then follow
-//! the balancer.
+//! the balancer and repair what dies.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::Shutdown;
 use serde_json::json;
 
+use super::balancer::InstanceState;
 use super::{Error, Local};
 use crate::operation::Input;
 use crate::operation::ledger::{Ledger, Submission};
+
+/// From the balancer's word to the look at the processes.
+const AFTER_DEATH: Duration = Duration::from_secs(1);
 
 /// Begins, opens the way for operations, and follows the balancer until the
 /// shutdown begins.
@@ -23,9 +28,35 @@ pub async fn supervise(local: Arc<Local>, ledger: Ledger, shutdown: Shutdown) ->
     };
     begun?;
     report_orphans(&local).await?;
-    repair(&local, &ledger).await?;
+    let mut known = BTreeSet::new();
+    repair(&local, &ledger, &mut known).await?;
     local.router().open();
-    local.router().follow(journal, &shutdown).await
+    tokio::select! {
+        ended = local.router().follow(journal, &shutdown) => ended,
+        ended = repair_deaths(&local, &ledger, known) => ended,
+    }
+}
+
+/// Repairs server groups whose instances die: the balancer notices first, a
+/// little later the shim has the exit.
+async fn repair_deaths(
+    local: &Local,
+    ledger: &Ledger,
+    mut known: BTreeSet<String>,
+) -> Result<(), Error> {
+    let mut router = local.router().watch();
+    loop {
+        // The sender lives as long as the provider.
+        let _news = router.changed().await;
+        let suspended = router.borrow_and_update().as_ref().is_some_and(|observed| {
+            let mut instances = observed.instances.iter();
+            instances.any(|(id, s)| s.state == InstanceState::Suspended && !known.contains(id))
+        });
+        if suspended {
+            tokio::time::sleep(AFTER_DEATH).await;
+            repair(local, ledger, &mut known).await?;
+        }
+    }
 }
 
 /// Folders without an instance in the journal: ended ones are cleared away,
@@ -48,17 +79,20 @@ async fn report_orphans(local: &Local) -> Result<(), Error> {
     Ok(())
 }
 
-/// Server groups whose processes ended while nobody looked (the machine was
-/// restarted, `gennaker down` stopped them) get their size back by an operation
-/// like any other. Those that an operation is working on are left to it: it
+/// Server groups whose processes ended by themselves, or while nobody looked (the
+/// machine was restarted, `gennaker down` stopped them), get their size back by
+/// an operation like any other, as an auto scaling group does. One that fails is
+/// not tried again: a version that dies at once must not be started for ever. Those that an operation is working on are left to it: it
 /// comes first, because operations of one cluster follow each other.
-async fn repair(local: &Local, ledger: &Ledger) -> Result<(), Error> {
+///
+/// `known` holds the dead that have been seen to.
+async fn repair(local: &Local, ledger: &Ledger, known: &mut BTreeSet<String>) -> Result<(), Error> {
     let everything = local.journal().everything().await?;
     for group in &everything.groups {
         let mut dead = Vec::new();
         for instance in everything.instances_of(group) {
             let gone = local.shims().has_exited(instance).await;
-            if gone && !instance.stopping {
+            if gone && !instance.stopping && known.insert(instance.id.clone()) {
                 dead.push(instance.id.as_str());
             }
         }
@@ -68,13 +102,13 @@ async fn repair(local: &Local, ledger: &Ledger) -> Result<(), Error> {
         tracing::warn!(
             server_group = group.name,
             dead = dead.len(),
-            "instances ended while nobody looked; the server group is repaired"
+            "instances ended by themselves; the server group is repaired"
         );
         let input = json!({
             "account": group.account,
             "region": group.region,
             "serverGroupName": group.name,
-            "reason": "instances ended while the control plane was down",
+            "reason": "instances ended by themselves",
         });
         let Ok(input) = Input::of(input) else {
             continue;

@@ -298,6 +298,18 @@ pub fn put_instance(batch: Batch, instance: &Stored<Instance>) -> Batch {
     batch
 }
 
+/// Writes an instance that exchanged `old_port` for another one.
+pub fn move_instance(batch: Batch, instance: &Stored<Instance>, old_port: u16) -> Batch {
+    put_instance(batch, instance)
+        .index(IndexChange::Free {
+            key: port_claim(old_port),
+        })
+        .index(IndexChange::Claim {
+            key: port_claim(instance.port),
+            value: instance.id.clone(),
+        })
+}
+
 /// Removes an instance and gives its port and slot back.
 pub fn drop_instance(batch: Batch, instance: &Stored<Instance>) -> Batch {
     let i = &instance.value;

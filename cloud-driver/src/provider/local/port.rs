@@ -35,6 +35,11 @@ impl Ports {
             })
     }
 
+    /// Whether somebody else holds the port now.
+    pub fn is_held(&self, port: u16) -> bool {
+        !can_bind(port)
+    }
+
     /// How the range overlaps the system's own range for outgoing connections,
     /// in words; none when it does not.
     pub fn overlap(&self) -> Option<String> {

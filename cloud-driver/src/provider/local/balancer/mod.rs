@@ -31,8 +31,8 @@ use admin::{Admin, Answer};
 /// Times a configuration is written anew because another generation was in force.
 const PUT_TRIES: u32 = 5;
 
-/// Requests sent through the balancer for one proof.
-const PROOFS: u32 = 8;
+/// Requests sent through the balancer for one proof, at the most.
+const MAX_PROOFS: usize = 32;
 
 /// The configuration that is in force after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,8 +200,9 @@ impl Router {
         Ok(observed)
     }
 
-    /// Sends requests the way users' requests go until one may have reached the
-    /// instance; whether it did is seen in the state.
+    /// Sends requests the way users' requests go, as many at once as there are
+    /// instances: each goes to who has the fewest, so one should reach the
+    /// instance. Whether it did is seen in the state.
     ///
     /// # Errors
     /// When the balancer cannot be connected to.
@@ -222,9 +223,9 @@ impl Router {
             let path = format!("{}{check}", route.path.trim_end_matches('/'));
             let path = if path.is_empty() { "/" } else { &path };
             let host = route.host.as_deref().unwrap_or("localhost");
-            for _ in 0..PROOFS {
-                admin::visit(self.config.balancer_port, host, path).await?;
-            }
+            let visits = self.serving().len().clamp(2, MAX_PROOFS);
+            let visits = (0..visits).map(|_| admin::visit(self.config.balancer_port, host, path));
+            futures_util::future::try_join_all(visits).await?;
         }
         self.refresh().await.map(drop)
     }

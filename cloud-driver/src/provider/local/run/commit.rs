@@ -10,7 +10,7 @@ use super::Run;
 use crate::operation::worker::{Stopped, keep, step_batch};
 use crate::provider::local::document::{Instance, ServerGroup};
 use crate::provider::local::journal::{self, Stored};
-use crate::provider::local::now_ms;
+use crate::provider::local::{Error, now_ms};
 
 /// A port that turns out to be taken is exchanged this often.
 const PORT_TRIES: u32 = 5;
@@ -44,6 +44,33 @@ impl Run<'_> {
             }
         }
         Err(Stopped::Refused("no port could be reserved".to_owned()))
+    }
+
+    /// Gives an instance that was not started yet another port, because somebody
+    /// took its own since it was reserved.
+    pub(super) async fn exchange_port(&mut self, id: &str) -> Result<(), Error> {
+        let Some(mut instance) = self.instances.get(id).cloned() else {
+            return Ok(());
+        };
+        let old = instance.port;
+        let taken: BTreeSet<u16> = self.instances.values().map(|i| i.port).collect();
+        instance.value.port = self.local.ports().free(&taken)?;
+        let name = format!("port:{id}:{}:{}", instance.port, self.right.lease.token);
+        let batch =
+            Batch::new(self.local.journal().shard(), name).fenced_by(&self.right.lease, keep());
+        let batch = journal::move_instance(batch, &instance, old);
+        match self.local.journal().store().commit(batch).await? {
+            Ok(committed) => {
+                instance.version = committed.versions.first().copied().unwrap_or_default();
+                self.instances.insert(id.to_owned(), instance);
+                Ok(())
+            }
+            // Fenced, or taken once more: the next try decides.
+            Err(refused) => Err(Error::Shim {
+                instance: id.to_owned(),
+                reason: format!("port {old} is taken and was not exchanged: {refused}"),
+            }),
+        }
     }
 
     fn draft(&self, lines: &[Line]) -> Result<Draft, Stopped> {

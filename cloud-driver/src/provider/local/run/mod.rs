@@ -292,6 +292,11 @@ impl<'a> Run<'a> {
     }
 
     async fn spawn(&mut self, member: &str) -> Result<(), super::Error> {
+        let port = self.instances.get(member).map(|i| i.port);
+        let launched = self.local.shims().launched_port(member).is_some();
+        if !launched && port.is_some_and(|port| self.local.ports().is_held(port)) {
+            self.exchange_port(member).await?;
+        }
         let Some(instance) = self.instances.get(member).cloned() else {
             return Ok(());
         };
