@@ -59,15 +59,18 @@ impl Program {
 }
 
 impl Drop for Program {
+    /// Asked first: a killed nginx would leave its workers behind.
     fn drop(&mut self) {
-        for pid in self.pids().into_iter().rev() {
-            let pid = i32::try_from(pid)
-                .ok()
-                .and_then(rustix::process::Pid::from_raw);
-            if let Some(pid) = pid {
-                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        use rustix::process::{Pid, Signal, kill_process};
+        let _asked = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(5) {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
             }
+            std::thread::yield_now();
         }
+        let _gone = self.0.kill();
         let _gone = self.0.wait();
     }
 }

@@ -144,11 +144,10 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    fn ended(&self) {
+    fn ended(&self, now: Instant) {
+        let total = now.saturating_duration_since(self.began);
         self.group.meter.first.record(self.first);
-        self.group
-            .meter
-            .ended(self.reads, self.status, self.began.elapsed());
+        self.group.meter.ended(self.reads, self.status, total);
     }
 }
 
@@ -190,7 +189,9 @@ pub(crate) fn take_over(
         ended: false,
     };
     if exchange.body.is_end_stream() && exchange.first.as_ref().is_none_or(Frame::is_data) {
-        exchange.end(cx);
+        // The head has only just come: no need to look at the clock again.
+        let now = exchange.count.began + exchange.count.first;
+        exchange.end(cx, now);
         let whole = exchange
             .first
             .take()
@@ -219,13 +220,13 @@ impl Exchange {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if self.body.is_end_stream() {
-                    self.end(cx);
+                    self.end(cx, Instant::now());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => self.broke(Broken::Instance(error)),
             Poll::Ready(None) => {
-                self.end(cx);
+                self.end(cx, Instant::now());
                 Poll::Ready(None)
             }
             Poll::Pending if self.pipe.as_ref().is_some_and(Pipe::has_ended) => {
@@ -239,15 +240,15 @@ impl Exchange {
         self.ended = true;
         self.pipe = None;
         self.count.worker.totals.broken.add(1);
-        self.count.ended();
+        self.count.ended(Instant::now());
         Poll::Ready(Some(Err(why)))
     }
 
     /// The answer has ended: counts it and lays the connection down. Should the request's own body
     /// still be on its way, the connection is driven until that has ended too, and closed.
-    fn end(&mut self, cx: &mut Context<'_>) {
+    fn end(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.ended = true;
-        self.count.ended();
+        self.count.ended(now);
         let Some(mut pipe) = self.pipe.take() else {
             return;
         };
@@ -255,7 +256,7 @@ impl Exchange {
             pipe.drive(cx);
         }
         if pipe.is_ready() {
-            self.guard.upstream().keep(pipe);
+            self.guard.upstream().keep(pipe, now);
         } else if !pipe.has_ended() {
             let (guard, cuts) = (self.guard.clone(), self.cuts);
             self.count.worker.spawn_rest(pipe, guard, cuts);
@@ -272,7 +273,7 @@ impl Drop for Exchange {
             } else {
                 totals.cut_requests.add(1);
             }
-            self.count.ended();
+            self.count.ended(Instant::now());
         }
     }
 }

@@ -113,6 +113,8 @@ async fn route(
 /// A head as instances get it.
 pub(crate) fn prepare(parts: &mut Parts, client: &Client) {
     headers::origin_form(&mut parts.uri);
+    // Once, instead of growing with each that is added.
+    parts.headers.reserve(headers::ADDED);
     headers::strip(&mut parts.headers);
     let host = parts.headers.get(HOST).cloned();
     headers::forwarded(&mut parts.headers, &client.peer, host.as_ref());

@@ -10,6 +10,9 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// Most headers that are added to a request.
+pub(crate) const ADDED: usize = 3;
+
 /// Takes out what belongs to this connection only, also what `Connection` names.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     if let Some(connection) = headers.remove(header::CONNECTION) {

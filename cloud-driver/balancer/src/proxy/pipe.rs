@@ -79,7 +79,11 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        // A request without a body is one piece, and sending one piece is the cheaper call.
+        match bufs {
+            [only] => Pin::new(&mut self.stream).poll_write(cx, only),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -217,8 +221,8 @@ impl Pipe {
     }
 
     /// Lays it down for the next request; false when it cannot take one.
-    pub(crate) fn rest(&mut self) -> bool {
-        self.since = Instant::now();
+    pub(crate) fn rest(&mut self, now: Instant) -> bool {
+        self.since = now;
         !self.ended && self.sender.is_ready()
     }
 

@@ -44,9 +44,9 @@ impl Upstream {
     }
 
     /// Keeps a connection for the next request; a draining instance's is closed.
-    pub(crate) fn keep(&self, mut pipe: Pipe) {
+    pub(crate) fn keep(&self, mut pipe: Pipe, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        if !self.target.is_draining() && idle.len() < MOST_IDLE && pipe.rest() {
+        if !self.target.is_draining() && idle.len() < MOST_IDLE && pipe.rest(now) {
             self.target.keep();
             idle.push(pipe);
         }
