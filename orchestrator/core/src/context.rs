@@ -1,12 +1,14 @@
 //! Expressions of a stage's context: evaluated, written back, their failures kept.
 //!
-//! The language is the `expression` crate's; what it may see of an execution is
-//! decided here (`orca: ContextParameterProcessor`).
+//! The language is the `expression` crate's; what it may see of an execution, and
+//! when, is decided here (`orca: ContextParameterProcessor`). An execution that asks
+//! for evaluator `v4` has its stages' texts evaluated when each stage starts; any
+//! other, as in Orca, when it is submitted too.
 
-use expression::{Evaluated, Failure, Scope};
+use expression::{Evaluated, Failure, Options, Scope};
 use serde_json::{Map, Value, json};
 
-use crate::env::Env;
+use crate::env::{Answers, Env};
 use crate::execution::{Execution, ExecutionType};
 use crate::outcome::{Lookup, LookupRequest};
 use crate::stage::Stage;
@@ -79,11 +81,12 @@ pub fn evaluate(
             ..Evaluated::default()
         });
     }
-    evaluate_over(&scope_root(execution, stage), stage, value, env)
+    evaluate_over(&scope_root(execution, stage), execution, stage, value, env)
 }
 
 fn evaluate_over(
     root: &Map<String, Value>,
+    execution: &Execution,
     stage: Option<&Stage>,
     value: &Value,
     env: &Env<'_>,
@@ -98,7 +101,12 @@ fn evaluate_over(
         answers: env.answers,
         place: &place,
     };
-    let evaluated = expression::evaluate(value, &scope);
+    let options = Options {
+        current_stage: stage.map(|s| s.id.as_str()),
+        user: Some(execution.user()),
+        ..Options::default()
+    };
+    let evaluated = expression::evaluate_with(value, &scope, &options);
     if evaluated.needs.is_empty() {
         return Ok(evaluated);
     }
@@ -107,6 +115,11 @@ fn evaluate_over(
         request: LookupRequest::Url(need.url),
     };
     Err(evaluated.needs.into_iter().map(lookup).collect())
+}
+
+/// Whether stages' texts wait until their stage starts.
+fn defers(evaluator: Option<&str>) -> bool {
+    evaluator.is_some_and(|version| version.eq_ignore_ascii_case("v4"))
 }
 
 /// A context after evaluation; none if no text in it is a template.
@@ -118,125 +131,163 @@ pub fn evaluate_context(
     stage: &Stage,
     env: &Env<'_>,
 ) -> Result<Option<Map<String, Value>>, Vec<Lookup>> {
-    let waits = stage
+    let own: &[&str] = match env.stages.stage(stage.definition()) {
+        Some(definition) if defers(execution.spel_evaluator.as_deref()) => {
+            definition.own_expressions()
+        }
+        Some(_) | None => &[],
+    };
+    let is_own = |key: &str| own.contains(&key);
+    let asked: Map<String, Value> = stage
         .context
         .iter()
-        .any(|(k, v)| k != SUMMARY && has_template(v));
-    if !waits {
+        .filter(|(key, _)| *key != SUMMARY && !is_own(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let asked = Value::Object(asked);
+    let variables = stage
+        .context
+        .get("variables")
+        .filter(|value| is_own("variables") && has_template(value));
+    if variables.is_none() && !has_template(&asked) {
         return Ok(None);
     }
-    let own: &[&str] = env
-        .stages
-        .stage(stage.definition())
-        .map_or(&[], |d| d.own_expressions());
     let mut root = scope_root(execution, Some(stage));
-    let mut context = stage.context.clone();
-    let mut failures: Vec<Failure> = Vec::new();
-    let mut needs = Vec::new();
-    for (key, value) in &stage.context {
-        if key == SUMMARY || own.contains(&key.as_str()) || !has_template(value) {
-            continue;
-        }
-        match evaluate_over(&root, Some(stage), value, env) {
-            Ok(evaluated) => {
-                failures.extend(named(key, value, evaluated.failures));
-                context.insert(key.clone(), evaluated.value);
-            }
-            Err(more) => needs.extend(more),
+    let evaluated = evaluate_over(&root, execution, Some(stage), &asked, env)?;
+    let mut failures = evaluated.failures;
+    // Keys may be templates too: the evaluated ones take the places of the written.
+    let mut entries = match evaluated.value {
+        Value::Object(fields) => fields,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Map::new()
         }
     }
-    if own.contains(&"variables") {
+    .into_iter();
+    let mut context = Map::new();
+    for (key, value) in stage.context.iter().filter(|(key, _)| *key != SUMMARY) {
+        if is_own(key) {
+            context.insert(key.clone(), value.clone());
+        } else {
+            context.extend(entries.next());
+        }
+    }
+    if let Some(variables) = variables {
         root.extend(context.clone());
-        match evaluate_variables(&mut root, stage, env) {
-            Ok((variables, more)) => {
-                failures.extend(more);
-                context.insert("variables".to_owned(), variables);
-            }
-            Err(more) => needs.extend(more),
-        }
+        let (variables, more) =
+            evaluate_variables(&mut root, execution, stage, variables.clone(), env)?;
+        failures.extend(more);
+        context.insert("variables".to_owned(), variables);
     }
-    if !needs.is_empty() {
-        return Err(needs);
-    }
-    context.remove(SUMMARY);
     if !failures.is_empty() {
-        context.insert(SUMMARY.to_owned(), summary(&failures, env.now));
+        // The same text under two keys fails once.
+        let mut told: Vec<Failure> = Vec::new();
+        for failure in failures {
+            let same = |t: &Failure| t.key == failure.key && t.description == failure.description;
+            if !told.iter().any(same) {
+                told.push(failure);
+            }
+        }
+        let summary = expression::summary(&told, env.now);
+        context.insert(SUMMARY.to_owned(), summary.into());
     }
     Ok(Some(context))
-}
-
-/// Failures whose description names the context's key, as Orca's do.
-fn named(key: &str, value: &Value, failures: Vec<Failure>) -> Vec<Failure> {
-    let whole = value.is_string();
-    failures
-        .into_iter()
-        .map(|mut failure| {
-            if whole {
-                failure.name(key);
-            }
-            failure
-        })
-        .collect()
 }
 
 /// Variables one by one: each sees those before it.
 fn evaluate_variables(
     root: &mut Map<String, Value>,
+    execution: &Execution,
     stage: &Stage,
+    mut variables: Value,
     env: &Env<'_>,
 ) -> Result<(Value, Vec<Failure>), Vec<Lookup>> {
     let mut failures = Vec::new();
-    let mut variables = stage.context.get("variables").cloned().unwrap_or_default();
     for variable in variables.as_array_mut().into_iter().flatten() {
         let Some(fields) = variable.as_object_mut() else {
             continue;
         };
-        let key = fields
-            .get("key")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        if let Some(text) = fields
-            .get("value")
-            .and_then(Value::as_str)
-            .map(ToOwned::to_owned)
-            && text.contains("${")
-        {
+        let template: Map<String, Value> = ["value", "description"]
+            .into_iter()
+            .filter_map(|key| Some((key.to_owned(), fields.get(key)?.clone())))
+            .filter(|(_, written)| written.as_str().is_some_and(|text| text.contains("${")))
+            .collect();
+        if !template.is_empty() {
             // The text as written, kept so that a restart evaluates it again.
-            fields
-                .entry("sourceValue")
-                .or_insert_with(|| text.clone().into());
-            let evaluated = evaluate_over(root, Some(stage), &text.into(), env)?;
-            if evaluated.failures.is_empty() {
-                fields.insert("value".to_owned(), evaluated.value);
+            if let Some(written) = template.get("value") {
+                fields
+                    .entry("sourceValue")
+                    .or_insert_with(|| written.clone());
+            }
+            let evaluated = evaluate_over(root, execution, Some(stage), &template.into(), env)?;
+            match evaluated.value {
+                Value::Object(values) if evaluated.failures.is_empty() => fields.extend(values),
+                Value::Object(_)
+                | Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_) => {}
             }
             failures.extend(evaluated.failures);
         }
-        if let Some(value) = fields.get("value") {
-            root.insert(key, value.clone());
+        if let (Some(Value::String(key)), Some(value)) = (fields.get("key"), fields.get("value")) {
+            root.insert(key.clone(), value.clone());
         }
     }
     Ok((variables, failures))
 }
 
-fn summary(failures: &[Failure], now: i64) -> Value {
-    let mut summary: Map<String, Value> = Map::new();
-    for failure in failures {
-        let mut entry = json!({
-            "description": failure.description, "timestamp": now, "level": failure.level.as_str(),
-        });
-        if let (Some(kind), Some(fields)) = (&failure.exception_type, entry.as_object_mut()) {
-            fields.insert("exceptionType".to_owned(), kind.clone().into());
-        }
-        if let Some(list) = summary
-            .entry(failure.key.clone())
-            .or_insert_with(|| json!([]))
-            .as_array_mut()
-        {
-            list.push(entry);
-        }
+/// What is submitted, with the expressions in it evaluated that can be: all but the
+/// stages, whose texts wait for their stage unless the pipeline asks for an evaluator
+/// before `v4` (or for none). A text that cannot be evaluated yet stays as it is.
+///
+/// Differs from Spinnaker: `trigger.parentExecution` belongs to another execution
+/// and is left as it is; look-ups wait for the stage.
+pub(crate) fn at_submission(body: &Map<String, Value>, user: &str, now: i64) -> Map<String, Value> {
+    let deferred = defers(body.get("spelEvaluator").and_then(Value::as_str));
+    let kept = |key: &str| deferred && key == "stages";
+    let mut asked = Map::new();
+    for (key, value) in body.iter().filter(|(key, _)| !kept(key)) {
+        asked.insert(key.clone(), value.clone());
     }
-    summary.into()
+    let trigger = asked.get_mut("trigger").and_then(Value::as_object_mut);
+    let parent = trigger.and_then(|trigger| trigger.shift_remove("parentExecution"));
+    let asked = Value::Object(asked);
+    if !has_template(&asked) {
+        return body.clone();
+    }
+    let mut root = Map::new();
+    for (key, value) in ["trigger", "templateVariables"]
+        .into_iter()
+        .filter_map(|key| Some((key, body.get(key)?)))
+    {
+        root.insert(key.to_owned(), value.clone());
+    }
+    let parameters = body.get("trigger").and_then(|t| t.get("parameters"));
+    if let Some(parameters) = parameters {
+        root.insert("parameters".to_owned(), parameters.clone());
+    }
+    let answers = Answers::new();
+    let scope = Scope {
+        root: &root,
+        now_ms: now,
+        answers: &answers,
+        place: "submission",
+    };
+    let options = Options {
+        unknown_names: false,
+        user: Some(user),
+        ..Options::default()
+    };
+    let mut evaluated = body.clone();
+    if let Value::Object(fields) = expression::evaluate_with(&asked, &scope, &options).value {
+        evaluated.extend(fields);
+    }
+    let trigger = evaluated.get_mut("trigger").and_then(Value::as_object_mut);
+    if let (Some(trigger), Some(parent)) = (trigger, parent) {
+        trigger.insert("parentExecution".to_owned(), parent);
+    }
+    evaluated
 }
 
 /// Every description of a context's failures.

@@ -56,29 +56,54 @@ pub fn number_stages(stages: &mut [Map<String, Value>]) {
 /// that name no stage, cycles.
 pub fn check(stages: &[Map<String, Value>]) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (position, stage) in stages.iter().enumerate() {
         let path = format!("stages[{position}].refId");
-        match stage
-            .get("refId")
-            .and_then(ref_text)
-            .filter(|text| !text.is_empty())
-        {
-            None => faults.push(Fault::new(
-                path,
-                "is missing; give every stage a refId of its own",
-            )),
+        match ref_of(stage) {
+            None => faults.push(Fault::new(path, MISSING)),
             Some(text) => {
-                if let Some(first) = places.get(&text) {
+                let known = places.entry(text.clone()).or_default();
+                if let Some(first) = known.first() {
                     let message =
                         format!("\"{text}\" is stages[{first}]'s already; give each its own");
                     faults.push(Fault::new(path, message));
-                } else {
-                    places.insert(text, position);
                 }
+                known.push(position);
             }
         }
     }
+    faults.extend(unfulfillable(stages, &places));
+    faults
+}
+
+/// What of it keeps an execution from reaching its end. Stages that share a refId do
+/// not: as in Orca, what waits for it waits for all of them.
+pub(crate) fn check_runnable(stages: &[Map<String, Value>]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (position, stage) in stages.iter().enumerate() {
+        match ref_of(stage) {
+            None => faults.push(Fault::new(format!("stages[{position}].refId"), MISSING)),
+            Some(text) => places.entry(text).or_default().push(position),
+        }
+    }
+    faults.extend(unfulfillable(stages, &places));
+    faults
+}
+
+const MISSING: &str = "is missing; give every stage a refId of its own";
+
+fn ref_of(stage: &Map<String, Value>) -> Option<String> {
+    let text = stage.get("refId").and_then(ref_text)?;
+    (!text.is_empty()).then_some(text)
+}
+
+/// Requisites that no stage can ever fulfil.
+fn unfulfillable(
+    stages: &[Map<String, Value>],
+    places: &BTreeMap<String, Vec<usize>>,
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
     let mut requisites: Vec<Vec<usize>> = Vec::new();
     for (position, stage) in stages.iter().enumerate() {
         let mut found = Vec::new();
@@ -87,8 +112,8 @@ pub fn check(stages: &[Map<String, Value>]) -> Vec<Fault> {
             Some(Value::Array(list)) => {
                 for (number, value) in list.iter().enumerate() {
                     let path = format!("stages[{position}].requisiteStageRefIds[{number}]");
-                    match ref_text(value).map(|text| (places.get(&text).copied(), text)) {
-                        Some((Some(at), _)) => found.push(at),
+                    match ref_text(value).map(|text| (places.get(&text), text)) {
+                        Some((Some(at), _)) => found.extend(at),
                         Some((None, text)) => faults.push(Fault::new(
                             path,
                             format!("\"{text}\" is no stage's refId; name one of this pipeline's"),
@@ -105,13 +130,7 @@ pub fn check(stages: &[Map<String, Value>]) -> Vec<Fault> {
         requisites.push(found);
     }
     if let Some(cycle) = find_cycle(&requisites) {
-        let name = |at: &usize| {
-            let text = stages
-                .get(*at)
-                .and_then(|s| s.get("refId"))
-                .and_then(ref_text);
-            text.unwrap_or_default()
-        };
+        let name = |at: &usize| stages.get(*at).and_then(ref_of).unwrap_or_default();
         let names: Vec<String> = cycle.iter().map(name).collect();
         let at = cycle.first().copied().unwrap_or(0);
         faults.push(Fault::new(
@@ -186,6 +205,21 @@ mod tests {
         assert!(texts[1].starts_with("stages[4].refId: is missing"));
         assert!(texts[2].starts_with("stages[1].requisiteStageRefIds[1]: \"x\" is no stage's"));
         assert!(texts[3].contains("1 → 3 → 2 → 1"), "{}", texts[3]);
+    }
+
+    #[test]
+    fn stages_that_share_a_refid_can_run_unless_they_wait_for_themselves() {
+        let shared = stages(json!([
+            {"refId": "1"}, {"refId": "1"}, {"refId": "2", "requisiteStageRefIds": ["1"]}
+        ]));
+        assert_eq!(check(&shared).len(), 1);
+        assert!(check_runnable(&shared).is_empty());
+        let circle = stages(json!([
+            {"refId": "1"}, {"refId": "1", "requisiteStageRefIds": ["2"]},
+            {"refId": "2", "requisiteStageRefIds": ["1"]}
+        ]));
+        let faults = check_runnable(&circle);
+        assert!(faults[0].message.contains("1 → 2 → 1"), "{faults:?}");
     }
 
     #[test]

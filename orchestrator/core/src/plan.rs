@@ -16,7 +16,17 @@ use crate::status::Status;
 use crate::task::{Task, TaskSpec};
 
 /// What stands in for the tasks of a dry run.
+///
+/// Differs from Spinnaker: as configured by default, Orca does everything a dry run
+/// is meant to leave out.
 pub const DRY_RUN_TASK: &str = "dryRun";
+
+/// Type of the stage that waits for an execution window.
+pub(crate) const WINDOW: &str = "restrictExecutionDuringTimeWindow";
+/// Asks for such a stage before a stage's own; called the same in Orca.
+const WINDOW_FLAG: &str = WINDOW;
+/// When the window is open. Like the flag, no other planned stage inherits it.
+const WINDOW_TIMES: &str = "restrictedExecutionWindow";
 
 /// Why planning stopped.
 pub(crate) enum Stop {
@@ -70,7 +80,13 @@ pub(crate) fn start(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Res
     } else {
         definition.tasks(view).map_err(Stop::Failed)?
     };
-    let before = definition.before(view).map_err(Stop::Failed)?;
+    let mut before = definition.before(view).map_err(Stop::Failed)?;
+    if let Some(window) = window(stage, env)? {
+        for first in before.iter_mut().filter(|s| s.after.is_empty()) {
+            first.after.push(window.name.clone());
+        }
+        before.insert(0, window);
+    }
     let skippable = definition.can_be_skipped(view);
     if let Some(stage) = change.stage(id) {
         stage.tasks = tasks(&specs);
@@ -84,6 +100,29 @@ pub(crate) fn start(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Res
         evaluate(change, &planned, env)?;
     }
     Ok(())
+}
+
+/// The stage that keeps a stage from beginning outside its execution window
+/// (`orca: RestrictExecutionDuringTimeWindow`).
+///
+/// A catalogue without that type fails the stage: run at a forbidden time it would
+/// do what its author forbade.
+fn window(stage: &Stage, env: &Env<'_>) -> Result<Option<NewStage>, Stop> {
+    if stage.flag(WINDOW_FLAG) != Some(true) || stage.is_synthetic() {
+        return Ok(None);
+    }
+    if env.stages.stage(WINDOW).is_none() {
+        return Err(Stop::Failed(format!(
+            "stage \"{}\" may only begin in its execution window, which this version cannot \
+             keep; set {WINDOW_FLAG} to false to run it at any time",
+            stage.name
+        )));
+    }
+    let mut context = stage.context.clone();
+    for key in [WINDOW_FLAG, "stageTimeoutMs", "alias"] {
+        context.shift_remove(key);
+    }
+    Ok(Some(NewStage::new(WINDOW, WINDOW, context)))
 }
 
 /// Plans the stages after tasks that did not fail; answers whether there are any.
@@ -188,7 +227,11 @@ fn add(
     let existing = change.execution.synthetics(parent, Some(owner)).count();
     let mut refs: BTreeMap<String, RefId> = BTreeMap::new();
     let mut added = Vec::new();
-    for (position, new) in planned.into_iter().enumerate() {
+    for (position, mut new) in planned.into_iter().enumerate() {
+        if new.kind != WINDOW {
+            new.context.shift_remove(WINDOW_FLAG);
+            new.context.shift_remove(WINDOW_TIMES);
+        }
         let ref_id = synthetic_ref(&parent_ref, side, existing + position + 1);
         let requisites = new
             .after

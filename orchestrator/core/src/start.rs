@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::context::at_submission;
 use crate::env::IdSource;
 use crate::execution::{Execution, ExecutionType};
 use crate::gate::{gate_of, limit};
@@ -98,7 +99,16 @@ pub fn new_execution(
     if flag(body, "disabled") {
         return Err(Rejected::Disabled(name.unwrap_or_default()));
     }
-    let trigger = Trigger::new(object(body, "trigger"));
+    let body = &match kind {
+        ExecutionType::Pipeline => at_submission(body, user, now),
+        ExecutionType::Orchestration => body.clone(),
+    };
+    let name = text(body, "name");
+    let mut trigger = object(body, "trigger");
+    for (key, default) in [("type", json!("manual")), ("expectedArtifacts", json!([]))] {
+        trigger.entry(key).or_insert(default);
+    }
+    let trigger = Trigger::new(trigger);
     unresolved(body, &trigger)?;
     let acting = match trigger.text("user").map(ToOwned::to_owned) {
         Some(by) if by != "[anonymous]" => by,
@@ -113,9 +123,9 @@ pub fn new_execution(
         limit_concurrent: flag(body, "limitConcurrent"),
         max_concurrent_executions: millis(body, "maxConcurrentExecutions").unwrap_or(0),
         keep_waiting_pipelines: flag(body, "keepWaitingPipelines"),
-        origin: Some(text(body, "origin").unwrap_or_else(|| "api".to_owned())),
+        origin: Some(text(body, "origin").unwrap_or_else(|| "unknown".to_owned())),
         notifications: list(body, "notifications"),
-        spel_evaluator: Some(text(body, "spelEvaluator").unwrap_or_else(|| "v4".to_owned())),
+        spel_evaluator: text(body, "spelEvaluator"),
         template_variables: object(body, "templateVariables"),
         trigger,
         schema: Execution::SCHEMA,
@@ -138,10 +148,7 @@ pub fn new_execution(
             list(body, "job")
         }
     };
-    match build_stages(&stages, ids) {
-        Ok(stages) => execution.stages = stages,
-        Err(reason) => execution.failure = Some(reason),
-    }
+    (execution.stages, execution.failure) = build_stages(&stages, ids);
     let message = Message::StartExecution {
         execution_id: execution.id.clone(),
         application: execution.application.clone(),
@@ -191,8 +198,13 @@ fn unresolved(body: &Map<String, Value>, trigger: &Trigger) -> Result<(), Reject
     Ok(())
 }
 
-/// Stages from their JSON, or why they cannot be run.
-fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> Result<Vec<Stage>, String> {
+/// Stages from their JSON, and why they cannot be run, if they cannot: those that
+/// can be shown are there all the same.
+///
+/// Differs from Spinnaker: Orca starts a pipeline whose stages wait for each other
+/// or for a stage that does not exist, and it stays RUNNING for ever.
+fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option<String>) {
+    let mut failure = None;
     let mut maps = Vec::new();
     for (position, stage) in stages.iter().enumerate() {
         match stage {
@@ -201,56 +213,68 @@ fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> Result<Vec<Stage>, 
             | Value::Bool(_)
             | Value::Number(_)
             | Value::String(_)
-            | Value::Array(_) => return Err(format!("stages[{position}] is not an object")),
+            | Value::Array(_) => {
+                failure.get_or_insert_with(|| format!("stages[{position}] is not an object"));
+            }
         }
     }
-    if maps.is_empty() {
-        return Err("there are no stages; add one".to_owned());
+    if stages.is_empty() {
+        return (Vec::new(), Some("there are no stages; add one".to_owned()));
     }
     graph::number_stages(&mut maps);
-    if let Some(fault) = graph::check(&maps).into_iter().next() {
-        return Err(format!("{}: {}", fault.path, fault.message));
+    if failure.is_none()
+        && let Some(fault) = graph::check_runnable(&maps).into_iter().next()
+    {
+        failure = Some(format!("{}: {}", fault.path, fault.message));
     }
     let mut built = Vec::new();
-    for (position, mut map) in maps.into_iter().enumerate() {
-        let Some(mut kind) = text(&map, "type") else {
-            return Err(format!(
-                "stages[{position}].type is missing; every stage has a type"
-            ));
-        };
-        map.remove("type");
-        if let Some(provider) = text(&map, "providerType")
-            && !matches!(provider.as_str(), "aws" | "titus")
-        {
-            kind = format!("{kind}_{provider}");
+    for (position, map) in maps.into_iter().enumerate() {
+        let stage = build_stage(map, ids);
+        if stage.kind.is_empty() {
+            failure.get_or_insert_with(|| {
+                format!("stages[{position}].type is missing; every stage has a type")
+            });
         }
-        let name = text(&map, "name").unwrap_or_else(|| kind.clone());
-        map.remove("name");
-        let ref_id = map
-            .remove("refId")
-            .as_ref()
-            .and_then(ref_text)
-            .unwrap_or_default();
-        let requisites = list(&map, "requisiteStageRefIds");
-        map.remove("requisiteStageRefIds");
-        let start_time_expiry = millis(&map, "startTimeExpiry");
-        map.remove("startTimeExpiry");
-        built.push(Stage {
-            id: StageId::new(ids.next_id()),
-            ref_id: RefId::new(ref_id),
-            kind,
-            name,
-            start_time_expiry,
-            context: map,
-            requisite_stage_ref_ids: requisites
-                .iter()
-                .filter_map(ref_text)
-                .map(RefId::new)
-                .collect(),
-            ..Stage::default()
-        });
+        built.push(stage);
     }
     // Served in order of refIds compared as text, as Orca does ("10" before "2").
     built.sort_by(|a, b| a.ref_id.cmp(&b.ref_id));
-    Ok(built)
+    (built, failure)
+}
+
+/// A stage from its JSON: what has no field of its own is its context.
+fn build_stage(mut map: Map<String, Value>, ids: &mut dyn IdSource) -> Stage {
+    let mut kind = text(&map, "type").unwrap_or_default();
+    if let Some(provider) = text(&map, "providerType")
+        && !matches!(provider.as_str(), "aws" | "titus")
+    {
+        kind = format!("{kind}_{provider}");
+    }
+    let name = text(&map, "name").unwrap_or_else(|| kind.clone());
+    let ref_id = map.get("refId").and_then(ref_text).unwrap_or_default();
+    let requisites = list(&map, "requisiteStageRefIds");
+    let start_time_expiry = millis(&map, "startTimeExpiry");
+    for key in [
+        "type",
+        "name",
+        "refId",
+        "requisiteStageRefIds",
+        "startTimeExpiry",
+    ] {
+        map.shift_remove(key);
+    }
+    Stage {
+        id: StageId::new(ids.next_id()),
+        ref_id: RefId::new(ref_id),
+        kind,
+        name,
+        start_time_expiry,
+        context: map,
+        requisite_stage_ref_ids: requisites
+            .iter()
+            .filter_map(ref_text)
+            .map(RefId::new)
+            .collect(),
+        ..Stage::default()
+    }
 }

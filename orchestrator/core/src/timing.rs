@@ -1,7 +1,8 @@
 //! Timeouts and backoff: arithmetic only.
 
 use crate::execution::Execution;
-use crate::stage::Stage;
+use crate::plan::WINDOW;
+use crate::stage::{Owner, Stage};
 use crate::task::{Task, TaskPolicy};
 
 /// What ran out, if something did.
@@ -30,7 +31,19 @@ fn stage_limit<'a>(execution: &'a Execution, stage: &'a Stage) -> Option<(&'a St
     None
 }
 
-/// Whether a stage or its task has taken too long (`orca: RunTaskHandler`).
+/// Time the stage waited for its execution window, in ms.
+///
+/// Differs from Spinnaker: Orca fails where that wait has not ended.
+fn window_ms(execution: &Execution, stage: &Stage, now: i64) -> i64 {
+    let before = execution.synthetics(&stage.id, Some(Owner::StageBefore));
+    before
+        .filter(|s| s.kind == WINDOW)
+        .filter_map(|s| Some(s.end_time.unwrap_or(now) - s.start_time?))
+        .sum()
+}
+
+/// Whether a stage or its task has taken too long (`orca: RunTaskHandler`). Waiting
+/// for an execution window never takes too long.
 pub fn timed_out(
     execution: &Execution,
     stage: &Stage,
@@ -38,11 +51,14 @@ pub fn timed_out(
     policy: TaskPolicy,
     now: i64,
 ) -> Option<TimedOut> {
+    if stage.kind == WINDOW {
+        return None;
+    }
     let stage_limit = stage_limit(execution, stage);
-    let over = |since: Option<i64>, limit: i64| {
+    let over = |since: Option<i64>, limit: i64, window_ms: i64| {
         let since = since?;
         let paused_ms = execution.paused_since(since, now);
-        let elapsed_ms = now - since - paused_ms;
+        let elapsed_ms = now - since - paused_ms - window_ms;
         (elapsed_ms > limit).then_some(TimedOut {
             elapsed_ms,
             limit_ms: limit,
@@ -50,7 +66,7 @@ pub fn timed_out(
         })
     };
     if let Some((owner, limit)) = stage_limit
-        && let Some(timed_out) = over(owner.start_time, limit)
+        && let Some(timed_out) = over(owner.start_time, limit, window_ms(execution, stage, now))
     {
         return Some(timed_out);
     }
@@ -59,7 +75,7 @@ pub fn timed_out(
         Some((_, limit)) if policy.overridable => limit,
         _ => own,
     };
-    over(task.start_time, limit)
+    over(task.start_time, limit, 0)
 }
 
 /// The pause before a task is asked again, in ms: the largest of its policy's,

@@ -15,6 +15,7 @@ use crate::execution::Execution;
 use crate::ids::{StageId, TaskId};
 use crate::message::Message;
 use crate::outcome::{Outcome, Reason};
+use crate::plan::{self, Stop};
 use crate::status::Status;
 
 pub(crate) fn handle(
@@ -43,6 +44,11 @@ pub(crate) fn handle(
         task.end_time = Some(env.now);
         task.in_flight = false;
         task.wake = false;
+    }
+    // What the task put into the context may hold expressions.
+    match plan::evaluate(&mut change, stage_id, env) {
+        Err(Stop::Needs(needs)) => return Outcome::Needs(needs),
+        Err(Stop::Failed(_)) | Ok(()) => {}
     }
     change.task_event("complete", stage_id, task_id, env.now);
     let top = execution.top_of(stage);

@@ -39,7 +39,7 @@ fn reset(change: &mut Change, id: &StageId, env: &Env<'_>) {
         "kato.tasks",
         "kato.last.task.id",
     ] {
-        stage.context.remove(key);
+        stage.context.shift_remove(key);
     }
     if let Some(definition) = env.stages.stage(stage.definition()) {
         definition.prepare_restart(stage);
@@ -103,7 +103,7 @@ pub(crate) fn handle(
             fields.insert("previousException".to_owned(), previous);
         }
         stage.context.insert("restartDetails".to_owned(), details);
-        stage.context.remove("manualSkip");
+        stage.context.shift_remove("manualSkip");
     }
     let header = change.header();
     // Who cancelled it before, and why, stays, as in Orca.

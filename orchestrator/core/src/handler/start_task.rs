@@ -2,7 +2,8 @@
 //!
 //! | task | → status | messages |
 //! |---|---|---|
-//! | NOT_STARTED, its stage RUNNING | RUNNING | `runTask` |
+//! | NOT_STARTED, its stage not complete | RUNNING | `runTask` |
+//! | of a stage that ended meanwhile | – | none |
 
 use crate::change::{Change, ignored};
 use crate::env::Env;
@@ -18,10 +19,13 @@ pub(crate) fn handle(
     task_id: &TaskId,
     env: &mut Env<'_>,
 ) -> Outcome {
-    let Some(task) = execution.stage(stage_id).and_then(|s| s.task(task_id)) else {
+    let found = execution
+        .stage(stage_id)
+        .and_then(|s| Some((s, s.task(task_id)?)));
+    let Some((stage, task)) = found else {
         return ignored(Reason::Gone);
     };
-    if task.status != Status::NotStarted {
+    if stage.status.is_complete() || task.status != Status::NotStarted {
         return ignored(Reason::AlreadyDone);
     }
     let mut change = Change::of(execution);

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use orchestrator_core::testing::{CountedIds, ToyCatalog};
 use orchestrator_core::{
     Answers, Effects, Env, Execution, ExecutionId, Message, Mode, Outcome, Outgoing, PipelineGate,
-    RunKind, Settings, Status, Subject, Target, TaskError, TaskResult, TaskRun, task_finished,
+    RunKind, Settings, StageCatalog, Status, Subject, Target, TaskError, TaskResult, TaskRun,
+    task_finished,
 };
 
 type Answer = Box<dyn FnMut(&TaskRun, &Execution) -> Result<TaskResult, TaskError>>;
@@ -15,6 +16,7 @@ pub(crate) struct Runner {
     pub(crate) subjects: BTreeMap<Target, Subject>,
     queue: Vec<(i64, u64, Target, Message)>,
     ids: CountedIds,
+    catalog: &'static dyn StageCatalog,
     pub(crate) now: i64,
     sequence: u64,
     answer: Answer,
@@ -31,6 +33,7 @@ impl Runner {
             queue: Vec::new(),
             // The pipeline's own stages have the ids before.
             ids: CountedIds::after(1_000),
+            catalog: &ToyCatalog,
             now: 1_000,
             sequence: 0,
             answer: Box::new(|_, _| Ok(TaskResult::succeeded())),
@@ -40,6 +43,12 @@ impl Runner {
         };
         runner.add(start);
         runner
+    }
+
+    /// Other types of stages than the toys.
+    pub(crate) fn of(mut self, catalog: &'static dyn StageCatalog) -> Self {
+        self.catalog = catalog;
+        self
     }
 
     /// What toy tasks answer.
@@ -117,7 +126,7 @@ impl Runner {
             now: self.now,
             ids: &mut self.ids,
             answers: &answers,
-            stages: &ToyCatalog,
+            stages: self.catalog,
             settings: &settings,
         };
         if let Outcome::Done(effects) = task_finished(run, result, &execution, &mut env) {
@@ -155,7 +164,7 @@ impl Runner {
             now: self.now,
             ids: &mut self.ids,
             answers: &answers,
-            stages: &ToyCatalog,
+            stages: self.catalog,
             settings: &settings,
         };
         let outcome = orchestrator_core::handle(&message, &self.subjects[&target], &mut env);
@@ -190,6 +199,11 @@ impl Runner {
             .collect();
         parts.push(execution.status.to_string());
         parts.join(" ")
+    }
+
+    /// When the next message is due.
+    pub(crate) fn next_at(&self) -> Option<i64> {
+        self.queue.iter().map(|(at, ..)| *at).min()
     }
 
     pub(crate) fn waiting(&self) -> usize {
