@@ -12,4 +12,5 @@ mod rate;
 mod recovery;
 mod redis;
 mod rig;
+mod simulation;
 mod stages;

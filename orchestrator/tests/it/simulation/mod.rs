@@ -1,0 +1,117 @@
+//! The engine under everything that can go wrong, one seed at a time: the real
+//! engine, the real turn and commit, the real store in memory; virtual workers,
+//! peers, people and time.
+//!
+//! `SEEDS=n` plays that many (`make simulate`), `SEED=n` plays one and tells its story.
+
+mod catalog;
+mod hands;
+mod law;
+mod model;
+mod peers;
+mod plan;
+mod random;
+mod run;
+mod watch;
+mod worker;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use run::play;
+use world::Control;
+
+/// Seeds played in the gate.
+const GATE: u64 = 200;
+/// Seeds within which a control must find its bug.
+const CONTROL: u64 = 2_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().expect("a whole number"))
+}
+
+#[test]
+fn nothing_is_lost_or_done_twice_whatever_goes_wrong() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(GATE),
+    };
+    let (begun, tells) = (Instant::now(), number("SEED").is_some());
+    let next = AtomicU64::new(seeds.start);
+    let (mut commits, mut acts, mut failures) = (0, 0, Vec::new());
+    let one = || {
+        let (mut commits, mut acts, mut failures) = (0, 0, Vec::new());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return (commits, acts, failures);
+            }
+            match play(seed, Control::None, tells) {
+                Ok(world) => {
+                    commits += world.commits;
+                    acts += world.peers.acts();
+                    world
+                        .story
+                        .into_iter()
+                        .flatten()
+                        .for_each(|line| println!("{line}"));
+                }
+                Err((error, story)) => {
+                    story.into_iter().for_each(|line| println!("{line}"));
+                    println!("SEED={seed}: {error}");
+                    failures.push(seed);
+                }
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let players: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        for player in players {
+            let (more_commits, more_acts, more) = player.join().expect("a seed panicked");
+            commits += more_commits;
+            acts += more_acts;
+            failures.extend(more);
+        }
+    });
+    failures.sort_unstable();
+    let count = seeds.end - seeds.start;
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    println!("{count} seeds, {rate:.0} a second, {commits} commits, {acts} effects outside");
+    assert!(
+        failures.is_empty(),
+        "seeds {failures:?} fail; SEED=n tells the story of one"
+    );
+}
+
+/// The first seed whose failure says that.
+fn first(control: Control, says: impl Fn(&str) -> bool) -> Option<(u64, String)> {
+    (0..CONTROL).find_map(|seed| match play(seed, control, false) {
+        Err((error, _)) if says(&error) => Some((seed, error)),
+        _ => None,
+    })
+}
+
+#[test]
+fn without_fencing_a_late_commit_makes_a_finished_execution_run_again() {
+    // spinnaker/spinnaker#7921
+    let found = first(Control::NoFencing, |error| {
+        let over = ["SUCCEEDED", "TERMINAL", "CANCELED"];
+        over.iter()
+            .any(|status| error == format!("execution: {status} → RUNNING"))
+    });
+    println!("without fencing: {found:?}");
+    assert!(found.is_some());
+}
+
+#[test]
+fn saving_and_pushing_apart_leaves_an_execution_that_nothing_will_wake() {
+    let found = first(Control::SplitCommit, |error| {
+        error.starts_with("nothing will wake execution")
+    });
+    println!("with a split commit: {found:?}");
+    assert!(found.is_some());
+}

@@ -1,0 +1,50 @@
+//! The outside: peers that act on an effect id, count what they see, and judge it.
+
+use std::collections::BTreeMap;
+
+/// What an effect is: one round of one task of one attempt of one stage.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Effect {
+    /// Number of the execution.
+    pub(crate) execution: usize,
+    pub(crate) stage: String,
+    pub(crate) attempt: u32,
+    pub(crate) task: String,
+    pub(crate) round: u32,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    /// By key: what it is, and how often it was asked about.
+    seen: BTreeMap<String, (Effect, u64)>,
+    keys: BTreeMap<Effect, String>,
+}
+
+impl Peers {
+    /// A call under a key: acts if it is new, and answers how often it was asked
+    /// about before. Invariant 5.
+    pub(crate) fn call(&mut self, key: &str, effect: &Effect) -> Result<u64, String> {
+        if let Some((other, _)) = self.seen.get(key)
+            && other != effect
+        {
+            return Err(format!("key {key} stands for {other:?} and for {effect:?}"));
+        }
+        if let Some(other) = self.keys.get(effect)
+            && other != key
+        {
+            return Err(format!("{effect:?} has the keys {other} and {key}"));
+        }
+        self.keys.insert(effect.clone(), key.to_owned());
+        let (_, asked) = self
+            .seen
+            .entry(key.to_owned())
+            .or_insert_with(|| (effect.clone(), 0));
+        *asked += 1;
+        Ok(*asked - 1)
+    }
+
+    /// How much was done outside.
+    pub(crate) fn acts(&self) -> usize {
+        self.seen.len()
+    }
+}

@@ -1,0 +1,151 @@
+//! What is seen of each commit, remembered and judged.
+
+use orchestrator::turn::{Loaded, Turn};
+use orchestrator_core::{Execution, RunKind, Status, Subject, Target, TaskRun};
+
+use super::law;
+use super::peers::Effect;
+use super::plan::path;
+use super::world::{Committed, Control, Verdict, World};
+
+impl World {
+    /// Judges what a commit has made of its subject.
+    pub(crate) fn observe(&mut self, after: &Loaded, turn: &Turn) -> Verdict {
+        let execution = match &after.subject {
+            Subject::PipelineGate(gate) => {
+                self.gate = Some(gate.clone());
+                return self.will_wake();
+            }
+            Subject::Execution(execution) => &**execution,
+        };
+        let number = self.number(execution.id.as_str());
+        let mut stored = None;
+        if self.control == Control::NoFencing || self.random.chance(100) {
+            let target = Target::Execution(execution.id.clone());
+            let loaded = self.load(&target)?.ok_or("the execution is gone")?;
+            if self.control == Control::None && loaded != *after {
+                return Err(format!(
+                    "stored is not what was committed:\n{loaded:?}\n{after:?}"
+                ));
+            }
+            stored = loaded.execution().cloned();
+        }
+        let execution = stored.as_ref().unwrap_or(execution);
+        law::between(&self.seen[number].last, execution)?;
+        self.remember(number, execution, turn)?;
+        self.will_wake()
+    }
+
+    pub(super) fn remember(&mut self, number: usize, execution: &Execution, turn: &Turn) -> Verdict {
+        let before = &self.seen[number].last;
+        let mut restarted = false;
+        for stage in &execution.stages {
+            let was = before.stage(&stage.id);
+            restarted |= was.is_some_and(|was| was.attempt < stage.attempt);
+            for task in &stage.tasks {
+                let at_work = |s| matches!(s, Status::Running | Status::Paused);
+                let was = was
+                    .filter(|w| w.attempt == stage.attempt)
+                    .and_then(|s| s.task(&task.id));
+                if at_work(task.status) && !was.is_some_and(|was| at_work(was.status)) {
+                    let key = (stage.id.to_string(), stage.attempt, task.id.to_string());
+                    self.rounds
+                        .entry(key)
+                        .and_modify(|round| *round += 1)
+                        .or_insert(0);
+                }
+            }
+        }
+        for run in &turn.runs {
+            self.register(number, execution, run)?;
+        }
+        let seen = &mut self.seen[number];
+        seen.restarted |= restarted;
+        seen.last = execution.clone();
+        Ok(())
+    }
+
+    /// A run has become durable. Invariant 4.
+    fn register(&mut self, number: usize, execution: &Execution, run: &TaskRun) -> Verdict {
+        let Some(stage) = execution.stage(&run.stage_id) else {
+            return Ok(());
+        };
+        let is_cancel = run.run == RunKind::Cancel;
+        let task = if is_cancel {
+            "cancel".to_owned()
+        } else {
+            run.task_id.to_string()
+        };
+        let key = (stage.id.to_string(), stage.attempt, task.clone());
+        let round = self.rounds.get(&key).copied().unwrap_or(0);
+        let committed = Committed {
+            effect: Effect {
+                execution: number,
+                stage: key.0,
+                attempt: stage.attempt,
+                task,
+                round,
+            },
+            path: path(execution, stage),
+            top_attempt: execution.top_of(stage).attempt,
+            loop_end: stage.task(&run.task_id).is_some_and(|t| t.loop_end),
+        };
+        if !is_cancel {
+            let live = (number, stage.id.to_string(), run.task_id.to_string());
+            if let Some((attempt, other)) = self.live.insert(live, (stage.attempt, run.number))
+                && attempt == stage.attempt
+                && self.control == Control::None
+            {
+                return Err(format!(
+                    "task {} of stage {} has the runs {other} and {}",
+                    run.task_id, stage.ref_id, run.number
+                ));
+            }
+        }
+        self.runs
+            .insert((run.effect_id.clone(), run.number), committed);
+        Ok(())
+    }
+
+    /// A run's answer has become durable, or it was dropped.
+    pub(crate) fn ended(&mut self, run: &TaskRun) {
+        let number = self.number(run.execution_id.as_str());
+        let live = (number, run.stage_id.to_string(), run.task_id.to_string());
+        let same = |(_, n): &(u32, u32)| *n == run.number;
+        if run.run == RunKind::Run && self.live.get(&live).is_some_and(same) {
+            self.live.remove(&live);
+        }
+    }
+
+    /// Invariant 3.
+    pub(crate) fn will_wake(&self) -> Verdict {
+        if self.control == Control::NoFencing || self.queued().is_some() {
+            return Ok(());
+        }
+        for (number, seen) in self.seen.iter().enumerate() {
+            let id = &seen.last.id;
+            let gate_holds = self.gate.as_ref().is_some_and(|gate| {
+                gate.waiting.iter().any(|w| w.execution_id == *id)
+                    && gate.running.iter().any(|r| {
+                        let other = &self.seen[self.number(r.as_str())].last;
+                        !other.status.is_complete()
+                    })
+            });
+            let waits = seen.last.status == Status::Paused || gate_holds;
+            if !seen.last.status.is_complete() && !waits {
+                let stages: Vec<String> = seen
+                    .last
+                    .stages
+                    .iter()
+                    .map(|s| format!("{}={}", s.ref_id, s.status))
+                    .collect();
+                return Err(format!(
+                    "nothing will wake execution {number}: {} ({})",
+                    seen.last.status,
+                    stages.join(" ")
+                ));
+            }
+        }
+        Ok(())
+    }
+}

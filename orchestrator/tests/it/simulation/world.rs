@@ -1,0 +1,259 @@
+//! The world of one seed: the real store in memory, three workers that hold what
+//! they were given, a clock that is moved, and everything that is remembered to
+//! judge what is committed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use orchestrator::commit;
+use orchestrator::executions::Executions;
+use orchestrator::task::Pool;
+use orchestrator::turn::{self, Around, Limits, Loaded, Step, Turn};
+use orchestrator_core::{
+    Execution, ExecutionId, ExecutionType, IdSource, PipelineGate, Settings, Subject, Target,
+    TaskError, TaskResult, TaskRun, new_execution,
+};
+use store::embedded::{Clock, Embedded, ManualClock};
+use store::{MAILBOX, Reserve, Shard, Shards, Store};
+
+use super::catalog::Catalog;
+use super::peers::{Effect, Peers};
+use super::plan::{Asked, Plan, path};
+use super::random::Random;
+use super::{hands, worker};
+
+pub(crate) type Verdict = Result<(), String>;
+
+/// What is left out of the product, to show that the simulator would notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// Nothing.
+    None,
+    /// Neither leases nor versions are compared.
+    NoFencing,
+    /// State is saved, then messages are pushed: a crash comes between.
+    SplitCommit,
+}
+
+pub(crate) const RUNS: Pool = Pool::Definitions;
+const START: i64 = 1_700_000_000_000;
+
+/// A future of a store in memory is ready at once.
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+    future
+        .now_or_never()
+        .expect("the store in memory never waits")
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ids(u64);
+
+impl IdSource for Ids {
+    fn next_id(&mut self) -> String {
+        self.0 += 1;
+        format!("S{}", self.0)
+    }
+}
+
+/// An execution as last committed, and what is remembered of it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) id: String,
+    pub(crate) last: Execution,
+    pub(crate) restarted: bool,
+    pub(crate) gave_up: bool,
+}
+
+/// A run that was committed: what it is, and what will be answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Committed {
+    pub(crate) effect: Effect,
+    pub(crate) path: String,
+    pub(crate) top_attempt: u32,
+    pub(crate) loop_end: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) control: Control,
+    pub(crate) random: Random,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Arc<Embedded>,
+    pub(crate) executions: Executions,
+    pub(crate) shard: Shard,
+    pub(crate) ids: Ids,
+    pub(crate) commits: u64,
+    pub(crate) settings: Settings,
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) gate: Option<PipelineGate>,
+    pub(crate) peers: Peers,
+    pub(crate) jobs: Vec<worker::Job>,
+    pub(crate) runs: BTreeMap<(String, u32), Committed>,
+    pub(crate) live: BTreeMap<(usize, String, String), (u32, u32)>,
+    pub(crate) rounds: BTreeMap<(String, u32, String), u32>,
+    pub(crate) story: Option<Vec<String>>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, control: Control, tells: bool) -> Result<Self, String> {
+        let plan = Plan::new(seed);
+        let clock = Arc::new(ManualClock::at(START));
+        let store = Arc::new(Embedded::in_memory(clock.clone(), Shards::new(1)));
+        store.relax(control == Control::NoFencing, false);
+        let mut world = Self {
+            random: Random::new(seed.wrapping_mul(31) + 7),
+            executions: Executions::new(store.clone()),
+            shard: Shards::new(1).of_application("shop"),
+            ids: Ids::default(),
+            commits: 0,
+            settings: Settings::default(),
+            seen: Vec::new(),
+            gate: None,
+            peers: Peers::default(),
+            jobs: Vec::new(),
+            runs: BTreeMap::new(),
+            live: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            story: tells.then(Vec::new),
+            plan,
+            control,
+            clock,
+            store,
+        };
+        for number in 0..world.plan.executions {
+            world.begin(number)?;
+        }
+        Ok(world)
+    }
+
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(format!("{:>9} {}", self.clock.now_ms() - START, line()));
+        }
+    }
+
+    fn begin(&mut self, number: usize) -> Verdict {
+        let now_ms = self.clock.now_ms();
+        let text = Shards::new(1).mint_id(now_ms, &format!("{number}"), self.shard);
+        let (kind, body, id) = (
+            ExecutionType::Pipeline,
+            self.plan.body(),
+            ExecutionId::new(&text),
+        );
+        let made = new_execution(kind, &body, id, "ann", now_ms, &mut self.ids);
+        let (execution, messages) = made.map_err(|e| e.to_string())?;
+        self.seen.push(Seen {
+            id: text,
+            last: execution.clone(),
+            restarted: false,
+            gave_up: false,
+        });
+        let effects = orchestrator_core::Effects {
+            messages,
+            ..Default::default()
+        };
+        let loaded = Loaded {
+            application: execution.application.clone(),
+            subject: Subject::Execution(Box::new(execution)),
+            version: 0,
+            answers: Default::default(),
+        };
+        self.tell(|| format!("execution {number} is created"));
+        self.decide_and_commit(loaded, vec![Step::Decided(effects)])
+    }
+
+    pub(crate) fn load(&self, target: &Target) -> Result<Option<Loaded>, String> {
+        let subject = match target {
+            Target::Execution(id) => id.to_string(),
+            Target::Gate(id) => format!("gate:{id}"),
+        };
+        let found = now(self.executions.subject(self.shard, &subject, "shop"));
+        found.map_err(|failure| failure.to_string())
+    }
+
+    pub(crate) fn number(&self, id: &str) -> usize {
+        self.seen
+            .iter()
+            .position(|s| s.id == id)
+            .expect("an execution of this world")
+    }
+
+    /// The engine's turn: pure.
+    pub(crate) fn turn(&mut self, loaded: &Loaded, steps: Vec<Step>) -> Turn {
+        let number = loaded.execution().map(|e| self.number(e.id.as_str()));
+        let plan = &self.plan;
+        let decide = |run: &TaskRun, execution: &Execution| {
+            instant(plan, number.unwrap_or_default(), run, execution)
+        };
+        let mut around = Around {
+            now: self.clock.now_ms(),
+            ids: &mut self.ids,
+            stages: &Catalog,
+            settings: &self.settings,
+            decide: &decide,
+            limits: Limits {
+                steps: self.plan.steps,
+                bytes: 256 * 1024,
+            },
+            in_time: &|| true,
+        };
+        turn::take(loaded, steps, &mut around).expect("no expression here looks anything up")
+    }
+
+    /// In how many ms something of a queue is due or a lease of it ends.
+    pub(crate) fn next_ms(&self, queue: &str) -> Option<u64> {
+        let what = Reserve {
+            queue,
+            most: 0,
+            lease_ms: 1,
+            max_tries: 1,
+        };
+        now(self.store.reserve(self.shard, what))
+            .expect("memory")
+            .next_ms
+    }
+
+    pub(crate) fn queued(&self) -> Option<u64> {
+        [self.next_ms(MAILBOX), self.next_ms(RUNS.queue())]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A person's or creator's change: decided and committed at once.
+    pub(crate) fn decide_and_commit(&mut self, loaded: Loaded, steps: Vec<Step>) -> Verdict {
+        let turn = self.turn(&loaded, steps);
+        let writing = hands::writing(self, None, &turn);
+        let prepared = commit::prepare(&loaded, &turn, &writing);
+        let committed = now(self.store.commit(prepared.batch)).map_err(|e| e.to_string())?;
+        match committed {
+            Ok(committed) => self.follow(0, &loaded, turn, committed),
+            Err(refused) => Err(format!("refused although nothing came between: {refused}")),
+        }
+    }
+}
+
+/// Tasks that need nobody outside.
+fn instant(
+    plan: &Plan,
+    number: usize,
+    run: &TaskRun,
+    execution: &Execution,
+) -> Option<Result<TaskResult, TaskError>> {
+    let stage = execution.stage(&run.stage_id)?;
+    let is_run = run.run == orchestrator_core::RunKind::Run;
+    let kind = matches!(stage.kind.as_str(), "plain" | "nested");
+    if !is_run || !kind || stage.flag("instant") != Some(true) {
+        return None;
+    }
+    let asked = Asked {
+        execution: number,
+        path: &path(execution, stage),
+        attempt: execution.top_of(stage).attempt,
+        task: run.task_id.as_str(),
+        round: 0,
+        loop_end: false,
+    };
+    Some(plan.answer(&asked).to(u64::from(run.number) - 1))
+}
