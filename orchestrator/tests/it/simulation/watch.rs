@@ -36,7 +36,12 @@ impl World {
         self.will_wake()
     }
 
-    pub(super) fn remember(&mut self, number: usize, execution: &Execution, turn: &Turn) -> Verdict {
+    pub(super) fn remember(
+        &mut self,
+        number: usize,
+        execution: &Execution,
+        turn: &Turn,
+    ) -> Verdict {
         let before = &self.seen[number].last;
         let mut restarted = false;
         for stage in &execution.stages {
