@@ -77,10 +77,10 @@ fn every_kind_is_answered_and_the_sums_agree() {
         assert!(number(counts, "answered") > 0, "no {kind}");
     }
     assert!(number(&summary["kinds"]["slow"], "p50Us") >= 300_000);
-    assert!(
-        (190..=202).contains(&number(summary, "started")),
-        "not the rate: {summary}"
-    );
+    // 100 a second over the time it says it took; the ends may fall either way.
+    let expected = number(summary, "milliseconds") / 10;
+    let started = number(summary, "started");
+    assert!(started.abs_diff(expected) <= 10, "not the rate: {summary}");
     let recorded = std::fs::read_to_string(record.path()).unwrap();
     assert_eq!(recorded.lines().count() as u64, number(summary, "finished"));
 }
