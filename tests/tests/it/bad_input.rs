@@ -158,8 +158,9 @@ async fn an_oversized_body_is_refused_by_its_limit() {
 async fn starting_what_is_malformed_gives_an_execution_that_ends_with_the_cause() {
     let stack = up().await;
     for (what, stages, _) in malformed() {
-        if !stages.iter().all(Value::is_object) {
-            continue; // not a pipeline at all; saving covers it
+        // What is no pipeline at all is refused; two stages of one refId run, as in Orca.
+        if !stages.iter().all(Value::is_object) || what == "a refId twice" {
+            continue;
         }
         let definition = pipeline("bad", what, &stages);
         let id = stack

@@ -135,7 +135,7 @@ const LISTS: [(&str, &str, &[&str]); 5] = [
     (
         "orchestrator/src/stage",
         "orchestrator/src/stage/mod.rs",
-        &["targeted"],
+        &["targeted", "strategy"],
     ),
     (
         "orchestrator/src/stage/strategy",
