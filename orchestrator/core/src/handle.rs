@@ -36,7 +36,7 @@ pub fn handle(message: &M, subject: &Subject, env: &mut Env<'_>) -> Outcome {
             h::restart_stage::handle(execution, stage_id, user, env)
         }
         M::ContinueParentStage { stage_id, phase } => {
-            h::continue_parent_stage::handle(execution, stage_id, *phase)
+            h::continue_parent_stage::handle(execution, stage_id, *phase, env)
         }
         M::StartTask { stage_id, task_id } => {
             h::start_task::handle(execution, stage_id, task_id, env)

@@ -9,6 +9,7 @@ use crate::catalog::{NewStage, StageView, synthetic_ref};
 use crate::change::Change;
 use crate::context::evaluate_context;
 use crate::env::Env;
+use crate::execution::Execution;
 use crate::ids::{RefId, StageId, TaskId};
 use crate::outcome::Lookup;
 use crate::stage::{Owner, Stage};
@@ -144,6 +145,29 @@ pub(crate) fn after(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Res
         evaluate(change, planned, env)?;
     }
     Ok(!added.is_empty())
+}
+
+/// Whether a stage with this status has further stages that are not planned yet.
+pub(crate) fn has_more(
+    execution: &Execution,
+    stage: &Stage,
+    status: Status,
+    env: &Env<'_>,
+) -> bool {
+    let Some(definition) = env.stages.stage(stage.definition()) else {
+        return false;
+    };
+    let view = StageView { execution, stage };
+    let hook = if status.is_failure() {
+        definition.on_failure(view)
+    } else {
+        definition.after(view)
+    };
+    let planned = |new: &NewStage| {
+        let mut after = execution.synthetics(&stage.id, Some(Owner::StageAfter));
+        after.any(|s| s.name == new.name)
+    };
+    hook.is_ok_and(|list| list.iter().any(|new| !planned(new)))
 }
 
 /// Plans the stages after a failure, in a chain; those of a name that ran already

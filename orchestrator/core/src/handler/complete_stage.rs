@@ -77,7 +77,11 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
     let Some(stage) = execution.stage(id) else {
         return ignored(Reason::Gone);
     };
-    if !matches!(stage.status, Status::Running | Status::NotStarted) {
+    // A paused one too: it is paused with one of its stages, and another may fail.
+    if !matches!(
+        stage.status,
+        Status::Running | Status::NotStarted | Status::Paused
+    ) {
         return ignored(Reason::AlreadyDone);
     }
     let mut status = determine(execution, stage);
@@ -89,8 +93,10 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
         return ignored(Reason::NotYet);
     }
     if execution.status.is_complete() || execution.canceled {
-        // Nothing more is planned; what was not reached is given up.
-        if !status.is_complete() {
+        // Nothing more is planned; what was not reached is given up, and a stage
+        // of which something was given up has not reached its goal.
+        let unreached = !status.is_halt() && plan::has_more(execution, stage, status, env);
+        if !status.is_complete() || unreached {
             status = Status::Canceled;
         }
         let mut change = Change::of(execution);
@@ -215,14 +221,9 @@ fn finish(change: &mut Change, id: &StageId, status: Status, env: &Env<'_>) {
     }
     stage.status = status;
     stage.end_time = Some(env.now);
-    let kind = stage.definition().to_owned();
     let synthetic = stage.is_synthetic();
     let parent = stage.parent_stage_id.clone();
-    let siblings_go_on = stage.flag("allowSiblingStagesToContinueOnFailure") == Some(true)
-        || env
-            .stages
-            .stage(&kind)
-            .is_some_and(|d| d.lets_siblings_continue());
+    let siblings_go_on = lets_siblings_continue(stage, env);
     if status == Status::FailedContinue && synthetic && !siblings_go_on {
         if let Some(stage_id) = parent {
             change.send(Message::CompleteStage { stage_id });
@@ -236,6 +237,15 @@ fn finish(change: &mut Change, id: &StageId, status: Status, env: &Env<'_>) {
         end_of_branch(change, id);
     }
     change.stage_event("complete", id, env.now);
+}
+
+/// Whether a failed synthetic stage lets those beside it, and its parent, go on.
+pub(crate) fn lets_siblings_continue(stage: &Stage, env: &Env<'_>) -> bool {
+    stage.flag("allowSiblingStagesToContinueOnFailure") == Some(true)
+        || env
+            .stages
+            .stage(stage.definition())
+            .is_some_and(|d| d.lets_siblings_continue())
 }
 
 fn add_errors(stage: &mut Stage, error: &str, more: Vec<String>) {

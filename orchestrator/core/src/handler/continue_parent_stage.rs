@@ -3,11 +3,18 @@
 //! | side | its stages | messages |
 //! |---|---|---|
 //! | before | all let the parent go on | `startTask` of the first task, else `completeStage` |
+//! | before | all over, an ignored failure among them | `completeStage` |
 //! | after | all complete | `completeStage` |
 //! | either | otherwise | none: the last one's end sends this again |
+//!
+//! Differs from Spinnaker: there an ignored failure of a before-stage ends the
+//! parent only if that stage was the last to end; both at once began the parent's
+//! tasks beside its on-failure stages. Here it always ends the parent.
 
 use crate::change::{Change, ignored};
+use crate::env::Env;
 use crate::execution::Execution;
+use crate::handler::complete_stage::lets_siblings_continue;
 use crate::handler::start_work;
 use crate::ids::StageId;
 use crate::message::Message;
@@ -15,11 +22,11 @@ use crate::outcome::{Outcome, Reason};
 use crate::stage::Owner;
 use crate::status::Status;
 
-pub(crate) fn handle(execution: &Execution, id: &StageId, phase: Owner) -> Outcome {
+pub(crate) fn handle(execution: &Execution, id: &StageId, phase: Owner, env: &Env<'_>) -> Outcome {
     let Some(stage) = execution.stage(id) else {
         return ignored(Reason::Gone);
     };
-    if stage.status != Status::Running {
+    if !matches!(stage.status, Status::Running | Status::Paused) {
         return ignored(Reason::AlreadyDone);
     }
     let mut change = Change::of(execution);
@@ -29,7 +36,16 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, phase: Owner) -> Outco
             if !children.all(|s| s.status.lets_downstream_run()) {
                 return ignored(Reason::NotYet);
             }
-            start_work(&mut change, id);
+            let ends_parent = execution
+                .synthetics(id, Some(phase))
+                .any(|s| s.status == Status::FailedContinue && !lets_siblings_continue(s, env));
+            if ends_parent {
+                change.send(Message::CompleteStage {
+                    stage_id: id.clone(),
+                });
+            } else {
+                start_work(&mut change, id);
+            }
         }
         Owner::StageAfter => {
             if !children.all(|s| s.status.is_complete()) {

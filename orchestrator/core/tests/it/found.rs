@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use orchestrator_core::{
-    Effects, Execution, Status, TaskResult, command, command::Refusal, testing::execution,
+    Effects, Execution, Message, Mode, Outgoing, StageId, Status, TaskId, TaskResult, command,
+    command::Refusal, testing::execution,
 };
 use serde_json::json;
 
@@ -133,5 +134,126 @@ fn a_restart_begins_what_the_end_before_kept_from_beginning() {
     assert_eq!(
         runner.summary(),
         "1=SUCCEEDED 2=SUCCEEDED 3=SUCCEEDED SUCCEEDED"
+    );
+}
+
+fn two_before_stages(more: serde_json::Value) -> serde_json::Value {
+    let mut stage = json!({"type": "nested", "refId": "1", "before": 2});
+    if let (Some(stage), Some(more)) = (stage.as_object_mut(), more.as_object()) {
+        stage.extend(more.clone());
+    }
+    json!([stage])
+}
+
+fn handle(runner: &mut Runner, message: Message) {
+    let to = orchestrator_core::Target::Execution(runner.execution().id);
+    let (mode, delay_ms) = (Mode::Push, 0);
+    runner.push(Outgoing {
+        to,
+        message,
+        mode,
+        delay_ms,
+    });
+}
+
+#[test]
+fn a_before_stage_that_fails_during_a_pause_fails_its_parent() {
+    let mut asked = 0;
+    let mut runner =
+        Runner::new(execution(&two_before_stages(json!({})))).answering(move |_, _| {
+            asked += 1;
+            Ok(TaskResult::status(match asked {
+                1 | 2 => Status::Running,
+                _ => Status::Succeeded,
+            }))
+        });
+    runner.until(|r| r.ran == ["1<1", "1<2"]);
+    act(&mut runner, |execution, now| {
+        command::pause(execution, "ann", now)
+    });
+    runner.until(|r| r.execution().stages[2].status == Status::Paused && r.waiting() == 0);
+    // The second one is given up during the pause.
+    let stage_id = runner.execution().stages[1].id.clone();
+    handle(
+        &mut runner,
+        Message::AbortStage {
+            stage_id,
+            reason: "given up".into(),
+        },
+    );
+    let runner = runner.end();
+    assert_eq!(runner.execution().stages[2].status, Status::Terminal);
+    assert_eq!(runner.execution().status, Status::Terminal);
+}
+
+#[test]
+fn a_pause_that_is_over_before_the_stage_noticed_it_holds_nothing_up() {
+    let mut asked = 0;
+    let mut runner =
+        Runner::new(execution(&json!([{"type": "plain", "refId": "1"}]))).answering(move |_, _| {
+            asked += 1;
+            let status = if asked == 1 {
+                Status::Running
+            } else {
+                Status::Succeeded
+            };
+            Ok(TaskResult::status(status))
+        });
+    runner.until(|r| r.ran == ["1"]);
+    act(&mut runner, |execution, now| {
+        command::pause(execution, "ann", now)
+    });
+    runner.until(|r| r.execution().stages[0].tasks[0].status == Status::Paused);
+    assert_eq!(runner.execution().stages[0].status, Status::Running);
+    // Handled before the stage's own notice, as from another worker.
+    let target = orchestrator_core::Target::Execution(runner.execution().id);
+    runner.handle_now(&target, &Message::ResumeExecution { user: "ann".into() });
+    let runner = runner.end();
+    assert_eq!(runner.summary(), "1=SUCCEEDED SUCCEEDED");
+}
+
+#[test]
+fn an_ignored_failure_before_a_stage_ends_it_whoever_is_last() {
+    for failing in ["1<1", "1<2"] {
+        let more = json!({"continuePipeline": true, "onFailure": 1});
+        let runner = Runner::new(execution(&two_before_stages(more)))
+            .with(failing, Status::Terminal)
+            .end();
+        assert_eq!(runner.ran, ["1<1", "1<2", "1>1"], "{failing} fails");
+        assert_eq!(runner.execution().stages[2].status, Status::FailedContinue);
+    }
+}
+
+#[test]
+fn a_stage_whose_after_stages_were_given_up_has_not_succeeded() {
+    let stages = json!([{"type": "nested", "refId": "1", "after": 1}]);
+    let mut runner = Runner::new(execution(&stages));
+    runner.until(|r| r.ran == ["1"]);
+    act(&mut runner, |execution, _| {
+        command::cancel(execution, "ann", None)
+    });
+    let target = orchestrator_core::Target::Execution(runner.execution().id);
+    runner.handle_now(
+        &target,
+        &Message::CancelExecution {
+            user: "ann".into(),
+            reason: None,
+        },
+    );
+    let runner = runner.end();
+    assert_eq!(runner.summary(), "1=CANCELED CANCELED");
+}
+
+#[test]
+fn a_task_does_not_begin_in_a_stage_that_ended_meanwhile() {
+    let stages = json!([{"type": "plain", "refId": "1", "tasks": 2}]);
+    let mut runner = Runner::new(execution(&stages)).with("1", Status::Terminal);
+    runner.until(|r| r.execution().status.is_complete());
+    let (stage_id, task_id) = (StageId::new("S1"), TaskId::new("2"));
+    handle(&mut runner, Message::StartTask { stage_id, task_id });
+    let runner = runner.end();
+    assert_eq!(
+        runner.execution().stages[0].tasks[1].status,
+        Status::NotStarted
     );
 }

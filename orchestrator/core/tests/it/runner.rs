@@ -159,6 +159,12 @@ impl Runner {
                 .entry(target.clone())
                 .or_insert_with(|| Subject::PipelineGate(PipelineGate::new(id.clone())));
         }
+        self.handle_now(&target, &message);
+        true
+    }
+
+    /// Handles a message before those that wait.
+    pub(crate) fn handle_now(&mut self, target: &Target, message: &Message) {
         let (answers, settings) = (Answers::new(), Settings::default());
         let mut env = Env {
             now: self.now,
@@ -167,11 +173,10 @@ impl Runner {
             stages: self.catalog,
             settings: &settings,
         };
-        let outcome = orchestrator_core::handle(&message, &self.subjects[&target], &mut env);
+        let outcome = orchestrator_core::handle(message, &self.subjects[target], &mut env);
         if let Outcome::Done(effects) = outcome {
-            self.apply(&target, *effects);
+            self.apply(target, *effects);
         }
-        true
     }
 
     /// Steps until `done` or nothing waits.

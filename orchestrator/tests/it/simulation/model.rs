@@ -141,13 +141,11 @@ impl Model<'_> {
         for status in first.clone().unwrap_or_default() {
             let mut course = vec![Status::Succeeded; before.len()];
             course[0] = status;
-            if !goes_on(status) {
-                courses.push(course.clone());
-            }
-            // An ignored failure stops the parent only if it is the last to end.
-            if goes_on(status) || (status == Status::FailedContinue && before.len() > 1) {
-                courses.push(self.tasks(at, attempt, stage, &tasks, course));
-            }
+            courses.push(if goes_on(status) {
+                self.tasks(at, attempt, stage, &tasks, course)
+            } else {
+                course
+            });
         }
         if first.is_none() {
             courses.push(self.tasks(at, attempt, stage, &tasks, Vec::new()));

@@ -278,7 +278,16 @@ impl World {
             ));
         }
         for stage in execution.top_level() {
-            let cut_short = matches!(stage.status, Status::Canceled | Status::NotStarted);
+            // Cut short by the end of the execution, it or something of it.
+            let cut = |s: &Stage| {
+                let status = |s| matches!(s, Status::Canceled | Status::NotStarted);
+                status(s.status) || s.tasks.iter().any(|t| t.status == Status::Canceled)
+            };
+            let below = execution.descendants(&stage.id);
+            let below = below.iter().filter_map(|id| execution.stage(id));
+            let whole = execution.status == Status::Succeeded && !execution.canceled && !restarted;
+            let begun = stage.status != Status::NotStarted;
+            let cut_short = !begun || (!whole && below.chain([stage]).any(cut));
             if !cut_short && !model.top(stage).contains(&stage.status) {
                 return Err(format!(
                     "stage {} must be one of {:?}: {summary}",
