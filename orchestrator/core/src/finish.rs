@@ -46,8 +46,9 @@ pub fn task_finished(
     }
     let woken = task.wake;
     let mut change = Change::of(execution);
+    // A task that is over stays in flight until that is recorded, so that no wake
+    // in between runs it again.
     if let Some(task) = change.task(&run.stage_id, &run.task_id) {
-        task.in_flight = false;
         task.wake = false;
     }
     let complete = |status, original_status| Message::CompleteTask {
@@ -58,6 +59,9 @@ pub fn task_finished(
     };
     let policy = env.stages.task(&run.task_type).unwrap_or(TaskPolicy::PLAIN);
     let again = |change: &mut Change, asked| {
+        if let Some(task) = change.task(&run.stage_id, &run.task_id) {
+            task.in_flight = false;
+        }
         let message = Message::RunTask {
             stage_id: run.stage_id.clone(),
             task_id: run.task_id.clone(),

@@ -48,7 +48,7 @@ pub struct Task {
     /// How often its loop began again. Engine's own, not served.
     #[serde(rename = "_round", skip_serializing_if = "zero")]
     pub round: u32,
-    /// A worker has it now. Engine's own, not served.
+    /// A worker has it now, or its answer waits to be recorded. Engine's own, not served.
     #[serde(rename = "_inFlight", skip_serializing_if = "no")]
     pub in_flight: bool,
     /// It was woken while a worker had it: run it again at once. Not served.

@@ -2,6 +2,7 @@
 //!
 //! | stage | effect |
 //! |---|---|
+//! | RUNNING or PAUSED, of an execution that a restart took up again | none |
 //! | RUNNING or PAUSED | `runTask` of its running tasks at once, which cancels them; without any, `completeStage` |
 //! | halted, its type can cancel | a run of kind cancel, once per attempt |
 //! | otherwise | none |
@@ -21,6 +22,10 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
     };
     let mut change = Change::of(execution);
     if matches!(stage.status, Status::Running | Status::Paused) {
+        if matches!(execution.status, Status::Running | Status::Paused) && !execution.canceled {
+            // Sent by an end that a restart has undone.
+            return ignored(Reason::Superseded);
+        }
         let mut running = false;
         for task in stage.tasks.iter().filter(|t| t.status == Status::Running) {
             running = true;

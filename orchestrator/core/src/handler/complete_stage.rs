@@ -78,10 +78,22 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
         return ignored(Reason::Gone);
     };
     // A paused one too: it is paused with one of its stages, and another may fail.
-    if !matches!(
-        stage.status,
-        Status::Running | Status::NotStarted | Status::Paused
-    ) {
+    // One that has not begun only if it could not be planned: otherwise this is
+    // left of the attempt before a restart.
+    let open = match stage.status {
+        Status::Running | Status::Paused => true,
+        Status::NotStarted => stage.flag(PLANNING_FAILED) == Some(true),
+        Status::Suspended
+        | Status::Succeeded
+        | Status::FailedContinue
+        | Status::Terminal
+        | Status::Canceled
+        | Status::Redirect
+        | Status::Stopped
+        | Status::Skipped
+        | Status::Buffered => false,
+    };
+    if !open {
         return ignored(Reason::AlreadyDone);
     }
     let mut status = determine(execution, stage);

@@ -120,7 +120,9 @@ pub(crate) fn handle(
             change.send_to(Target::Gate(gate), message);
         }
         _ => {
-            if execution.status == Status::Paused {
+            // Some may be paused though the execution ended: their cancelling is undone.
+            let paused = execution.stages.iter().any(|s| s.status == Status::Paused);
+            if paused || execution.status == Status::Paused {
                 resume(&mut change, user, env);
             }
             change.set_status(Status::Running, env.now);

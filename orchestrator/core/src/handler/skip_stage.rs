@@ -2,7 +2,7 @@
 //!
 //! | stage | → status | messages |
 //! |---|---|---|
-//! | NOT_STARTED, or RUNNING | SKIPPED, its unfinished synthetics too | what follows |
+//! | NOT_STARTED, or RUNNING | SKIPPED, its unfinished tasks and synthetics too | what follows |
 
 use serde_json::Value;
 
@@ -23,17 +23,25 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
         return ignored(Reason::AlreadyDone);
     }
     let mut change = Change::of(execution);
+    let mut skipped = vec![id.clone()];
     if manual {
-        for below in execution.descendants(id) {
-            if let Some(stage) = change.stage(&below).filter(|s| !s.status.is_complete()) {
-                stage.status = Status::Skipped;
-                stage.end_time = Some(env.now);
-            }
-        }
+        skipped.extend(execution.descendants(id));
     }
-    if let Some(stage) = change.stage(id) {
+    for at in skipped {
+        let Some(stage) = change.stage(&at).filter(|s| !s.status.is_complete()) else {
+            continue;
+        };
         stage.status = Status::Skipped;
         stage.end_time = Some(env.now);
+        for task in stage.tasks.iter_mut().filter(|t| !t.status.is_complete()) {
+            // Whoever has it finds that it is not wanted any more.
+            task.in_flight = false;
+            task.wake = false;
+            if task.status != Status::NotStarted {
+                task.status = Status::Skipped;
+                task.end_time = Some(env.now);
+            }
+        }
     }
     start_next(&mut change, id);
     change.stage_event("complete", id, env.now);

@@ -257,3 +257,79 @@ fn a_task_does_not_begin_in_a_stage_that_ended_meanwhile() {
         Status::NotStarted
     );
 }
+
+#[test]
+fn the_end_of_an_earlier_attempt_does_not_end_the_next_before_it_began() {
+    let stages = json!([
+        {"type": "plain", "refId": "1"},
+        {"type": "nested", "refId": "2", "after": 1, "requisiteStageRefIds": ["1"]},
+    ]);
+    let mut runner = Runner::new(execution(&stages));
+    let target = orchestrator_core::Target::Execution(runner.execution().id);
+    let stage_id = runner.execution().stages[1].id.clone();
+    runner.handle_now(&target, &Message::CompleteStage { stage_id });
+    let runner = runner.end();
+    assert_eq!(runner.ran, ["1", "2", "2>1"]);
+    assert_eq!(
+        runner.summary(),
+        "1=SUCCEEDED 2=SUCCEEDED 2>1=SUCCEEDED SUCCEEDED"
+    );
+}
+
+#[test]
+fn a_restart_undoes_the_cancelling_of_what_still_ran_at_the_end_before() {
+    let stages = json!([{"type": "plain", "refId": "1"}, {"type": "plain", "refId": "2"}]);
+    let mut asked = 0;
+    let mut runner = Runner::new(execution(&stages)).answering(move |run, _| {
+        asked += 1;
+        Ok(TaskResult::status(match (run.stage_id.as_str(), asked) {
+            ("S1", 1 | 2) => Status::Terminal,
+            ("S2", 1 | 2) => Status::Running,
+            _ => Status::Succeeded,
+        }))
+    });
+    runner.until(|r| r.execution().status.is_complete());
+    assert_eq!(runner.summary(), "1=TERMINAL 2=RUNNING TERMINAL");
+    let target = orchestrator_core::Target::Execution(runner.execution().id);
+    let (stage_id, user) = (runner.execution().stages[0].id.clone(), "ann".into());
+    runner.handle_now(&target, &Message::RestartStage { stage_id, user });
+    let runner = runner.end();
+    assert_eq!(runner.summary(), "1=SUCCEEDED 2=SUCCEEDED SUCCEEDED");
+}
+
+#[test]
+fn a_wake_between_an_answer_and_its_record_runs_nothing_again() {
+    let mut runner = Runner::new(execution(&json!([{"type": "plain", "refId": "1"}])));
+    runner.until(|r| r.ran == ["1"]);
+    let target = orchestrator_core::Target::Execution(runner.execution().id);
+    let (stage_id, task_id) = (StageId::new("S1"), TaskId::new("1"));
+    runner.handle_now(&target, &Message::RunTask { stage_id, task_id });
+    let runner = runner.end();
+    assert_eq!(runner.ran, ["1"]);
+    assert_eq!(runner.summary(), "1=SUCCEEDED SUCCEEDED");
+}
+
+#[test]
+fn skipping_by_hand_ends_the_tasks_of_synthetic_stages_too() {
+    let stages = json!([{"type": "nested", "refId": "1", "before": 1}]);
+    let mut runner = Runner::new(execution(&stages)).with("1<1", Status::Running);
+    runner.until(|r| r.ran == ["1<1"]);
+    let target = orchestrator_core::Target::Execution(runner.execution().id);
+    let mut skipped = runner.execution().stages[1].clone();
+    skipped.context.insert("manualSkip".to_owned(), true.into());
+    let stage_id = skipped.id.clone();
+    let writes = vec![orchestrator_core::Write::Stage(Box::new(skipped))];
+    runner.apply(
+        &target,
+        Effects {
+            writes,
+            ..Effects::default()
+        },
+    );
+    runner.handle_now(&target, &Message::SkipStage { stage_id });
+    let runner = runner.end();
+    assert_eq!(runner.summary(), "1<1=SKIPPED 1=SKIPPED SUCCEEDED");
+    let child = runner.execution().stages[0].clone();
+    assert_eq!(child.tasks[0].status, Status::Skipped);
+    assert_eq!(child.tasks[0].end_time, child.end_time);
+}

@@ -287,7 +287,9 @@ impl World {
             let below = below.iter().filter_map(|id| execution.stage(id));
             let whole = execution.status == Status::Succeeded && !execution.canceled && !restarted;
             let begun = stage.status != Status::NotStarted;
-            let cut_short = !begun || (!whole && below.chain([stage]).any(cut));
+            // Or what follows a failure was not begun any more.
+            let ended = stage.status.is_failure() || below.chain([stage]).any(cut);
+            let cut_short = !begun || (!whole && ended);
             if !cut_short && !model.top(stage).contains(&stage.status) {
                 return Err(format!(
                     "stage {} must be one of {:?}: {summary}",
