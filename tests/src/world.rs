@@ -34,6 +34,42 @@ pub const SLOTS: [usize; 2] = [2, 1];
 /// A deployment of three hosts takes no longer.
 pub const DEPLOYMENT: Duration = Duration::from_secs(180);
 
+/// How fast a world goes, as `gennaker.yml` writes times.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Between two polls of the registry; by default so long that none comes in between.
+    pub poll_interval: &'static str,
+    /// How long new instances must stay ready; by default shorter than the product's.
+    pub settle: &'static str,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            poll_interval: "1h",
+            settle: "500ms",
+        }
+    }
+}
+
+impl Pace {
+    /// With polls every second.
+    pub fn polling() -> Self {
+        Self {
+            poll_interval: "1s",
+            ..Self::default()
+        }
+    }
+
+    /// What the product does unless it is told otherwise.
+    pub fn product() -> Self {
+        Self {
+            poll_interval: "30s",
+            settle: "2s",
+        }
+    }
+}
+
 /// Everything around one stack. It ends when this is dropped.
 pub struct World {
     /// Gennaker.
@@ -45,20 +81,19 @@ pub struct World {
 }
 
 impl World {
-    /// Starts sink, registry and Gennaker, and creates the application. The registry is polled so rarely
-    /// that no poll comes in between.
+    /// Starts sink, registry and Gennaker, and creates the application.
     ///
     /// # Errors
     /// One of them does not start.
     pub async fn up(setup: Setup) -> Result<Self> {
-        Self::up_polling(setup, "1h").await
+        Self::up_at(setup, &Pace::default()).await
     }
 
-    /// The same with polls of the registry as often as this.
+    /// The same at another pace.
     ///
     /// # Errors
     /// One of them does not start.
-    pub async fn up_polling(mut setup: Setup, interval: &str) -> Result<Self> {
+    pub async fn up_at(mut setup: Setup, pace: &Pace) -> Result<Self> {
         for (name, package) in [("docker-registry", "docker-registry"), ("skopeo", "skopeo")] {
             ensure!(program::installed(name), "the package {package} is needed");
         }
@@ -72,7 +107,7 @@ impl World {
             authorization: None,
         };
         let registry = Registry::start(stack.folder()?, Some(&notifications)).await?;
-        stack.configure(&configuration(&registry.address(), interval));
+        stack.configure(&configuration(&registry.address(), pace));
         stack.start().await?;
         stack.gate.save_application(APPLICATION).await?;
         Ok(Self {
@@ -266,11 +301,15 @@ pub fn host(account: &str) -> String {
 }
 
 /// The text of `gennaker.yml`: short times where a test would only wait.
-fn configuration(registry: &str, poll_interval: &str) -> String {
+fn configuration(registry: &str, pace: &Pace) -> String {
+    let Pace {
+        poll_interval,
+        settle,
+    } = pace;
     let mut text = format!(
         "registries:\n  - name: {REGISTRY}\n    address: {registry}\n    repositories: [{REPOSITORY}]\n\
          trigger:\n  poll-interval: {poll_interval}\n\
-         local:\n  start-timeout: 15s\n  grace: 5s\n\
+         local:\n  settle: {settle}\n  start-timeout: 15s\n  grace: 5s\n\
          accounts:\n"
     );
     for (account, slots) in ACCOUNTS.into_iter().zip(SLOTS) {

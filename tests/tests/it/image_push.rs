@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::fixture::pipeline;
 use tests::gate::outline;
 use tests::image::{Image, Written};
-use tests::world::{APPLICATION, DEPLOYMENT, REGISTRY, REPOSITORY};
+use tests::world::{APPLICATION, DEPLOYMENT, Pace, REGISTRY, REPOSITORY};
 use tests::{Setup, World, eventually};
 
 /// A pipeline that deploys whatever image was pushed.
@@ -76,7 +76,9 @@ async fn polled(world: &World) {
 
 #[tokio::test]
 async fn two_images_that_differ_in_one_byte_each_start_one_execution_and_serve_their_byte() {
-    let world = World::up_polling(Setup::default(), "1s").await.unwrap();
+    let world = World::up_at(Setup::default(), &Pace::polling())
+        .await
+        .unwrap();
     save_pipeline(&world).await;
     let image = |tag: &str, content: &str| Image {
         tag: tag.to_owned(),
@@ -134,7 +136,9 @@ async fn two_images_that_differ_in_one_byte_each_start_one_execution_and_serve_t
 
 #[tokio::test]
 async fn a_push_that_nobody_notified_is_found_by_the_poll_and_started_once() {
-    let mut world = World::up_polling(Setup::default(), "1s").await.unwrap();
+    let mut world = World::up_at(Setup::default(), &Pace::polling())
+        .await
+        .unwrap();
     // The registry is told to notify nobody.
     world.registry = world.registry.restart(None).await.unwrap();
     save_pipeline(&world).await;
@@ -165,7 +169,9 @@ async fn a_push_that_nobody_notified_is_found_by_the_poll_and_started_once() {
 
 #[tokio::test]
 async fn a_notification_that_was_answered_survives_kill_9() {
-    let mut world = World::up_polling(Setup::default(), "1s").await.unwrap();
+    let mut world = World::up_at(Setup::default(), &Pace::polling())
+        .await
+        .unwrap();
     save_pipeline(&world).await;
     let written = world
         .image("1")

@@ -149,6 +149,12 @@ impl Scene {
         }
         let id = self.start(&pipeline(APPLICATION, "Replace", &stages)).await;
         let execution = self.attend(&id, victim).await;
+        assert_eq!(
+            execution["status"],
+            "SUCCEEDED",
+            "killed {victim:?} after points {kills:?}: {}",
+            outline(&execution)
+        );
         self.world.require_version("prod", version).await.unwrap();
         let (seen, done) = {
             let mut reaper = lock(&self.reaper);
