@@ -34,6 +34,23 @@ pub async fn state(data: &Path) -> Result<Value> {
         .json()
 }
 
+/// What changed after an event of this number, oldest first, as the balancer numbers it.
+///
+/// # Errors
+/// It does not answer, or does not remember that far.
+pub async fn events(data: &Path, after: u64) -> Result<Vec<Value>> {
+    let last = state(data).await?["lastEvent"]
+        .as_u64()
+        .context("the state has no lastEvent")?;
+    if last <= after {
+        return Ok(Vec::new());
+    }
+    let path = format!("/v1/watch?after={after}");
+    Client::socket(&socket(data))
+        .lines(&path, |event| event["number"].as_u64() >= Some(last))
+        .await
+}
+
 /// The balancer's figures.
 ///
 /// # Errors

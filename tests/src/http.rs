@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode};
@@ -133,6 +134,43 @@ impl Client {
         self.send(Method::GET, path, None).await
     }
 
+    /// GET of an endless answer of lines, read until `enough` says so of a line.
+    ///
+    /// # Errors
+    /// It is not answered with 200, or ends too early, or takes longer than 30 s.
+    pub async fn lines(
+        &self,
+        path: &str,
+        mut enough: impl FnMut(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
+        let reading = async {
+            let mut connection = self.connect().await?;
+            let (status, mut body) = connection.open(path).await?;
+            ensure!(status == StatusCode::OK, "GET {path} is answered {status}");
+            let (mut lines, mut rest) = (Vec::new(), Vec::new());
+            while let Some(frame) = body.frame().await {
+                rest.extend_from_slice(frame?.data_ref().unwrap_or(&Bytes::new()));
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    let line = serde_json::from_slice(&line).context("not a line of JSON")?;
+                    let last = enough(&line);
+                    lines.push(line);
+                    if last {
+                        return Ok(lines);
+                    }
+                }
+            }
+            anyhow::bail!("GET {path} ended after {} lines", lines.len())
+        };
+        match tokio::time::timeout(TIMEOUT, reading).await {
+            Ok(result) => result,
+            Err(_) => anyhow::bail!(
+                "GET {path}: not enough lines within {} s",
+                TIMEOUT.as_secs()
+            ),
+        }
+    }
+
     /// POST with a JSON body.
     ///
     /// # Errors
@@ -179,6 +217,20 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// One GET whose answer is left to be read.
+    async fn open(&mut self, path: &str) -> Result<(StatusCode, Incoming)> {
+        let request = Request::builder().uri(path).header(HOST, &self.host);
+        let request = request
+            .body(Full::new(Bytes::new()))
+            .context("cannot make the request")?;
+        let response = self
+            .sender
+            .send_request(request)
+            .await
+            .context("no answer")?;
+        Ok((response.status(), response.into_body()))
+    }
+
     /// One request and its whole answer.
     ///
     /// # Errors
