@@ -6,7 +6,7 @@
 //! | an upstream halted | – | `completeExecution` |
 //! | an upstream is not over | – | none: its end sends this again |
 //! | complete: it ended while an upstream ran again | – | `completeExecution` |
-//! | not NOT_STARTED | – | none |
+//! | not NOT_STARTED, or could not be planned before | – | none |
 //! | disabled, or too late | – | `skipStage` |
 //! | planned | RUNNING | `startStage` of before-stages, else `startTask`, else `completeStage` |
 //! | cannot be planned | – | `completeStage`, which fails it |
@@ -116,7 +116,8 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
         change.send(Message::CompleteExecution);
         return change.done();
     }
-    if stage.status != Status::NotStarted {
+    let failed_to_plan = stage.start_time.is_some() && stage.flag(PLANNING_FAILED) == Some(true);
+    if stage.status != Status::NotStarted || failed_to_plan {
         return ignored(Reason::AlreadyDone);
     }
     match is_disabled(execution, stage, env) {

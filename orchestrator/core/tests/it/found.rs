@@ -333,3 +333,16 @@ fn skipping_by_hand_ends_the_tasks_of_synthetic_stages_too() {
     assert_eq!(child.tasks[0].status, Status::Skipped);
     assert_eq!(child.tasks[0].end_time, child.end_time);
 }
+
+#[test]
+fn a_stage_that_could_not_be_planned_is_not_planned_again() {
+    let mut runner = Runner::new(execution(&json!([{"type": "broken", "refId": "1"}])));
+    runner.until(|r| r.execution().stages[0].start_time.is_some());
+    let target = orchestrator_core::Target::Execution(runner.execution().id);
+    let stage_id = runner.execution().stages[0].id.clone();
+    runner.now += 5;
+    runner.handle_now(&target, &Message::StartStage { stage_id });
+    let runner = runner.end();
+    assert_eq!(runner.summary(), "1=TERMINAL TERMINAL");
+    assert_eq!(runner.execution().stages[0].start_time, Some(1_000));
+}

@@ -1,7 +1,7 @@
 //! What is seen of each commit, remembered and judged.
 
 use orchestrator::turn::{Loaded, Turn};
-use orchestrator_core::{Execution, RunKind, Status, Subject, Target, TaskRun};
+use orchestrator_core::{Execution, RunKind, Stage, Status, Subject, Target, TaskRun};
 
 use super::law;
 use super::peers::Effect;
@@ -44,6 +44,13 @@ impl World {
     ) -> Verdict {
         let before = &self.seen[number].last;
         let mut restarted = false;
+        let redirects = |stage: &Stage| {
+            turn.inputs.iter().any(|input| {
+                input["kind"] == "completeTask"
+                    && input["status"] == "REDIRECT"
+                    && input["stageId"] == stage.id.as_str()
+            })
+        };
         for stage in &execution.stages {
             let was = before.stage(&stage.id);
             restarted |= was.is_some_and(|was| was.attempt < stage.attempt);
@@ -52,7 +59,10 @@ impl World {
                 let was = was
                     .filter(|w| w.attempt == stage.attempt)
                     .and_then(|s| s.task(&task.id));
-                if at_work(task.status) && !was.is_some_and(|was| at_work(was.status)) {
+                // A whole round may lie within one commit; then its REDIRECT does too.
+                let folded = was.is_some_and(|was| was.round < task.round) && redirects(stage);
+                let goes_on = was.is_some_and(|was| at_work(was.status)) && !folded;
+                if at_work(task.status) && !goes_on {
                     let key = (stage.id.to_string(), stage.attempt, task.id.to_string());
                     self.rounds
                         .entry(key)

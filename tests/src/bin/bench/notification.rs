@@ -12,6 +12,7 @@ use tests::{Setup, World, eventually};
 use crate::Row;
 
 const NOTIFICATIONS: usize = 200;
+const EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn measure() -> Result<Vec<Row>> {
     let world = World::up(Setup::default()).await?;
@@ -27,7 +28,10 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     gate.save_pipeline(&definition).await?;
 
     let mut sent = Vec::new();
+    // Latency, not throughput: registries do not push two hundred images in a second.
+    let mut pace = tokio::time::interval(EVERY);
     for number in 0..NOTIFICATIONS {
+        pace.tick().await;
         let tag = format!("t{number}");
         let event = json!({"events": [{
             "action": "push",
