@@ -170,10 +170,6 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// seen, reads the feeds, then waits for a change: so it misses nothing.
     fn news(&self) -> tokio::sync::watch::Receiver<u64>;
 
-    /// Waits until some shard's feed has grown from now on, or the time is over.
-    /// What came between a read and this call is missed: see [`Self::news`].
-    async fn wait_feed(&self, most: Duration) -> Result<(), Error>;
-
     /// Takes or renews a named lease for `holder`; none if somebody else holds it.
     /// The same holder keeps its token.
     async fn take(

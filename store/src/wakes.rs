@@ -88,8 +88,4 @@ impl Wakes {
     pub(crate) fn news(&self) -> watch::Receiver<u64> {
         self.feed.subscribe()
     }
-
-    pub(crate) async fn wait_feed(&self, most: Duration) {
-        let _ = tokio::time::timeout(most, self.news().changed()).await;
-    }
 }

@@ -9,6 +9,7 @@
 //! | `state.json` | the shim | [`Ids`], as soon as the process runs |
 //! | `stdout.log`, `.1`, `.2` | the shim | what the instance wrote, 10 MiB each |
 //! | `exit.json` | the shim | [`Exit`] |
+//! | `start.lock` | the shim | nothing; locked while it starts, so that there is one |
 //! | `shim.sock` | the shim | answers [`Request`]s, one JSON line each way |
 //!
 //! `instance run FOLDER` starts the shim and returns when the process runs or
@@ -31,6 +32,8 @@ pub const STATE: &str = "state.json";
 pub const EXIT: &str = "exit.json";
 /// Name of the socket.
 pub const SOCKET: &str = "shim.sock";
+/// Name of the file that a shim locks while it starts the instance.
+pub const LOCK: &str = "start.lock";
 /// Name of the log.
 pub const LOG: &str = "stdout.log";
 
@@ -58,7 +61,8 @@ pub struct Launch {
     /// From SIGTERM to SIGKILL when nobody says otherwise, in ms.
     #[serde(default = "grace")]
     pub grace_ms: u64,
-    /// Start it again when it ends by itself: for the balancer.
+    /// Start it again when it dies: for the balancer. One that left with 0 meant to,
+    /// since it handed its sockets to a successor.
     #[serde(default)]
     pub restart: bool,
     /// Open files allowed.

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use instance::{EXIT, Exit, Ids, LAUNCH, LOG, Launch, STATE};
+use instance::{EXIT, Exit, Ids, LAUNCH, LOCK, LOG, Launch, STATE};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::log::Log;
@@ -29,23 +29,49 @@ pub(crate) enum Wake {
     Stop(Duration),
 }
 
-/// Runs the shim until the instance has ended.
+/// Runs the shim until the instance has ended. A second shim of the same folder waits
+/// until the first has started the instance, and leaves.
 pub(crate) fn run(folder: &Path) -> Result<(), String> {
+    let starting = match turn_to_start(folder) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            say("up");
+            return Ok(());
+        }
+        Err(error) => {
+            say(&error);
+            return Err(error);
+        }
+    };
     let outcome = prepare(folder).and_then(|(launch, listener)| {
         let started = start(folder, &launch)?;
         Ok((launch, listener, started))
     });
+    if let Err(error) = &outcome {
+        process::record_failure(folder, error);
+    }
+    drop(starting);
     match outcome {
         Ok((launch, listener, started)) => {
             say("up");
             supervise(folder, &launch, listener, started)
         }
         Err(error) => {
-            process::record_failure(folder, &error);
             say(&error);
             Err(error)
         }
     }
+}
+
+/// The lock under which the folder's instance is started; none if another shim did it.
+fn turn_to_start(folder: &Path) -> Result<Option<File>, String> {
+    let lock = File::create(folder.join(LOCK)).map_err(|e| format!("cannot open {LOCK}: {e}"))?;
+    lock.lock()
+        .map_err(|e| format!("cannot lock {LOCK}: {e}"))?;
+    let started = folder::read::<Ids>(&folder.join(STATE))?.is_some_and(|ids| {
+        ids.boot_id == process::boot_id() && process::is_running(ids.shim_pid, ids.shim_start)
+    });
+    Ok((!started && !folder.join(EXIT).exists()).then_some(lock))
 }
 
 /// Tells the launcher, and lets its pipe go: nobody reads it any more.
@@ -210,7 +236,8 @@ fn supervise(
             asked,
             peak_bytes: peak_bytes(),
         };
-        if asked || !launch.restart {
+        let meant_to = status.success();
+        if asked || meant_to || !launch.restart {
             shared.ended(exit.clone());
             return folder::write(&folder.join(EXIT), &exit);
         }

@@ -63,6 +63,9 @@ impl ExecutionApi {
                 return Err(missing(id));
             }
             let effects = decide(execution, self.engine.now()).map_err(|r| refusal(&r))?;
+            if effects == Effects::default() {
+                return Ok(execution.clone());
+            }
             let steps = [Step::Decided(effects)];
             let shard = executions.shard(id);
             match self
@@ -81,6 +84,15 @@ impl ExecutionApi {
             Kind::Conflict,
             format!("execution {id} is being changed; repeat"),
         ))
+    }
+}
+
+/// What comes too late is accepted and does nothing, as Orca answers it: who cancels an execution
+/// that just ended has what they want.
+fn or_nothing(decided: Result<Effects, Refusal>) -> Result<Effects, Refusal> {
+    match decided {
+        Err(Refusal::State { .. }) => Ok(Effects::default()),
+        decided => decided,
     }
 }
 
@@ -200,7 +212,7 @@ impl ExecutionService for ExecutionApi {
         let asked = request.into_inner();
         let reason = Some(asked.reason.as_str()).filter(|reason| !reason.is_empty());
         self.command(asked.kind, &asked.id, |execution, _| {
-            command::cancel(execution, &user, reason)
+            or_nothing(command::cancel(execution, &user, reason))
         })
         .await?;
         Ok(Response::new(Empty {}))
@@ -263,7 +275,7 @@ impl ExecutionService for ExecutionApi {
         let stage = StageId::new(asked.stage_id);
         let execution = self
             .command(asked.kind, &asked.execution_id, |execution, _| {
-                command::restart_stage(execution, &stage, &user)
+                or_nothing(command::restart_stage(execution, &stage, &user))
             })
             .await?;
         Ok(served(&execution))

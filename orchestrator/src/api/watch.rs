@@ -18,7 +18,7 @@ use crate::engine::Engine;
 
 /// Events on their way to one reader; a slower one holds up nobody else.
 const BUFFER: usize = 256;
-/// A look at the feed at least this often, should a wake be lost.
+/// A look at the feed at least this often, should another process's news be lost on the way.
 const FALLBACK: Duration = Duration::from_secs(30);
 
 /// Where a reader is in each shard's feed.
@@ -86,7 +86,10 @@ async fn follow(
     if reset {
         events.send(Ok(reset_at(&cursor))).await?;
     }
+    let mut news = store.news();
     loop {
+        // Marked as seen before the feeds are read: what comes meanwhile ends the wait at once.
+        news.borrow_and_update();
         let mut found = false;
         for shard in store.shards().all() {
             let place = usize::from(shard.number());
@@ -128,8 +131,9 @@ async fn follow(
                     .await?;
             }
         }
-        if !found && let Err(error) = store.wait_feed(FALLBACK).await {
-            return events.send(Err(unavailable(error).into())).await;
+        if !found {
+            // A reset of the store's connection, or the time, lets it look again just as news do.
+            let _silent = tokio::time::timeout(FALLBACK, news.changed()).await;
         }
     }
 }

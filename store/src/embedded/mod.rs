@@ -268,11 +268,6 @@ impl Store for Embedded {
         self.read(|kv| read::feed(kv, shard, after, most))
     }
 
-    async fn wait_feed(&self, most: Duration) -> Result<(), Error> {
-        self.wakes.wait_feed(most).await;
-        Ok(())
-    }
-
     fn news(&self) -> watch::Receiver<u64> {
         self.wakes.news()
     }

@@ -299,11 +299,6 @@ impl Store for Redis {
         self.core.wakes.news()
     }
 
-    async fn wait_feed(&self, most: Duration) -> Result<(), Error> {
-        self.core.wakes.wait_feed(most).await;
-        Ok(())
-    }
-
     async fn take(
         &self,
         shard: Shard,

@@ -28,6 +28,10 @@ fn order(command: &[&str]) -> Launch {
 
 fn launch(folder: &Path, launch: &Launch) -> (bool, String) {
     std::fs::write(folder.join(LAUNCH), serde_json::to_vec(launch).unwrap()).unwrap();
+    run(folder)
+}
+
+fn run(folder: &Path) -> (bool, String) {
     let done = Command::new(SHIM).arg("run").arg(folder).output().unwrap();
     (
         done.status.success(),
@@ -225,6 +229,34 @@ fn one_to_be_kept_up_is_started_again_until_it_is_stopped() {
     assert!(!folder.path().join(EXIT).exists());
     stop(folder.path(), 1_000);
     assert!(exit(folder.path()).asked);
+}
+
+#[test]
+fn one_to_be_kept_up_that_left_with_0_meant_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut order = order(&["sleep", "0.2"]);
+    order.restart = true;
+    launch(folder.path(), &order);
+    let exit = exit(folder.path());
+    assert_eq!((exit.code, exit.asked), (Some(0), false));
+}
+
+#[test]
+fn many_launches_at_once_start_one_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let order = order(&["sh", "-c", "echo started; exec sleep 60"]);
+    let order = serde_json::to_vec(&order).unwrap();
+    std::fs::write(folder.path().join(LAUNCH), order).unwrap();
+    std::thread::scope(|scope| {
+        let launches: Vec<_> = (0..8).map(|_| scope.spawn(|| run(folder.path()))).collect();
+        for launch in launches {
+            assert_eq!(launch.join().unwrap(), (true, String::new()));
+        }
+    });
+    assert!(state(folder.path()).alive);
+    stop(folder.path(), 1_000);
+    exit(folder.path());
+    assert_eq!(log(folder.path()), "started\n");
 }
 
 #[test]
