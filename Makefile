@@ -55,14 +55,14 @@ lint:
 unit:                            ## unit, property, contract, component tests and 200 seeds of each simulator
 	$(CARGO) test --workspace --exclude tests
 
-e2e: build                       ## real binaries, real registry, real Redis
-	$(CARGO) test -p tests -- --test-threads=1 --skip zero_failed_requests:: --skip kill::
+e2e: controls build              ## real binaries, real registry, real Redis
+	$(CARGO) test -p tests -- --test-threads=1
 
 zero-failed-requests: controls build  ## 30 deployments, at least 300,000 requests
-	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests
+	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests::
 
 kill: controls build             ## kill -9 between every pair of consecutive steps of an undisturbed run
-	KILL=all $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture kill
+	KILL=all $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture kill::
 
 simulate:                        ## both simulators; make simulate SEEDS=100000
 	SEEDS=$(SEEDS) $(CARGO) test --release -p orchestrator --test it -- --nocapture simulation

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use orchestrator_core::{
     Answers, Execution, IdSource, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
+    note_losses,
 };
 use proto::status::Failure;
 use store::{Delivery, IndexChange, Refused, Shard, Shards, Shared, Then};
@@ -156,6 +157,11 @@ impl Engine {
         }
     }
 
+    /// How often the store lost commits of a shard.
+    pub(crate) fn losses(&self, shard: Shard) -> u64 {
+        self.inner.store.losses(shard)
+    }
+
     /// Takes a turn, commits it, and has its task runs done.
     pub(crate) async fn advance(
         &self,
@@ -247,6 +253,14 @@ impl Engine {
     ) -> Result<(Turn, Answers), Failure> {
         let mut known = loaded.clone();
         let mut added = Answers::new();
+        // A new one was not there to lose anything.
+        let told = loaded.execution().filter(|_| loaded.version > 0);
+        let notice = told.and_then(|e| note_losses(e, self.losses(shard), self.now()));
+        let steps: Vec<Step> = notice
+            .into_iter()
+            .map(Step::Decided)
+            .chain(steps.iter().cloned())
+            .collect();
         for _ in 0..ROUNDS {
             let found = {
                 let begun = Instant::now();
@@ -260,7 +274,7 @@ impl Engine {
                     limits: Limits::default(),
                     in_time: &|| begun.elapsed() < TURN,
                 };
-                turn::take(&known, steps.to_vec(), &mut around)
+                turn::take(&known, steps.clone(), &mut around)
             };
             match found {
                 Ok(turn) => return Ok((turn, added)),

@@ -103,7 +103,7 @@ impl Engine {
         );
         drop(stage_ids);
         let (execution, messages) = made.map_err(|r| rejected(&r))?;
-        let (loaded, steps) = begun(execution, messages);
+        let (loaded, steps) = begun(execution, messages, self.losses(shard));
         let extra = Extra {
             acknowledge: None,
             index: claim,
@@ -181,7 +181,7 @@ impl Engine {
                 return self.settle(delivery).await;
             }
         };
-        let (loaded, steps) = begun(execution, messages);
+        let (loaded, steps) = begun(execution, messages, self.losses(shard));
         let extra = Extra {
             acknowledge: Some((delivery, Then::Release)),
             index: None,
@@ -218,7 +218,9 @@ impl Engine {
 fn begun(
     mut execution: Execution,
     messages: Vec<orchestrator_core::Outgoing>,
+    losses: u64,
 ) -> (Loaded, Vec<Step>) {
+    execution.losses = losses;
     if let Some(failure) = &execution.failure {
         // Where clients look for the cause (`orca: ExecutionLauncher.handleStartupFailure`).
         execution.cancellation_reason = Some(format!("Failed on startup: {failure}"));

@@ -195,6 +195,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Losses of acknowledged commits that were noticed; changes when one is.
     fn epoch(&self) -> tokio::sync::watch::Receiver<Epoch>;
 
+    /// How many such losses a shard has had, as last heard of; the count is kept by the backend, so
+    /// every process hears the same. What was written under a lower count may have been undone since.
+    fn losses(&self, shard: Shard) -> u64;
+
     /// What this store is and promises.
     async fn info(&self) -> Result<Info, Error>;
 }

@@ -31,6 +31,33 @@ pub struct Redis {
     program: Program,
 }
 
+/// A server's log of commands, by its folder.
+#[derive(Debug, Clone)]
+pub struct CommandLog(PathBuf);
+
+impl CommandLog {
+    /// How much of it the server has handed to the system, in bytes.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn size(&self) -> Result<u64> {
+        let file = self.newest()?;
+        let about = std::fs::metadata(&file)
+            .with_context(|| format!("cannot look at {}", file.display()))?;
+        Ok(about.len())
+    }
+
+    fn newest(&self) -> Result<PathBuf> {
+        let entries = std::fs::read_dir(&self.0)
+            .with_context(|| format!("cannot read {}", self.0.display()))?;
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
+            .max()
+            .with_context(|| format!("no log of commands in {}", self.0.display()))
+    }
+}
+
 impl Redis {
     /// Starts a server on a free port with its files below `folder`.
     ///
@@ -63,6 +90,28 @@ impl Redis {
     /// It does not answer within 20 s.
     pub async fn kill_and_restart(&mut self) -> Result<()> {
         self.program.kill().await?;
+        self.program = start(self.port, &self.folder, self.fsync)?;
+        self.wait().await
+    }
+
+    /// Its log of commands, which may be looked at while it runs.
+    pub fn log(&self) -> CommandLog {
+        CommandLog(self.folder.join("appendonlydir"))
+    }
+
+    /// The same, but what its log of commands got beyond `size` is lost: what `everysec` permits, which a
+    /// kill alone brings about only when the disk is busy.
+    ///
+    /// # Errors
+    /// It does not answer within 20 s, or its log is not there.
+    pub async fn kill_and_restart_with(&mut self, size: u64) -> Result<()> {
+        self.program.kill().await?;
+        let file = self.log().newest()?;
+        std::fs::File::options()
+            .write(true)
+            .open(&file)
+            .and_then(|file| file.set_len(size))
+            .with_context(|| format!("cannot cut {}", file.display()))?;
         self.program = start(self.port, &self.folder, self.fsync)?;
         self.wait().await
     }

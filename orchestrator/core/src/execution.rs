@@ -125,12 +125,20 @@ pub struct Execution {
     /// Its pipeline gate let it in. Engine's own, not served.
     #[serde(rename = "_admitted")]
     pub admitted: bool,
+    /// Losses of the store's shard that it knows of. Engine's own, not served.
+    #[serde(rename = "_losses", skip_serializing_if = "zero")]
+    pub losses: u64,
     /// Schema of the stored form. Engine's own, not served.
     #[serde(rename = "_schema")]
     pub schema: u32,
     /// Order of stages in the stored form. Engine's own, not served.
     #[serde(rename = "_order", skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<StageId>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Execution {

@@ -31,6 +31,7 @@ pub mod graph;
 mod handle;
 mod handler;
 mod ids;
+mod losses;
 mod message;
 mod outcome;
 mod plan;
@@ -51,6 +52,7 @@ pub use finish::{dry_run_result, task_finished};
 pub use gate::PipelineGate;
 pub use handle::handle;
 pub use ids::{ExecutionId, PipelineConfigId, RefId, StageId, TaskId};
+pub use losses::note_losses;
 pub use message::Message;
 pub use outcome::{
     Effects, Event, Lookup, LookupRequest, Mode, Outcome, Outgoing, Reason, RunKind, Subject,

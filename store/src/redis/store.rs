@@ -373,6 +373,10 @@ impl Store for Redis {
         self.core.tracker.watch()
     }
 
+    fn losses(&self, shard: Shard) -> u64 {
+        self.core.tracker.seen(shard).map_or(0, |seen| seen.epoch)
+    }
+
     async fn info(&self) -> Result<Info, Error> {
         let durability = durability::ask(&self.core.link).await?;
         let mut warnings = durability.warnings;
