@@ -124,7 +124,8 @@ function executionCard(e) {
       e.open ? el("button", { type: "button", class: "danger", id: `cancel-${e.id}`, onclick: cancel, "aria-label": `Cancel ${e.name}` }, "Cancel") : null),
     el("ol", { class: "stages", "aria-label": "Stages" }, ...e.stages.map(stageBox)),
     ...e.judgments.map((j) => judgeBox(e, j)),
-    e.cause ? el("p", { class: "cause", "data-testid": "failure-summary" }, e.cause) : null);
+    e.cause ? el("p", { class: "cause", "data-testid": "failure-summary" }, e.cause) : null,
+    ...e.notices.map((text) => el("p", { class: "notice", "data-testid": "system-notice" }, text)));
 }
 
 async function readExecutions() {

@@ -65,6 +65,13 @@ function ordered(stages) {
   return top.map((s, i) => [of(s), i, s]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((e) => e[2]);
 }
 
+// What the system says beside the cause: a closed notice hides the earlier ones of its group.
+function noticesOf(e, cause) {
+  const last = new Map((e.systemNotifications ?? []).map((n) => [n.group, n]));
+  const open = [...last.values()].filter((n) => !n.closed && typeof n.message === "string");
+  return open.map((n) => n.message).filter((message) => !cause?.includes(message));
+}
+
 export function execution(e) {
   const all = e.stages ?? [];
   const waits = { kind: "wait", icon: "?", text: "waits for a decision" };
@@ -82,6 +89,7 @@ export function execution(e) {
   return {
     id: e.id, name: e.name ?? e.description ?? "Execution", status: e.status, ...tone(e.status), by,
     open: isOpen(e.status), built: e.buildTime, start: e.startTime ?? e.buildTime, end: e.endTime, stages, cause,
+    notices: noticesOf(e, cause),
     judgments: all.map((s) => judgmentOf(s, e.status)).filter(Boolean),
   };
 }

@@ -33,6 +33,15 @@ test("a judgment is asked for only while it can be given", () => {
   assert.equal(judged("RUNNING", "CANCELED").judgments.length, 0);
 });
 
+test("notices are shown once, unless they are the cause or closed", () => {
+  const say = (group, message, closed) => ({ group, message, closed });
+  const of = (systemNotifications, more = {}) => view.execution({ status: "RUNNING", stages: [], systemNotifications, ...more }).notices;
+  assert.deepEqual(of([say("store", "lost", false), say("store", "lost", false)]), ["lost"]);
+  assert.deepEqual(of([say("store", "lost", false), say("store", "lost", true)]), []);
+  assert.deepEqual(of([say("start", "no stage", false)], { status: "TERMINAL", cancellationReason: "Failed on startup: no stage" }), []);
+  assert.deepEqual(of(undefined), []);
+});
+
 test("the cause of a failure is the failed stage's, else the reason of the cancellation", () => {
   const failed = stage("1", "TERMINAL", { context: { exception: { details: { errors: ["no port"] } } } });
   assert.equal(view.execution({ status: "TERMINAL", stages: [failed] }).cause, "no port");

@@ -58,7 +58,7 @@ pub use outcome::{
     Effects, Event, Lookup, LookupRequest, Mode, Outcome, Outgoing, Reason, RunKind, Subject,
     Target, TaskRun, Write,
 };
-pub use plan::DRY_RUN_TASK;
+pub use plan::{DRY_RUN_TASK, WINDOW};
 pub use stage::{Owner, Stage};
 pub use start::{Rejected, new_execution};
 pub use status::Status;

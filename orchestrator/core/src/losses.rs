@@ -33,3 +33,39 @@ pub fn note_losses(execution: &Execution, losses: u64, now: i64) -> Option<Effec
         Outcome::Needs(_) | Outcome::Ignored(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Subject;
+    use crate::status::Status;
+
+    fn told(execution: &Execution, losses: u64) -> Option<Execution> {
+        let effects = note_losses(execution, losses, 7)?;
+        let mut subject = Subject::Execution(Box::new(execution.clone()));
+        subject.apply(&effects);
+        match subject {
+            Subject::Execution(execution) => Some(*execution),
+            Subject::PipelineGate(_) => None,
+        }
+    }
+
+    #[test]
+    fn each_loss_is_told_once_while_it_runs() {
+        let begun = Execution {
+            status: Status::Running,
+            losses: 2,
+            ..Execution::default()
+        };
+        assert_eq!(told(&begun, 2), None);
+        let once = told(&begun, 3).unwrap();
+        assert_eq!((once.losses, once.system_notifications.len()), (3, 1));
+        assert_eq!(once.system_notifications[0]["group"], GROUP);
+        assert_eq!(told(&once, 3), None);
+        let over = Execution {
+            status: Status::Succeeded,
+            ..begun
+        };
+        assert_eq!(told(&over, 3), None);
+    }
+}

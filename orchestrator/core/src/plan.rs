@@ -22,8 +22,8 @@ use crate::task::{Task, TaskSpec};
 /// is meant to leave out.
 pub const DRY_RUN_TASK: &str = "dryRun";
 
-/// Type of the stage that waits for an execution window.
-pub(crate) const WINDOW: &str = "restrictExecutionDuringTimeWindow";
+/// Type of the stage that waits for an execution window, and the flag that asks for one.
+pub const WINDOW: &str = "restrictExecutionDuringTimeWindow";
 /// Asks for such a stage before a stage's own; called the same in Orca.
 const WINDOW_FLAG: &str = WINDOW;
 /// When the window is open. Like the flag, no other planned stage inherits it.

@@ -1,7 +1,7 @@
 //! What a pipeline must satisfy to be saved: a pure function that names every
 //! fault with its path.
 
-use orchestrator_core::graph;
+use orchestrator_core::{WINDOW, graph};
 use proto::status::FieldError;
 use serde_json::{Map, Value};
 
@@ -137,6 +137,11 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
             }
         }
     }
+    if stage.get(WINDOW) == Some(&Value::Bool(true)) && stage::find(WINDOW).is_none() {
+        let message = "execution windows cannot be kept by this version; set it to false to run the \
+                       stage at any time";
+        faults.add(&format!("{path}.{WINDOW}"), message);
+    }
     for (key, value) in stage {
         expressions(&format!("{path}.{key}"), value, faults);
     }
@@ -195,6 +200,10 @@ mod tests {
             (
                 json!([wait("0", &[]), wait("1", &["1"])]),
                 "stages[1].requisiteStageRefIds: stages wait for each other: 1 → 1",
+            ),
+            (
+                json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": true}]),
+                "stages[0].restrictExecutionDuringTimeWindow: execution windows cannot be kept",
             ),
             (
                 json!([wait("1", &["9"])]),

@@ -219,9 +219,7 @@ impl Router {
         for name in &group.load_balancers {
             let route = body.routes.iter().find(|r| r.load_balancer == *name);
             let Some(route) = route else { continue };
-            let check = group.health.path.as_deref().unwrap_or_default();
-            let path = format!("{}{check}", route.path.trim_end_matches('/'));
-            let path = if path.is_empty() { "/" } else { &path };
+            let path = proving_path(&route.path, group.health.path.as_deref());
             let host = route.host.as_deref().unwrap_or("localhost");
             let visits = self.serving().len().clamp(2, MAX_PROOFS);
             let visits = (0..visits).map(|_| admin::visit(self.config.balancer_port, host, path));
@@ -262,7 +260,33 @@ impl Router {
     const PAUSE: Duration = Duration::from_millis(100);
 }
 
+/// What to ask for through a route: the health check's path where it lies below the route, since paths
+/// reach an instance as they are.
+fn proving_path<'a>(route: &'a str, check: Option<&'a str>) -> &'a str {
+    check
+        .filter(|check| check.starts_with(route))
+        .unwrap_or(if route.is_empty() { "/" } else { route })
+}
+
 fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Error> {
     serde_json::from_slice(&answer.body)
         .map_err(|e| Error::Balancer(format!("its answer is not understood: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::proving_path;
+
+    #[test]
+    fn a_proof_asks_for_what_the_instance_knows() {
+        for (route, check, path) in [
+            ("/", Some("/health"), "/health"),
+            ("/staging", Some("/staging/health"), "/staging/health"),
+            ("/staging", Some("/health"), "/staging"),
+            ("/staging", None, "/staging"),
+            ("", None, "/"),
+        ] {
+            assert_eq!(proving_path(route, check), path);
+        }
+    }
 }
