@@ -242,21 +242,17 @@ impl QueryService for Queries {
         let everything = everything.map_err(|e| of_journal(&e))?;
         let history = self.local.router().history(query.seconds.min(3_600)).await;
         let history = history.map_err(|e| internal(&e))?;
-        let groups: Vec<&str> = everything
+        let groups: Vec<_> = everything
             .groups
             .iter()
-            .filter(|g| {
-                query.application.is_empty()
-                    || g.application.eq_ignore_ascii_case(&query.application)
-            })
-            .map(|g| g.name.as_str())
+            .filter(|g| g.application.eq_ignore_ascii_case(&query.application))
+            .map(|g| &g.value)
             .collect();
+        let wanted = match query.application.as_str() {
+            "" => view::Wanted::All,
+            _ => view::Wanted::Of(&groups),
+        };
         let observed = self.local.router().observed();
-        Ok(one(&view::traffic(
-            history,
-            observed.as_deref(),
-            &groups,
-            !query.application.is_empty(),
-        )))
+        Ok(one(&view::traffic(history, observed.as_deref(), wanted)))
     }
 }

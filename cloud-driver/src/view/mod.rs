@@ -19,7 +19,7 @@ pub use instance::instance;
 pub use load_balancer::load_balancers;
 pub use server_group::{full as server_group, summaries as server_groups};
 pub use target::{Error as TargetError, resolve};
-pub use traffic::traffic;
+pub use traffic::{Wanted, traffic};
 
 use crate::config::Config;
 use crate::provider::local::balancer::Observed;
