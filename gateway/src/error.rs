@@ -66,6 +66,16 @@ impl Error {
         }
     }
 
+    /// The same error, a conflict counted as something that is never allowed: how Orca answers who
+    /// skips a stage that cannot be skipped.
+    #[must_use]
+    pub(crate) fn conflict_is_not_allowed(mut self) -> Self {
+        if self.status == StatusCode::CONFLICT {
+            self.status = StatusCode::METHOD_NOT_ALLOWED;
+        }
+        self
+    }
+
     /// The same error, a conflict counted as bad input: how Gate answers failed saves.
     #[must_use]
     pub(crate) fn conflict_is_bad_request(mut self) -> Self {

@@ -2,7 +2,7 @@
 //! id, with its first turn, in one commit.
 
 use orchestrator_core::{
-    Execution, ExecutionId, ExecutionType, Rejected, Subject, Target, new_execution,
+    Execution, ExecutionId, ExecutionType, Rejected, Subject, Target, application_of, new_execution,
 };
 use proto::message::ExecutionRequested;
 use proto::status::{Failure, Kind};
@@ -30,8 +30,9 @@ pub struct Start {
 
 fn rejected(rejected: &Rejected) -> Failure {
     let kind = match rejected {
-        Rejected::Disabled(_) | Rejected::UnresolvedArtifact(_) => Kind::Conflict,
-        Rejected::NotAnExecution(_) => Kind::Invalid,
+        Rejected::Disabled(_) | Rejected::UnresolvedArtifact(_) | Rejected::NotAnExecution(_) => {
+            Kind::Invalid
+        }
     };
     Failure::new(kind, rejected.to_string())
 }
@@ -73,19 +74,19 @@ impl Engine {
     /// Starts an execution, or finds the one of the same event; answers its id.
     ///
     /// # Errors
-    /// `Conflict` for a disabled pipeline or an unresolved artifact, `Invalid` for
-    /// a body that names no application, `Exhausted` when the store is full.
+    /// `Invalid` for a disabled pipeline, an unresolved artifact or a job without an
+    /// application, `Exhausted` when the store is full.
     pub async fn start(&self, start: &Start) -> Result<String, Failure> {
         let body = match start.kind {
             ExecutionType::Pipeline => with_parameters(start.body.clone()),
             ExecutionType::Orchestration => start.body.clone(),
         };
         let application = body
-            .get("application")
-            .and_then(Value::as_str)
+            .as_object()
+            .and_then(application_of)
             .unwrap_or_default();
         let shards = self.inner.store.shards();
-        let shard = shards.of_application(application.trim());
+        let shard = shards.of_application(&application);
         let now = self.now();
         let id = ExecutionId::new(shards.mint_id(now, &ids::seed(), shard));
         let claim = (!start.event_id.is_empty()).then(|| IndexChange::Claim {
@@ -133,13 +134,6 @@ impl Engine {
         let Some(message) = delivery.messages.first() else {
             return Ok(());
         };
-        if message.gives_up().is_some() {
-            tracing::error!(
-                fingerprint = message.fingerprint,
-                "a requested execution is given up"
-            );
-            return self.settle(delivery).await;
-        }
         let asked: ExecutionRequested = match serde_json::from_slice(&message.body) {
             Ok(asked) => asked,
             Err(error) => {
@@ -170,7 +164,7 @@ impl Engine {
         let kind = ExecutionType::Pipeline;
         let made = new_execution(kind, &body, id.clone(), user, self.now(), &mut stage_ids);
         drop(stage_ids);
-        let (execution, messages) = match made {
+        let (mut execution, messages) = match made {
             Ok(made) => made,
             Err(reason) => {
                 tracing::warn!(
@@ -181,6 +175,12 @@ impl Engine {
                 return self.settle(delivery).await;
             }
         };
+        if message.gives_up().is_some() {
+            tracing::error!(execution.id = %id, "the start of an execution is given up");
+            let text =
+                "starting it was tried again and again, and its worker fell silent each time";
+            execution.failure = Some(text.to_owned());
+        }
         let (loaded, steps) = begun(execution, messages, self.losses(shard));
         let extra = Extra {
             acknowledge: Some((delivery, Then::Release)),

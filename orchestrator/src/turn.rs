@@ -55,6 +55,8 @@ pub struct Limits {
     pub steps: usize,
     /// Bytes of changed stages, about.
     pub bytes: usize,
+    /// Changed stages, and messages; one step may add a hundred more.
+    pub entries: usize,
 }
 
 impl Default for Limits {
@@ -62,6 +64,7 @@ impl Default for Limits {
         Self {
             steps: 64,
             bytes: 256 * 1024,
+            entries: 300,
         }
     }
 }
@@ -142,10 +145,15 @@ pub fn take(
     let mut open: VecDeque<Step> = steps.into();
     let (mut taken, mut bytes) = (0, 0);
     while let Some(step) = open.pop_front() {
-        // What was given is handled; what followed may be left for later.
         let limits = around.limits;
         let full = taken >= limits.steps || bytes >= limits.bytes || !(around.in_time)();
-        if taken >= given && full {
+        // One commit holds so many changes and so many messages, and no more.
+        let crowded = turn.touched.len() + turn.removed.len() >= limits.entries
+            || turn.messages.len() + open.len() >= limits.entries;
+        // What was given is handled and what followed may be left for later; messages of
+        // either kind can be sent once more.
+        let left = crowded && taken > 0 && matches!(step, Step::Message(_));
+        if left || taken >= given && (full || crowded) {
             open.push_front(step);
             break;
         }

@@ -11,7 +11,7 @@ use orchestrator_core::{
     ErrorClass, ExecutionId, Message, StageId, TaskError, TaskId, TaskResult, TaskRun,
 };
 use proto::message::OperationFinished;
-use proto::status::Failure;
+use proto::status::{Failure, Kind};
 use runtime::Shutdown;
 use runtime::retry::Backoff;
 use store::{Batch, Consumer, ConsumerSettings, Delivery, Then};
@@ -91,7 +91,15 @@ impl Engine {
         let mut known: Option<Loaded> = None;
         let mut open = Some(delivery);
         while let Some(delivery) = open.take() {
-            match self.serve(&delivery, known.take()).await {
+            let mut served = self.serve(&delivery, known.take(), None).await;
+            if let Err(failure) = &served
+                && failure.kind == Kind::Invalid
+            {
+                tracing::error!(subject, error = %failure, "what a message leads to cannot be stored");
+                let reason = format!("what comes next cannot be stored: {failure}");
+                served = self.serve(&delivery, None, Some(&reason)).await;
+            }
+            match served {
                 Ok(Some((loaded, next))) => {
                     known = Some(*loaded);
                     open = next;
@@ -105,16 +113,24 @@ impl Engine {
         }
     }
 
+    /// One turn. What a message leads to may be more than one commit can hold; then it is
+    /// given up, which fails its owner.
     async fn serve(
         &self,
         delivery: &Delivery,
         known: Option<Loaded>,
+        give_up: Option<&str>,
     ) -> Result<Option<(Box<Loaded>, Option<Delivery>)>, Failure> {
         let lease = &delivery.lease;
         let steps: Vec<Step> = delivery
             .messages
             .iter()
-            .map(|m| Step::Message(decode(m)))
+            .map(decode)
+            .map(|message| match give_up {
+                Some(reason) => message.given_up_because(reason),
+                None => message,
+            })
+            .map(Step::Message)
             .collect();
         let mut known = known;
         for _ in 0..TRIES {
@@ -206,7 +222,7 @@ impl Engine {
             .messages
             .first()
             .is_some_and(|m| m.gives_up().is_some());
-        let mut loaded = match known {
+        let loaded = match known {
             Some(known) => known,
             None => match self
                 .inner
@@ -227,6 +243,27 @@ impl Engine {
                 None => return self.drop_messages(delivery).await,
             }
         };
+        let ended = self
+            .end_run(run, delivery, Arc::clone(&loaded), result)
+            .await;
+        match ended {
+            Err(failure) if failure.kind == Kind::Invalid => {
+                let text = format!("the task's result cannot be stored: {failure}");
+                let result = Err(TaskError::permanent(text));
+                self.end_run(run, delivery, loaded, result).await
+            }
+            ended => ended,
+        }
+    }
+
+    /// Commits what follows from a run's result.
+    async fn end_run(
+        &self,
+        run: &TaskRun,
+        delivery: &Delivery,
+        mut loaded: Arc<Loaded>,
+        result: Result<TaskResult, TaskError>,
+    ) -> Result<(), Failure> {
         let steps = [Step::Finished(run.clone(), result)];
         for _ in 0..TRIES {
             let extra = Extra {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 use crate::intake::{Intake, now_ms};
-use crate::source::{self, Origin, manual};
+use crate::source::{self, Origin, ad_hoc, manual};
 use crate::{decisions, event};
 
 /// The largest notification, in bytes.
@@ -88,7 +88,44 @@ impl Api {
         Ok(reply)
     }
 
+    /// Starts a pipeline that need not be stored.
+    async fn fired_ad_hoc(&self, body: &Json) -> Result<FireManualReply, Failure> {
+        let peers = &self.intake.peers;
+        let mut prior = Vec::new();
+        let prepared = match body.value("body")? {
+            serde_json::Value::Object(pipeline) => {
+                let text = |key: &str| {
+                    pipeline
+                        .get(key)
+                        .and_then(|v| v.as_str())
+                        .unwrap_or_default()
+                };
+                let (application, id) = (text("application"), text("id"));
+                if !id.is_empty() {
+                    let stored = peers.pipeline(application, id).await;
+                    if stored.is_ok_and(|stored| manual::is_disabled(&stored)) {
+                        return Err(manual::disabled());
+                    }
+                    if ad_hoc::needs_prior(&pipeline) {
+                        prior = peers.prior_artifacts(application, id).await?;
+                    }
+                }
+                ad_hoc::prepare(pipeline, &prior)?
+            }
+            other => other,
+        };
+        let started = peers.start(&prepared, "").await?;
+        Ok(FireManualReply {
+            r#ref: started.r#ref,
+            execution_id: started.id,
+            event_id: String::new(),
+        })
+    }
+
     async fn fired(&self, request: FireManualRequest) -> Result<FireManualReply, Failure> {
+        if let Some(body) = &request.body {
+            return self.fired_ad_hoc(body).await;
+        }
         let trigger = match &request.trigger {
             Some(json) => json.value("trigger")?,
             None => serde_json::Value::Null,

@@ -32,7 +32,7 @@ fn text<'a>(map: &'a Map<String, Value>, key: &str) -> &'a str {
 }
 
 /// `true`, also when it was stored as a text.
-fn is_true(value: Option<&Value>) -> bool {
+pub(crate) fn is_true(value: Option<&Value>) -> bool {
     match value {
         Some(Value::Bool(value)) => *value,
         Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),

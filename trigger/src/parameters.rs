@@ -19,20 +19,21 @@ pub(crate) fn complete(
         let Some(name) = parameter.get("name").and_then(Value::as_str) else {
             continue;
         };
-        if given.get(name).is_some_and(|value| !value.is_null()) {
-            continue;
-        }
-        match parameter.get("default").filter(|value| !value.is_null()) {
-            Some(default) => {
-                given.insert(name.to_owned(), default.clone());
+        let default = parameter.get("default").filter(|value| !value.is_null());
+        match (given.get(name), default) {
+            // What was given counts, even that it is nothing.
+            (Some(value), _) if !value.is_null() => {}
+            (None, Some(default)) => {
+                let default = default.clone();
+                given.insert(name.to_owned(), default);
             }
-            None if parameter.get("required") == Some(&Value::Bool(true)) => {
+            (_, None) if parameter.get("required") == Some(&Value::Bool(true)) => {
                 missing.push(FieldError {
                     path: format!("parameters.{name}"),
                     message: format!("Required parameter {name} is missing"),
                 });
             }
-            None => {}
+            (Some(_) | None, _) => {}
         }
     }
     if missing.is_empty() {

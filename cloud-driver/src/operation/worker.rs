@@ -328,9 +328,12 @@ impl Worker {
                     }
                     return Ok(continued(committed));
                 }
-                Err(Refused::Conflict { key, .. }) if key.as_str().starts_with("operation:") => {
-                    // Somebody asked for a cancellation: too late.
-                    operation.version = self.ledger.load(&operation.head.id).await?.version;
+                // Somebody asked for a cancellation: too late. A version that went back means that the
+                // store lost commits: what is in memory is not to be built on then.
+                Err(Refused::Conflict { key, actual })
+                    if key.as_str().starts_with("operation:") && actual > operation.version =>
+                {
+                    operation.version = actual;
                 }
                 Err(Refused::Fenced(_)) => return Err(Stopped::HandedOver),
                 Err(other) => return Err(Stopped::Refused(other.to_string())),

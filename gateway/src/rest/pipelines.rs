@@ -5,7 +5,7 @@ use axum::extract::State;
 use proto::common::v1::Json;
 use proto::orchestrator::v1::{
     CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, GetExecutionRequest,
-    StartRequest, UpdateStageRequest,
+    UpdateStageRequest,
 };
 use proto::trigger::v1::{DecisionsRequest, FireManualReply, FireManualRequest};
 use serde_json::{Value, json};
@@ -50,6 +50,7 @@ async fn fire(
         pipeline,
         trigger: Some(Json::of(&trigger)),
         user: caller.user(),
+        body: None,
     });
     answer(gate.clients.events.clone().fire_manual(call))
         .await
@@ -98,12 +99,12 @@ pub(super) async fn start_ad_hoc(
         // Who starts is who asked, whatever the body says.
         trigger.insert("user".to_owned(), json!(caller.user()));
     }
-    let call = caller.request(StartRequest {
-        kind: KIND,
+    let call = caller.request(FireManualRequest {
+        user: caller.user(),
         body: Some(Json::of(&Value::Object(pipeline))),
-        event_id: String::new(),
+        ..FireManualRequest::default()
     });
-    let started = answer(gate.clients.executions.clone().start(call)).await?;
+    let started = answer(gate.clients.events.clone().fire_manual(call)).await?;
     Ok(Answer::Ok(json!({"ref": started.r#ref})))
 }
 
@@ -196,8 +197,14 @@ pub(super) async fn update_stage(
     At((id, stage)): At<(String, String)>,
     body: Definition,
 ) -> Reply {
-    let call = caller.request(stage_update(&id, &stage, &body)?);
-    forward(&answer(gate.clients.executions.clone().update_stage(call)).await?)
+    let update = stage_update(&id, &stage, &body)?;
+    let skips = body.optional_object("a context")?.get("manualSkip") == Some(&json!(true));
+    let call = caller.request(update);
+    let updated = answer(gate.clients.executions.clone().update_stage(call)).await;
+    forward(&updated.map_err(|error| match skips {
+        true => error.conflict_is_not_allowed(),
+        false => error,
+    })?)
 }
 
 /// `PUT /pipelines/{id}/stages/{stageId}/restart`

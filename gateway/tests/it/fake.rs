@@ -319,7 +319,9 @@ impl EventService for Peers {
     ) -> Result<Response<events::FireManualReply>, Status> {
         self.note("fire_manual", call.get_ref())?;
         match call.get_ref().pipeline.as_str() {
-            "n" | "p1" | "x/y" => Ok(Response::new(events::FireManualReply {
+            // A pipeline that need not be stored has no name to be found by.
+            "" if call.get_ref().body.is_none() => Err(missing("pipeline")),
+            "" | "n" | "p1" | "x/y" => Ok(Response::new(events::FireManualReply {
                 r#ref: "/pipelines/01ABC".into(),
                 execution_id: "01ABC".into(),
                 event_id: "ev1".into(),

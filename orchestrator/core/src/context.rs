@@ -17,7 +17,8 @@ use crate::stage::Stage;
 pub const SUMMARY: &str = "expressionEvaluationSummary";
 
 /// Names an expression of this stage can use: its context, its ancestors' outputs
-/// nearest first, `execution`, `trigger`, `parameters`.
+/// nearest first, `execution`, `trigger`, `parameters`. Without a stage: the contexts
+/// and outputs of all, later ones over earlier ones.
 pub fn scope_root(execution: &Execution, stage: Option<&Stage>) -> Map<String, Value> {
     let mut root = Map::new();
     if let Some(stage) = stage {
@@ -28,6 +29,11 @@ pub fn scope_root(execution: &Execution, stage: Option<&Stage>) -> Map<String, V
             for (key, value) in &ancestor.outputs {
                 root.entry(key.clone()).or_insert_with(|| value.clone());
             }
+        }
+    } else {
+        for stage in &execution.stages {
+            root.extend(stage.context.clone());
+            root.extend(stage.outputs.clone());
         }
     }
     if execution.kind == ExecutionType::Pipeline {

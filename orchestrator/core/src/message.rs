@@ -268,10 +268,15 @@ impl Message {
 
     /// What takes the place of a message that was given up: its owner fails.
     pub fn given_up(&self) -> Self {
-        let reason = format!(
+        self.given_up_because(&format!(
             "message {} was given up after repeated failures",
             self.kind()
-        );
+        ))
+    }
+
+    /// The same for another reason.
+    pub fn given_up_because(&self, reason: &str) -> Self {
+        let reason = reason.to_owned();
         match self.stage_id() {
             Some(stage) => Self::AbortStage {
                 stage_id: stage.clone(),

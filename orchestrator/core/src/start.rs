@@ -70,14 +70,26 @@ fn millis(map: &Map<String, Value>, key: &str) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
+/// The application of pipelines that name none.
+const NOBODYS: &str = "unknown";
+/// Stages of one execution as it is started; planned ones come beside them.
+pub const MOST_STAGES: usize = 300;
+
+/// The application a pipeline belongs to, if it names one.
+pub fn application_of(body: &Map<String, Value>) -> Option<String> {
+    let named = text(body, "application")?;
+    let named = named.trim();
+    (!named.is_empty()).then(|| named.to_owned())
+}
+
 /// Makes an execution and the message that begins it.
 ///
 /// `body` is a whole pipeline with its `trigger`, or `{application, name, job: […]}`.
 /// The same arguments give the same execution, stage ids included.
 ///
 /// # Errors
-/// When the pipeline is disabled, an expected artifact is unresolved, or the body
-/// has no application.
+/// When the pipeline is disabled, an expected artifact is unresolved, or a job names no
+/// application; a pipeline that names none is an execution that fails.
 pub fn new_execution(
     kind: ExecutionType,
     body: &Value,
@@ -91,10 +103,12 @@ pub fn new_execution(
             "the body is not a JSON object".to_owned(),
         ));
     };
-    let Some(application) = text(body, "application") else {
-        let reason = "application is missing; name the application this belongs to";
-        return Err(Rejected::NotAnExecution(reason.to_owned()));
-    };
+    let nameless = "application is missing; name the application this belongs to";
+    let named = application_of(body);
+    if named.is_none() && kind == ExecutionType::Orchestration {
+        return Err(Rejected::NotAnExecution(nameless.to_owned()));
+    }
+    let application = named.clone().unwrap_or_else(|| NOBODYS.to_owned());
     let name = text(body, "name");
     if flag(body, "disabled") {
         return Err(Rejected::Disabled(name.unwrap_or_default()));
@@ -149,6 +163,9 @@ pub fn new_execution(
         }
     };
     (execution.stages, execution.failure) = build_stages(&stages, ids);
+    if named.is_none() {
+        execution.failure = Some(nameless.to_owned());
+    }
     let message = Message::StartExecution {
         execution_id: execution.id.clone(),
         application: execution.application.clone(),
@@ -204,6 +221,11 @@ fn unresolved(body: &Map<String, Value>, trigger: &Trigger) -> Result<(), Reject
 /// Differs from Spinnaker: Orca starts a pipeline whose stages wait for each other
 /// or for a stage that does not exist, and it stays RUNNING for ever.
 fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option<String>) {
+    if stages.len() > MOST_STAGES {
+        let count = stages.len();
+        let failure = format!("{count} stages are more than the {MOST_STAGES} allowed");
+        return (Vec::new(), Some(failure));
+    }
     let mut failure = None;
     let mut maps = Vec::new();
     for (position, stage) in stages.iter().enumerate() {
@@ -242,14 +264,20 @@ fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option
     (built, failure)
 }
 
+/// The type a stage runs as: its `type`, and behind it the provider it is meant for.
+pub fn kind_of(stage: &Map<String, Value>) -> String {
+    let kind = text(stage, "type").unwrap_or_default();
+    match text(stage, "providerType") {
+        Some(provider) if !matches!(provider.as_str(), "aws" | "titus") => {
+            format!("{kind}_{provider}")
+        }
+        Some(_) | None => kind,
+    }
+}
+
 /// A stage from its JSON: what has no field of its own is its context.
 fn build_stage(mut map: Map<String, Value>, ids: &mut dyn IdSource) -> Stage {
-    let mut kind = text(&map, "type").unwrap_or_default();
-    if let Some(provider) = text(&map, "providerType")
-        && !matches!(provider.as_str(), "aws" | "titus")
-    {
-        kind = format!("{kind}_{provider}");
-    }
+    let kind = kind_of(&map);
     let name = text(&map, "name").unwrap_or_else(|| kind.clone());
     let ref_id = map.get("refId").and_then(ref_text).unwrap_or_default();
     let requisites = list(&map, "requisiteStageRefIds");

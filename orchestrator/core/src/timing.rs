@@ -42,8 +42,52 @@ fn window_ms(execution: &Execution, stage: &Stage, now: i64) -> i64 {
         .sum()
 }
 
-/// Whether a stage or its task has taken too long (`orca: RunTaskHandler`). Waiting
-/// for an execution window never takes too long.
+/// A limit and how much of it is used up.
+fn used(
+    execution: &Execution,
+    since: Option<i64>,
+    limit_ms: i64,
+    window_ms: i64,
+    now: i64,
+) -> Option<TimedOut> {
+    let since = since?;
+    let paused_ms = execution.paused_since(since, now);
+    Some(TimedOut {
+        elapsed_ms: now - since - paused_ms - window_ms,
+        limit_ms,
+        paused_ms,
+    })
+}
+
+/// The limits of a stage and of its task, in that order (`orca: RunTaskHandler`).
+/// Waiting for an execution window never takes too long.
+fn limits(
+    execution: &Execution,
+    stage: &Stage,
+    task: &Task,
+    policy: TaskPolicy,
+    now: i64,
+) -> [Option<TimedOut>; 2] {
+    if stage.kind == WINDOW {
+        return [None, None];
+    }
+    let stage_limit = stage_limit(execution, stage);
+    let of_stage = stage_limit.and_then(|(owner, limit)| {
+        let window = window_ms(execution, stage, now);
+        used(execution, owner.start_time, limit, window, now)
+    });
+    let own = policy.timeout_ms.and_then(|ms| i64::try_from(ms).ok());
+    let of_task = own.and_then(|own| {
+        let limit = match stage_limit {
+            Some((_, limit)) if policy.overridable => limit,
+            _ => own,
+        };
+        used(execution, task.start_time, limit, 0, now)
+    });
+    [of_stage, of_task]
+}
+
+/// Whether a stage or its task has taken too long.
 pub fn timed_out(
     execution: &Execution,
     stage: &Stage,
@@ -51,31 +95,23 @@ pub fn timed_out(
     policy: TaskPolicy,
     now: i64,
 ) -> Option<TimedOut> {
-    if stage.kind == WINDOW {
-        return None;
-    }
-    let stage_limit = stage_limit(execution, stage);
-    let over = |since: Option<i64>, limit: i64, window_ms: i64| {
-        let since = since?;
-        let paused_ms = execution.paused_since(since, now);
-        let elapsed_ms = now - since - paused_ms - window_ms;
-        (elapsed_ms > limit).then_some(TimedOut {
-            elapsed_ms,
-            limit_ms: limit,
-            paused_ms,
-        })
-    };
-    if let Some((owner, limit)) = stage_limit
-        && let Some(timed_out) = over(owner.start_time, limit, window_ms(execution, stage, now))
-    {
-        return Some(timed_out);
-    }
-    let own = policy.timeout_ms.and_then(|ms| i64::try_from(ms).ok())?;
-    let limit = match stage_limit {
-        Some((_, limit)) if policy.overridable => limit,
-        _ => own,
-    };
-    over(task.start_time, limit, 0)
+    let limits = limits(execution, stage, task, policy, now);
+    let mut limits = limits.into_iter().flatten();
+    limits.find(|used| used.elapsed_ms > used.limit_ms)
+}
+
+/// How long until [`timed_out`] says so if nothing is paused meanwhile, in ms; none
+/// without a limit.
+pub fn time_left(
+    execution: &Execution,
+    stage: &Stage,
+    task: &Task,
+    policy: TaskPolicy,
+    now: i64,
+) -> Option<i64> {
+    let limits = limits(execution, stage, task, policy, now);
+    let limits = limits.into_iter().flatten();
+    limits.map(|used| used.limit_ms - used.elapsed_ms + 1).min()
 }
 
 /// The pause before a task is asked again, in ms: the largest of its policy's,
@@ -127,6 +163,30 @@ mod tests {
         }
         assert_eq!(execution.paused_since(0, 100), 10 + 20 + 10);
         assert_eq!(execution.paused_since(40, 100), 10 + 10);
+    }
+
+    #[test]
+    fn what_is_left_of_a_limit_leaves_pauses_out_and_ignores_no_limit() {
+        let mut execution = Execution::default();
+        execution.pauses.push(Pause {
+            pause_time: 10,
+            resume_time: Some(60),
+            ..Pause::default()
+        });
+        let mut stage = Stage {
+            start_time: Some(0),
+            ..Stage::default()
+        };
+        let task = Task {
+            start_time: Some(0),
+            ..Task::default()
+        };
+        let left =
+            |stage: &Stage| time_left(&execution, stage, &task, TaskPolicy::retry(1, 500), 100);
+        stage.context.insert("stageTimeoutMs".into(), 0.into());
+        assert_eq!(left(&stage), Some(500 - 50 + 1));
+        stage.context.insert("stageTimeoutMs".into(), 70.into());
+        assert_eq!(left(&stage), Some(70 - 50 + 1));
     }
 
     #[test]

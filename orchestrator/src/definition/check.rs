@@ -1,7 +1,7 @@
 //! What a pipeline must satisfy to be saved: a pure function that names every
 //! fault with its path.
 
-use orchestrator_core::{WINDOW, graph};
+use orchestrator_core::{MOST_STAGES, WINDOW, graph, kind_of as kind_of_stage};
 use proto::status::FieldError;
 use serde_json::{Map, Value};
 
@@ -10,8 +10,6 @@ use crate::stage;
 
 /// Faults told at once; more would not be read.
 const MOST_FAULTS: usize = 50;
-/// Stages of one pipeline.
-pub(super) const MOST_STAGES: usize = 300;
 
 /// What is known of the accounts there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,11 +107,15 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
     } else {
         "type"
     };
-    let Some(kind) = text(stage, field) else {
+    let Some(written) = text(stage, field) else {
         faults.add(&format!("{path}.type"), "it is missing; name a stage type");
         return;
     };
-    match stage::find(kind) {
+    let kind = match field {
+        "type" => kind_of_stage(stage),
+        _ => written.to_owned(),
+    };
+    match stage::find(&kind) {
         None => {
             let message = format!("\"{kind}\" is no stage type; {}", stage::known_types());
             faults.add(&format!("{path}.{field}"), &message);
@@ -144,6 +146,14 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
     }
     for (key, value) in stage {
         expressions(&format!("{path}.{key}"), value, faults);
+    }
+    let condition = stage
+        .get("stageEnabled")
+        .and_then(|enabled| enabled.get("expression"));
+    if let Some(Value::String(condition)) = condition
+        && let Err(message) = stage::bare_expression(condition)
+    {
+        faults.add(&format!("{path}.stageEnabled.expression"), &message);
     }
 }
 
@@ -204,6 +214,40 @@ mod tests {
             (
                 json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": true}]),
                 "stages[0].restrictExecutionDuringTimeWindow: execution windows cannot be kept",
+            ),
+            (
+                json!([{"type": "wait", "refId": "1",
+                    "stageEnabled": {"type": "expression", "expression": "1 +"}}]),
+                "stages[0].stageEnabled.expression: bad expression",
+            ),
+            (
+                json!([{"type": "checkPreconditions", "refId": "1", "preconditions": [
+                    {"type": "expression", "context": {"expression": "a ("}}]}]),
+                "stages[0].preconditions[0].context.expression: bad expression",
+            ),
+            (
+                json!([{"type": "destroyServerGroup", "refId": "1", "target": "t", "region": "r"}]),
+                "stages[0].account: it is missing",
+            ),
+            (
+                json!([{"type": "resizeServerGroup", "refId": "1", "account": "prod", "region": "r"}]),
+                "stages[0].target: neither serverGroupName nor target is set",
+            ),
+            (
+                json!([{"type": "createServerGroup", "refId": "1", "account": "prod"}]),
+                "stages[0].region: it is missing",
+            ),
+            (
+                json!([{"type": "deploy", "refId": "1", "account": "nowhere", "clusters": [{"region": "r"}]}]),
+                "stages[0].account: account \"nowhere\" does not exist",
+            ),
+            (
+                json!([{"type": "deploy", "refId": "1", "clusters": []}]),
+                "stages[0].clusters: it is empty",
+            ),
+            (
+                json!([{"type": "wait", "providerType": "moon", "refId": "1"}]),
+                "stages[0].type: \"wait_moon\" is no stage type",
             ),
             (
                 json!([wait("1", &["9"])]),

@@ -10,7 +10,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, schema};
+use super::{StageType, bare_expression, schema};
 use crate::task::{Task, TaskContext, failed, number, server_group};
 
 /// The type.
@@ -20,6 +20,16 @@ const TASK: &str = "checkPrecondition";
 const TYPES: [&str; 3] = ["expression", "stageStatus", "clusterSize"];
 /// What a precondition takes over from its stage.
 const INHERITED: [&str; 4] = ["cluster", "regions", "credentials", "zones"];
+
+/// Preconditions of one stage; each becomes a stage.
+const MOST: usize = 100;
+
+fn kind_of(precondition: &Value) -> &str {
+    precondition
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -56,6 +66,11 @@ impl StageDefinition for CheckPreconditions {
             .context
             .get("preconditions")
             .and_then(Value::as_array);
+        if let Some(count) = listed.map(Vec::len).filter(|count| *count > MOST) {
+            return Err(format!(
+                "{count} preconditions are more than the {MOST} allowed"
+            ));
+        }
         listed
             .into_iter()
             .flatten()
@@ -68,8 +83,19 @@ impl StageDefinition for CheckPreconditions {
             return Vec::new();
         };
         let mut faults = Vec::new();
-        for (i, one) in listed.iter().enumerate() {
-            let kind = one.get("type").and_then(Value::as_str).unwrap_or_default();
+        if listed.len() > MOST {
+            let message = format!("{} are more than the {MOST} allowed", listed.len());
+            faults.push(Fault::new(format!("{path}.preconditions"), message));
+        }
+        for (i, one) in listed.iter().take(MOST).enumerate() {
+            let condition = one.pointer("/context/expression").and_then(Value::as_str);
+            if kind_of(one) == "expression"
+                && let Some(Err(message)) = condition.map(bare_expression)
+            {
+                let at = format!("{path}.preconditions[{i}].context.expression");
+                faults.push(Fault::new(at, message));
+            }
+            let kind = kind_of(one);
             if !TYPES.contains(&kind) {
                 faults.push(Fault::new(
                     format!("{path}.preconditions[{i}].type"),

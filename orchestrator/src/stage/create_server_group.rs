@@ -1,12 +1,13 @@
 //! `createServerGroup`: one new server group, and what its strategy adds.
 //! Source: `orca: CreateServerGroupStage`, `AbstractDeployStrategyStage`.
 
+use orchestrator_core::graph::Fault;
 use orchestrator_core::{
     Description, NewStage, PlanError, Stage, StageDefinition, StageView, TaskError, TaskSpec,
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, accounts_of, restore_server_group, schema, strategy};
+use super::{StageType, accounts_of, restore_server_group, schema, strategy, targeted};
 use crate::task::{
     CANCEL_OPERATION, DETERMINE_HEALTH_PROVIDERS, DETERMINE_SOURCE_SERVER_GROUP, MONITOR_OPERATION,
     Submission, Task, TaskContext, WAIT_FOR_UP_INSTANCES, submit_operation,
@@ -96,6 +97,10 @@ impl StageDefinition for NewServerGroup {
         if stage.context.shift_remove("sourceServerGroup").is_some() {
             stage.context.shift_remove("source");
         }
+    }
+
+    fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+        targeted::place_faults(context, path)
     }
 
     fn schema(&self) -> Value {

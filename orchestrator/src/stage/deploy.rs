@@ -28,6 +28,9 @@ const NOT_INHERITED: &[&str] = &[
     "stageEnabled",
 ];
 
+/// Clusters of one stage; each becomes a stage.
+const MOST_CLUSTERS: usize = 50;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Deploy;
@@ -62,7 +65,14 @@ impl StageDefinition for Deploy {
             ("createServerGroup", "Deploy")
         };
         let mut planned = Vec::new();
-        for (path, cluster) in clusters(&stage.stage.context)? {
+        let found = clusters(&stage.stage.context)?;
+        if found.is_empty() || found.len() > MOST_CLUSTERS {
+            let count = found.len();
+            return Err(format!(
+                "{count} clusters are to be deployed; name 1 to {MOST_CLUSTERS}"
+            ));
+        }
+        for (path, cluster) in found {
             let mut context = stage.stage.context.clone();
             context.retain(|key, _| !NOT_INHERITED.contains(&key.as_str()));
             for (key, value) in cluster {
@@ -98,6 +108,13 @@ impl StageDefinition for Deploy {
             Err(message) => return vec![Fault::new(format!("{path}.clusters"), message)],
         };
         let mut faults = Vec::new();
+        if found.is_empty() || found.len() > MOST_CLUSTERS {
+            let message = match found.len() {
+                0 => "it is empty; name what to deploy".to_owned(),
+                many => format!("{many} are more than the {MOST_CLUSTERS} allowed"),
+            };
+            return vec![Fault::new(format!("{path}.clusters"), message)];
+        }
         for (at, cluster) in found {
             let own = |key: &str| {
                 cluster
@@ -164,7 +181,11 @@ impl StageType for Deploy {
     }
 
     fn accounts(&self, stage: &Map<String, Value>) -> Vec<(String, String)> {
-        let mut found = Vec::new();
+        let mut found = match stage.contains_key("clusters") || stage.contains_key("cluster") {
+            // What clusters take over.
+            true => accounts_of(stage, ""),
+            false => Vec::new(),
+        };
         for (path, cluster) in clusters(stage).unwrap_or_default() {
             found.extend(accounts_of(cluster, &path));
         }

@@ -1,6 +1,7 @@
 //! `destroyServerGroup`: Takes a server group out of traffic and removes it.
 //! Source: `orca: DestroyServerGroupStage`.
 
+use orchestrator_core::graph::Fault;
 use orchestrator_core::{Description, NewStage, PlanError, StageDefinition, StageView, TaskSpec};
 use serde_json::{Map, Value, json};
 
@@ -66,6 +67,10 @@ impl StageDefinition for DestroyServerGroup {
 
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {
         targeted::acts(stage).then(|| CANCEL_OPERATION.kind())
+    }
+
+    fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+        targeted::faults(context, path)
     }
 
     fn schema(&self) -> Value {

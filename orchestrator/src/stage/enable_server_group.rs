@@ -1,6 +1,7 @@
 //! `enableServerGroup`: Gives traffic to a server group once all of it is ready.
 //! Source: `orca: EnableServerGroupStage`.
 
+use orchestrator_core::graph::Fault;
 use orchestrator_core::{Description, NewStage, PlanError, StageDefinition, StageView, TaskSpec};
 use serde_json::{Map, Value, json};
 
@@ -60,6 +61,10 @@ impl StageDefinition for EnableServerGroup {
 
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {
         targeted::acts(stage).then(|| CANCEL_OPERATION.kind())
+    }
+
+    fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+        targeted::faults(context, path)
     }
 
     fn schema(&self) -> Value {

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use orchestrator_core::{
     Description, PlanError, Stage, StageDefinition, StageView, Status, TaskError, TaskPolicy,
-    TaskResult, TaskSpec,
+    TaskResult, TaskSpec, timing,
 };
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ const TASK: &str = "waitForJudgment";
 const TIMEOUT_MS: u64 = 259_200_000;
 /// A decision wakes the task, so this only finds the end of the time.
 const LOOK_MS: u64 = 3_600_000;
+const SHORTEST_LOOK_MS: u64 = 100;
 
 /// See the module.
 #[derive(Debug)]
@@ -97,12 +98,10 @@ impl Task for WaitForJudgment {
 
 /// In an hour, or right after the time is over.
 fn next_look(ctx: &TaskContext<'_>) -> u64 {
-    let limit = ctx
-        .stage
-        .number("stageTimeoutMs")
-        .and_then(|ms| u64::try_from(ms).ok());
-    let start = ctx.task().and_then(|t| t.start_time).unwrap_or(ctx.now);
-    let elapsed = u64::try_from(ctx.now - start).unwrap_or(0);
-    let left = limit.unwrap_or(TIMEOUT_MS).saturating_sub(elapsed);
-    left.saturating_add(1).min(LOOK_MS)
+    let left = ctx.task().and_then(|task| {
+        let policy = WaitForJudgment.policy();
+        timing::time_left(ctx.execution, ctx.stage, task, policy, ctx.now)
+    });
+    let left = left.and_then(|ms| u64::try_from(ms).ok());
+    left.unwrap_or(LOOK_MS).clamp(SHORTEST_LOOK_MS, LOOK_MS)
 }

@@ -74,8 +74,12 @@ pub trait StageType: StageDefinition {
     }
 }
 
+/// What stands behind a type that is meant for our own provider: `deploy_local`.
+const OWN_PROVIDER: &str = "_local";
+
 /// A type by name; none if there is none.
 pub fn find(kind: &str) -> Option<&'static dyn StageType> {
+    let kind = kind.strip_suffix(OWN_PROVIDER).unwrap_or(kind);
     STAGES.iter().copied().find(|s| s.kind() == kind)
 }
 
@@ -120,6 +124,16 @@ fn accounts_of(map: &Map<String, Value>, prefix: &str) -> Vec<(String, String)> 
             Some((format!("{prefix}{key}"), name.to_owned()))
         })
         .collect()
+}
+
+/// Checks what is an expression although it need not say so with `${…}`.
+pub(crate) fn bare_expression(text: &str) -> Result<(), String> {
+    if text.contains("${") || text.trim().is_empty() {
+        // Checked where every text is; or nothing.
+        return Ok(());
+    }
+    expression::parse_check(&format!("${{{text}}}"))
+        .map_err(|error| format!("bad expression: {error}"))
 }
 
 /// A schema of an object with these properties.

@@ -2,6 +2,7 @@
 //! Source: `orca: ResizeServerGroupStage`, `ResizeStrategy`.
 
 use async_trait::async_trait;
+use orchestrator_core::graph::Fault;
 use orchestrator_core::{
     Description, NewStage, PlanError, StageDefinition, StageView, TaskError, TaskPolicy,
     TaskResult, TaskSpec,
@@ -59,6 +60,10 @@ impl StageDefinition for ResizeServerGroup {
 
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {
         targeted::acts(stage).then(|| CANCEL_OPERATION.kind())
+    }
+
+    fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+        targeted::faults(context, path)
     }
 
     fn schema(&self) -> Value {

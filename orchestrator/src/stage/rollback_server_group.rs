@@ -13,7 +13,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, accounts_of, schema};
+use super::{StageType, accounts_of, schema, targeted};
 use crate::task::server_group::{self, Capacity};
 use crate::task::{Task, TaskContext};
 
@@ -51,7 +51,7 @@ impl StageDefinition for RollbackServerGroup {
     }
 
     fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
-        let mut faults = Vec::new();
+        let mut faults = targeted::place_faults(context, path);
         let kind = context
             .get("rollbackType")
             .and_then(Value::as_str)

@@ -2,10 +2,13 @@
 //! one stage of the same type for each group it means; those have the tasks.
 //! Source: `orca: TargetServerGroupLinearStageSupport`.
 
+use orchestrator_core::graph::Fault;
 use orchestrator_core::{NewStage, StageView};
 use serde_json::{Map, Value, json};
 
 use crate::task::server_group::regions_of;
+
+const NOTHING_NAMED: &str = "neither serverGroupName nor target is set; name what to act on";
 
 /// Whether a stage acts itself: it was planned by another one.
 pub(crate) fn acts(stage: StageView<'_>) -> bool {
@@ -36,8 +39,7 @@ pub(crate) fn plan(stage: StageView<'_>, kinds: &[(&str, &str)]) -> Result<Vec<N
             .and_then(Value::as_str)
             .is_none_or(str::is_empty)
         {
-            let message = "neither serverGroupName nor target is set; name what to act on";
-            return Err(message.to_owned());
+            return Err(NOTHING_NAMED.to_owned());
         }
         let name = "determineTargetServerGroup";
         planned.push(NewStage::new(
@@ -69,6 +71,39 @@ pub(crate) fn plan(stage: StageView<'_>, kinds: &[(&str, &str)]) -> Result<Vec<N
         }
     }
     Ok(NewStage::chain(planned))
+}
+
+/// What a stage that acts in an account and a region lacks of them.
+pub(crate) fn place_faults(context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let names = |key: &str| {
+        context
+            .get(key)
+            .and_then(Value::as_str)
+            .is_some_and(|t| !t.is_empty())
+    };
+    if !names("account") && !names("credentials") {
+        let message = "it is missing; name the account to act in";
+        faults.push(Fault::new(format!("{path}.account"), message));
+    }
+    if regions_of(context).is_empty() {
+        let message = "it is missing; name a region of the account";
+        faults.push(Fault::new(format!("{path}.region"), message));
+    }
+    faults
+}
+
+/// What a stage on an existing server group lacks.
+pub(crate) fn faults(context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+    let mut faults = place_faults(context, path);
+    let target = context
+        .get("target")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if !is_named(context) && target.is_empty() {
+        faults.push(Fault::new(format!("{path}.target"), NOTHING_NAMED));
+    }
+    faults
 }
 
 /// Properties of every stage on an existing server group.

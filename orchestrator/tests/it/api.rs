@@ -204,19 +204,57 @@ async fn only_what_must_not_run_is_refused_at_the_start() {
     let mut unresolved = pipeline("p", json!([make("wait", "1", &[], json!({}))]));
     unresolved["expectedArtifacts"] = json!([{"id": "a", "displayName": "image"}]);
     unresolved["trigger"] = json!({"expectedArtifactIds": ["a"]});
-    for (body, kind, word) in [
-        (disabled, Kind::Conflict, "disabled"),
-        (unresolved, Kind::Conflict, "image"),
-        (
-            json!({"name": "p", "stages": []}),
-            Kind::Invalid,
-            "application",
-        ),
+    for (body, word) in [
+        (disabled, "disabled"),
+        (unresolved, "image"),
+        (json!([]), "not a JSON object"),
     ] {
         let failure = rig.try_start(&body, "").await.unwrap_err();
-        assert_eq!(failure.kind, kind);
+        assert_eq!(failure.kind, Kind::Invalid);
         assert!(failure.message.contains(word), "{failure}");
     }
+    let nobodys = json!({"name": "p", "stages": [make("wait", "1", &[], json!({"waitTime": 0}))]});
+    let id = rig.try_start(&nobodys, "").await.unwrap();
+    let execution = rig.ends(&id, "TERMINAL").await;
+    let why = execution["cancellationReason"].as_str().unwrap();
+    assert!(why.contains("application is missing"), "{why}");
+    assert_eq!(execution["canceledBy"], "system");
+}
+
+/// A commit has limits; what is beyond them must end and not be tried for ever.
+#[tokio::test]
+async fn what_no_commit_can_hold_fails_with_the_cause() {
+    let rig = Rig::up().await;
+    let answer = orchestrator::services::HttpResponse {
+        status: 200,
+        headers: std::collections::BTreeMap::new(),
+        body: "x".repeat(store::blob::MAX_BLOB + 1).into_bytes(),
+    };
+    rig.fake.answer("http://hook.test/1", Ok(answer));
+    let id = rig.start_stages(json!([webhook("1", &[])])).await;
+    let execution = rig.ends(&id, "TERMINAL").await;
+    assert!(execution.to_string().contains("cannot be stored"));
+    assert_eq!(rig.fake.requests().len(), 1);
+}
+
+/// One turn plans as many stages as one commit can hold, and goes on in the next.
+#[tokio::test]
+async fn six_hundred_planned_stages_are_more_than_one_commit() {
+    let rig = Rig::up().await;
+    let holds: Vec<_> = (0..100)
+        .map(|_| json!({"type": "expression", "context": {"expression": "true"}}))
+        .collect();
+    let checks = (1..7).map(|n| {
+        make(
+            "checkPreconditions",
+            &n.to_string(),
+            &[],
+            json!({"preconditions": holds}),
+        )
+    });
+    let id = rig.start_stages(json!(checks.collect::<Vec<_>>())).await;
+    let execution = rig.ends(&id, "SUCCEEDED").await;
+    assert_eq!(execution["stages"].as_array().unwrap().len(), 606);
 }
 
 #[tokio::test]

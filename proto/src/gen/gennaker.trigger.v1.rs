@@ -41,6 +41,9 @@ pub struct FireManualRequest {
     pub trigger: ::core::option::Option<super::super::common::v1::Json>,
     #[prost(string, tag = "4")]
     pub user: ::prost::alloc::string::String,
+    /// A whole pipeline with its trigger, which need not be stored; then nothing above but `user` counts.
+    #[prost(message, optional, tag = "5")]
+    pub body: ::core::option::Option<super::super::common::v1::Json>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FireManualReply {

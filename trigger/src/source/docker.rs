@@ -81,6 +81,7 @@ impl Source for Docker {
             )));
         }
         let mut found: Vec<Event> = Vec::new();
+        let mut faulty = None;
         for (at, entry) in events.iter().enumerate() {
             if entry.get("action").and_then(Value::as_str) != Some("push") {
                 continue;
@@ -93,10 +94,15 @@ impl Source for Docker {
             if text("tag").is_empty() {
                 continue;
             }
-            for key in ["repository", "digest"] {
-                if text(key).is_empty() {
-                    return Err(invalid(format!("events[{at}].target.{key} is missing")));
-                }
+            if let Some(key) = ["repository", "digest"]
+                .into_iter()
+                .find(|key| text(key).is_empty())
+            {
+                // What is beside it is taken all the same: the registry does not send it again.
+                let fault = format!("events[{at}].target.{key} is missing");
+                tracing::warn!(fault, "an entry of a registry's notification is left out");
+                faulty.get_or_insert(fault);
+                continue;
             }
             let event = pushed(
                 origin,
@@ -108,6 +114,9 @@ impl Source for Docker {
             if found.iter().all(|known| known.id != event.id) {
                 found.push(event);
             }
+        }
+        if let Some(fault) = faulty.filter(|_| found.is_empty()) {
+            return Err(invalid(fault));
         }
         Ok(found)
     }

@@ -6,6 +6,7 @@
 use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value, json};
 
+use crate::matcher::is_true;
 use crate::{artifacts, parameters};
 
 /// The pipeline with its trigger, ready to start. `prior` are the artifacts of
@@ -21,11 +22,8 @@ pub fn prepare(
     event_id: &str,
     prior: &[Value],
 ) -> Result<Value, Failure> {
-    if pipeline.get("disabled") == Some(&Value::Bool(true)) {
-        return Err(Failure::new(
-            Kind::Invalid,
-            "Pipeline is disabled and cannot be started.",
-        ));
+    if is_disabled(&pipeline) {
+        return Err(disabled());
     }
     let mut trigger = match trigger {
         Value::Null => Map::new(),
@@ -71,6 +69,16 @@ pub fn prepare(
     }
     pipeline.insert("trigger".to_owned(), Value::Object(trigger));
     Ok(Value::Object(pipeline))
+}
+
+/// Whether somebody switched the pipeline off.
+pub fn is_disabled(pipeline: &Map<String, Value>) -> bool {
+    is_true(pipeline.get("disabled"))
+}
+
+/// The refusal of a disabled pipeline.
+pub fn disabled() -> Failure {
+    Failure::new(Kind::Invalid, "Pipeline is disabled and cannot be started.")
 }
 
 /// Whether the start needs the artifacts of the pipeline's last execution.

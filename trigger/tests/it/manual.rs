@@ -9,6 +9,7 @@ use crate::world::{World, memory, slow, with_pipeline};
 
 async fn fire(world: &World, pipeline: &str, trigger: &Value) -> Result<FireManualReply, Failure> {
     let request = FireManualRequest {
+        body: None,
         application: "shop".into(),
         pipeline: pipeline.into(),
         trigger: Some(Json::of(trigger)),

@@ -61,6 +61,10 @@ pub(crate) fn handle(execution: &Execution, env: &mut Env<'_>) -> Outcome {
         if execution.failure.is_none() {
             change.header().failure =
                 Some("no stage can begin; add a stage without requisites".into());
+        } else {
+            // As Orca shows what it could not launch (`orca: ExecutionLauncher.handleStartupFailure`).
+            change.header().canceled = true;
+            change.header().canceled_by = Some("system".to_owned());
         }
         let message = change.execution.failure.clone().unwrap_or_default();
         change.header().system_notifications.push(json!({

@@ -17,6 +17,7 @@ mod worker;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use run::play;
@@ -27,6 +28,13 @@ const GATE: u64 = 200;
 /// Seeds within which a control must find its bug.
 const CONTROL: u64 = 2_000;
 
+/// Each of these tests would have all processors.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
@@ -35,6 +43,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn nothing_is_lost_or_done_twice_whatever_goes_wrong() {
+    let _alone = alone();
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SEEDS").unwrap_or(GATE),
@@ -97,6 +106,7 @@ fn first(control: Control, says: impl Fn(&str) -> bool) -> Option<(u64, String)>
 
 #[test]
 fn without_fencing_a_late_commit_makes_a_finished_execution_run_again() {
+    let _alone = alone();
     // spinnaker/spinnaker#7921
     let found = first(Control::NoFencing, |error| {
         let over = ["SUCCEEDED", "TERMINAL", "CANCELED"];
@@ -109,6 +119,7 @@ fn without_fencing_a_late_commit_makes_a_finished_execution_run_again() {
 
 #[test]
 fn saving_and_pushing_apart_leaves_an_execution_that_nothing_will_wake() {
+    let _alone = alone();
     let found = first(Control::SplitCommit, |error| {
         error.starts_with("nothing will wake execution")
     });

@@ -195,6 +195,7 @@ impl World {
             limits: Limits {
                 steps: self.plan.steps,
                 bytes: 256 * 1024,
+                ..Limits::default()
             },
             in_time: &|| true,
         };

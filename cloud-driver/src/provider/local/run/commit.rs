@@ -32,10 +32,12 @@ impl Run<'_> {
                 Err(Refused::Fenced(_)) => return Err(Stopped::HandedOver),
                 // Another operation took the port meanwhile.
                 Err(Refused::Taken { key, .. }) if key.starts_with("local-port:") => {}
+                // Somebody asked for a cancellation. A version that went back means that the store
+                // lost commits: what is in memory is not to be built on then.
                 Err(Refused::Conflict { key, actual })
-                    if key.as_str().starts_with("operation:") =>
+                    if key.as_str().starts_with("operation:")
+                        && actual > self.operation.version =>
                 {
-                    // Somebody asked for a cancellation.
                     self.operation.version = actual;
                     self.operation.head.cancel =
                         self.ledger.canceled(&self.operation.head.id).await?;
