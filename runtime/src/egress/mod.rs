@@ -14,13 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
 use url::{Host, Url};
 
 /// Redirects followed at most.
 const REDIRECTS: usize = 5;
+
+/// Headers that may follow a redirect to somebody else.
+const NEUTRAL: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_LANGUAGE];
 
 /// Why a request was not made or not answered.
 #[derive(Debug, Error)]
@@ -320,8 +323,10 @@ impl Egress {
         let mut url = self.check(&request.url)?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let exchange = async {
+            let mut headers = request.headers.clone();
+            headers.remove(header::HOST);
             for _ in 0..=REDIRECTS {
-                let response = self.once(&url, &request).await?;
+                let response = self.once(&url, &request, &headers).await?;
                 let follow = request.follow_redirects
                     && matches!(request.method, Method::GET | Method::HEAD)
                     && response.status.is_redirection();
@@ -329,7 +334,14 @@ impl Egress {
                 let Some(target) = target else {
                     return Ok(response);
                 };
-                url = self.redirect(&url, target)?;
+                let next = self.redirect(&url, target)?;
+                if next.origin() != url.origin() {
+                    // They were meant for whom they were written to: any may be a secret.
+                    let neutral = |(name, _): &(&HeaderName, &HeaderValue)| NEUTRAL.contains(name);
+                    let kept = headers.iter().filter(neutral);
+                    headers = kept.map(|(n, v)| (n.clone(), v.clone())).collect();
+                }
+                url = next;
             }
             Err(Error::Redirects {
                 host: url.host_str().unwrap_or_default().to_owned(),
@@ -357,7 +369,12 @@ impl Egress {
         self.check(joined.as_str())
     }
 
-    async fn once(&self, url: &Url, request: &Request) -> Result<Response, Error> {
+    async fn once(
+        &self,
+        url: &Url,
+        request: &Request,
+        headers: &HeaderMap,
+    ) -> Result<Response, Error> {
         let client = if self.is_allowed(url) {
             &self.open
         } else {
@@ -366,11 +383,9 @@ impl Egress {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or(80);
         let fail = |error: reqwest::Error| classify(host, port, &error);
-        let mut headers = request.headers.clone();
-        headers.remove(header::HOST);
         let mut response = client
             .request(request.method.clone(), url.clone())
-            .headers(headers)
+            .headers(headers.clone())
             .body(request.body.clone())
             .send()
             .await

@@ -65,6 +65,65 @@ async fn a_redirect_to_a_refused_address_is_refused() {
 }
 
 #[tokio::test]
+async fn headers_do_not_follow_a_redirect_to_somebody_else() {
+    let (seen, mut requests) = tokio::sync::mpsc::channel(2);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).await.unwrap_or_default();
+            let text = String::from_utf8_lossy(&buffer[..count]).to_ascii_lowercase();
+            let first = text.starts_with("get /first");
+            let _ = seen.send(text).await;
+            let answer = match first {
+                true => "HTTP/1.1 302 Found\r\nlocation: /second\r\ncontent-length: 0\r\n\r\n",
+                false => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+            };
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let redirect =
+        format!("HTTP/1.1 302 Found\r\nlocation: http://{other}/\r\ncontent-length: 0\r\n\r\n");
+    let address = server(redirect.leak()).await;
+    let egress = egress(&[&address.to_string(), &other.to_string()]);
+    let secret = |url: String| {
+        let mut request = Request::get(url);
+        request
+            .headers
+            .insert(header::AUTHORIZATION, HeaderValue::from_static("bearer x"));
+        request
+            .headers
+            .insert("x-api-key", HeaderValue::from_static("y"));
+        request
+            .headers
+            .insert(header::ACCEPT, HeaderValue::from_static("text/z"));
+        request
+    };
+    egress
+        .send(secret(format!("http://{address}/")))
+        .await
+        .unwrap();
+    let strange = requests.recv().await.unwrap();
+    assert!(
+        !strange.contains("bearer x") && !strange.contains("x-api-key"),
+        "{strange}"
+    );
+    assert!(strange.contains("text/z"), "{strange}");
+    egress
+        .send(secret(format!("http://{other}/first")))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let own = requests.recv().await.unwrap();
+        assert!(
+            own.contains("bearer x") && own.contains("x-api-key"),
+            "{own}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_answer_beyond_the_limit_is_an_error_that_names_it() {
     let address = server("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nhello world").await;
     let error = egress(&[&address.to_string()])
