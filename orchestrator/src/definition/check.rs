@@ -11,6 +11,9 @@ use crate::stage;
 /// Faults told at once; more would not be read.
 const MOST_FAULTS: usize = 50;
 
+/// A trigger's size: every event carries its own copy.
+const MOST_TRIGGER_BYTES: usize = 64 * 1024;
+
 /// What is known of the accounts there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accounts {
@@ -35,6 +38,15 @@ pub fn check_pipeline(pipeline: &Map<String, Value>, accounts: &Accounts) -> Vec
         "notifications",
     ] {
         objects(pipeline, field, &mut faults);
+    }
+    let triggers = pipeline.get("triggers").and_then(Value::as_array);
+    for (i, trigger) in triggers.into_iter().flatten().enumerate() {
+        let bytes = trigger.to_string().len();
+        if bytes > MOST_TRIGGER_BYTES {
+            let message =
+                format!("it has {bytes} bytes, more than the {MOST_TRIGGER_BYTES} allowed");
+            faults.add(&format!("triggers[{i}]"), &message);
+        }
     }
     match pipeline.get("stages") {
         None => {}
@@ -198,6 +210,18 @@ mod tests {
 
     fn wait(ref_id: &str, after: &[&str]) -> Value {
         json!({"type": "wait", "refId": ref_id, "requisiteStageRefIds": after, "waitTime": 0})
+    }
+
+    #[test]
+    fn a_trigger_has_a_limit() {
+        let trigger = json!({"type": "docker", "payload": "x".repeat(MOST_TRIGGER_BYTES)});
+        let pipeline = json!({"application": "a", "name": "p", "triggers": [{}, trigger]});
+        let Value::Object(pipeline) = pipeline else {
+            unreachable!()
+        };
+        let found = check_pipeline(&pipeline, &Accounts::Unknown);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, "triggers[1]");
     }
 
     #[test]

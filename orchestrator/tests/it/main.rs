@@ -14,3 +14,4 @@ mod redis;
 mod rig;
 mod simulation;
 mod stages;
+mod webhook;

@@ -154,7 +154,8 @@ fn judge(ctx: &TaskContext<'_>, monitor: &mut Map<String, Value>) -> Status {
     match &value {
         Value::Number(number) => {
             monitor.insert("percentComplete".to_owned(), value.clone());
-            if number.to_string() == "100" {
+            let percent = number.as_f64().unwrap_or_default();
+            if (100.0..101.0).contains(&percent) {
                 Status::Succeeded
             } else {
                 Status::Running
