@@ -19,10 +19,39 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Holder {
     /// Process id.
     pub(crate) pid: u32,
+    /// When that process began, in clock ticks since boot: ids are given out again.
+    #[serde(default)]
+    pub(crate) start: u64,
     /// Port of its REST interface.
     pub(crate) port: u16,
     /// Port of its load balancer.
     pub(crate) balancer_port: u16,
+}
+
+impl Holder {
+    /// This process with these ports.
+    pub(crate) fn this(port: u16, balancer_port: u16) -> Self {
+        let pid = std::process::id();
+        Self {
+            pid,
+            start: start_of(pid).unwrap_or_default(),
+            port,
+            balancer_port,
+        }
+    }
+
+    /// Whether it is still the process that wrote this.
+    pub(crate) fn is_alive(&self) -> bool {
+        start_of(self.pid) == Some(self.start)
+    }
+}
+
+/// Field 22 of `/proc/<pid>/stat`; none if there is no such process.
+fn start_of(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so count from behind it.
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// A folder that this process holds until the value is dropped.
@@ -120,6 +149,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let holder = |pid| Holder {
             pid,
+            start: 0,
             port: 8084,
             balancer_port: 8080,
         };

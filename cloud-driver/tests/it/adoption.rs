@@ -94,8 +94,9 @@ async fn down_ends_every_process_of_the_folder() {
         .succeed("createServerGroup", World::create("test/demo:1"))
         .await;
     world.stop().await;
-    let left = cloud_driver::provider::local::stop::stop_all(world.data(), Duration::from_secs(2));
-    assert_eq!(left.await, Vec::<String>::new());
+    let stop_all = cloud_driver::provider::local::stop::stop_all;
+    let stopped = stop_all(world.data(), Duration::from_secs(2)).await;
+    assert_eq!((stopped.ended, stopped.left), (4, Vec::new()));
     assert!(world.served().is_empty());
     assert!(world.processes("balancer").is_empty());
     assert!(world.processes("instance").is_empty());

@@ -421,7 +421,9 @@ impl Drop for World {
                 .build()
                 .unwrap();
             let stop = cloud_driver::provider::local::stop::stop_all;
-            runtime.block_on(stop(&data, Duration::from_millis(500)))
+            runtime
+                .block_on(stop(&data, Duration::from_millis(500)))
+                .left
         });
         let left = ended.join().unwrap_or_default();
         if !std::thread::panicking() {

@@ -27,11 +27,7 @@ const WORKERS: usize = 2;
 /// Runs until a signal.
 pub(crate) fn run(options: Up) -> anyhow::Result<ExitCode> {
     telemetry::init(&options.log, telemetry::Format::Text)?;
-    let holder = Holder {
-        pid: std::process::id(),
-        port: options.port,
-        balancer_port: options.balancer_port,
-    };
+    let holder = Holder::this(options.port, options.balancer_port);
     let held = folder::hold(&options.data, &holder)?;
     let settings = match config::read(&options, &held.path) {
         Ok(settings) => settings,

@@ -65,8 +65,12 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> RunError {
 /// # Errors
 /// When it cannot begin.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), RunError> {
-    let folder = &arguments.data;
-    std::fs::create_dir_all(folder).map_err(io_error(folder.display().to_string()))?;
+    let data = &arguments.data;
+    std::fs::create_dir_all(data)
+        .and_then(|()| std::env::set_current_dir(data))
+        .map_err(io_error(data.display().to_string()))?;
+    // From within, because the kernel takes no socket's path above 107 bytes.
+    let folder = Path::new(".");
     let taken = if arguments.handover {
         take(folder)?
     } else {
@@ -74,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), RunError> {
     };
     if taken.is_none() && std::os::unix::net::UnixStream::connect(folder.join(ADMIN_SOCKET)).is_ok()
     {
-        return Err(RunError::Running(folder.clone()));
+        return Err(RunError::Running(data.clone()));
     }
     let listeners = match &taken {
         Some(taken) if !Fault::ReusePort.is_on() => {
@@ -97,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), RunError> {
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(io_error("runtime"))?;
     let epoch = hex::encode(rand::random::<[u8; 8]>());
-    let plane = Plane::new(epoch, folder.clone(), workers, listeners);
+    let plane = Plane::new(epoch, folder.to_owned(), workers, listeners);
     let drain_timeout = Duration::from_millis(arguments.drain_timeout_ms);
     runtime.block_on(live(plane, taken, drain_timeout))
 }

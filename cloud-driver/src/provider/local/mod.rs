@@ -19,6 +19,7 @@ pub(crate) mod run;
 pub mod shim;
 mod source;
 pub mod stop;
+mod unix;
 
 use std::path::PathBuf;
 use std::sync::Arc;

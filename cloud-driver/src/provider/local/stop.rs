@@ -1,10 +1,11 @@
 //! The end of everything a data folder runs, for `gennaker down`: needs no
 //! control plane, only what the folder holds.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::instance::{LAUNCH, Launch};
+use ::instance::{LAUNCH, LOCK, Launch};
 use tokio::task::JoinSet;
 
 use super::shim;
@@ -12,44 +13,81 @@ use super::shim;
 /// How long past the grace period an exit may take.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Stops the balancer and every instance of the folder and returns when they
-/// have exited; the names of those that did not.
-pub async fn stop_all(data: &Path, grace: Duration) -> Vec<String> {
+/// What became of everything a folder ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stopped {
+    /// How many had been running and have exited.
+    pub ended: usize,
+    /// The folders of those that have not.
+    pub left: Vec<String>,
+}
+
+/// Stops the balancer and then every instance of the folder, and returns when they
+/// have exited.
+pub async fn stop_all(data: &Path, grace: Duration) -> Stopped {
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
-    let mut folders = vec![data.join("balancer/shim")];
-    if let Ok(entries) = std::fs::read_dir(data.join("instances")) {
-        folders.extend(entries.flatten().map(|e| e.path()));
-    }
+    let mut stopped = Stopped::default();
+    // Users first: no request is taken any more when the instances go.
+    stop_each(vec![data.join("balancer/shim")], grace, &mut stopped).await;
+    let entries = std::fs::read_dir(data.join("instances"));
+    let instances = entries.map(|entries| entries.flatten().map(|e| e.path()).collect());
+    stop_each(instances.unwrap_or_default(), grace, &mut stopped).await;
+    stopped.left.sort();
+    stopped
+}
+
+async fn stop_each(folders: Vec<PathBuf>, grace: Duration, stopped: &mut Stopped) {
     let mut stops = JoinSet::new();
     for folder in folders {
         if folder.join(LAUNCH).exists() {
             stops.spawn(async move { stop_one(folder, grace).await });
         }
     }
-    let mut left = Vec::new();
     while let Some(ended) = stops.join_next().await {
-        left.extend(ended.unwrap_or_default());
+        match ended {
+            Ok(Ended::Before) => {}
+            Ok(Ended::Now) => stopped.ended += 1,
+            Ok(Ended::Not(name)) => stopped.left.push(name),
+            Err(error) => stopped.left.push(error.to_string()),
+        }
     }
-    left.sort();
-    left
 }
 
-async fn stop_one(folder: PathBuf, grace: Duration) -> Option<String> {
-    let name = folder.display().to_string();
-    let text = std::fs::read(folder.join(LAUNCH)).ok()?;
-    let Ok(launch) = serde_json::from_slice::<Launch>(&text) else {
-        return Some(name);
+enum Ended {
+    Before,
+    Now,
+    Not(String),
+}
+
+/// Waits for a shim that is just starting its instance.
+async fn wait_for_start(folder: &Path) {
+    let Ok(lock) = File::open(folder.join(LOCK)) else {
+        return;
     };
+    let waiting = tokio::task::spawn_blocking(move || lock.lock_shared());
+    // One that takes longer is found by its records all the same.
+    let _late = tokio::time::timeout(MARGIN, waiting).await;
+}
+
+async fn stop_one(folder: PathBuf, grace: Duration) -> Ended {
+    let name = folder.display().to_string();
+    let order = std::fs::read(folder.join(LAUNCH)).ok();
+    let Some(launch) = order.and_then(|text| serde_json::from_slice::<Launch>(&text).ok()) else {
+        return Ended::Not(name);
+    };
+    wait_for_start(&folder).await;
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
     let end = tokio::time::Instant::now() + grace + MARGIN;
+    let mut ended = Ended::Before;
     while !shim::has_ended(&folder, &launch.token).await {
+        ended = Ended::Now;
         if tokio::time::Instant::now() > end {
-            return Some(name);
+            return Ended::Not(name);
         }
         if let Err(error) = shim::stop(&folder, &name, &launch.token, grace_ms).await {
             tracing::warn!(%error, "not stopped yet");
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    None
+    ended
 }

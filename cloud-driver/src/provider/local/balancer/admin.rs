@@ -9,9 +9,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 
-use crate::provider::local::Error;
+use crate::provider::local::{Error, unix};
 
 /// Largest answer, in bytes: the state of 4,096 instances.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -22,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// A client of the admin socket.
 #[derive(Debug, Clone)]
 pub(crate) struct Admin {
-    socket: PathBuf,
+    folder: PathBuf,
 }
 
 /// An answer.
@@ -37,9 +36,10 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 impl Admin {
-    pub(crate) fn new(socket: &Path) -> Self {
+    /// Of the balancer in this folder.
+    pub(crate) fn new(folder: &Path) -> Self {
         Self {
-            socket: socket.to_owned(),
+            folder: folder.to_owned(),
         }
     }
 
@@ -50,9 +50,12 @@ impl Admin {
         headers: &[(&str, String)],
         body: Vec<u8>,
     ) -> Result<http::Response<Incoming>, Error> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|e| {
-            Error::Balancer(format!("{} does not answer: {e}", self.socket.display()))
-        })?;
+        let stream = unix::connect(&self.folder, balancer::ADMIN_SOCKET)
+            .await
+            .map_err(|e| {
+                let socket = self.folder.join(balancer::ADMIN_SOCKET);
+                Error::Balancer(format!("{} does not answer: {e}", socket.display()))
+            })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;

@@ -63,7 +63,7 @@ impl Router {
     pub fn new(config: Arc<Config>, shims: Shims) -> Self {
         let folder = config.data.join("balancer");
         Self {
-            admin: Admin::new(&folder.join(balancer::ADMIN_SOCKET)),
+            admin: Admin::new(&folder),
             config,
             shims,
             folder,

@@ -1,16 +1,15 @@
 //! One look at a shim's folder, and the stop order: by its socket, by its
 //! records, and when the shim is gone by `/proc`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ::instance::{Answer, EXIT, Exit, Ids, Request, SOCKET, STATE};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
 
 use super::record::{io, read, write};
-use crate::provider::local::{Error, now_ms};
+use crate::provider::local::{Error, now_ms, unix};
 
 /// How long a shim may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
@@ -95,9 +94,8 @@ fn end_orphan(ids: Ids, grace: Duration) {
     let _gone = kill_process(pid, Signal::TERM);
     tokio::spawn(async move {
         tokio::time::sleep(grace).await;
-        if runs(&ids) {
-            let _gone = kill_process(pid, Signal::KILL);
-        }
+        // It leads a process group: what it started goes with it.
+        let _gone = kill_process_group(pid, Signal::KILL);
     });
 }
 
@@ -171,8 +169,7 @@ fn shim_runs(ids: &Ids) -> bool {
 
 async fn ask(folder: &Path, request: &Request) -> Result<Answer, String> {
     let exchange = async {
-        let open = std::fs::File::open(folder)?;
-        let mut stream = UnixStream::connect(socket_path(folder, &open)).await?;
+        let mut stream = unix::connect(folder, SOCKET).await?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         stream.write_all(&line).await?;
@@ -184,18 +181,6 @@ async fn ask(folder: &Path, request: &Request) -> Result<Answer, String> {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("no answer within 3 s".to_owned()),
-    }
-}
-
-/// The socket's path; a long one by way of the open folder, because the kernel
-/// takes no more than 107 bytes.
-fn socket_path(folder: &Path, open: &std::fs::File) -> PathBuf {
-    use std::os::fd::AsRawFd;
-    let plain = folder.join(SOCKET);
-    if plain.as_os_str().len() < 100 {
-        plain
-    } else {
-        PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", open.as_raw_fd()))
     }
 }
 
