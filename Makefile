@@ -13,7 +13,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push build demo-server controls check lint test unit e2e bench simulate kill zero-failed-requests clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench simulate kill zero-failed-requests clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -28,11 +28,13 @@ down:                            ## stop control plane, balancer, instances and 
 
 ## Building -----------------------------------------------------------------
 
-build: demo-server
-	@demo/needs.sh
+needs:                           ## says what is missing before anything is built
+	@CARGO="$(CARGO)" demo/needs.sh
+
+build: needs demo-server
 	$(CARGO) build --release -p deploy -p balancer -p instance -p demo
 
-demo-server:                     ## the demo's server, linked statically: the only file of its image
+demo-server: needs               ## the demo's server, linked statically: the only file of its image
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release -p demo --bin demo-server \
 	    --no-default-features --target $(HOST)
 

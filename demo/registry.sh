@@ -8,47 +8,69 @@ registry_alive() {
     [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = docker-registry ]
 }
 
-# registry_start [NOTIFICATION_URL]: on the remembered port, else on a free one.
+# registry_notifies URL: it runs and tells this URL what is pushed.
+registry_notifies() {
+    registry_alive && grep -qF "url: \"$1\"" "$registry_folder/config.yml"
+}
+
+# registry_start [NOTIFICATION_URL]: on the port it had before, else on a free one.
 registry_start() {
     mkdir -p "$registry_folder/storage"
-    tries=0
-    while [ $tries -lt 20 ]; do
-        if [ -f "$registry_folder/port" ]; then
-            port=$(cat "$registry_folder/port")
-        else
-            port=$((25000 + ($$ + tries * 37) % 5000))
-        fi
-        {
-            echo "version: 0.1"
-            echo "log: {level: warn}"
-            echo "storage: {filesystem: {rootdirectory: $registry_folder/storage}, delete: {enabled: true}}"
-            echo "http: {addr: 127.0.0.1:$port}"
-            if [ -n "${1:-}" ]; then
-                echo "notifications:"
-                echo "  endpoints:"
-                echo "    - {name: gennaker, url: \"$1\", timeout: 5s, threshold: 3, backoff: 1s}"
-            fi
-        } >"$registry_folder/config.yml"
-        setsid docker-registry serve "$registry_folder/config.yml" \
-            >"$registry_folder/log" 2>&1 </dev/null &
-        pid=$!
-        waited=0
-        while kill -0 "$pid" 2>/dev/null && [ $waited -lt 100 ]; do
-            if registry_answers "$port"; then
-                echo "$pid" >"$registry_folder/pid"
-                echo "$port" >"$registry_folder/port"
-                return 0
-            fi
-            sleep 0.1
-            waited=$((waited + 1))
+    if [ -f "$registry_folder/port" ]; then
+        registry_serve "$(cat "$registry_folder/port")" "${1:-}" && return 0
+        # gennaker.yml and the pipelines name this port.
+        echo "the registry does not start on its port $(cat "$registry_folder/port") again;" \
+            "free that port, or begin anew with another DATA. Its last lines:" >&2
+    else
+        tries=0
+        while [ $tries -lt 20 ]; do
+            registry_serve $((25000 + ($$ + tries * 37) % 5000)) "${1:-}" && return 0
+            tries=$((tries + 1))
         done
-        kill "$pid" 2>/dev/null
-        rm -f "$registry_folder/port"
-        tries=$((tries + 1))
-    done
-    echo "the registry did not start; its last lines:" >&2
+        echo "the registry does not start; its last lines:" >&2
+    fi
     tail -5 "$registry_folder/log" >&2
     return 1
+}
+
+# registry_serve PORT URL: one try; an empty URL is told nothing.
+registry_serve() {
+    {
+        echo "version: 0.1"
+        echo "log: {level: warn}"
+        echo "storage: {filesystem: {rootdirectory: $registry_folder/storage}, delete: {enabled: true}}"
+        echo "http: {addr: 127.0.0.1:$1}"
+        if [ -n "$2" ]; then
+            echo "notifications:"
+            echo "  endpoints:"
+            echo "    - {name: gennaker, url: \"$2\", timeout: 5s, threshold: 3, backoff: 1s}"
+        fi
+    } >"$registry_folder/config.yml"
+    setsid docker-registry serve "$registry_folder/config.yml" \
+        >"$registry_folder/log" 2>&1 </dev/null &
+    pid=$!
+    echo "$pid" >"$registry_folder/pid"
+    waited=0
+    while kill -0 "$pid" 2>/dev/null && [ $waited -lt 100 ]; do
+        if registry_answers "$1"; then
+            # Another program may answer there while ours is still ending.
+            sleep 0.1
+            kill -0 "$pid" 2>/dev/null || break
+            echo "$1" >"$registry_folder/port"
+            return 0
+        fi
+        sleep 0.1
+        waited=$((waited + 1))
+    done
+    kill "$pid" 2>/dev/null || true
+    rm -f "$registry_folder/pid"
+    return 1
+}
+
+# registry_has VERSION: the image is there.
+registry_has() {
+    skopeo inspect --raw --tls-verify=false \
+        "docker://127.0.0.1:$(cat "$registry_folder/port")/demo:$1" >/dev/null 2>&1
 }
 
 registry_answers() {

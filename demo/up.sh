@@ -6,14 +6,18 @@ DATA=$1 PORT=$2 BALANCER_PORT=$3
 . "$(dirname "$0")/registry.sh"
 
 mkdir -p "$DATA"
-if ! registry_alive; then
-    if [ ! -d "$registry_folder/storage/docker" ]; then
-        # Version 1 is there before anybody listens: only what is pushed later is news.
-        registry_start
-        registry_push 1
-        registry_stop
-    fi
-    registry_start "http://127.0.0.1:$PORT/webhooks/docker/demo-registry"
+url="http://127.0.0.1:$PORT/webhooks/docker/demo-registry"
+if ! registry_notifies "$url"; then
+    # Nothing half made is left behind, so that the next try begins where this one did.
+    trap registry_stop EXIT
+    trap 'exit 130' INT TERM
+    registry_stop
+    # Version 1 is there before anybody listens: only what is pushed later is news.
+    registry_start
+    registry_has 1 || registry_push 1
+    registry_stop
+    registry_start "$url"
+    trap - EXIT INT TERM
 fi
 echo "registry   127.0.0.1:$(cat "$registry_folder/port"), stopped by: make down"
 GENNAKER_DEMO_REGISTRY="127.0.0.1:$(cat "$registry_folder/port")" \

@@ -1,7 +1,7 @@
 //! One service on a folder of its own, as a client sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ impl ImageSource for FakeImages {
         Ok(UnpackedImage {
             reference: format!("{name}@{digest}"),
             digest,
-            rootfs: PathBuf::from("/"),
+            rootfs: None,
             entrypoint: vec![programs::folder().join("demo-server").display().to_string()],
             cmd: Vec::new(),
             env,

@@ -26,6 +26,9 @@ const APPLICATION: &str = "demo";
 const USER: &str = "demo";
 const REGISTRY: &str = "demo-registry";
 const HOSTS: u32 = 3;
+const ACCOUNTS: [&str; 2] = ["staging", "prod"];
+/// Starts that find the first deployment failed, at the most.
+const MOST_ATTEMPTS: usize = 100;
 
 /// The variable in which `make up` says where the registry is.
 const REGISTRY_VARIABLE: &str = "GENNAKER_DEMO_REGISTRY";
@@ -83,11 +86,6 @@ pub(super) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()
         }
         Err(status) => return Err(status.into()),
     }
-    let first = bootstrap(&registry);
-    if !is_running(&peers, "prod").await? {
-        tracing::info!("deploying version 1 to staging and prod");
-        run(&peers, &first).await?;
-    }
     let key = PipelineKey {
         application: APPLICATION.into(),
         name: "promote".into(),
@@ -106,6 +104,7 @@ pub(super) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()
         }
         Err(status) => return Err(status.into()),
     }
+    deploy_first(&peers, &registry).await?;
     println!("staging    http://127.0.0.1:{}/staging", ports.1);
     println!("prod       http://127.0.0.1:{}/", ports.1);
     println!(
@@ -137,31 +136,62 @@ async fn is_running(peers: &Peers, account: &str) -> anyhow::Result<bool> {
     }
 }
 
-async fn run(peers: &Peers, pipeline: &Value) -> anyhow::Result<()> {
+/// Deploys version 1 to the accounts that run nothing. A start that was interrupted is gone on
+/// with, one that failed is tried again.
+async fn deploy_first(peers: &Peers, registry: &str) -> anyhow::Result<()> {
+    for attempt in 0..MOST_ATTEMPTS {
+        let mut missing = Vec::new();
+        for account in ACCOUNTS {
+            if !is_running(peers, account).await? {
+                missing.push(account);
+            }
+        }
+        let stages = match missing.as_slice() {
+            // Whatever an earlier attempt did, there is something to see.
+            [] => return Ok(()),
+            missing => bootstrap(registry, missing),
+        };
+        tracing::info!(accounts = missing.join(", "), "deploying version 1");
+        let (execution, is_new) = run(peers, &stages, attempt).await?;
+        match execution["status"].as_str().unwrap_or_default() {
+            "SUCCEEDED" => return Ok(()),
+            status if is_new => bail!(
+                "the first deployment ended as {status}; see it at /ui/ under execution {}",
+                execution["id"].as_str().unwrap_or_default()
+            ),
+            _ => {}
+        }
+    }
+    bail!(
+        "the first deployment failed {MOST_ATTEMPTS} times; make up on an empty folder begins anew"
+    )
+}
+
+/// Starts an attempt, or finds it, and waits for its end; whether it was this start's.
+async fn run(peers: &Peers, pipeline: &Value, attempt: usize) -> anyhow::Result<(Value, bool)> {
     let mut executions = ExecutionServiceClient::new(peers.orchestrator.clone());
     let request = StartRequest {
         kind: ExecutionKind::Pipeline.into(),
         body: Some(Json::of(pipeline)),
-        event_id: String::new(),
+        event_id: format!("demonstration/{attempt}"),
     };
     let id = executions.start(request).await?.into_inner().id;
+    let mut is_new = None;
     loop {
         let request = GetExecutionRequest {
             kind: ExecutionKind::Pipeline.into(),
             id: id.clone(),
         };
-        let execution = executions
-            .get(request)
-            .await?
-            .into_inner()
-            .value("execution")?;
-        match execution["status"].as_str().unwrap_or_default() {
-            "SUCCEEDED" => return Ok(()),
-            "TERMINAL" | "CANCELED" | "STOPPED" => {
-                bail!("the first deployment failed; see it at /ui/ under execution {id}")
-            }
-            _ => tokio::time::sleep(Duration::from_millis(200)).await,
+        let execution = executions.get(request).await?.into_inner();
+        let execution = execution.value("execution")?;
+        let status = execution["status"].as_str().unwrap_or_default();
+        let is_over = matches!(status, "SUCCEEDED" | "TERMINAL" | "CANCELED" | "STOPPED");
+        // An attempt of an earlier start may be over at the first look.
+        let is_new = *is_new.get_or_insert(!is_over);
+        if is_over {
+            return Ok((execution, is_new));
         }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -188,15 +218,13 @@ fn deploy(account: &str, image: &str, strategy: &str, ref_id: &str, after: &[&st
     })
 }
 
-fn bootstrap(registry: &str) -> Value {
+fn bootstrap(registry: &str, accounts: &[&str]) -> Value {
     let image = format!("{registry}/demo:1");
-    json!({
-        "application": APPLICATION, "name": "first deployment",
-        "stages": [
-            deploy("staging", &image, "none", "1", &[]),
-            deploy("prod", &image, "none", "2", &[]),
-        ],
-    })
+    let numbered = accounts.iter().zip(1..);
+    let stages: Vec<Value> = numbered
+        .map(|(account, n)| deploy(account, &image, "none", &n.to_string(), &[]))
+        .collect();
+    json!({"application": APPLICATION, "name": "first deployment", "stages": stages})
 }
 
 /// Asks a deployed version through the balancer whether it is the one that was pushed.

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use cloud_driver::provider::local::balancer::check_port;
 use runtime::{Shutdown, telemetry};
 
 use crate::cli::Up;
@@ -54,6 +55,10 @@ async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another port with --port"))?;
+    let port = options.balancer_port;
+    check_port(&settings.data, port)
+        .await
+        .map_err(anyhow::Error::msg)?;
     let shutdown = Shutdown::new();
     let signalled = shutdown.clone();
     tokio::spawn(async move {

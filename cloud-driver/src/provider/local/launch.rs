@@ -30,24 +30,9 @@ impl Local {
         group: &ServerGroup,
         image: &UnpackedImage,
     ) -> Result<Launch, Error> {
-        let command: Vec<String> = image.entrypoint.iter().chain(&image.cmd).cloned().collect();
-        if command.is_empty() {
-            return Err(Error::Image {
-                reference: image.reference.clone(),
-                reason: "it names neither entrypoint nor command; set one in the image".to_owned(),
-                may_pass: false,
-            });
-        }
+        let command = image.command()?;
         let mut environment: BTreeMap<String, String> = image.env.iter().cloned().collect();
-        let account = self.config.account(&group.account);
-        let given = account.map(|a| &a.environment).into_iter().flatten();
-        for (name, value) in given.chain(&group.environment) {
-            let value = match value.strip_prefix("secret:") {
-                None => value.clone(),
-                Some(secret) => self.secret(group, name, secret)?,
-            };
-            environment.insert(name.clone(), value);
-        }
+        environment.extend(self.environment(group)?);
         environment.insert("PORT".to_owned(), instance.port.to_string());
         for (name, value) in [
             ("GENNAKER_INSTANCE", &instance.id),
@@ -64,6 +49,26 @@ impl Local {
                 u64::try_from(self.config.local.grace.0.as_millis()).unwrap_or(u64::MAX)
             }),
         })
+    }
+
+    /// The variables of a group: the account's, and over them its own.
+    ///
+    /// # Errors
+    /// When a secret cannot be read.
+    pub(crate) fn environment(
+        &self,
+        group: &ServerGroup,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let account = self.config.account(&group.account);
+        let given = account.map(|a| &a.environment).into_iter().flatten();
+        let value = |(name, value): (&String, &String)| {
+            let value = match value.strip_prefix("secret:") {
+                None => value.clone(),
+                Some(secret) => self.secret(group, name, secret)?,
+            };
+            Ok((name.clone(), value))
+        };
+        given.chain(&group.environment).map(value).collect()
     }
 
     fn secret(&self, group: &ServerGroup, variable: &str, name: &str) -> Result<String, Error> {

@@ -126,8 +126,8 @@ pub struct UnpackedImage {
     pub reference: String,
     /// `sha256:…`
     pub digest: String,
-    /// Its files, read-only and shared.
-    pub rootfs: PathBuf,
+    /// Its files, of which every instance gets a copy; none: the machine's own.
+    pub rootfs: Option<PathBuf>,
     /// Its entrypoint.
     pub entrypoint: Vec<String>,
     /// Its default arguments.
@@ -138,6 +138,24 @@ pub struct UnpackedImage {
     pub workdir: String,
     /// Numeric user and group it wants to run as.
     pub user: (u32, u32),
+}
+
+impl UnpackedImage {
+    /// Program and arguments.
+    ///
+    /// # Errors
+    /// When the image names none.
+    pub fn command(&self) -> Result<Vec<String>, Error> {
+        let command: Vec<String> = self.entrypoint.iter().chain(&self.cmd).cloned().collect();
+        if command.is_empty() {
+            return Err(Error::Image {
+                reference: self.reference.clone(),
+                reason: "it names neither entrypoint nor command; set one in the image".to_owned(),
+                may_pass: false,
+            });
+        }
+        Ok(command)
+    }
 }
 
 /// Where images come from.

@@ -62,6 +62,13 @@ impl Preparations {
             .insert(group.name.clone(), Prepared::Coming(task));
     }
 
+    /// A group's instances cannot be started, whatever its image is.
+    pub(crate) fn refuse(&mut self, group: &str, reason: String) {
+        self.groups
+            .insert(group.to_owned(), Prepared::Failed(reason));
+        self.news.notify_one();
+    }
+
     /// Resolves when a fetch has ended.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
@@ -121,7 +128,8 @@ async fn fetch(images: &dyn ImageSource, reference: &str) -> Result<UnpackedImag
         tries += 1;
         match images.ensure(reference).await {
             Err(error) if error.may_pass() && tries < TRIES => tokio::time::sleep(PAUSE).await,
-            outcome => return outcome,
+            // One that cannot be started is found out before traffic is touched.
+            outcome => return outcome.and_then(|image| image.command().map(|_| image)),
         }
     }
 }

@@ -18,7 +18,7 @@ impl ImageSource for Images {
         Ok(UnpackedImage {
             reference: image.reference,
             digest: image.digest,
-            rootfs: image.rootfs,
+            rootfs: Some(image.rootfs),
             entrypoint: image.config.entrypoint,
             cmd: image.config.cmd,
             env: image.config.env,

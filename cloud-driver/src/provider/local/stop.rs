@@ -28,7 +28,12 @@ pub async fn stop_all(data: &Path, grace: Duration) -> Stopped {
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     let mut stopped = Stopped::default();
     // Users first: no request is taken any more when the instances go.
-    stop_each(vec![data.join("balancer/shim")], grace, &mut stopped).await;
+    stop_each(
+        vec![data.join("balancer").join(shim::BALANCER_SHIM)],
+        grace,
+        &mut stopped,
+    )
+    .await;
     let entries = std::fs::read_dir(data.join("instances"));
     let instances = entries.map(|entries| entries.flatten().map(|e| e.path()).collect());
     stop_each(instances.unwrap_or_default(), grace, &mut stopped).await;
@@ -53,9 +58,13 @@ async fn stop_each(folders: Vec<PathBuf>, grace: Duration, stopped: &mut Stopped
     }
 }
 
-enum Ended {
+/// What became of one.
+pub(super) enum Ended {
+    /// It had ended, or was never started.
     Before,
+    /// It was running and has exited.
     Now,
+    /// It has not; its folder.
     Not(String),
 }
 
@@ -69,7 +78,8 @@ async fn wait_for_start(folder: &Path) {
     let _late = tokio::time::timeout(MARGIN, waiting).await;
 }
 
-async fn stop_one(folder: PathBuf, grace: Duration) -> Ended {
+/// Stops what a shim's folder runs, and returns when it has exited.
+pub(super) async fn stop_one(folder: PathBuf, grace: Duration) -> Ended {
     let name = folder.display().to_string();
     let order = std::fs::read(folder.join(LAUNCH)).ok();
     let Some(launch) = order.and_then(|text| serde_json::from_slice::<Launch>(&text).ok()) else {

@@ -7,6 +7,7 @@
 
 mod admin;
 mod observed;
+mod port;
 mod render;
 mod supervise;
 
@@ -21,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
 pub use observed::{InstanceState, Observed, Seen};
+pub use port::check_port;
 
 use super::Error;
 use super::journal::Journal;

@@ -254,7 +254,10 @@ impl<'a> Run<'a> {
         match effect {
             Effect::Prepare { group } => {
                 if let Some(group) = self.groups.get(group) {
-                    self.preparations.begin(self.local.images(), group);
+                    match self.local.environment(group) {
+                        Ok(_) => self.preparations.begin(self.local.images(), group),
+                        Err(error) => self.preparations.refuse(&group.name, error.to_string()),
+                    }
                 }
                 Ok(())
             }
@@ -308,8 +311,11 @@ impl<'a> Run<'a> {
             Some(image) => image,
             None => self.local.images().ensure(group.image.to_pull()).await?,
         };
-        let launch = self.local.launch(&instance, &group, &image)?;
-        self.local.shims().spawn(&instance, &launch).await
+        match self.local.launch(&instance, &group, &image) {
+            Ok(launch) => self.local.shims().spawn(&instance, &launch).await,
+            // It was possible when the image was prepared, and asking again does not help.
+            Err(error) => self.local.shims().refuse(&instance, &error.to_string()),
+        }
     }
 
     /// Writes the digests of fetched images to their groups: from then on the

@@ -11,9 +11,12 @@ use super::{MAX_FILES, Shims};
 use crate::config::Config;
 use crate::provider::local::Error;
 
+/// Folder of the balancer's shim within the balancer's.
+pub(crate) const BALANCER_SHIM: &str = "shim";
+
 impl Shims {
     fn balancer_folder(config_folder: &Path) -> PathBuf {
-        config_folder.join("shim")
+        config_folder.join(BALANCER_SHIM)
     }
 
     /// Whether the balancer's shim runs.

@@ -64,24 +64,26 @@ pub(crate) async fn stop(folder: &Path, id: &str, token: &str, grace_ms: u64) ->
             end_orphan(ids, Duration::from_millis(grace_ms));
             Ok(())
         }
-        Look::Nothing => {
-            // The record forbids every later start.
-            std::fs::create_dir_all(folder).map_err(io(folder))?;
-            let now = now_ms();
-            let exit = Exit {
-                failure: Some("stopped before it was started".to_owned()),
-                started_ms: now,
-                ended_ms: now,
-                asked: true,
-                ..Exit::default()
-            };
-            write(&folder.join(EXIT), &exit)
-        }
+        Look::Nothing => never_started(folder, "stopped before it was started"),
         Look::Unknown => Err(Error::Shim {
             instance: id.to_owned(),
             reason: "its shim does not answer".to_owned(),
         }),
     }
+}
+
+/// Writes the record that forbids every later start.
+pub(super) fn never_started(folder: &Path, reason: &str) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(io(folder))?;
+    let now = now_ms();
+    let exit = Exit {
+        failure: Some(reason.to_owned()),
+        started_ms: now,
+        ended_ms: now,
+        asked: true,
+        ..Exit::default()
+    };
+    write(&folder.join(EXIT), &exit)
 }
 
 /// Ends an instance whose shim is gone. Asked for again and again until the exit

@@ -7,6 +7,7 @@
 mod balancer;
 mod look;
 mod record;
+mod root;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use super::document::Instance;
 use super::launch::Launch;
 use super::{Error, port};
 use crate::config::Config;
-use look::{Look, describe, look, runs};
+pub(crate) use balancer::BALANCER_SHIM;
+use look::{Look, describe, look, never_started, runs};
 pub(crate) use look::{has_ended, stop};
 use record::{io, read, secret, tail, write};
 
@@ -58,6 +60,9 @@ pub struct Facts {
     /// `chroot`, or `plain` with the reason.
     pub isolation: Option<String>,
 }
+
+/// Name of an instance's own root folder.
+const ROOT: &str = "root";
 
 impl Shims {
     /// The shims of a data folder.
@@ -177,6 +182,11 @@ impl Shims {
         }
     }
 
+    /// Records that an instance cannot be started, which forbids every later start.
+    pub(crate) fn refuse(&self, instance: &Instance, reason: &str) -> Result<(), Error> {
+        never_started(&self.of(&instance.id), reason)
+    }
+
     /// Starts an instance's process. A second call finds the first one, whoever
     /// made it and however far it came.
     pub(crate) async fn spawn(&self, instance: &Instance, launch: &Launch) -> Result<(), Error> {
@@ -184,19 +194,27 @@ impl Shims {
             return Ok(());
         }
         let image = &launch.image;
+        let folder = self.of(&instance.id);
+        std::fs::create_dir_all(&folder).map_err(io(&folder))?;
+        let root = image.rootfs.is_some().then(|| folder.join(ROOT));
+        if let (Some(from), Some(to)) = (image.rootfs.clone(), root.clone()) {
+            let copied = tokio::task::spawn_blocking(move || root::make(&from, &to)).await;
+            copied
+                .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+                .map_err(io(&folder))?;
+        }
         let order = Order {
             token: instance.token.clone(),
             command: launch.command.clone(),
             environment: launch.environment.clone(),
             working_folder: Some(image.workdir.clone()).filter(|w| !w.is_empty()),
-            root: Some(image.rootfs.clone()),
+            root,
             user: Some(image.user).filter(|user| *user != (0, 0)),
             grace_ms: launch.grace_ms,
             restart: false,
             max_files: Some(MAX_FILES),
         };
-        self.launch(&self.of(&instance.id), &order, &instance.id)
-            .await
+        self.launch(&folder, &order, &instance.id).await
     }
 
     async fn launch(&self, folder: &Path, order: &Order, id: &str) -> Result<(), Error> {
