@@ -37,6 +37,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// Use the programs built with the controls' switches.
     pub controls: bool,
+    /// Name of the data folder.
+    pub data: String,
 }
 
 impl Default for Setup {
@@ -48,6 +50,7 @@ impl Default for Setup {
             arguments: Vec::new(),
             environment: Vec::new(),
             controls: false,
+            data: "data".to_owned(),
         }
     }
 }
@@ -81,7 +84,7 @@ impl Stack {
             .prefix("gnk-e2e-")
             .tempdir()
             .context("no folder")?;
-        let data = folder.path().join("data");
+        let data = folder.path().join(&setup.data);
         std::fs::create_dir_all(&data).context("cannot create the data folder")?;
         let redis = match setup.backend {
             Backend::Embedded => None,

@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod bad_luck;
 mod conventions;
+mod demo;
 mod first_pipeline;
 mod harness;
 mod image_push;

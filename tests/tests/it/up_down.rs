@@ -119,3 +119,90 @@ async fn instances_and_balancer_outlive_the_control_plane_and_are_adopted_and_en
         .unwrap();
     world.require_version("prod", "2").await.unwrap();
 }
+
+/// The kernel takes no socket's path above 107 bytes; data folders may lie deeper.
+#[tokio::test]
+async fn a_data_folder_with_a_long_path_is_as_good_as_any() {
+    let setup = Setup {
+        data: "d".repeat(160),
+        ..Setup::default()
+    };
+    let mut world = World::up(setup).await.unwrap();
+    let image = world.push(&world.image("1")).await.unwrap();
+    let image = world.reference(&image);
+    world
+        .deploy("prod", &image, "none", "SUCCEEDED")
+        .await
+        .unwrap();
+    world.require_version("prod", "1").await.unwrap();
+    assert_eq!(of_role(&world.stack, Role::Served).len(), HOSTS);
+    world.stack.down().await.unwrap();
+    let left = census::of(&world.stack.data);
+    assert!(left.is_empty(), "down left {left:?}");
+}
+
+/// What outlived its shim is ended all the same.
+#[tokio::test]
+async fn down_ends_an_instance_whose_shim_was_killed() {
+    let mut world = World::up(Setup::default()).await.unwrap();
+    let image = world.push(&world.image("1")).await.unwrap();
+    let image = world.reference(&image);
+    world
+        .deploy("prod", &image, "none", "SUCCEEDED")
+        .await
+        .unwrap();
+    world.stack.stop().await.unwrap();
+    let shims = of_role(&world.stack, Role::Shim);
+    for shim in &shims {
+        let pid = rustix::process::Pid::from_raw(shim.pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    assert_eq!(of_role(&world.stack, Role::Served).len(), HOSTS);
+    world.stack.down().await.unwrap();
+    let left = census::of(&world.stack.data);
+    assert!(left.is_empty(), "down left {left:?}");
+}
+
+#[tokio::test]
+async fn another_balancer_port_is_refused_while_the_balancer_serves() {
+    let mut world = World::up(Setup::default()).await.unwrap();
+    world.stack.stop().await.unwrap();
+    let data = world.stack.data.display().to_string();
+    let gennaker = program::path("gennaker").unwrap();
+    let port = world.stack.port.to_string();
+    let serving = world.stack.balancer_port;
+    let other = tests::port::free().unwrap().to_string();
+    let up = [
+        "up",
+        "--data",
+        &data,
+        "--port",
+        &port,
+        "--balancer-port",
+        &other,
+    ];
+    let refused = program::run(&gennaker, up).await.unwrap_err().to_string();
+    let remedy = format!("--balancer-port {serving}");
+    assert!(
+        refused.contains(&remedy) && refused.contains("gennaker down"),
+        "{refused}"
+    );
+
+    world.stack.down().await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().port().to_string();
+    let up = [
+        "up",
+        "--data",
+        &data,
+        "--port",
+        &port,
+        "--balancer-port",
+        &taken,
+    ];
+    let refused = program::run(&gennaker, up).await.unwrap_err().to_string();
+    assert!(
+        refused.contains(&taken) && refused.contains("--balancer-port"),
+        "{refused}"
+    );
+}
