@@ -113,8 +113,6 @@ pub struct Exit {
     pub ended_ms: i64,
     /// Somebody asked for it.
     pub asked: bool,
-    /// Largest resident size, in bytes.
-    pub peak_bytes: u64,
 }
 
 /// What can be asked of a shim.

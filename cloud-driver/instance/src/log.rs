@@ -4,18 +4,22 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A file is rotated at this size, in bytes.
 const MAX_FILE: u64 = 10 * 1024 * 1024;
 /// Files kept, the current one included.
 const FILES: u32 = 3;
 
+/// The file that is written, and its size in bytes.
+type Current = Option<(File, u64)>;
+
 /// Where output goes, and what of it could not be kept.
 #[derive(Clone)]
 pub(crate) struct Log {
     path: PathBuf,
+    current: Arc<Mutex<Current>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -23,6 +27,7 @@ impl Log {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
+            current: Arc::default(),
             dropped: Arc::default(),
         }
     }
@@ -35,34 +40,43 @@ impl Log {
     /// Copies a pipe until its other end is closed. A full disk loses output and
     /// counts it; the instance never waits.
     pub(crate) fn copy(&self, mut from: impl Read) {
-        let mut file: Option<(File, u64)> = None;
         let mut buffer = [0; 16 * 1024];
         loop {
-            let count = match from.read(&mut buffer) {
+            match from.read(&mut buffer) {
                 Ok(0) | Err(_) => return,
-                Ok(count) => count,
-            };
-            let size = u64::try_from(count).unwrap_or(0);
-            if file
-                .as_ref()
-                .is_some_and(|(_, written)| written + size > MAX_FILE)
-            {
-                file = None;
-                rotate(&self.path);
+                Ok(count) => self.write(&buffer[..count]),
             }
-            if file.is_none() {
-                file = open(&self.path);
+        }
+    }
+
+    /// A line of the shim's own.
+    pub(crate) fn note(&self, line: &str) {
+        self.write(line.as_bytes());
+    }
+
+    /// Both pipes write here, one piece after the other.
+    fn write(&self, bytes: &[u8]) {
+        let size = u64::try_from(bytes.len()).unwrap_or(0);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current
+            .as_ref()
+            .is_some_and(|(_, written)| written + size > MAX_FILE)
+        {
+            *current = None;
+            rotate(&self.path);
+        }
+        if current.is_none() {
+            *current = open(&self.path);
+        }
+        let written = match &mut *current {
+            Some((file, written)) => {
+                *written += size;
+                file.write_all(bytes).is_ok()
             }
-            let written = match &mut file {
-                Some((file, written)) => {
-                    *written += size;
-                    file.write_all(&buffer[..count]).is_ok()
-                }
-                None => false,
-            };
-            if !written {
-                self.dropped.fetch_add(size, Ordering::Relaxed);
-            }
+            None => false,
+        };
+        if !written {
+            self.dropped.fetch_add(size, Ordering::Relaxed);
         }
     }
 }

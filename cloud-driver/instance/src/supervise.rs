@@ -12,7 +12,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use instance::{EXIT, Exit, Ids, LAUNCH, LOCK, LOG, Launch, STATE};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, kill_process_group,
+    setrlimit, wait, waitpid,
+};
 
 use crate::log::Log;
 use crate::serve::{Shared, serve};
@@ -44,7 +48,8 @@ pub(crate) fn run(folder: &Path) -> Result<(), String> {
         }
     };
     let outcome = prepare(folder).and_then(|(launch, listener)| {
-        let started = start(folder, &launch)?;
+        allow_files(launch.max_files);
+        let started = start(folder, &launch, Life::First)?;
         Ok((launch, listener, started))
     });
     if let Err(error) = &outcome {
@@ -123,13 +128,20 @@ fn program_in(root: &Path, launch: &Launch) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("{program} is in no folder of the image's PATH ({path})"))
 }
 
+/// Whether an instance is started for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    First,
+    Next,
+}
+
 /// A started instance.
 struct Started {
     child: Child,
     ids: Ids,
 }
 
-fn start(folder: &Path, launch: &Launch) -> Result<Started, String> {
+fn start(folder: &Path, launch: &Launch, life: Life) -> Result<Started, String> {
     let is_root = rustix::process::geteuid().is_root();
     let mut isolation = "plain: no root folder was given".to_owned();
     let mut command = match &launch.root {
@@ -182,12 +194,26 @@ fn start(folder: &Path, launch: &Launch) -> Result<Started, String> {
         boot_id: process::boot_id(),
         isolation,
     };
-    if let Err(error) = folder::write(&folder.join(STATE), &ids) {
-        // Without its record nobody would find it again.
+    if let Err(error) = folder::write(&folder.join(STATE), &ids)
+        && life == Life::First
+    {
+        // Without its record nobody would find it again. Later the socket is known, and says.
         let _dead = child.kill();
         return Err(error);
     }
     Ok(Started { child, ids })
+}
+
+/// Sets how many files the instance may open: it inherits this process's limit.
+fn allow_files(most: Option<u64>) {
+    let Some(most) = most else { return };
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: Some(maximum.map_or(most, |maximum| most.min(maximum))),
+        maximum,
+    };
+    // Where it is refused, what there is has to do.
+    let _kept = setrlimit(Resource::Nofile, limit);
 }
 
 /// A command that enters the root folder first. `chroot(1)` of coreutils does it,
@@ -234,7 +260,6 @@ fn supervise(
             started_ms,
             ended_ms: folder::now_ms(),
             asked,
-            peak_bytes: peak_bytes(),
         };
         let meant_to = status.success();
         if asked || meant_to || !launch.restart {
@@ -247,7 +272,17 @@ fn supervise(
             shared.ended(exit.clone());
             return folder::write(&folder.join(EXIT), &exit);
         }
-        current = start(folder, launch)?;
+        current = loop {
+            match start(folder, launch, Life::Next) {
+                Ok(started) => break started,
+                // Whoever waits for it wants it back, however long the disk is full.
+                Err(error) => log.note(&format!("it cannot be started again: {error}\n")),
+            }
+            if let Ok(Wake::Stop(_)) = wakes.recv_timeout(QUICK) {
+                shared.ended(exit.clone());
+                return folder::write(&folder.join(EXIT), &exit);
+            }
+        };
         shared.restarted(current.ids.clone());
     }
 }
@@ -272,13 +307,10 @@ fn one_life(
             None => {}
         });
     }
-    let ended = sender.clone();
+    let (ended, pid) = (sender.clone(), child.id());
     std::thread::spawn(move || {
-        let status = child
-            .wait()
-            .unwrap_or_else(|_| ExitStatus::from_raw(1 << 8));
         // The shim's loop is gone only when the shim is.
-        let _alone = ended.send(Wake::Ended(status));
+        let _alone = ended.send(Wake::Ended(wait_for(pid)));
     });
     let mut kill_at: Option<Instant> = None;
     let mut asked = false;
@@ -308,36 +340,48 @@ fn one_life(
     }
 }
 
+/// Waits for the end of the instance, and for whoever it left to this process on the way.
+fn wait_for(pid: u32) -> ExitStatus {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((ended, status))) if u32::try_from(ended.as_raw_pid()) == Ok(pid) => {
+                return ExitStatus::from_raw(status.as_raw());
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return ExitStatus::from_raw(1 << 8),
+        }
+    }
+}
+
 enum Pipe {
     Out(std::process::ChildStdout),
     Err(std::process::ChildStderr),
 }
 
+/// Processes that one end may leave to the next, at the most.
+const GENERATIONS: usize = 10_000;
+
 /// Ends what the instance left behind: its group, and what left the group but has
-/// this process as its next parent.
+/// this process as its next parent, down to the last generation.
 fn end_of_group(group: Option<Pid>) {
     if let Some(pid) = group {
         let _gone = kill_process_group(pid, Signal::KILL);
     }
     let own = std::process::id();
     let path = format!("/proc/{own}/task/{own}/children");
-    for pid in std::fs::read_to_string(path)
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-    {
-        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-            let _gone = kill_process(pid, Signal::KILL);
+    for _ in 0..GENERATIONS {
+        let children = std::fs::read_to_string(&path).unwrap_or_default();
+        let pids = children
+            .split_ascii_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        let children: Vec<Pid> = pids.filter_map(Pid::from_raw).collect();
+        if children.is_empty() {
+            return;
+        }
+        for child in children {
+            let _gone = kill_process(child, Signal::KILL);
+            // Its own children are ours only when it is gone.
+            let _reaped = waitpid(Some(child), WaitOptions::empty());
         }
     }
-}
-
-fn peak_bytes() -> u64 {
-    // Of all children that were waited for; the instance is the largest by far.
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kib: u64 = line
-        .and_then(|l| l.trim().split(' ').next())
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    kib * 1024
 }

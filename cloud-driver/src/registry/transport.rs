@@ -90,7 +90,9 @@ impl Transport {
             None => self.basic()?,
         };
         let response = self.follow(method, url.clone(), first).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        // Whom a redirect leads to may not name the server that gets the credentials.
+        let is_registry = response.url().origin() == self.base.origin();
+        if response.status() != StatusCode::UNAUTHORIZED || !is_registry {
             return self.checked(response, what).await;
         }
         let challenge = response

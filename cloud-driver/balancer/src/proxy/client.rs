@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::forward::forward;
@@ -20,6 +20,10 @@ use super::worker::{Place, Worker};
 
 /// How long a connection may be without a request, seconds.
 const IDLE_S: u64 = 75;
+
+/// From the end of an answer to the end of the next request's head: above the idle time, so
+/// that it only ends who sends a head too slowly.
+const HEAD: Duration = Duration::from_secs(IDLE_S + 15);
 
 /// The same once the process leaves.
 const IDLE_LEAVING_S: u64 = 10;
@@ -110,6 +114,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     let connection = http1::Builder::new()
         .max_buf_size(MOST_HEAD)
         .max_header_size(MOST_HEAD)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);

@@ -242,6 +242,62 @@ fn one_to_be_kept_up_that_left_with_0_meant_to() {
 }
 
 #[test]
+fn what_began_a_session_of_its_own_ends_too_and_nothing_is_left_unreaped() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two generations that left the group, and a child that ended long ago.
+    let script = "setsid sh -c 'sleep 1000 & wait' & setsid true & echo up; exec sleep 1000";
+    launch(folder.path(), &order(&["sh", "-c", script]));
+    let shim = state(folder.path()).ids.shim_pid;
+    let sleepers = || -> Vec<u32> {
+        let of = |pid: &u32| {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            text.starts_with("sleep\u{0}1000") && is_below(*pid, shim)
+        };
+        processes().filter(of).collect()
+    };
+    let both = eventually("both sleep", || {
+        Some(sleepers()).filter(|found| found.len() == 2)
+    });
+    eventually("nothing is left unreaped", || {
+        let zombie = |pid: &u32| is_below(*pid, shim) && !is_alive(*pid);
+        (!processes().any(|pid| zombie(&pid))).then_some(())
+    });
+    stop(folder.path(), 1_000);
+    exit(folder.path());
+    eventually("all have ended", || {
+        both.iter().all(|pid| !is_alive(*pid)).then_some(())
+    });
+}
+
+#[test]
+fn an_instance_may_open_as_many_files_as_its_order_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut order = order(&["sh", "-c", "ulimit -n"]);
+    order.max_files = Some(333);
+    launch(folder.path(), &order);
+    exit(folder.path());
+    eventually("the limit is told", || {
+        (log(folder.path()) == "333\n").then_some(())
+    });
+}
+
+/// Ids of all processes.
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a process descends from another.
+fn is_below(pid: u32, ancestor: u32) -> bool {
+    let parent = |pid: u32| -> Option<u32> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let rest = &text[text.rfind(')')? + 1..];
+        rest.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    std::iter::successors(parent(pid), |pid| parent(*pid)).any(|pid| pid == ancestor)
+}
+
+#[test]
 fn many_launches_at_once_start_one_instance() {
     let folder = tempfile::tempdir().unwrap();
     let order = order(&["sh", "-c", "echo started; exec sleep 60"]);
