@@ -158,8 +158,8 @@ async fn an_oversized_body_is_refused_by_its_limit() {
 async fn starting_what_is_malformed_gives_an_execution_that_ends_with_the_cause() {
     let stack = up().await;
     for (what, stages, _) in malformed() {
-        // What is no pipeline at all is refused; two stages of one refId run, as in Orca.
-        if !stages.iter().all(Value::is_object) || what == "a refId twice" {
+        // Two stages of one refId run, as in Orca.
+        if what == "a refId twice" {
             continue;
         }
         let definition = pipeline("bad", what, &stages);
@@ -198,6 +198,53 @@ async fn a_disabled_pipeline_is_refused_with_400_and_leaves_no_execution() {
     assert_eq!(answer.status, 400, "{}", answer.text());
     assert!(answer.text().contains("disabled"), "{}", answer.text());
     assert!(stack.gate.executions("bad").await.unwrap().is_empty());
+}
+
+/// Of what can be sent at all, only what must not run is refused.
+#[tokio::test]
+async fn ad_hoc_starts_are_refused_when_disabled_or_without_their_artifact_and_else_end() {
+    let stack = up().await;
+    let stored = pipeline("bad", "Off", &[wait("1", &[])]);
+    let mut off = stored.clone();
+    off["disabled"] = json!(true);
+    off["id"] = json!("off");
+    stack.gate.save_pipeline(&off).await.unwrap();
+    let mut by_id = stored.clone();
+    by_id["id"] = json!("off");
+    let mut expecting = stored.clone();
+    let expected =
+        json!({"id": "e", "displayName": "image", "matchArtifact": {"type": "docker/image"}});
+    expecting["expectedArtifacts"] = json!([expected]);
+    expecting["trigger"] = json!({"expectedArtifactIds": ["e"]});
+    for (body, word) in [
+        (&off, "disabled"),
+        (&by_id, "disabled"),
+        (&expecting, "image"),
+    ] {
+        let answer = stack
+            .gate
+            .http()
+            .post("/pipelines/start", body)
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains(word), "{}", answer.text());
+    }
+    assert!(stack.gate.executions("bad").await.unwrap().is_empty());
+
+    let artifact = json!({"type": "docker/image", "name": "h/a", "reference": "h/a:1"});
+    expecting["trigger"]["artifacts"] = json!([artifact]);
+    let id = stack.gate.start_ad_hoc(&expecting).await.unwrap();
+    let execution = stack.gate.wait_for_execution(&id, SOON).await.unwrap();
+    assert_eq!(execution["status"], "SUCCEEDED", "{}", outline(&execution));
+    let bound = &execution["trigger"]["resolvedExpectedArtifacts"][0]["boundArtifact"];
+    assert_eq!(bound["reference"], "h/a:1");
+
+    let nobodys = json!({"stages": [wait("1", &[])]});
+    let id = stack.gate.start_ad_hoc(&nobodys).await.unwrap();
+    let execution = stack.gate.wait_for_execution(&id, SOON).await.unwrap();
+    assert_eq!(execution["status"], "TERMINAL");
+    assert!(execution.to_string().contains("application is missing"));
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ use tests::image::{Image, Written};
 use tests::world::{APPLICATION, DEPLOYMENT, Pace, REGISTRY, REPOSITORY};
 use tests::{Setup, World, eventually};
 
+use crate::first_pipeline::backends;
+
 /// A pipeline that deploys whatever image was pushed.
 async fn save_pipeline(world: &World) {
     let image = "${trigger['artifacts'][0]['reference']}";
@@ -76,62 +78,66 @@ async fn polled(world: &World) {
 
 #[tokio::test]
 async fn two_images_that_differ_in_one_byte_each_start_one_execution_and_serve_their_byte() {
-    let world = World::up_at(Setup::default(), &Pace::polling())
-        .await
-        .unwrap();
-    save_pipeline(&world).await;
-    let image = |tag: &str, content: &str| Image {
-        tag: tag.to_owned(),
-        content: content.to_owned(),
-        environment: vec![("VERSION".to_owned(), "same".to_owned())],
-    };
-    let mut pushed = Vec::new();
-    for (tag, content) in [("1", "a served byte: a"), ("2", "a served byte: b")] {
-        let written = world.push(&image(tag, content)).await.unwrap();
-        let execution = ended(&world, &written).await;
-        assert_eq!(execution["status"], "SUCCEEDED", "{}", outline(&execution));
-        let served = world
-            .visit("prod", "/content")
-            .await
-            .unwrap()
-            .expect(200)
-            .unwrap();
-        assert_eq!(served.text(), content);
-        pushed.push(written);
-    }
-    assert_ne!(pushed[0].digest, pushed[1].digest);
+    for backend in backends() {
+        let setup = Setup {
+            backend,
+            ..Setup::default()
+        };
+        let world = World::up_at(setup, &Pace::polling()).await.unwrap();
+        save_pipeline(&world).await;
+        let image = |tag: &str, content: &str| Image {
+            tag: tag.to_owned(),
+            content: content.to_owned(),
+            environment: vec![("VERSION".to_owned(), "same".to_owned())],
+        };
+        let mut pushed = Vec::new();
+        for (tag, content) in [("1", "a served byte: a"), ("2", "a served byte: b")] {
+            let written = world.push(&image(tag, content)).await.unwrap();
+            let execution = ended(&world, &written).await;
+            assert_eq!(execution["status"], "SUCCEEDED", "{}", outline(&execution));
+            let served = world
+                .visit("prod", "/content")
+                .await
+                .unwrap()
+                .expect(200)
+                .unwrap();
+            assert_eq!(served.text(), content);
+            pushed.push(written);
+        }
+        assert_ne!(pushed[0].digest, pushed[1].digest);
 
-    // The same notification again, byte by byte the registry's own: nothing new.
-    let repeated = world.registry.address();
-    for image in &pushed {
-        let event = json!({"events": [{
-            "id": "repeated", "action": "push",
-            "target": {
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "digest": image.digest, "repository": REPOSITORY, "tag": image.tag,
-            },
-            "request": {"host": repeated},
-        }]});
-        let path = format!("/webhooks/docker/{REGISTRY}");
-        let answer = world.stack.gate.http().post(&path, &event).await.unwrap();
-        assert!(
-            answer.status.is_success(),
-            "{} {}",
-            answer.status,
-            answer.text()
-        );
+        // The same notification again, byte by byte the registry's own: nothing new.
+        let repeated = world.registry.address();
+        for image in &pushed {
+            let event = json!({"events": [{
+                "id": "repeated", "action": "push",
+                "target": {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": image.digest, "repository": REPOSITORY, "tag": image.tag,
+                },
+                "request": {"host": repeated},
+            }]});
+            let path = format!("/webhooks/docker/{REGISTRY}");
+            let answer = world.stack.gate.http().post(&path, &event).await.unwrap();
+            assert!(
+                answer.status.is_success(),
+                "{} {}",
+                answer.status,
+                answer.text()
+            );
+        }
+        polled(&world).await;
+        let executions = world.stack.gate.executions(APPLICATION).await.unwrap();
+        for image in &pushed {
+            assert_eq!(
+                triggered_by(&executions, image).len(),
+                1,
+                "{} started more than once",
+                image.tag
+            );
+        }
+        assert_eq!(executions.len(), pushed.len());
     }
-    polled(&world).await;
-    let executions = world.stack.gate.executions(APPLICATION).await.unwrap();
-    for image in &pushed {
-        assert_eq!(
-            triggered_by(&executions, image).len(),
-            1,
-            "{} started more than once",
-            image.tag
-        );
-    }
-    assert_eq!(executions.len(), pushed.len());
 }
 
 #[tokio::test]
