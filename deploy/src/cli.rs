@@ -67,15 +67,11 @@ pub(crate) struct Folder {
     pub(crate) data: PathBuf,
 }
 
-/// Options of `gennaker doctor`.
+/// Options of `gennaker doctor`: those of `gennaker up`, and it looks whether they would do.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Doctor {
-    /// The folder given to `gennaker up`.
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub(crate) data: PathBuf,
-    /// Also look at this Redis.
-    #[arg(long, value_name = "URL")]
-    pub(crate) redis: Option<String>,
+    #[command(flatten)]
+    pub(crate) up: Up,
 }
 
 impl Arguments {
@@ -84,7 +80,7 @@ impl Arguments {
         match self.command {
             Command::Up(options) => up::run(options),
             Command::Down(options) => down::run(&options.data),
-            Command::Doctor(options) => doctor::run(&options),
+            Command::Doctor(options) => doctor::run(&options.up),
         }
     }
 }

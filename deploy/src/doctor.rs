@@ -1,19 +1,23 @@
 //! `gennaker doctor`: what is missing or wrong, in one list.
 
 use std::fmt::Display;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 
 use store::Shards;
 
-use crate::cli::Doctor;
-use crate::folder;
-
-/// Ports instances get unless the configuration says otherwise.
-const INSTANCE_PORTS: (u32, u32) = (20_000, 24_999);
+use crate::cli::Up;
+use crate::{folder, up};
 
 /// Less free space than this stops new work.
 const FREE: u64 = 256 * 1024 * 1024;
+
+/// One line; nobody has to read to the end.
+fn say(kind: &str, what: &str, detail: impl Display) {
+    let _gone = writeln!(std::io::stdout(), "{kind:<8}{what}: {detail}");
+}
 
 #[derive(Default)]
 struct List {
@@ -22,25 +26,39 @@ struct List {
 
 impl List {
     fn good(&self, what: &str, detail: impl Display) {
-        println!("ok      {what}: {detail}");
+        say("ok", what, detail);
     }
 
     fn note(&self, what: &str, detail: impl Display) {
-        println!("note    {what}: {detail}");
+        say("note", what, detail);
     }
 
     fn bad(&mut self, what: &str, detail: impl Display) {
         self.faults += 1;
-        println!("fault   {what}: {detail}");
+        say("fault", what, detail);
     }
 }
 
 /// Prints the list; failure if something is wrong.
-pub(crate) fn run(options: &Doctor) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &Up) -> anyhow::Result<ExitCode> {
     let mut list = List::default();
     programs(&mut list);
-    data(&mut list, &options.data)?;
-    ports(&mut list);
+    let runs = data(&mut list, &options.data)?;
+    if !runs {
+        own_ports(&mut list, options);
+    }
+    match up::settings(options) {
+        Ok(settings) => {
+            list.good("configuration", "can be read");
+            let local = &settings.cloud_driver.local;
+            ports(
+                &mut list,
+                u32::from(local.first_port),
+                u32::from(local.last_port),
+            );
+        }
+        Err(error) => list.bad("configuration", format!("{error:#}")),
+    }
     isolation(&list);
     for (program, package) in [("docker-registry", "docker-registry"), ("skopeo", "skopeo")] {
         match on_path(program) {
@@ -85,16 +103,18 @@ fn programs(list: &mut List) {
     }
 }
 
-fn data(list: &mut List, data: &Path) -> anyhow::Result<()> {
+/// Whether somebody runs on the data folder.
+fn data(list: &mut List, data: &Path) -> anyhow::Result<bool> {
     let shown = data.display();
     if !data.exists() {
         list.note(
             "data folder",
             format!("{shown} does not exist; gennaker up creates it"),
         );
-        return Ok(());
+        return Ok(false);
     }
-    if folder::is_held(data)? {
+    let runs = folder::is_held(data)?;
+    if runs {
         match folder::holder(data) {
             Some(h) => list.good(
                 "running",
@@ -120,17 +140,40 @@ fn data(list: &mut List, data: &Path) -> anyhow::Result<()> {
         }
         Err(error) => list.bad("data folder", format!("{shown}: {error}")),
     }
-    Ok(())
+    Ok(runs)
 }
 
-fn ports(list: &mut List) {
+/// Whether the two ports that `up` listens on can be had.
+fn own_ports(list: &mut List, options: &Up) {
+    // A load balancer that outlived its control plane has its port already.
+    let balancer = folder::holder(&options.data).map(|first| first.balancer_port);
+    for (port, option) in [
+        (options.port, "--port"),
+        (options.balancer_port, "--balancer-port"),
+    ] {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => list.good("port", format!("{port} is free")),
+            Err(_) if option == "--balancer-port" && balancer == Some(port) => {
+                list.note(
+                    "port",
+                    format!("{port} is taken, as by the load balancer that still serves"),
+                );
+            }
+            Err(error) => list.bad(
+                "port",
+                format!("{port}: {error}; choose another with {option}"),
+            ),
+        }
+    }
+}
+
+fn ports(list: &mut List, first: u32, last: u32) {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let range: Vec<u32> = text
         .unwrap_or_default()
         .split_ascii_whitespace()
         .filter_map(|n| n.parse().ok())
         .collect();
-    let (first, last) = INSTANCE_PORTS;
     match range[..] {
         [low, high] if low <= last && first <= high => list.bad(
             "ports",

@@ -22,10 +22,10 @@ struct Egress {
 }
 
 /// What every service is built from.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) data: PathBuf,
     pub(super) egress: egress::Settings,
-    pub(super) cloud_driver: cloud_driver::Config,
+    pub(crate) cloud_driver: cloud_driver::Config,
     pub(super) trigger: trigger::Config,
     pub(super) gateway: gateway::Config,
     pub(super) orchestrator: orchestrator::Config,

@@ -50,6 +50,19 @@ pub(crate) fn run(options: Up) -> anyhow::Result<ExitCode> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
+/// What would be run with these options.
+///
+/// # Errors
+/// When the configuration cannot be read, or asks for what cannot be.
+pub(crate) fn settings(options: &Up) -> anyhow::Result<config::Settings> {
+    // The demonstration's configuration is written by `up` alone.
+    let options = Up {
+        demo: false,
+        ..options.clone()
+    };
+    config::read(&options, &options.data)
+}
+
 async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     let listener = tokio::net::TcpListener::bind(address)
