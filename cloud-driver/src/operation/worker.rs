@@ -326,6 +326,9 @@ impl Worker {
                             tracing::warn!(%error, "load balancer was not told at once");
                         }
                     }
+                    if operation.head.state == State::Succeeded {
+                        self.prune_images().await;
+                    }
                     return Ok(continued(committed));
                 }
                 // Somebody asked for a cancellation: too late. A version that went back means that the
@@ -339,6 +342,20 @@ impl Worker {
                 Err(other) => return Err(Stopped::Refused(other.to_string())),
             }
         }
+    }
+
+    /// Gives back the space of images that no server group means any more, meanwhile.
+    async fn prune_images(&self) {
+        let Ok(everything) = self.local.journal().everything().await else {
+            return;
+        };
+        let digests = everything
+            .groups
+            .iter()
+            .filter_map(|g| g.image.digest.clone());
+        let in_use: BTreeSet<String> = digests.collect();
+        let images = self.local.images().clone();
+        drop(tokio::task::spawn_blocking(move || images.prune(&in_use)));
     }
 
     async fn acknowledge(

@@ -21,6 +21,7 @@ mod source;
 pub mod stop;
 mod unix;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -167,6 +168,10 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When it cannot be had.
     async fn ensure(&self, reference: &str) -> Result<UnpackedImage, Error>;
+
+    /// Gives back the space of images that are not among these digests, as far as it
+    /// seems wise. May take its time.
+    fn prune(&self, _in_use: &BTreeSet<String>) {}
 }
 
 /// The provider.

@@ -1,5 +1,7 @@
 //! Images of registries as the provider takes them.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
 use super::image::{self, Images};
@@ -25,5 +27,13 @@ impl ImageSource for Images {
             workdir: image.config.workdir,
             user,
         })
+    }
+
+    fn prune(&self, in_use: &BTreeSet<String>) {
+        match Self::prune(self, in_use) {
+            Ok(0) => {}
+            Ok(images) => tracing::info!(images, "images that nobody uses were removed"),
+            Err(error) => tracing::warn!(%error, "images could not be removed"),
+        }
     }
 }

@@ -10,6 +10,7 @@ mod archive;
 mod blob;
 mod config;
 mod error;
+mod prune;
 mod tree;
 mod unpack;
 mod user;
@@ -291,7 +292,8 @@ impl Images {
     /// Notes which configuration the digest leads to, so that it is found without the registry.
     async fn remember(&self, digest: &str, manifest: &Manifest) -> Result<(), Error> {
         let (scratch, path) = (self.scratch(), self.record(digest));
-        let record = json!({"config": manifest.config.digest}).to_string();
+        let layers: Vec<&str> = manifest.layers.iter().map(|l| l.digest.as_str()).collect();
+        let record = json!({"config": manifest.config.digest, "layers": layers}).to_string();
         tokio::fs::write(&scratch, record)
             .await
             .map_err(Error::io("write", &scratch))?;
