@@ -1,4 +1,5 @@
-//! Images as folders: fetched by digest, verified, unpacked once, shared read-only.
+//! Images as folders: fetched by digest, verified, unpacked once, never run in:
+//! an instance gets a copy.
 //!
 //! Owns `<folder>/{blobs/sha256,rootfs,images,scratch}`. It must never write
 //! outside of that, follow a link an image brings, or give out a folder that is
@@ -39,7 +40,7 @@ pub struct Image {
     pub reference: String,
     /// Digest of its manifest or index, `sha256:…`.
     pub digest: String,
-    /// The unpacked files; shared, to be used read-only.
+    /// The unpacked files, from which instances get their copies.
     pub rootfs: PathBuf,
     /// What it says about running it.
     pub config: Config,
