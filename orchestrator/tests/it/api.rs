@@ -835,17 +835,20 @@ async fn an_expression_is_tried_out_against_a_stage() {
     )]);
     let id = rig.start_stages(stages).await;
     let execution = rig.ends(&id, "SUCCEEDED").await;
-    let request = EvaluateRequest {
-        execution_id: id,
-        stage_id: stage(&execution, "1")["id"].as_str().unwrap().into(),
-        expression: "a + '!'".into(),
-    };
-    let reply = rig
-        .executions
-        .clone()
-        .evaluate(as_user(request))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(reply.value("answer").unwrap()["result"], "b!");
+    // At a stage, and over the whole execution.
+    for stage_id in [stage(&execution, "1")["id"].as_str().unwrap(), ""] {
+        let request = EvaluateRequest {
+            execution_id: id.clone(),
+            stage_id: stage_id.into(),
+            expression: "a + '!'".into(),
+        };
+        let reply = rig
+            .executions
+            .clone()
+            .evaluate(as_user(request))
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(reply.value("answer").unwrap()["result"], "b!");
+    }
 }
