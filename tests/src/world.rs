@@ -117,6 +117,19 @@ impl World {
         })
     }
 
+    /// A world at the default pace in which an account serves version 1.
+    ///
+    /// # Errors
+    /// Something does not start, or the deployment fails.
+    pub async fn serving_one(setup: Setup, account: &str) -> Result<Self> {
+        let world = Self::up(setup).await?;
+        let image = world.push(&world.image("1")).await?;
+        let image = world.reference(&image);
+        world.deploy(account, &image, "none", "SUCCEEDED").await?;
+        world.require_version(account, "1").await?;
+        Ok(world)
+    }
+
     /// The folder for a test's own files.
     ///
     /// # Errors

@@ -14,19 +14,6 @@ use tests::{Setup, Stack, World, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A world that serves version 1 in an account.
-async fn serving_one(account: &str) -> World {
-    let world = World::up(Setup::default()).await.unwrap();
-    let image = world.push(&world.image("1")).await.unwrap();
-    let image = world.reference(&image);
-    world
-        .deploy(account, &image, "none", "SUCCEEDED")
-        .await
-        .unwrap();
-    world.require_version(account, "1").await.unwrap();
-    world
-}
-
 async fn nothing_is_left(world: &World, account: &str) {
     eventually("only one version's processes run", SOON, async || {
         let served = census::count(&world.stack.data, Role::Served);
@@ -46,7 +33,7 @@ async fn nothing_is_left(world: &World, account: &str) {
 async fn a_version_that_cannot_work_fails_with_its_last_lines_and_the_old_one_keeps_serving() {
     // In staging the new group stands beside the old one, in prod it takes its hosts.
     for (account, strategy) in [("staging", "none"), ("prod", "inplacedrain")] {
-        let world = serving_one(account).await;
+        let world = World::serving_one(Setup::default(), account).await.unwrap();
         for (what, variables, line) in [
             (
                 "never healthy",
@@ -110,7 +97,7 @@ async fn an_old_version_that_is_deaf_to_sigterm_is_drained_and_then_killed() {
 
 #[tokio::test]
 async fn an_image_that_does_not_exist_or_is_no_image_fails_before_traffic_is_touched() {
-    let world = serving_one("prod").await;
+    let world = World::serving_one(Setup::default(), "prod").await.unwrap();
     let missing = format!("{}/shop:nothing", world.registry.address());
     for image in [missing.as_str(), "127.0.0.1:1/shop:1", "not an image"] {
         let execution = world
@@ -155,7 +142,7 @@ async fn replacing_in_place_on_one_host_is_refused_with_the_remedies() {
 
 #[tokio::test]
 async fn an_instance_that_dies_leaves_the_rotation_and_no_request_finds_it() {
-    let world = serving_one("prod").await;
+    let world = World::serving_one(Setup::default(), "prod").await.unwrap();
     let victim = census::of(&world.stack.data)
         .into_iter()
         .find(|process| process.role == Role::Served)

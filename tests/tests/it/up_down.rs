@@ -45,14 +45,7 @@ async fn down_on_an_empty_folder_is_content() {
 
 #[tokio::test]
 async fn instances_and_balancer_outlive_the_control_plane_and_are_adopted_and_ended_by_down() {
-    let mut world = World::up(Setup::default()).await.unwrap();
-    let image = world.push(&world.image("1")).await.unwrap();
-    let image = world.reference(&image);
-    world
-        .deploy("prod", &image, "none", "SUCCEEDED")
-        .await
-        .unwrap();
-    world.require_version("prod", "1").await.unwrap();
+    let mut world = World::serving_one(Setup::default(), "prod").await.unwrap();
     let (served, shims) = (
         of_role(&world.stack, Role::Served),
         of_role(&world.stack, Role::Shim),
@@ -127,14 +120,7 @@ async fn a_data_folder_with_a_long_path_is_as_good_as_any() {
         data: "d".repeat(160),
         ..Setup::default()
     };
-    let mut world = World::up(setup).await.unwrap();
-    let image = world.push(&world.image("1")).await.unwrap();
-    let image = world.reference(&image);
-    world
-        .deploy("prod", &image, "none", "SUCCEEDED")
-        .await
-        .unwrap();
-    world.require_version("prod", "1").await.unwrap();
+    let mut world = World::serving_one(setup, "prod").await.unwrap();
     assert_eq!(of_role(&world.stack, Role::Served).len(), HOSTS);
     world.stack.down().await.unwrap();
     let left = census::of(&world.stack.data);
@@ -144,13 +130,7 @@ async fn a_data_folder_with_a_long_path_is_as_good_as_any() {
 /// What outlived its shim is ended all the same.
 #[tokio::test]
 async fn down_ends_an_instance_whose_shim_was_killed() {
-    let mut world = World::up(Setup::default()).await.unwrap();
-    let image = world.push(&world.image("1")).await.unwrap();
-    let image = world.reference(&image);
-    world
-        .deploy("prod", &image, "none", "SUCCEEDED")
-        .await
-        .unwrap();
+    let mut world = World::serving_one(Setup::default(), "prod").await.unwrap();
     world.stack.stop().await.unwrap();
     let shims = of_role(&world.stack, Role::Shim);
     for shim in &shims {
