@@ -26,13 +26,15 @@ push: build                      ## push the next version: make push VERSION=2
 down:                            ## stop control plane, balancer, instances and the registry
 	@demo/down.sh "$(DATA)"
 
+PRODUCT = $(CARGO) build --release -p deploy -p balancer -p instance -p demo
+
 ## Building -----------------------------------------------------------------
 
 needs:                           ## says what is missing before anything is built
 	@CARGO="$(CARGO)" demo/needs.sh
 
 build: needs demo-server
-	$(CARGO) build --release -p deploy -p balancer -p instance -p demo
+	$(PRODUCT)
 
 demo-server: needs               ## the demo's server, linked statically: the only file of its image
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release -p demo --bin demo-server \
@@ -42,6 +44,7 @@ controls:                        ## the same programs with the switches that the
 	$(CARGO) build --release -p deploy -p balancer -p instance --features deploy/controls,balancer/controls
 	mkdir -p $(GENNAKER_CONTROLS_DIR)
 	cp $(TARGET)/release/gennaker $(TARGET)/release/balancer $(TARGET)/release/instance $(GENNAKER_CONTROLS_DIR)/
+	$(PRODUCT)                   # under their names the product's own are found again
 
 ## Proving it ---------------------------------------------------------------
 
@@ -54,7 +57,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-unit:                            ## unit, property, contract, component tests and 200 seeds of each simulator
+unit: build                      ## unit, property, contract, component tests and 200 seeds of each simulator
 	$(CARGO) test --workspace --exclude tests
 
 e2e: controls build              ## real binaries, real registry, real Redis
