@@ -5,7 +5,8 @@
 use proto::status::{Failure, FieldError};
 use serde_json::{Map, Value};
 
-/// The parameters an execution starts with: the given ones, and defaults for the rest.
+/// The parameters an execution starts with: the given ones, and defaults for the rest. One
+/// that is given as null stays so, as in Orca.
 ///
 /// # Errors
 /// Every required parameter without value and default.
@@ -69,7 +70,7 @@ mod tests {
             (
                 json!({"name": "a", "default": "1"}),
                 json!({"a": null}),
-                Some(json!({"a": "1"})),
+                Some(json!({"a": null})),
             ),
             (
                 json!({"name": "a", "required": true, "default": ""}),

@@ -61,8 +61,9 @@ pub(crate) fn handle(execution: &Execution, env: &mut Env<'_>) -> Outcome {
         if execution.failure.is_none() {
             change.header().failure =
                 Some("no stage can begin; add a stage without requisites".into());
-        } else {
-            // As Orca shows what it could not launch (`orca: ExecutionLauncher.handleStartupFailure`).
+        } else if !execution.stages.is_empty() {
+            // As Orca shows what it could not launch (`orca: ExecutionLauncher.handleStartupFailure`);
+            // one without stages it launches and ends.
             change.header().canceled = true;
             change.header().canceled_by = Some("system".to_owned());
         }
