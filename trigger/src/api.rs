@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 use crate::intake::{Intake, now_ms};
-use crate::source::{self, Origin, ad_hoc, manual};
-use crate::{decisions, event};
+use crate::source::{self, Origin, manual};
+use crate::{ad_hoc, decisions, event};
 
 /// The largest notification, in bytes.
 const MAX_BODY: usize = 1024 * 1024;

@@ -2,7 +2,6 @@
 //!
 //! To add one: a file here, a `mod` line and an entry in [`SOURCES`].
 
-pub mod ad_hoc;
 mod docker;
 pub mod manual;
 
