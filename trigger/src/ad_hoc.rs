@@ -16,7 +16,7 @@ fn received(trigger: &Map<String, Value>) -> &[Value] {
 }
 
 /// Whether the start needs the artifacts of the pipeline's last execution.
-pub fn needs_prior(pipeline: &Map<String, Value>) -> bool {
+pub(crate) fn needs_prior(pipeline: &Map<String, Value>) -> bool {
     let trigger = pipeline.get("trigger").and_then(Value::as_object);
     trigger.is_some_and(|t| artifacts::needs_prior(pipeline, t, received(t)))
 }
@@ -25,7 +25,7 @@ pub fn needs_prior(pipeline: &Map<String, Value>) -> bool {
 ///
 /// # Errors
 /// `Invalid` when an expected artifact is unresolved.
-pub fn prepare(mut pipeline: Map<String, Value>, prior: &[Value]) -> Result<Value, Failure> {
+pub(crate) fn prepare(mut pipeline: Map<String, Value>, prior: &[Value]) -> Result<Value, Failure> {
     let mut trigger = match pipeline.get("trigger") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(trigger)) => trigger.clone(),
