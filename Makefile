@@ -43,7 +43,7 @@ demo-server: needs               ## the demo's server, linked statically: the on
 controls:                        ## the same programs with the switches that the controls need
 	$(CARGO) build --release -p deploy -p balancer -p instance --features deploy/controls,balancer/controls
 	mkdir -p $(GENNAKER_CONTROLS_DIR)
-	cp $(TARGET)/release/gennaker $(TARGET)/release/balancer $(TARGET)/release/instance $(GENNAKER_CONTROLS_DIR)/
+	install -m 755 $(TARGET)/release/gennaker $(TARGET)/release/balancer $(TARGET)/release/instance $(GENNAKER_CONTROLS_DIR)/
 	$(PRODUCT)                   # under their names the product's own are found again
 
 ## Proving it ---------------------------------------------------------------

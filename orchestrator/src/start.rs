@@ -2,7 +2,8 @@
 //! id, with its first turn, in one commit.
 
 use orchestrator_core::{
-    Execution, ExecutionId, ExecutionType, Rejected, Subject, Target, application_of, new_execution,
+    Execution, ExecutionId, ExecutionType, NOBODYS, Rejected, Subject, Target, application_of,
+    new_execution,
 };
 use proto::message::ExecutionRequested;
 use proto::status::{Failure, Kind};
@@ -84,7 +85,7 @@ impl Engine {
         let application = body
             .as_object()
             .and_then(application_of)
-            .unwrap_or_default();
+            .unwrap_or_else(|| NOBODYS.to_owned());
         let shards = self.inner.store.shards();
         let shard = shards.of_application(&application);
         let now = self.now();

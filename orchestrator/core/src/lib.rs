@@ -60,7 +60,7 @@ pub use outcome::{
 };
 pub use plan::{DRY_RUN_TASK, WINDOW};
 pub use stage::{Owner, Stage};
-pub use start::{MOST_STAGES, Rejected, application_of, kind_of, new_execution};
+pub use start::{MOST_STAGES, NOBODYS, Rejected, application_of, kind_of, new_execution};
 pub use status::Status;
 pub use task::{ErrorClass, Task, TaskError, TaskPolicy, TaskResult, TaskSpec};
 pub use trigger::Trigger;

@@ -71,7 +71,7 @@ fn millis(map: &Map<String, Value>, key: &str) -> Option<i64> {
 }
 
 /// The application of pipelines that name none.
-const NOBODYS: &str = "unknown";
+pub const NOBODYS: &str = "unknown";
 /// Stages of one execution as it is started; planned ones come beside them.
 pub const MOST_STAGES: usize = 300;
 
