@@ -156,6 +156,10 @@ impl Rollout {
     pub fn resumed(&mut self) {
         self.since_ms = None;
         self.held_from_ms = None;
+        if let Some(horizon) = &mut self.horizon {
+            // Whoever steps it now numbers its questions itself; answers to former ones reach nobody.
+            horizon.sequence = 0;
+        }
     }
 
     /// One step. Commit the state and the journal if it changed, then perform

@@ -170,6 +170,7 @@ fn simulate(seed: u64, controls: Controls) -> Run {
                 (rollout, known) = resume(&stored);
                 informed = stored_informed;
                 past.clear();
+                world.ask_anew();
                 crash = false;
                 break;
             }
@@ -183,6 +184,7 @@ fn simulate(seed: u64, controls: Controls) -> Run {
             (rollout, known) = resume(&stored);
             informed = stored_informed;
             past.clear();
+            world.ask_anew();
         }
     }
     panic!(

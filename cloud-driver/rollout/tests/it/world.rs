@@ -81,7 +81,8 @@ impl World {
             router: BTreeMap::new(),
             epoch: 1,
             generation: 1,
-            sequence: 0,
+            // Whoever asks has asked for long.
+            sequence: 1_000_000,
             weights: BTreeMap::new(),
             configured: Default::default(),
             documents: Documents::default(),
@@ -207,6 +208,11 @@ impl World {
             r.lost_at = Some(self.now);
             r.ready = false;
         }
+    }
+
+    /// Another process asks the router from now on, and numbers its questions from the start.
+    pub(crate) fn ask_anew(&mut self) {
+        self.sequence = 0;
     }
 
     /// The router is killed and starts again from its journal.
