@@ -3,7 +3,7 @@
 registry_folder="$DATA/registry"
 
 registry_alive() {
-    [ -f "$registry_folder/pid" ] && [ -f "$registry_folder/port" ] || return 1
+    [ -f "$registry_folder/pid" ] || return 1
     pid=$(cat "$registry_folder/pid")
     [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = docker-registry ]
 }

@@ -6,6 +6,15 @@ DATA=$1 PORT=$2 BALANCER_PORT=$3
 . "$(dirname "$0")/registry.sh"
 
 mkdir -p "$DATA"
+up() {
+    GENNAKER_DEMO_REGISTRY="127.0.0.1:$(cat "$registry_folder/port")" \
+        exec "$GENNAKER_BIN_DIR/gennaker" up --data "$DATA" --port "$PORT" \
+        --balancer-port "$BALANCER_PORT" --demo
+}
+# Somebody runs here already: it says who, and keeps its registry.
+if [ -f "$DATA/up.lock" ] && ! flock -n "$DATA/up.lock" true; then
+    up
+fi
 url="http://127.0.0.1:$PORT/webhooks/docker/demo-registry"
 if ! registry_notifies "$url"; then
     # Nothing half made is left behind, so that the next try begins where this one did.
@@ -20,6 +29,4 @@ if ! registry_notifies "$url"; then
     trap - EXIT INT TERM
 fi
 echo "registry   127.0.0.1:$(cat "$registry_folder/port"), stopped by: make down"
-GENNAKER_DEMO_REGISTRY="127.0.0.1:$(cat "$registry_folder/port")" \
-    exec "$GENNAKER_BIN_DIR/gennaker" up --data "$DATA" --port "$PORT" \
-    --balancer-port "$BALANCER_PORT" --demo
+up

@@ -244,8 +244,8 @@ fn one_to_be_kept_up_that_left_with_0_meant_to() {
 #[test]
 fn what_began_a_session_of_its_own_ends_too_and_nothing_is_left_unreaped() {
     let folder = tempfile::tempdir().unwrap();
-    // Two generations that left the group, and a child that ended long ago.
-    let script = "setsid sh -c 'sleep 1000 & wait' & setsid true & echo up; exec sleep 1000";
+    // Two generations that left the group, and one that is nobody's child but the shim's when it ends.
+    let script = "setsid sh -c 'sleep 1000 & wait' & (setsid true &); exec sleep 1000";
     launch(folder.path(), &order(&["sh", "-c", script]));
     let shim = state(folder.path()).ids.shim_pid;
     let sleepers = || -> Vec<u32> {

@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use ::instance::{LAUNCH, LOCK, Launch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::shim;
+
+/// An order that seems to have been lost is given again after this time.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// How long past the grace period an exit may take.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -87,17 +91,23 @@ pub(super) async fn stop_one(folder: PathBuf, grace: Duration) -> Ended {
     };
     wait_for_start(&folder).await;
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-    let end = tokio::time::Instant::now() + grace + MARGIN;
-    let mut ended = Ended::Before;
+    let end = Instant::now() + grace + MARGIN;
+    let mut asked: Option<Instant> = None;
     while !shim::has_ended(&folder, &launch.token).await {
-        ended = Ended::Now;
-        if tokio::time::Instant::now() > end {
+        let now = Instant::now();
+        if now > end {
             return Ended::Not(name);
         }
-        if let Err(error) = shim::stop(&folder, &name, &launch.token, grace_ms).await {
-            tracing::warn!(%error, "not stopped yet");
+        if asked.is_none_or(|at| now.duration_since(at) > AGAIN) {
+            asked = Some(now);
+            if let Err(error) = shim::stop(&folder, &name, &launch.token, grace_ms).await {
+                tracing::warn!(%error, "not stopped yet");
+            }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    ended
+    match asked {
+        Some(_) => Ended::Now,
+        None => Ended::Before,
+    }
 }

@@ -33,8 +33,24 @@ pub(crate) async fn has_ended(folder: &Path, token: &str) -> bool {
     let shim_gone = read::<Ids>(&folder.join(STATE)).is_none_or(|ids| !shim_runs(&ids));
     match look(folder, token, None).await {
         Look::Ended(_) | Look::Nothing => shim_gone,
-        Look::Orphan(ids) => !runs(&ids),
+        Look::Orphan(ids) => {
+            let ended = !runs(&ids);
+            if ended {
+                end_rest(&ids);
+            }
+            ended
+        }
         Look::Answer(_) | Look::Unknown => false,
+    }
+}
+
+/// Ends what an instance that is gone left in its process group. The number is its own as
+/// long as a member lives, and nobody's if no process has it.
+fn end_rest(ids: &Ids) {
+    let gone = !Path::new(&format!("/proc/{}", ids.pid)).exists();
+    let pid = i32::try_from(ids.pid).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid.filter(|_| gone) {
+        let _nobody = kill_process_group(pid, Signal::KILL);
     }
 }
 
