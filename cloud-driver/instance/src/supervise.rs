@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use instance::{EXIT, Exit, Ids, LAUNCH, LOCK, LOG, Launch, STATE};
@@ -24,6 +24,12 @@ use crate::{folder, process};
 
 /// An instance that ends sooner than this is started again only after a pause.
 const QUICK: Duration = Duration::from_secs(1);
+
+/// Pipes of an instance: standard output and standard error.
+const PIPES: usize = 2;
+
+/// How long the last lines may take to be written once the instance has ended.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What can happen to the shim.
 pub(crate) enum Wake {
@@ -251,8 +257,14 @@ fn supervise(
         let began = Instant::now();
         let started_ms = current.ids.started_ms;
         let group = Pid::from_raw(i32::try_from(current.ids.pid).unwrap_or(0));
-        let (status, asked) = one_life(current.child, group, &log, &sender, &wakes, &shared);
+        let (copied, copies) = channel();
+        let logs = Logs { log: &log, copied };
+        let (status, asked) = one_life(current.child, group, logs, &sender, &wakes, &shared);
         end_of_group(group);
+        // Whoever sees the exit wants the last lines: both pipes have no writer any more.
+        for _ in 0..PIPES {
+            let _cut_short = copies.recv_timeout(LAST_LINES);
+        }
         let exit = Exit {
             code: status.code(),
             signal: status.signal(),
@@ -291,8 +303,8 @@ fn supervise(
 fn one_life(
     mut child: Child,
     group: Option<Pid>,
-    log: &Log,
-    sender: &std::sync::mpsc::Sender<Wake>,
+    logs: Logs<'_>,
+    sender: &Sender<Wake>,
     wakes: &Receiver<Wake>,
     shared: &Shared,
 ) -> (ExitStatus, bool) {
@@ -300,11 +312,14 @@ fn one_life(
         child.stdout.take().map(Pipe::Out),
         child.stderr.take().map(Pipe::Err),
     ] {
-        let log = log.clone();
-        std::thread::spawn(move || match pipe {
-            Some(Pipe::Out(out)) => log.copy(out),
-            Some(Pipe::Err(err)) => log.copy(err),
-            None => {}
+        let (log, copied) = (logs.log.clone(), logs.copied.clone());
+        std::thread::spawn(move || {
+            match pipe {
+                Some(Pipe::Out(out)) => log.copy(out),
+                Some(Pipe::Err(err)) => log.copy(err),
+                None => {}
+            }
+            let _nobody_waits = copied.send(());
         });
     }
     let (ended, pid) = (sender.clone(), child.id());
@@ -351,6 +366,12 @@ fn wait_for(pid: u32) -> ExitStatus {
             Err(_) => return ExitStatus::from_raw(1 << 8),
         }
     }
+}
+
+/// Where the output of one life goes, and whom to tell that all of it is there.
+struct Logs<'a> {
+    log: &'a Log,
+    copied: Sender<()>,
 }
 
 enum Pipe {

@@ -270,6 +270,16 @@ fn what_began_a_session_of_its_own_ends_too_and_nothing_is_left_unreaped() {
 }
 
 #[test]
+fn the_last_lines_are_there_when_the_exit_is() {
+    for _ in 0..50 {
+        let folder = tempfile::tempdir().unwrap();
+        launch(folder.path(), &order(&["sh", "-c", "echo last; exit 3"]));
+        assert_eq!(exit(folder.path()).code, Some(3));
+        assert_eq!(log(folder.path()), "last\n");
+    }
+}
+
+#[test]
 fn an_instance_may_open_as_many_files_as_its_order_says() {
     let folder = tempfile::tempdir().unwrap();
     let mut order = order(&["sh", "-c", "ulimit -n"]);
