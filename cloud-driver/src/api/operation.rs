@@ -43,6 +43,8 @@ impl Operations {
     /// Who acts one after another: the operations of one cluster. An operation
     /// names a cluster, a server group or instances of it.
     async fn subject(&self, input: &Input) -> Result<String, Status> {
+        let first = operation::first_of(input);
+        let input = first.as_ref().unwrap_or(input);
         let account = input.account().unwrap_or_default();
         let region = input.region().unwrap_or_default();
         let place = |cluster: &str| format!("{account}/{region}/{cluster}");
@@ -51,6 +53,7 @@ impl Operations {
                 .text(&["serverGroupName", "asgName"])
                 .map(str::to_owned),
             input.source(),
+            operation::weighed(input),
         ];
         if let Some(name) = named.into_iter().flatten().next() {
             let moniker = proto::moniker::Moniker::parse(&name);

@@ -4,6 +4,7 @@ use rollout::{Disable, Role};
 use serde_json::json;
 
 use super::planning::check_place;
+use super::resize_server_group::weight;
 use super::{Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, faults, input};
 use crate::config::Config;
 
@@ -33,6 +34,7 @@ impl Kind for DisableServerGroup {
             check_place(input, config),
             input.server_group().map(drop),
             percentage(input).map(drop),
+            weight(input).map(drop),
         ])
     }
 
@@ -65,8 +67,14 @@ impl Kind for DisableServerGroup {
             settings: planning.settings(group, floor),
         }
         .plan();
+        let mut changes = Changes::default();
+        if let Some(weight) = weight(planning.input)? {
+            let mut group = group.clone();
+            group.value.weight = weight;
+            changes.groups.push(group);
+        }
         Ok(Some(Phase {
-            changes: Changes::default(),
+            changes,
             rollout: Some(rollout),
             memory,
         }))

@@ -39,8 +39,8 @@ impl Kind for EnableServerGroup {
             fresh.extend(planning.newcomers(group, rest, number)?);
         }
         let mut changes = Changes::default();
-        if group.weight == 0 {
-            // It gave its share away when its slots were taken over.
+        if group.weight < WEIGHT {
+            // It gave its share away, whole or in part, when another took over.
             let mut group = group.clone();
             group.value.weight = WEIGHT;
             changes.groups.push(group);

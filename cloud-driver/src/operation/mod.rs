@@ -15,6 +15,8 @@ pub mod ledger;
 mod planning;
 mod replace_in_place;
 mod resize_server_group;
+mod sequence;
+mod shift_traffic;
 mod terminate_instances;
 mod upsert_load_balancer;
 pub mod worker;
@@ -24,13 +26,15 @@ use thiserror::Error;
 
 pub use input::{Fault, Input};
 pub use planning::{Planning, cluster_of};
+pub(crate) use sequence::first_input as first_of;
+pub(crate) use shift_traffic::first_group as weighed;
 
 use crate::config::Config;
 use crate::provider::local::document::{LoadBalancer, ServerGroup};
 use crate::provider::local::journal::Stored;
 
 /// Every kind of operation.
-pub static KINDS: [&dyn Kind; 9] = [
+pub static KINDS: [&dyn Kind; 11] = [
     &clone_server_group::CloneServerGroup,
     &create_server_group::CreateServerGroup,
     &destroy_server_group::DestroyServerGroup,
@@ -38,6 +42,8 @@ pub static KINDS: [&dyn Kind; 9] = [
     &enable_server_group::EnableServerGroup,
     &replace_in_place::ReplaceInPlace,
     &resize_server_group::ResizeServerGroup,
+    &sequence::Sequence,
+    &shift_traffic::ShiftTraffic,
     &terminate_instances::TerminateInstances,
     &upsert_load_balancer::UpsertLoadBalancer,
 ];

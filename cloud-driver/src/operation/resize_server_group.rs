@@ -6,7 +6,7 @@ use serde_json::json;
 use super::planning::check_place;
 use super::{Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, faults, input};
 use crate::config::Config;
-use crate::provider::local::document::ServerGroup;
+use crate::provider::local::document::{ServerGroup, WEIGHT};
 use crate::provider::local::journal::Stored;
 
 /// The kind.
@@ -19,7 +19,11 @@ impl Kind for ResizeServerGroup {
     }
 
     fn check(&self, input: &Input, config: &Config) -> Vec<Fault> {
-        let mut found = faults([check_place(input, config), input.server_group().map(drop)]);
+        let mut found = faults([
+            check_place(input, config),
+            input.server_group().map(drop),
+            weight(input).map(drop),
+        ]);
         match input.capacity() {
             Ok(Some(_)) => {}
             Ok(None) => found.push(input::fault("capacity", "is missing; set capacity.desired")),
@@ -36,6 +40,9 @@ impl Kind for ResizeServerGroup {
         if let Some(capacity) = planning.input.capacity()? {
             group.value.capacity = capacity;
         }
+        if let Some(weight) = weight(planning.input)? {
+            group.value.weight = weight;
+        }
         to_size(group, planning, number).map(Some)
     }
 
@@ -48,6 +55,21 @@ impl Kind for ResizeServerGroup {
                 .unwrap_or_default(),
             ..Completion::default()
         }
+    }
+}
+
+/// The share of the requests a group is to have meanwhile, if the input says one: a
+/// group that grows or shrinks beside another takes the requests of its size.
+pub(crate) fn weight(input: &Input) -> Result<Option<u32>, Fault> {
+    match input.number("weight")? {
+        None => Ok(None),
+        Some(weight) if (1..=1000).contains(&weight) => {
+            Ok(Some(u32::try_from(weight).unwrap_or(WEIGHT)))
+        }
+        Some(weight) => Err(super::input::fault(
+            "weight",
+            format!("{weight} is not 1 to 1000; correct it"),
+        )),
     }
 }
 

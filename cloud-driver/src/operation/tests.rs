@@ -397,3 +397,87 @@ fn every_kind_has_its_own_name_and_refuses_an_empty_input_by_field() {
         assert!(faults.iter().all(|f| !f.path.is_empty()));
     }
 }
+
+#[test]
+fn operations_of_one_request_are_performed_in_order_and_each_once() {
+    let (old, new) = (group(0, true), group(1, true));
+    let mut all = instances(&old, Role::Serve, &HOSTS);
+    all.extend(instances(&new, Role::Serve, &["host-1/1", "host-2/1"]));
+    let everything = Everything {
+        instances: all,
+        groups: vec![old, new],
+        balancers: Vec::new(),
+    };
+    let mut scene = Scene::new(2, everything);
+    let on = |name: &str| json!({"account": "prod", "region": "local", "serverGroupName": name});
+    let input = json!({"operations": [
+        {"disableServerGroup": on("shop-prod-v000")},
+        {"destroyServerGroup": on("shop-prod-v009")},
+        {"disableServerGroup": on("shop-prod-v001")},
+    ]});
+    let kind = kind("operations").unwrap();
+    let first = scene.with(input.clone(), |p| kind.phase(0, p));
+    scene.memory = first.unwrap().unwrap().memory;
+    for instance in &mut scene.everything.instances[..3] {
+        instance.value.role = Role::Drain;
+    }
+    // What the first leaves behind is written when the third begins; the second
+    // has nothing to do.
+    let third = scene.with(input.clone(), |p| kind.phase(1, p));
+    let third = third.unwrap().unwrap();
+    assert_eq!(third.changes.groups[0].name, "shop-prod-v000");
+    assert!(!third.changes.groups[0].enabled);
+    assert_eq!(third.memory["at"], 2);
+    scene.memory = third.memory;
+    assert_eq!(scene.with(input.clone(), |p| kind.phase(2, p)), Ok(None));
+    let end = scene.with(input, |p| kind.complete(p));
+    let written: Vec<_> = end.changes.groups.iter().map(|g| g.name.as_str()).collect();
+    assert_eq!(written, ["shop-prod-v001"]);
+    assert_eq!(
+        end.result["instanceIdsToDisable"].as_array().unwrap().len(),
+        2
+    );
+
+    let config = &scene.config;
+    for (wrong, path) in [
+        (json!({"operations": []}), "operations"),
+        (json!({"operations": [{"teleport": {}}]}), "operations[0]"),
+        (json!({"operations": [{"operations": {}}]}), "operations[0]"),
+        (
+            json!({"operations": [{"disableServerGroup": {"account": "prod", "region": "local"}}]}),
+            "operations[0].serverGroupName",
+        ),
+    ] {
+        let faults = kind.check(&Input::of(wrong).unwrap(), config);
+        assert_eq!(faults[0].path, path);
+    }
+}
+
+#[test]
+fn shares_are_shifted_between_groups_that_serve() {
+    let (old, new) = (group(0, true), group(1, true));
+    let mut all = instances(&old, Role::Serve, &HOSTS);
+    all.extend(instances(&new, Role::Serve, &["host-1/1"]));
+    let everything = Everything {
+        instances: all,
+        groups: vec![old, new],
+        balancers: Vec::new(),
+    };
+    let scene = Scene::new(2, everything);
+    let shift = |weights: Value| scene.plan("shiftTraffic", json!({ "weights": weights }));
+    let phase = shift(json!({"shop-prod-v001": 10})).unwrap().unwrap();
+    let rollout = phase.rollout.unwrap();
+    let Some(Move::Weigh { weights }) = rollout.plan().first() else {
+        panic!("{:?}", rollout.plan());
+    };
+    assert_eq!(
+        (weights["shop-prod-v000"], weights["shop-prod-v001"]),
+        (WEIGHT, 10)
+    );
+    for refused in [
+        json!({"shop-prod-v009": 10}),
+        json!({"shop-prod-v000": 0, "shop-prod-v001": 0}),
+    ] {
+        assert!(shift(refused.clone()).is_err(), "{refused}");
+    }
+}
