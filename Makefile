@@ -69,6 +69,9 @@ zero-failed-requests: controls build  ## 30 deployments, at least 300,000 reques
 kill: controls build             ## kill -9 between every pair of consecutive steps of an undisturbed run
 	KILL=all $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture kill::
 
+strategy-records:                ## compares recorded deployments: make strategy-records FILE=records.jsonl.gz
+	STRATEGY_RECORDS=$(abspath $(FILE)) $(CARGO) test -q -p orchestrator --test it -- --nocapture strategies::
+
 simulate:                        ## both simulators; make simulate SEEDS=100000
 	SEEDS=$(SEEDS) $(CARGO) test --release -p orchestrator --test it -- --nocapture simulation
 	SEEDS=$(SEEDS) $(CARGO) test --release -p rollout --test it -- --nocapture simulation

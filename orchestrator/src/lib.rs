@@ -5,6 +5,7 @@
 //! a process knows beside it may be lost at any moment.
 
 pub mod api;
+mod command;
 pub mod commit;
 mod config;
 pub mod definition;
@@ -15,6 +16,7 @@ mod ids;
 mod leases;
 mod lookup;
 mod metrics;
+pub mod provider;
 pub mod services;
 pub mod stage;
 mod start;
@@ -42,7 +44,7 @@ pub use metrics::Metrics;
 pub use start::Start;
 
 use definition::Definitions;
-use services::{CloudDriver, Doors, EgressHttp, GrpcCloudDriver, Http, Services};
+use services::{CloudDriver, Doors, EgressHttp, GrpcCloudDriver, Http, OwnExecutions, Services};
 use task::Pool;
 
 /// How long what is under way may take to end, on shutdown.
@@ -75,12 +77,15 @@ pub fn assemble(
     now: Now,
 ) -> Service {
     let definitions = Definitions::new(store.clone(), Arc::clone(&cloud_driver));
+    let executions = Arc::new(OwnExecutions::default());
     let doors: Arc<dyn Services> = Arc::new(Doors {
         cloud_driver,
         http,
         definitions: Arc::new(definitions.clone()),
+        executions: executions.clone(),
     });
     let engine = Engine::new(store, doors, config, now);
+    executions.open(engine.clone());
     serve(engine, definitions)
 }
 

@@ -6,6 +6,7 @@
 //! [`crate::definition`]; `services/fake.rs` is for tests and the simulator.
 
 mod cloud_driver;
+mod executions;
 pub mod fake;
 mod http;
 
@@ -16,6 +17,7 @@ use proto::status::Failure;
 use serde_json::Value;
 
 pub use cloud_driver::GrpcCloudDriver;
+pub use executions::OwnExecutions;
 pub use http::EgressHttp;
 
 /// An operation to submit, idempotent by its effect id.
@@ -106,6 +108,19 @@ pub trait CloudDriver: Send + Sync {
     async fn target(&self, target: &Target) -> Result<Option<Value>, Failure>;
     /// Clusters of an application, `{account: [{name, …}]}`.
     async fn clusters(&self, application: &str) -> Result<Value, Failure>;
+    /// Images of a provider whose name contains a text, as its search tells of them.
+    async fn images(&self, cloud_provider: &str, name: &str) -> Result<Vec<Value>, Failure>;
+}
+
+/// What stages do to other executions.
+#[async_trait]
+pub trait Executions: Send + Sync {
+    /// Starts a pipeline, or finds the execution of the same event; answers its id.
+    async fn start(&self, pipeline: Value, user: &str, event_id: &str) -> Result<String, Failure>;
+    /// An execution as clients see it; none if there is none.
+    async fn get(&self, id: &str) -> Result<Option<Value>, Failure>;
+    /// Cancels one; one that is over or gone is no error.
+    async fn cancel(&self, id: &str, user: &str, reason: &str) -> Result<(), Failure>;
 }
 
 /// A target such as `current_asg_dynamic` of a cluster in one region.
@@ -206,6 +221,8 @@ pub trait Services: Send + Sync {
     fn http(&self) -> &dyn Http;
     /// Applications and pipelines.
     fn definitions(&self) -> &dyn Definitions;
+    /// Other executions.
+    fn executions(&self) -> &dyn Executions;
 }
 
 /// The doors of a running service.
@@ -216,6 +233,8 @@ pub struct Doors {
     pub http: std::sync::Arc<dyn Http>,
     /// See [`Services::definitions`].
     pub definitions: std::sync::Arc<dyn Definitions>,
+    /// See [`Services::executions`].
+    pub executions: std::sync::Arc<dyn Executions>,
 }
 
 impl Services for Doors {
@@ -229,5 +248,9 @@ impl Services for Doors {
 
     fn definitions(&self) -> &dyn Definitions {
         &*self.definitions
+    }
+
+    fn executions(&self) -> &dyn Executions {
+        &*self.executions
     }
 }

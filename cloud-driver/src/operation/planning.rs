@@ -275,7 +275,7 @@ impl<'a> Planning<'a> {
                 capacity,
                 load_balancers,
                 enabled: !self.input.flag("startDisabled"),
-                weight: WEIGHT,
+                weight: super::resize_server_group::weight(self.input)?.unwrap_or(WEIGHT),
                 environment,
                 health,
                 timing: timing.map_or(given, |b| b.timing.clone()),

@@ -193,11 +193,16 @@ pub(crate) fn on_failure(
         !change
             .execution
             .synthetics(id, Some(Owner::StageAfter))
-            .any(|s| s.name == new.name)
+            .any(|s| s.name == new.name && s.status != Status::NotStarted)
     });
     if planned.is_empty() {
         return Ok(None);
     }
+    // Those that are taken away keep their numbers, as in Orca.
+    let planned_before = change
+        .execution
+        .synthetics(id, Some(Owner::StageAfter))
+        .count();
     for gone in change.execution.descendants(id) {
         let idle = change
             .execution
@@ -207,7 +212,8 @@ pub(crate) fn on_failure(
             change.remove(&gone);
         }
     }
-    let added = add(change, id, Owner::StageAfter, NewStage::chain(planned), env);
+    let planned = NewStage::chain(planned);
+    let added = add_after(change, id, Owner::StageAfter, planned, planned_before, env);
     for planned in &added {
         evaluate(change, planned, env)?;
     }
@@ -241,6 +247,19 @@ fn add(
     planned: Vec<NewStage>,
     env: &mut Env<'_>,
 ) -> Vec<StageId> {
+    let existing = change.execution.synthetics(parent, Some(owner)).count();
+    add_after(change, parent, owner, planned, existing, env)
+}
+
+/// The same with the first number given: one more than `existing`.
+fn add_after(
+    change: &mut Change,
+    parent: &StageId,
+    owner: Owner,
+    planned: Vec<NewStage>,
+    existing: usize,
+    env: &mut Env<'_>,
+) -> Vec<StageId> {
     let Some(parent_ref) = change.execution.stage(parent).map(|s| s.ref_id.clone()) else {
         return Vec::new();
     };
@@ -248,7 +267,6 @@ fn add(
         Owner::StageBefore => '<',
         Owner::StageAfter => '>',
     };
-    let existing = change.execution.synthetics(parent, Some(owner)).count();
     let mut refs: BTreeMap<String, RefId> = BTreeMap::new();
     let mut added = Vec::new();
     for (position, mut new) in planned.into_iter().enumerate() {

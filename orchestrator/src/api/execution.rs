@@ -2,10 +2,8 @@
 
 use std::pin::Pin;
 
-use orchestrator_core::command::{self, Refusal};
-use orchestrator_core::{
-    Answers, Effects, Env, Execution, ExecutionType, Settings, StageId, context,
-};
+use orchestrator_core::command;
+use orchestrator_core::{Answers, Env, Execution, ExecutionType, Settings, StageId, context};
 use proto::common::v1::{Empty, Json};
 use proto::json::required;
 use proto::orchestrator::v1::execution_service_server::ExecutionService;
@@ -20,12 +18,11 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{user_of, watch};
-use crate::definition::refused;
-use crate::engine::{Engine, Extra, TRIES, Tried};
-use crate::executions::{Listing, distinct, missing, unexpanded};
+use crate::command::or_nothing;
+use crate::engine::Engine;
+use crate::executions::{Listing, distinct, unexpanded};
 use crate::stage::Catalog;
 use crate::start::Start;
-use crate::turn::Step;
 
 /// Executions asked for by id in one call.
 const MOST_IDS: usize = 500;
@@ -41,67 +38,6 @@ impl ExecutionApi {
     pub fn new(engine: Engine) -> Self {
         Self { engine }
     }
-
-    /// Decides about an execution as it is now and commits that, again if somebody
-    /// else was faster.
-    async fn command(
-        &self,
-        kind: i32,
-        id: &str,
-        decide: impl Fn(&Execution, i64) -> Result<Effects, Refusal>,
-    ) -> Result<Execution, Failure> {
-        let kind = kind_of(kind);
-        for _ in 0..TRIES {
-            let executions = self.engine.executions();
-            let Some(loaded) = executions.load(id).await? else {
-                return Err(missing(id));
-            };
-            let Some(execution) = loaded.execution() else {
-                return Err(missing(id));
-            };
-            if kind.is_some_and(|kind| execution.kind != kind) {
-                return Err(missing(id));
-            }
-            let effects = decide(execution, self.engine.now()).map_err(|r| refusal(&r))?;
-            if effects == Effects::default() {
-                return Ok(execution.clone());
-            }
-            let steps = [Step::Decided(effects)];
-            let shard = executions.shard(id);
-            match self
-                .engine
-                .advance(&loaded, shard, &steps, Extra::default())
-                .await?
-            {
-                Tried::Committed(loaded, _) => {
-                    return loaded.execution().cloned().ok_or_else(|| missing(id));
-                }
-                Tried::Conflict | Tried::Fenced => {}
-                Tried::Refused(other) => return Err(refused(&other)),
-            }
-        }
-        Err(Failure::new(
-            Kind::Conflict,
-            format!("execution {id} is being changed; repeat"),
-        ))
-    }
-}
-
-/// What comes too late is accepted and does nothing, as Orca answers it: who cancels an execution
-/// that just ended has what they want.
-fn or_nothing(decided: Result<Effects, Refusal>) -> Result<Effects, Refusal> {
-    match decided {
-        Err(Refusal::State { .. }) => Ok(Effects::default()),
-        decided => decided,
-    }
-}
-
-fn refusal(refusal: &Refusal) -> Failure {
-    let kind = match refusal {
-        Refusal::NoStage { .. } => Kind::NotFound,
-        Refusal::State { .. } | Refusal::NotSkippable(_) => Kind::Conflict,
-    };
-    Failure::new(kind, refusal.to_string())
 }
 
 fn kind_of(kind: i32) -> Option<ExecutionType> {
@@ -211,30 +147,33 @@ impl ExecutionService for ExecutionApi {
         let user = user_of(&request, "");
         let asked = request.into_inner();
         let reason = Some(asked.reason.as_str()).filter(|reason| !reason.is_empty());
-        self.command(asked.kind, &asked.id, |execution, _| {
-            or_nothing(command::cancel(execution, &user, reason))
-        })
-        .await?;
+        self.engine
+            .command(kind_of(asked.kind), &asked.id, |execution, _| {
+                or_nothing(command::cancel(execution, &user, reason))
+            })
+            .await?;
         Ok(Response::new(Empty {}))
     }
 
     async fn pause(&self, request: Request<ExecutionAction>) -> Result<Response<Empty>, Status> {
         let user = user_of(&request, "");
         let asked = request.into_inner();
-        self.command(asked.kind, &asked.id, |execution, now| {
-            command::pause(execution, &user, now)
-        })
-        .await?;
+        self.engine
+            .command(kind_of(asked.kind), &asked.id, |execution, now| {
+                command::pause(execution, &user, now)
+            })
+            .await?;
         Ok(Response::new(Empty {}))
     }
 
     async fn resume(&self, request: Request<ExecutionAction>) -> Result<Response<Empty>, Status> {
         let user = user_of(&request, "");
         let asked = request.into_inner();
-        self.command(asked.kind, &asked.id, |execution, _| {
-            command::resume(execution, &user)
-        })
-        .await?;
+        self.engine
+            .command(kind_of(asked.kind), &asked.id, |execution, _| {
+                command::resume(execution, &user)
+            })
+            .await?;
         Ok(Response::new(Empty {}))
     }
 
@@ -257,11 +196,16 @@ impl ExecutionService for ExecutionApi {
         let context = object(asked.context.as_ref())?;
         let stage = StageId::new(asked.stage_id);
         let execution = self
-            .command(asked.kind, &asked.execution_id, |execution, now| {
-                let mut context = context.clone();
-                context.insert("lastModifiedBy".to_owned(), user.clone().into());
-                command::update_stage(execution, &stage, context, &user, now, &Catalog)
-            })
+            .engine
+            .command(
+                kind_of(asked.kind),
+                &asked.execution_id,
+                |execution, now| {
+                    let mut context = context.clone();
+                    context.insert("lastModifiedBy".to_owned(), user.clone().into());
+                    command::update_stage(execution, &stage, context, &user, now, &Catalog)
+                },
+            )
             .await?;
         Ok(served(&execution))
     }
@@ -274,7 +218,8 @@ impl ExecutionService for ExecutionApi {
         let asked = request.into_inner();
         let stage = StageId::new(asked.stage_id);
         let execution = self
-            .command(asked.kind, &asked.execution_id, |execution, _| {
+            .engine
+            .command(kind_of(asked.kind), &asked.execution_id, |execution, _| {
                 or_nothing(command::restart_stage(execution, &stage, &user))
             })
             .await?;

@@ -32,6 +32,10 @@ impl Provider for Aws {
         true
     }
 
+    fn infers_regions(&self) -> bool {
+        true
+    }
+
     fn lists_commits(&self) -> bool {
         true
     }

@@ -19,6 +19,14 @@ impl Provider for Local {
         true
     }
 
+    fn shifts_traffic(&self) -> bool {
+        true
+    }
+
+    fn restores(&self) -> bool {
+        true
+    }
+
     /// Hosts have few slots, and a replacement in place needs no free one.
     fn rollback_strategy(&self) -> &'static str {
         "inplacedrain"

@@ -40,6 +40,22 @@ pub trait Provider: Sync {
         false
     }
 
+    /// An image is wanted wherever a deployment after it goes.
+    fn infers_regions(&self) -> bool {
+        false
+    }
+
+    /// Its load balancer weighs groups.
+    fn shifts_traffic(&self) -> bool {
+        false
+    }
+
+    /// After a failed deployment a look at what is there says how the group before
+    /// it comes back.
+    fn restores(&self) -> bool {
+        false
+    }
+
     /// Creating a group is followed by a look for the commits it brings.
     fn lists_commits(&self) -> bool {
         false

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use proto::cloud_driver::v1 as wire;
 use proto::cloud_driver::v1::operation_service_client::OperationServiceClient;
 use proto::cloud_driver::v1::query_service_client::QueryServiceClient;
+use proto::cloud_driver::v1::registry_service_client::RegistryServiceClient;
 use proto::common::v1::Json;
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
@@ -17,6 +18,7 @@ use super::{CloudDriver, NewOperation, Operation, OperationState, Target};
 pub struct GrpcCloudDriver {
     operations: OperationServiceClient<Channel>,
     queries: QueryServiceClient<Channel>,
+    registries: RegistryServiceClient<Channel>,
 }
 
 impl GrpcCloudDriver {
@@ -27,6 +29,8 @@ impl GrpcCloudDriver {
             operations: OperationServiceClient::new(channel.clone())
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(limit),
+            registries: RegistryServiceClient::new(channel.clone())
+                .max_decoding_message_size(limit),
             queries: QueryServiceClient::new(channel)
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(limit),
@@ -179,5 +183,16 @@ impl CloudDriver for GrpcCloudDriver {
         };
         let found = found(self.queries.clone().list_clusters(request).await)?;
         Ok(found.unwrap_or(Value::Null))
+    }
+
+    async fn images(&self, _cloud_provider: &str, name: &str) -> Result<Vec<Value>, Failure> {
+        let request = wire::FindImagesRequest {
+            query: name.to_owned(),
+            ..wire::FindImagesRequest::default()
+        };
+        let reply = self.registries.clone().find_images(request).await;
+        let images = reply.map_err(failure)?.into_inner().items;
+        let images = images.iter().map(|json| json.value("image"));
+        Ok(images.collect::<Result<_, _>>()?)
     }
 }

@@ -14,6 +14,7 @@ use super::{
     CloudDriver, Definitions, Http, HttpError, HttpRequest, HttpResponse, NewOperation, Operation,
     OperationState, Services, Target,
 };
+use crate::task::SEQUENCE;
 use world::{World, default_result};
 
 /// How a call goes wrong.
@@ -106,6 +107,29 @@ impl Fake {
             .retain(|g| g.get("name") != Some(&json!(name)));
     }
 
+    /// A pipeline that is stored.
+    pub fn pipeline(&self, pipeline: Value) {
+        let id = pipeline.get("id").and_then(Value::as_str);
+        let id = id.unwrap_or_default().to_owned();
+        self.lock().pipelines.insert(id, pipeline);
+    }
+
+    /// An image that a search finds.
+    pub fn image(&self, image: Value) {
+        self.lock().images.push(image);
+    }
+
+    /// The pipelines that stages started, each once.
+    pub fn started(&self) -> Vec<Value> {
+        let world = self.lock();
+        world.started.iter().map(|(_, p)| p.clone()).collect()
+    }
+
+    /// What has become of every pipeline that a stage started; without it all succeed.
+    pub fn children_are(&self, status: &str) {
+        self.lock().child_status = Some(status.to_owned());
+    }
+
     /// The next answer to requests for this URL; without one it is 200 `{}`.
     pub fn answer(&self, url: &str, answer: Result<HttpResponse, HttpError>) {
         self.lock()
@@ -191,6 +215,21 @@ fn end(operation: &mut Operation, outcome: Result<Value, (String, Vec<String>)>)
         .push(("ORCHESTRATION".to_owned(), "Ended".to_owned()));
 }
 
+/// The operations of one request.
+fn parts(new: &NewOperation) -> Vec<NewOperation> {
+    let listed = new.input.get("operations").and_then(Value::as_array);
+    let Some(listed) = listed.filter(|_| new.kind == SEQUENCE) else {
+        return vec![new.clone()];
+    };
+    let one = |(kind, input): (&String, &Value)| NewOperation {
+        kind: kind.clone(),
+        input: input.clone(),
+        ..new.clone()
+    };
+    let each = listed.iter().filter_map(Value::as_object);
+    each.flat_map(|o| o.iter().map(one)).collect()
+}
+
 fn no_operation(id: &str) -> Failure {
     Failure::not_found(format!("operation {id} does not exist"))
 }
@@ -225,7 +264,9 @@ impl CloudDriver for Fake {
                 Plan::Refuse(failure) => return Err(failure),
             }
             if operation.state == OperationState::Succeeded {
-                world.perform(&new);
+                for part in parts(&new) {
+                    world.perform(&part);
+                }
             }
             world.operations.push((new, operation.clone()));
             Ok(operation)
@@ -321,6 +362,40 @@ impl CloudDriver for Fake {
                     .push(group["cluster"].clone());
             }
             Ok(json!(accounts))
+        })
+    }
+
+    async fn images(&self, _cloud_provider: &str, name: &str) -> Result<Vec<Value>, Failure> {
+        self.faulty(|world| {
+            let named = |i: &&Value| i.to_string().contains(name);
+            Ok(world.images.iter().filter(named).cloned().collect())
+        })
+    }
+}
+
+#[async_trait]
+impl super::Executions for Fake {
+    async fn start(&self, pipeline: Value, _user: &str, event: &str) -> Result<String, Failure> {
+        self.faulty(|world| {
+            let known = world.started.iter().find(|(known, _)| known == event);
+            if known.is_none() {
+                world.started.push((event.to_owned(), pipeline));
+            }
+            Ok(format!("child-{event}"))
+        })
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<Value>, Failure> {
+        self.faulty(|world| {
+            let status = world.child_status.as_deref().unwrap_or("SUCCEEDED");
+            Ok(Some(json!({"id": id, "status": status, "stages": []})))
+        })
+    }
+
+    async fn cancel(&self, id: &str, _user: &str, _reason: &str) -> Result<(), Failure> {
+        self.faulty(|world| {
+            world.canceled.push(id.to_owned());
+            Ok(())
         })
     }
 }
@@ -437,6 +512,10 @@ impl Services for Fake {
     }
 
     fn definitions(&self) -> &dyn Definitions {
+        self
+    }
+
+    fn executions(&self) -> &dyn super::Executions {
         self
     }
 }

@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
-    Description, NewStage, Owner, PlanError, Stage, StageDefinition, StageView, TaskError,
-    TaskPolicy, TaskResult, TaskSpec,
+    Description, NewStage, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy,
+    TaskResult, TaskSpec,
 };
 use serde_json::{Map, Value, json};
 
@@ -218,7 +218,8 @@ fn clusters(context: &Map<String, Value>) -> Result<Vec<Cluster<'_>>, PlanError>
     }
 }
 
-/// Gathers what the clusters deployed.
+/// Closes the stage. What was deployed is in the contexts of the stages below, as in
+/// Orca; this one says nothing of it.
 #[derive(Debug)]
 struct Complete;
 
@@ -232,36 +233,7 @@ impl Task for Complete {
         TaskPolicy::PLAIN
     }
 
-    fn decide(&self, ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
-        let mut all: Map<String, Value> = Map::new();
-        for child in ctx
-            .execution
-            .synthetics(&ctx.stage.id, Some(Owner::StageBefore))
-        {
-            let mut below: Vec<&Stage> = vec![child];
-            let ids = ctx.execution.descendants(&child.id);
-            below.extend(ids.iter().filter_map(|id| ctx.execution.stage(id)));
-            for groups in below
-                .iter()
-                .filter_map(|s| s.outputs.get(DEPLOYED)?.as_object())
-            {
-                for (region, names) in groups {
-                    let list = all.entry(region.clone()).or_insert_with(|| json!([]));
-                    let names = names.as_array().into_iter().flatten();
-                    if let Some(list) = list.as_array_mut() {
-                        let new: Vec<Value> =
-                            names.filter(|n| !list.contains(n)).cloned().collect();
-                        list.extend(new);
-                    }
-                }
-            }
-        }
-        let mut result = TaskResult::succeeded();
-        if !all.is_empty() {
-            result = result
-                .with_context(DEPLOYED, all.clone())
-                .with_output(DEPLOYED, all);
-        }
-        Some(Ok(result))
+    fn decide(&self, _ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
+        Some(Ok(TaskResult::succeeded()))
     }
 }

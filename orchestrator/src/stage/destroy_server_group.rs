@@ -18,6 +18,7 @@ static SUBMIT: Submission = Submission {
     kind: "destroyServerGroup",
     operation: "destroyServerGroup",
     prepare: submit_operation::on_group,
+    guarded: Some("Destroying"),
 };
 
 /// See the module.
@@ -52,17 +53,16 @@ impl StageDefinition for DestroyServerGroup {
     }
 
     fn before(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
-        if targeted::acts(stage) {
+        if !targeted::acts(stage) {
+            return targeted::plan(stage, "destroyServerGroup");
+        }
+        let skip = stage.stage.flag("skipDisableBeforeDestroy") == Some(true);
+        if skip || !targeted::is_child_of_users(stage) {
             return Ok(Vec::new());
         }
-        let destroy = ("destroyServerGroup", "destroyServerGroup");
-        if stage.stage.flag("skipDisableBeforeDestroy") == Some(true) {
-            return targeted::plan(stage, &[destroy]);
-        }
-        targeted::plan(
-            stage,
-            &[("disableServerGroup", "disableServerGroup"), destroy],
-        )
+        let name = "disableServerGroup";
+        let context = stage.stage.context.clone();
+        Ok(vec![NewStage::new(name, name, context)])
     }
 
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {

@@ -103,8 +103,6 @@ impl Task for Determine {
                 },
             }));
         }
-        Ok(TaskResult::succeeded()
-            .with_context("targetReferences", references.clone())
-            .with_output("targetReferences", references))
+        Ok(TaskResult::succeeded().with_context("targetReferences", references))
     }
 }

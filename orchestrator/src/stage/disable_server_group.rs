@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{StageType, accounts_of, schema, targeted};
 use crate::task::{
     CANCEL_OPERATION, DETERMINE_HEALTH_PROVIDERS, MONITOR_OPERATION, Submission, Task,
-    WAIT_FOR_DOWN_INSTANCES, submit_operation,
+    WAIT_FOR_DOWN_INSTANCES, WAIT_FOR_SERVER_GROUP_DISABLED, submit_operation,
 };
 
 /// The type.
@@ -18,6 +18,7 @@ static SUBMIT: Submission = Submission {
     kind: "disableServerGroup",
     operation: "disableServerGroup",
     prepare: submit_operation::on_group,
+    guarded: Some("Disabling"),
 };
 
 /// See the module.
@@ -49,6 +50,10 @@ impl StageDefinition for DisableServerGroup {
             TaskSpec::new("disableServerGroup", SUBMIT.kind),
             TaskSpec::new("monitorServerGroup", MONITOR_OPERATION.kind()),
             TaskSpec::new("waitForDownInstances", WAIT_FOR_DOWN_INSTANCES.kind()),
+            TaskSpec::new(
+                "waitForServerGroupDisabled",
+                WAIT_FOR_SERVER_GROUP_DISABLED.kind(),
+            ),
         ])
     }
 
@@ -56,7 +61,7 @@ impl StageDefinition for DisableServerGroup {
         if targeted::acts(stage) {
             return Ok(Vec::new());
         }
-        targeted::plan(stage, &[("disableServerGroup", "disableServerGroup")])
+        targeted::plan(stage, "disableServerGroup")
     }
 
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {

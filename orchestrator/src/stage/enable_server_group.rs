@@ -18,6 +18,7 @@ static SUBMIT: Submission = Submission {
     kind: "enableServerGroup",
     operation: "enableServerGroup",
     prepare: submit_operation::on_group,
+    guarded: None,
 };
 
 /// See the module.
@@ -56,7 +57,7 @@ impl StageDefinition for EnableServerGroup {
         if targeted::acts(stage) {
             return Ok(Vec::new());
         }
-        targeted::plan(stage, &[("enableServerGroup", "enableServerGroup")])
+        targeted::plan(stage, "enableServerGroup")
     }
 
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {

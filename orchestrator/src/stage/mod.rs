@@ -3,8 +3,11 @@
 //! A stage plans with pure functions and has its work done by tasks. To add one:
 //! its file, and two adjacent lines here.
 
+mod apply_source_server_group_capacity;
+mod capture_source_server_group_capacity;
 mod check_preconditions;
 mod clone_server_group;
+mod cluster_wide;
 mod create_application;
 mod create_server_group;
 mod delete_application;
@@ -12,15 +15,25 @@ mod delete_pipeline;
 mod deploy;
 mod destroy_server_group;
 mod determine_target_server_group;
+mod disable_cluster;
 mod disable_server_group;
 mod enable_server_group;
 mod evaluate_variables;
+mod find_image;
+mod find_image_from_tags;
 mod manual_judgment;
+mod modify_aws_scaling_process;
+mod pin_server_group;
+mod pipeline;
 mod replace_in_place;
 mod resize_server_group;
 mod restore_server_group;
+mod rollback_cluster;
 mod rollback_server_group;
 mod save_pipeline;
+mod scale_down_cluster;
+mod shift_traffic;
+mod shrink_cluster;
 pub mod strategy;
 mod targeted;
 mod update_application;
@@ -36,6 +49,8 @@ use crate::task::{self, Task};
 
 /// Every type of stage.
 pub static STAGES: &[&dyn StageType] = &[
+    &apply_source_server_group_capacity::STAGE,
+    &capture_source_server_group_capacity::STAGE,
     &check_preconditions::STAGE,
     &clone_server_group::STAGE,
     &create_application::STAGE,
@@ -45,15 +60,25 @@ pub static STAGES: &[&dyn StageType] = &[
     &deploy::STAGE,
     &destroy_server_group::STAGE,
     &determine_target_server_group::STAGE,
+    &disable_cluster::STAGE,
     &disable_server_group::STAGE,
     &enable_server_group::STAGE,
     &evaluate_variables::STAGE,
+    &find_image::STAGE,
+    &find_image_from_tags::STAGE,
     &manual_judgment::STAGE,
+    &modify_aws_scaling_process::STAGE,
+    &pin_server_group::STAGE,
+    &pipeline::STAGE,
     &replace_in_place::STAGE,
     &resize_server_group::STAGE,
     &restore_server_group::STAGE,
+    &rollback_cluster::STAGE,
     &rollback_server_group::STAGE,
     &save_pipeline::STAGE,
+    &scale_down_cluster::STAGE,
+    &shift_traffic::STAGE,
+    &shrink_cluster::STAGE,
     &update_application::STAGE,
     &update_pipeline::STAGE,
     &upsert_application::STAGE,
@@ -168,7 +193,8 @@ mod tests {
         let files: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.ends_with(".rs") && name != "mod.rs" && name != "targeted.rs")
+            .filter(|name| name.ends_with(".rs") && name != "mod.rs")
+            .filter(|name| !["targeted.rs", "cluster_wide.rs"].contains(&name.as_str()))
             .collect();
         assert_eq!(files.len(), STAGES.len(), "{files:?}");
     }

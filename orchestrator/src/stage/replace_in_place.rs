@@ -21,6 +21,7 @@ static SUBMIT: Submission = Submission {
     kind: "replaceInPlace",
     operation: "replaceInPlace",
     prepare: input,
+    guarded: None,
 };
 
 /// See the module.

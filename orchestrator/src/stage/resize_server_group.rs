@@ -10,10 +10,11 @@ use orchestrator_core::{
 use serde_json::{Map, Value, json};
 
 use super::{StageType, accounts_of, schema, targeted};
+use crate::provider;
 use crate::task::server_group::{self, Capacity};
 use crate::task::{
-    CANCEL_OPERATION, DETERMINE_HEALTH_PROVIDERS, MONITOR_OPERATION, Task, TaskContext,
-    WAIT_FOR_CAPACITY_MATCH, failed, submit_operation,
+    CANCEL_OPERATION, CHECK_IF_APPLICATION_EXISTS, DETERMINE_HEALTH_PROVIDERS, MONITOR_OPERATION,
+    Task, TaskContext, WAIT_FOR_CAPACITY_MATCH, failed, submit_operation, traffic_guard,
 };
 
 /// The type.
@@ -42,20 +43,34 @@ impl StageDefinition for ResizeServerGroup {
         }
         Ok(vec![
             TaskSpec::new(
+                "checkIfApplicationExists",
+                CHECK_IF_APPLICATION_EXISTS.kind(),
+            ),
+            TaskSpec::new(
                 "determineHealthProviders",
                 DETERMINE_HEALTH_PROVIDERS.kind(),
             ),
-            TaskSpec::new("resizeServerGroup", Resize.kind()),
+            TaskSpec::new("resizeServerGroup", RESIZE.kind()),
             TaskSpec::new("monitorServerGroup", MONITOR_OPERATION.kind()),
             TaskSpec::new("waitForCapacityMatch", WAIT_FOR_CAPACITY_MATCH.kind()),
         ])
     }
 
     fn before(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
-        if targeted::acts(stage) {
-            return Ok(Vec::new());
+        if !targeted::acts(stage) {
+            return targeted::plan(stage, "resizeServerGroup");
         }
-        targeted::plan(stage, &[("resizeServerGroup", "resizeServerGroup")])
+        let processes = json!(["Launch", "Terminate"]);
+        Ok(scaling(
+            stage,
+            "resumeScalingProcesses",
+            "resume",
+            Some(processes),
+        ))
+    }
+
+    fn after(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
+        Ok(scaling(stage, "suspendScalingProcesses", "suspend", None))
     }
 
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {
@@ -84,9 +99,36 @@ impl StageDefinition for ResizeServerGroup {
     }
 }
 
+/// What lets a group that resizes itself follow.
+fn scaling(
+    stage: StageView<'_>,
+    name: &str,
+    action: &str,
+    processes: Option<Value>,
+) -> Vec<NewStage> {
+    let context = &stage.stage.context;
+    let wanted = provider::of(context).has_scaling_processes();
+    if !wanted || !targeted::is_child_of_users(stage) {
+        return Vec::new();
+    }
+    let mut own = Map::new();
+    for (key, value) in context {
+        let engines = ["kato.", "deploy.", "originalCapacity.", "notification."];
+        if !engines.iter().any(|e| key.starts_with(e)) {
+            own.insert(key.clone(), value.clone());
+        }
+    }
+    own.insert("action".to_owned(), action.into());
+    if let Some(processes) = processes {
+        own.insert("processes".to_owned(), processes);
+    }
+    vec![NewStage::new("modifyAwsScalingProcess", name, own)]
+}
+
 impl StageType for ResizeServerGroup {
     fn own_tasks(&self) -> &'static [&'static dyn Task] {
-        &[&Resize]
+        static OWN: &[&dyn Task] = &[&RESIZE];
+        OWN
     }
 
     fn accounts(&self, stage: &Map<String, Value>) -> Vec<(String, String)> {
@@ -94,8 +136,12 @@ impl StageType for ResizeServerGroup {
     }
 }
 
+/// The task that sends the operation.
+pub(super) static RESIZE: Resize = Resize;
+
+/// See [`RESIZE`].
 #[derive(Debug)]
-struct Resize;
+pub(super) struct Resize;
 
 #[async_trait]
 impl Task for Resize {
@@ -116,28 +162,34 @@ impl Task for Resize {
         let original = format!("originalCapacity.{name}");
         // A second run must ask for the same, so it goes by what the first one saw.
         let decided = ctx.own("resizeDecision").and_then(Capacity::of);
-        let (capacity, before) = match decided {
-            Some(capacity) => (capacity, None),
-            None => {
+        let (capacity, before) = match (decided, ctx.own(&original).and_then(Capacity::of)) {
+            (Some(capacity), Some(before)) => (capacity, before),
+            _ => {
                 let group = server_group::live(ctx, &name).await?.ok_or_else(|| {
                     TaskError::user(format!(
                         "server group {name} does not exist; correct its name"
                     ))
                 })?;
-                let current = server_group::capacity(&group);
-                (target(ctx, current).await?, Some(current))
+                let (before, after) = target(ctx, server_group::capacity(&group)).await?;
+                // The first stage that resized it knows how large it was.
+                let first = seen(ctx, &original).unwrap_or(before);
+                (after, first)
             }
         };
-        let mut input = submit_operation::on_group(ctx)?;
-        input.insert("capacity".to_owned(), capacity.to_json());
-        let mut result = submit_operation::submit(ctx, "resizeServerGroup", input).await?;
-        if let Some(before) = before
-            && ctx.own(&original).is_none()
-        {
-            result = result.with_context(&original, before.to_json());
+        if capacity.desired == 0 {
+            let region = server_group::region_of(ctx)?;
+            let groups = [name.clone()];
+            traffic_guard::check(ctx, "Scaling down", &region, &groups).await?;
         }
+        let mut input = submit_operation::on_group(ctx)?;
+        input.retain(|key, _| !key.starts_with("originalCapacity.") && key != "resizeDecision");
+        input.insert("capacity".to_owned(), capacity.to_json());
+        input.insert("originalCapacity".to_owned(), before.to_json());
+        let result = submit_operation::submit(ctx, "resizeServerGroup", input).await?;
         let region = server_group::region_of(ctx)?;
         Ok(result
+            .with_context(&original, before.to_json())
+            .with_output(&original, before.to_json())
             .with_context("resizeDecision", capacity.to_json())
             .with_context("capacity", capacity.to_json())
             .with_context("deploy.server.groups", json!({ region: [name.clone()] }))
@@ -146,36 +198,32 @@ impl Task for Resize {
     }
 }
 
-/// What the group is to be resized to.
-async fn target(ctx: &TaskContext<'_>, current: Capacity) -> Result<Capacity, TaskError> {
+/// The capacity that the action goes by, and what the group is to be resized to.
+async fn target(
+    ctx: &TaskContext<'_>,
+    current: Capacity,
+) -> Result<(Capacity, Capacity), TaskError> {
     let action = ctx.text("action").unwrap_or("scale_exact");
     match action {
         "scale_exact" => {
             let configured = ctx.own("capacity").cloned().unwrap_or_default();
-            Ok(adjusted(ctx, exact(&configured, current)))
+            let asked = exact(&configured, current);
+            Ok((current, adjusted(ctx, asked, current)))
         }
         "scale_up" | "scale_down" => {
             let sign = if action == "scale_up" { 1 } else { -1 };
             let by = |value: i64| (value + sign * step(ctx, value)).max(0);
             let (min, max) = (by(current.min), by(current.max));
-            Ok(Capacity {
-                min,
-                max,
-                desired: by(current.desired),
-            })
+            let desired = by(current.desired);
+            Ok((current, Capacity { min, max, desired }))
         }
         "scale_to_cluster" => {
             let largest = largest(ctx).await?;
-            let desired = largest
-                .min
-                .max(current.desired.min(largest.max))
-                .max(largest.desired);
-            let desired = desired + step(ctx, largest.desired);
-            Ok(Capacity {
-                min: largest.min,
-                max: largest.max.max(desired),
-                desired,
-            })
+            let min = largest.min.min(largest.max);
+            let desired = min.max(largest.desired) + step(ctx, largest.desired);
+            let max = largest.max;
+            let desired = desired.min(max);
+            Ok((current, Capacity { min, max, desired }))
         }
         "scale_to_server_group" => {
             let source = ctx
@@ -187,13 +235,23 @@ async fn target(ctx: &TaskContext<'_>, current: Capacity) -> Result<Capacity, Ta
             let group = server_group::live(ctx, source).await?.ok_or_else(|| {
                 TaskError::user(format!("source server group {source} does not exist"))
             })?;
-            Ok(adjusted(ctx, server_group::capacity(&group)))
+            let copied = server_group::capacity(&group);
+            Ok((copied, adjusted(ctx, copied, current)))
         }
         other => Err(TaskError::user(format!(
             "action \"{other}\" is unknown; use scale_exact, scale_up, scale_down, \
              scale_to_cluster or scale_to_server_group"
         ))),
     }
+}
+
+/// What stages before this one, or beside it, recorded.
+fn seen(ctx: &TaskContext<'_>, key: &str) -> Option<Capacity> {
+    let family = ctx.execution.top_of(ctx.stage);
+    let below = ctx.execution.descendants(&family.id);
+    let recorded = below.iter().filter_map(|id| ctx.execution.stage(id));
+    let mut recorded = recorded.filter(|s| s.id != ctx.stage.id);
+    recorded.find_map(|s| s.outputs.get(key).and_then(Capacity::of))
 }
 
 /// Configured fields win over current ones, kept consistent.
@@ -235,11 +293,14 @@ fn ceil_share(percentage: f64, value: i64) -> i64 {
 }
 
 /// The rules of percentage and pins.
-fn adjusted(ctx: &TaskContext<'_>, mut capacity: Capacity) -> Capacity {
+fn adjusted(ctx: &TaskContext<'_>, mut capacity: Capacity, current: Capacity) -> Capacity {
     if let Some(percentage) = ctx.number("scalePct") {
         capacity.desired = ceil_share(percentage, capacity.desired);
         capacity.max = capacity.max.max(capacity.desired);
         capacity.min = capacity.min.min(capacity.desired);
+    }
+    if ctx.flag("unpinMinimumCapacity") {
+        unpin(ctx, &mut capacity, current);
     }
     if ctx.flag("pinCapacity") {
         capacity.min = capacity.desired;
@@ -248,6 +309,20 @@ fn adjusted(ctx: &TaskContext<'_>, mut capacity: Capacity) -> Capacity {
         capacity.min = capacity.desired;
     }
     capacity
+}
+
+/// The minimum that the source had before it was pinned, unless that is larger.
+fn unpin(ctx: &TaskContext<'_>, capacity: &mut Capacity, current: Capacity) {
+    let source = ctx
+        .own("source")
+        .and_then(|s| s.get("serverGroupName")?.as_str());
+    let original = source.and_then(|name| seen(ctx, &format!("originalCapacity.{name}")));
+    let saved = || ctx.own("savedCapacity").and_then(Capacity::of);
+    if let Some(before) = original.or_else(saved)
+        && before.min <= capacity.min.max(current.min)
+    {
+        capacity.min = before.min;
+    }
 }
 
 /// The largest of each bound over the cluster's groups in the region.

@@ -11,11 +11,14 @@ use orchestrator_core::{
     Description, NewStage, PlanError, StageDefinition, StageView, TaskError, TaskPolicy,
     TaskResult, TaskSpec,
 };
+use proto::moniker::Moniker;
 use serde_json::{Map, Value, json};
 
 use super::{StageType, accounts_of, schema, targeted};
+use crate::provider;
 use crate::task::server_group::{self, Capacity};
-use crate::task::{Task, TaskContext};
+use crate::task::snapshot_source_server_group::SNAPSHOT;
+use crate::task::{Task, TaskContext, failed};
 
 /// The type.
 pub(super) static STAGE: RollbackServerGroup = RollbackServerGroup;
@@ -127,17 +130,19 @@ impl Task for Determine {
             ))
         })?;
         let image = text("imageId").or_else(|| text("imageName"));
+        let image = image.map(|image| json!({"imageId": image, "imageName": text("imageName")}));
         let plan = match (ctx.text("rollbackType"), text("restoreServerGroupName")) {
             (Some("PREVIOUS_IMAGE"), _) => {
-                let image = image.ok_or_else(|| {
-                    TaskError::user("rollbackContext.imageId is missing; name the image before")
-                })?;
-                clone_plan(image, &current)
+                let image = match image {
+                    Some(image) => image,
+                    None => image_before(ctx, &current).await?,
+                };
+                clone_plan(&image, &current)
             }
             (_, Some(to)) => match (server_group::live(ctx, to).await?, image) {
                 (Some(restored), _) => explicit_plan(&current, &restored),
                 // It was destroyed, but its image is known.
-                (None, Some(image)) => clone_plan(image, &current),
+                (None, Some(image)) => clone_plan(&image, &current),
                 (None, None) => {
                     return Err(TaskError::user(format!(
                         "server group {to} does not exist any more; set rollbackContext.imageId to \
@@ -156,8 +161,36 @@ impl Task for Determine {
     }
 }
 
-fn clone_plan(image: &str, current: &Value) -> Value {
-    json!({"how": "clone", "imageId": image, "capacity": server_group::capacity(current).to_json()})
+/// The image before the group's, and its name.
+async fn image_before(ctx: &TaskContext<'_>, current: &Value) -> Result<Value, TaskError> {
+    let name = server_group::name(current);
+    let moniker = Moniker::parse(name);
+    let cluster = moniker.cluster.unwrap_or_default();
+    let application = moniker.app.unwrap_or_default();
+    let account = server_group::account(ctx)?;
+    let driver = ctx.services.cloud_driver();
+    let found = driver
+        .cluster(&application, account, &cluster, server_group::provider(ctx))
+        .await
+        .map_err(failed)?
+        .unwrap_or_default();
+    let region = server_group::region_of(ctx)?;
+    let groups: Vec<&Value> = server_group::of_cluster(&found, &region).collect();
+    let before = server_group::image_before(current, &groups).ok_or_else(|| {
+        TaskError::user(format!(
+            "no image that ran before {name} is known; set rollbackContext.imageId"
+        ))
+    })?;
+    Ok(json!({
+        "imageId": server_group::image(before), "imageName": before.get("imageName"),
+    }))
+}
+
+fn clone_plan(image: &Value, current: &Value) -> Value {
+    json!({
+        "how": "clone", "imageId": image.get("imageId"), "imageName": image.get("imageName"),
+        "capacity": server_group::capacity(current).to_json(),
+    })
 }
 
 /// How a group that is there takes over again.
@@ -177,8 +210,7 @@ fn explicit_plan(current: &Value, restored: &Value) -> Value {
     if empty && busy {
         return json!({"how": "inPlace", "capacity": a.to_json()});
     }
-    let same = (b.max, b.desired) == (wanted.max, wanted.desired);
-    json!({"how": "explicit", "capacity": wanted.to_json(), "resize": !same})
+    json!({"how": "explicit", "capacity": wanted.to_json(), "resize": b != wanted})
 }
 
 fn planned(stage: StageView<'_>, plan: &Value) -> Vec<NewStage> {
@@ -223,15 +255,7 @@ fn planned(stage: StageView<'_>, plan: &Value) -> Vec<NewStage> {
     let healthy = rollback.get("targetHealthyRollbackPercentage").cloned();
     let capacity = plan.get("capacity").cloned().unwrap_or_default();
     match plan.get("how").and_then(Value::as_str) {
-        Some("clone") => {
-            let context = with(json!({
-                "imageId": plan.get("imageId"),
-                "capacity": capacity,
-                "source": {"serverGroupName": from, "asgName": from, "useSourceCapacity": false},
-                "strategy": own.get("strategy").cloned().unwrap_or_else(|| json!("inplacedrain")),
-            }));
-            vec![NewStage::new("cloneServerGroup", "clone", context)]
-        }
+        Some("clone") => vec![clone_stage(stage, &rollback, plan, from, &with)],
         Some("inPlace") => {
             let context = with(json!({
                 "source": {"serverGroupName": from},
@@ -246,6 +270,18 @@ fn planned(stage: StageView<'_>, plan: &Value) -> Vec<NewStage> {
         }
         _ => {
             let mut stages = Vec::new();
+            let resize = plan.get("resize") == Some(&json!(true))
+                && !flag("disableOnly")
+                && !flag("enableAndDisableOnly");
+            if resize && !own.contains_key(SNAPSHOT) {
+                let source = json!({"source": {"serverGroupName": from}});
+                let kind = "captureSourceServerGroupCapacity";
+                stages.push(NewStage::new(
+                    kind,
+                    "Snapshot Source Server Group",
+                    with(source),
+                ));
+            }
             if !flag("disableOnly") {
                 let mut context = with(json!({"serverGroupName": to, "asgName": to}));
                 if let Some(healthy) = &healthy {
@@ -253,9 +289,8 @@ fn planned(stage: StageView<'_>, plan: &Value) -> Vec<NewStage> {
                 }
                 let name = format!("Enable {to} due to rollback");
                 stages.push(NewStage::new("enableServerGroup", &name, context));
-                let resize = plan.get("resize") == Some(&json!(true));
-                if resize && !flag("enableAndDisableOnly") {
-                    stages.push(resize_stage(to, &capacity, &with));
+                if resize {
+                    stages.push(resize_stage(to, &capacity, healthy.as_ref(), &with));
                 }
                 let delay = rollback.get("delayBeforeDisableSeconds");
                 if let Some(seconds) = delay.and_then(server_group::whole).filter(|s| *s > 0) {
@@ -266,14 +301,68 @@ fn planned(stage: StageView<'_>, plan: &Value) -> Vec<NewStage> {
             let context = with(json!({"serverGroupName": from, "asgName": from}));
             let name = format!("Disable {from} due to rollback");
             stages.push(NewStage::new("disableServerGroup", &name, context));
+            if resize {
+                let name = "Restore Min Capacity From Snapshot due to rollback";
+                let context = with(json!({"serverGroupName": to}));
+                stages.push(NewStage::new(
+                    "applySourceServerGroupCapacity",
+                    name,
+                    context,
+                ));
+            }
             stages
         }
     }
 }
 
+/// The group's own successor, with the image before.
+fn clone_stage(
+    stage: StageView<'_>,
+    rollback: &Value,
+    plan: &Value,
+    from: &str,
+    with: &dyn Fn(Value) -> Map<String, Value>,
+) -> NewStage {
+    let own = &stage.stage.context;
+    let provider = provider::of(own);
+    let copies = provider.pins_new_group();
+    let moniker = Moniker::parse(from);
+    let name = plan.get("imageName").filter(|name| !name.is_null());
+    let strategy = own.get("strategy").cloned();
+    let mut fields = json!({
+        "imageId": plan.get("imageId"),
+        "source": {"serverGroupName": from, "asgName": from, "useSourceCapacity": copies},
+        "strategy": strategy.unwrap_or_else(|| provider.rollback_strategy().into()),
+        "delayBeforeDisableSec": rollback.get("delayBeforeDisableSeconds").unwrap_or(&json!(0)),
+    });
+    let optional = [
+        ("imageName", name.cloned()),
+        ("amiName", name.cloned().filter(|_| copies)),
+        ("application", moniker.app.map(Value::from)),
+        ("stack", moniker.stack.map(Value::from)),
+        ("freeFormDetails", moniker.detail.map(Value::from)),
+        (
+            "targetHealthyDeployPercentage",
+            rollback.get("targetHealthyRollbackPercentage").cloned(),
+        ),
+        ("useSourceCapacity", copies.then(|| json!(true))),
+        (
+            "capacity",
+            plan.get("capacity").cloned().filter(|_| !copies),
+        ),
+    ];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            fields[key] = value;
+        }
+    }
+    NewStage::new("cloneServerGroup", "clone", with(fields))
+}
+
 fn resize_stage(
     to: &str,
     capacity: &Value,
+    healthy: Option<&Value>,
     with: &dyn Fn(Value) -> Map<String, Value>,
 ) -> NewStage {
     let part = |key: &str| capacity.get(key).cloned().unwrap_or_default();
@@ -283,10 +372,14 @@ fn resize_stage(
         part("max"),
         part("desired")
     );
-    let context = with(json!({
+    let mut context = with(json!({
         "serverGroupName": to, "asgName": to, "action": "scale_exact", "capacity": capacity,
         "pinMinimumCapacity": true,
     }));
+    if let Some(healthy) = healthy {
+        let key = "targetHealthyDeployPercentage";
+        context.insert(key.to_owned(), healthy.clone());
+    }
     NewStage::new("resizeServerGroup", &name, context)
 }
 

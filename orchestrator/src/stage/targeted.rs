@@ -15,60 +15,59 @@ pub(crate) fn acts(stage: StageView<'_>) -> bool {
     stage.stage.is_synthetic()
 }
 
-fn is_named(context: &Map<String, Value>) -> bool {
-    ["serverGroupName", "asgName"].iter().any(|key| {
-        context
-            .get(*key)
-            .and_then(Value::as_str)
-            .is_some_and(|name| !name.is_empty())
-    })
+fn named(context: &Map<String, Value>) -> Option<&str> {
+    let text = |key: &&str| context.get(*key)?.as_str().filter(|name| !name.is_empty());
+    ["serverGroupName", "asgName"].iter().find_map(text)
+}
+
+/// The child of a stage of the user's: it alone gets the stages that a type puts
+/// around its work. Source: `orca: TargetServerGroupLinearStageSupport.isTopLevel`.
+pub(crate) fn is_child_of_users(stage: StageView<'_>) -> bool {
+    stage
+        .parent()
+        .is_some_and(|parent| !parent.stage.is_synthetic())
 }
 
 /// The stages that a stage of the user's plans: the target's resolution if it is
-/// a dynamic one, then for each region `kinds`, (type, name) in order.
-pub(crate) fn plan(stage: StageView<'_>, kinds: &[(&str, &str)]) -> Result<Vec<NewStage>, String> {
+/// a dynamic one, then for each region one of its own type.
+pub(crate) fn plan(stage: StageView<'_>, kind: &str) -> Result<Vec<NewStage>, String> {
     let context = &stage.stage.context;
     let regions = regions_of(context);
     if regions.is_empty() {
         return Err("region is missing; name a region of the account".to_owned());
     }
-    let mut planned = Vec::new();
-    if !is_named(context) {
-        if context
-            .get("target")
-            .and_then(Value::as_str)
-            .is_none_or(str::is_empty)
-        {
-            return Err(NOTHING_NAMED.to_owned());
-        }
-        let name = "determineTargetServerGroup";
-        planned.push(NewStage::new(
-            "determineTargetServerGroup",
-            name,
-            context.clone(),
-        ));
+    let mut base = context.clone();
+    for gone in [
+        "expressionEvaluationSummary",
+        "restartDetails",
+        "stageTimeoutMs",
+        "overrideTimeout",
+    ] {
+        base.shift_remove(gone);
     }
-    for region in &regions {
-        for (kind, name) in kinds {
-            let mut own = context.clone();
-            for gone in [
-                "expressionEvaluationSummary",
-                "restartDetails",
-                "stageTimeoutMs",
-            ] {
-                own.shift_remove(gone);
-            }
-            own.insert("region".to_owned(), region.clone().into());
-            own.insert("deployServerGroupsRegion".to_owned(), region.clone().into());
-            let location = json!({"type": "REGION", "value": region});
-            own.insert("targetLocation".to_owned(), location);
-            let name = if regions.len() > 1 {
-                format!("{name} in {region}")
-            } else {
-                (*name).into()
-            };
-            planned.push(NewStage::new(kind, &name, own));
+    let mut planned = Vec::new();
+    match named(context).map(ToOwned::to_owned) {
+        Some(name) => {
+            base.insert("asgName".to_owned(), name.clone().into());
+            base.insert("serverGroupName".to_owned(), name.into());
         }
+        None => {
+            let target = context.get("target").and_then(Value::as_str);
+            if target.is_none_or(str::is_empty) {
+                return Err(NOTHING_NAMED.to_owned());
+            }
+            let name = "determineTargetServerGroup";
+            planned.push(NewStage::new(name, name, base.clone()));
+            base.shift_remove("regions");
+        }
+    }
+    for region in regions {
+        let mut own = base.clone();
+        let location = json!({"type": "REGION", "value": region});
+        own.insert("targetLocation".to_owned(), location);
+        own.insert("deployServerGroupsRegion".to_owned(), region.clone().into());
+        own.insert("region".to_owned(), region.into());
+        planned.push(NewStage::new(kind, kind, own));
     }
     Ok(NewStage::chain(planned))
 }
@@ -100,7 +99,7 @@ pub(crate) fn faults(context: &Map<String, Value>, path: &str) -> Vec<Fault> {
         .get("target")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    if !is_named(context) && target.is_empty() {
+    if named(context).is_none() && target.is_empty() {
         faults.push(Fault::new(format!("{path}.target"), NOTHING_NAMED));
     }
     faults

@@ -6,6 +6,7 @@ use orchestrator_core::{TaskError, TaskPolicy, TaskResult};
 use serde_json::{Value, json};
 
 use super::{Task, TaskContext, failed, server_group};
+use crate::stage::strategy;
 
 /// The task.
 pub static DETERMINE_SOURCE_SERVER_GROUP: DetermineSourceServerGroup = DetermineSourceServerGroup;
@@ -30,12 +31,10 @@ impl Task for DetermineSourceServerGroup {
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
         // The first answer counts: a run after the deployment began would see its work.
-        if ctx
-            .own("source")
-            .and_then(|s| s.get("serverGroupName"))
-            .is_some()
+        if let Some(source) = ctx.own("source")
+            && source.get("serverGroupName").is_some()
         {
-            return Ok(TaskResult::succeeded());
+            return Ok(prepared(ctx, completed(ctx, source.clone()), None));
         }
         let account = server_group::account(ctx)?;
         let region = server_group::region_of(ctx)?;
@@ -57,16 +56,15 @@ impl Task for DetermineSourceServerGroup {
                      {cluster} has none in {region}; set capacity"
                 )));
             }
-            return Ok(TaskResult::succeeded().with_context("source", json!({})));
+            return Ok(prepared(ctx, json!({}), None));
         };
         let name = server_group::name(group);
-        let source = json!({
-            "account": account,
-            "region": region,
-            "asgName": name,
-            "serverGroupName": name,
-            "useSourceCapacity": ctx.flag("useSourceCapacity"),
+        let mut source = json!({
+            "account": account, "region": region, "asgName": name, "serverGroupName": name,
         });
+        if ctx.own("useSourceCapacity").is_some() {
+            source["useSourceCapacity"] = ctx.flag("useSourceCapacity").into();
+        }
         // What a rollback needs after the source itself is gone.
         let snapshot = json!({
             "serverGroupName": name,
@@ -76,9 +74,40 @@ impl Task for DetermineSourceServerGroup {
             "isDisabled": server_group::is_disabled(group),
             "launchConfig": group.get("launchConfig").cloned().unwrap_or_default(),
         });
-        Ok(TaskResult::succeeded()
-            .with_context("source", source)
-            .with_context("sourceServerGroup", snapshot))
+        Ok(prepared(ctx, source, Some(snapshot)))
+    }
+}
+
+/// A source that the stage names, with account and region.
+fn completed(ctx: &TaskContext<'_>, mut source: Value) -> Value {
+    let name = source.get("serverGroupName").cloned();
+    let own = [
+        ("asgName", name),
+        ("account", server_group::account(ctx).ok().map(Value::from)),
+        ("region", server_group::region_of(ctx).ok().map(Value::from)),
+    ];
+    if let Some(source) = source.as_object_mut() {
+        for (key, value) in own {
+            if let Some(value) = value {
+                source.entry(key).or_insert(value);
+            }
+        }
+    }
+    source
+}
+
+/// The source, and what the strategy has otherwise before the group is made.
+fn prepared(ctx: &TaskContext<'_>, source: Value, snapshot: Option<Value>) -> TaskResult {
+    let mut context = ctx.stage.context.clone();
+    context.insert("source".to_owned(), source.clone());
+    let mut result = TaskResult::succeeded();
+    if let Ok(strategy) = strategy::named(ctx.own("strategy")) {
+        result.context = strategy.prepare(&context);
+    }
+    let result = result.with_context("source", source);
+    match snapshot {
+        Some(snapshot) => result.with_context("sourceServerGroup", snapshot),
+        None => result,
     }
 }
 

@@ -5,14 +5,20 @@
 //! id. What follows from its answer, only the engine decides.
 
 mod cancel_operation;
+mod check_if_application_exists;
+pub(crate) mod cluster;
 mod determine_health_providers;
 mod determine_source_server_group;
+mod get_commits;
 mod monitor_operation;
 pub(crate) mod server_group;
+pub(crate) mod snapshot_source_server_group;
 pub(crate) mod submit_operation;
+pub(crate) mod traffic_guard;
 mod wait_for_capacity_match;
 mod wait_for_destroyed_server_group;
 mod wait_for_down_instances;
+mod wait_for_server_group_disabled;
 mod wait_for_up_instances;
 
 use async_trait::async_trait;
@@ -24,13 +30,17 @@ use proto::status::{Failure, Kind};
 use serde_json::Value;
 
 pub use cancel_operation::CANCEL_OPERATION;
+pub use check_if_application_exists::CHECK_IF_APPLICATION_EXISTS;
 pub use determine_health_providers::DETERMINE_HEALTH_PROVIDERS;
 pub use determine_source_server_group::DETERMINE_SOURCE_SERVER_GROUP;
+pub use get_commits::GET_COMMITS;
 pub use monitor_operation::MONITOR_OPERATION;
-pub use submit_operation::Submission;
+pub use snapshot_source_server_group::SNAPSHOT_SOURCE_SERVER_GROUP;
+pub use submit_operation::{SEQUENCE, Submission};
 pub use wait_for_capacity_match::WAIT_FOR_CAPACITY_MATCH;
 pub use wait_for_destroyed_server_group::WAIT_FOR_DESTROYED_SERVER_GROUP;
 pub use wait_for_down_instances::WAIT_FOR_DOWN_INSTANCES;
+pub use wait_for_server_group_disabled::WAIT_FOR_SERVER_GROUP_DISABLED;
 pub use wait_for_up_instances::WAIT_FOR_UP_INSTANCES;
 
 use crate::services::Services;
@@ -39,12 +49,16 @@ use crate::stage;
 /// The tasks that several stages use. A stage's own are listed by the stage.
 pub static TASKS: &[&dyn Task] = &[
     &CANCEL_OPERATION,
+    &CHECK_IF_APPLICATION_EXISTS,
     &DETERMINE_HEALTH_PROVIDERS,
     &DETERMINE_SOURCE_SERVER_GROUP,
+    &GET_COMMITS,
     &MONITOR_OPERATION,
+    &SNAPSHOT_SOURCE_SERVER_GROUP,
     &WAIT_FOR_CAPACITY_MATCH,
     &WAIT_FOR_DESTROYED_SERVER_GROUP,
     &WAIT_FOR_DOWN_INSTANCES,
+    &WAIT_FOR_SERVER_GROUP_DISABLED,
     &WAIT_FOR_UP_INSTANCES,
 ];
 

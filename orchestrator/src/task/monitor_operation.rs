@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use orchestrator_core::{TaskError, TaskPolicy, TaskResult};
 use serde_json::{Map, Value, json};
 
-use super::{Task, TaskContext, failed};
+use super::{Task, TaskContext, failed, server_group};
 use crate::services::{Operation, OperationState};
 
 /// The task.
@@ -57,9 +57,7 @@ pub(crate) fn answer(
                 ..TaskResult::succeeded()
             };
             if let Some(groups) = deployed(&operation.result) {
-                result = result
-                    .with_context("deploy.server.groups", groups.clone())
-                    .with_output("deploy.server.groups", groups);
+                result = result.with_context("deploy.server.groups", groups);
             }
             Ok(result)
         }
@@ -139,7 +137,9 @@ pub(crate) fn deployed(result: &Value) -> Option<Value> {
     let names = result.get("serverGroupNames")?.as_array()?;
     let mut groups: Map<String, Value> = Map::new();
     for name in names.iter().filter_map(Value::as_str) {
-        let (region, name) = name.split_once(':').unwrap_or(("region_missing", name));
+        let (region, name) = name
+            .split_once(':')
+            .unwrap_or((server_group::NO_REGION, name));
         let of_region = groups.entry(region).or_insert_with(|| json!([]));
         if let Some(list) = of_region.as_array_mut() {
             list.push(name.into());

@@ -90,6 +90,28 @@ pub(crate) fn image(group: &Value) -> Option<&str> {
         .filter(|image| !image.is_empty())
 }
 
+/// The image that ran before a group: as a note on it says (`orca: entity tag
+/// spinnaker:metadata`), else that of the newest older group with another one.
+pub(crate) fn image_before<'a>(group: &'a Value, cluster: &[&'a Value]) -> Option<&'a Value> {
+    let tags = group
+        .get("entityTags")
+        .and_then(|t| t.get("tags")?.as_array());
+    let noted = tags
+        .into_iter()
+        .flatten()
+        .filter(|t| text(t, "name") == "spinnaker:metadata")
+        .find_map(|t| t.get("value")?.get("previousServerGroup"));
+    noted.or_else(|| {
+        let created = |g: &Value| g.get("createdTime").and_then(whole).unwrap_or(0);
+        let older = |g: &&&Value| created(g) < created(group) && image(g) != image(group);
+        cluster
+            .iter()
+            .copied()
+            .filter(|g| older(&g))
+            .max_by_key(|g| created(g))
+    })
+}
+
 /// Groups of a cluster in a region, newest first.
 pub(crate) fn of_cluster<'a>(cluster: &'a Value, in_region: &str) -> std::vec::IntoIter<&'a Value> {
     let listed = cluster.get("serverGroups").and_then(Value::as_array);
@@ -103,32 +125,50 @@ pub(crate) fn of_cluster<'a>(cluster: &'a Value, in_region: &str) -> std::vec::I
     groups.into_iter()
 }
 
-/// The states an instance's health checks report, by the types that count.
-fn states<'a>(instance: &'a Value, interesting: Option<&[String]>) -> Vec<&'a str> {
-    let Some(listed) = instance.get("health").and_then(Value::as_array) else {
-        return instance
-            .get("healthState")
-            .and_then(Value::as_str)
-            .into_iter()
-            .collect();
-    };
-    listed
+/// What an instance's health checks report, by the types that count.
+fn healths<'a>(instance: &'a Value, interesting: Option<&[String]>) -> Vec<&'a Value> {
+    let listed = instance.get("health").and_then(Value::as_array);
+    let counts = |h: &&Value| interesting.is_none_or(|t| t.iter().any(|t| t == text(h, "type")));
+    listed.into_iter().flatten().filter(counts).collect()
+}
+
+fn states<'a>(instance: &'a Value, healths: &[&'a Value]) -> Vec<&'a str> {
+    if instance.get("health").is_none_or(|h| !h.is_array()) {
+        let whole = instance.get("healthState").and_then(Value::as_str);
+        return whole.into_iter().collect();
+    }
+    healths
         .iter()
-        .filter(|h| interesting.is_none_or(|types| types.iter().any(|t| t == text(h, "type"))))
         .filter_map(|h| h.get("state")?.as_str())
         .collect()
 }
 
-/// Up, and nothing says otherwise (`orca: HealthHelper.someAreUpAndNoneAreDownOrStarting`).
-pub(crate) fn is_up(instance: &Value, interesting: Option<&[String]>) -> bool {
-    let states = states(instance, interesting);
-    let blocked = ["Down", "OutOfService", "Starting", "Draining"];
-    states.contains(&"Up") && !states.iter().any(|s| blocked.contains(s))
+fn is_platform(health: &Value) -> bool {
+    text(health, "healthClass") == "platform"
 }
 
-/// Down, and nothing says otherwise (`orca: HealthHelper.someAreDownAndNoneAreUp`).
+/// Up, and nothing says otherwise; where the platform's health was asked for,
+/// running is enough (`orca: HealthHelper.someAreUpAndNoneAreDownOrStarting`).
+pub(crate) fn is_up(instance: &Value, interesting: Option<&[String]>) -> bool {
+    let healths = healths(instance, interesting);
+    let states = states(instance, &healths);
+    let blocked = ["Down", "OutOfService", "Starting", "Draining"];
+    let runs = |h: &&Value| is_platform(h) && text(h, "state") != "Down";
+    let some_up = states.contains(&"Up") || interesting.is_some() && healths.iter().any(runs);
+    some_up && !states.iter().any(|s| blocked.contains(s))
+}
+
+/// Down, and nothing says otherwise; where only the platform is asked, not knowing
+/// is enough (`orca: HealthHelper.someAreDownAndNoneAreUp`).
 pub(crate) fn is_down(instance: &Value, interesting: Option<&[String]>) -> bool {
-    let states = states(instance, interesting);
+    let healths = healths(instance, interesting);
+    let states = states(instance, &healths);
+    if let [only] = healths.as_slice()
+        && is_platform(only)
+        && states == ["Unknown"]
+    {
+        return true;
+    }
     let some_down = states.is_empty()
         || states
             .iter()
@@ -157,9 +197,7 @@ pub(crate) fn account<'a>(ctx: &TaskContext<'a>) -> Result<&'a str, TaskError> {
 
 /// The provider of a stage; `local` unless it says another.
 pub(crate) fn provider<'a>(ctx: &TaskContext<'a>) -> &'a str {
-    ctx.text("cloudProvider")
-        .or_else(|| ctx.text("providerType"))
-        .unwrap_or("local")
+    crate::provider::name_of(&ctx.stage.context)
 }
 
 /// The regions a context names, in whatever form.
@@ -233,9 +271,10 @@ pub(crate) fn target_name(ctx: &TaskContext<'_>) -> Result<String, TaskError> {
         return Ok(own.to_owned());
     }
     let region = region_of(ctx)?;
-    let references = ctx.get("targetReferences").and_then(Value::as_array);
-    let found = references
-        .into_iter()
+    // As an earlier stage, or the one that planned this, resolved the target.
+    let seen = ctx.execution.ancestors(ctx.stage).into_iter();
+    let found = seen
+        .filter_map(|s| s.context.get("targetReferences")?.as_array())
         .flatten()
         .find(|r| text(r, "region") == region);
     found
@@ -250,18 +289,34 @@ pub(crate) fn target_name(ctx: &TaskContext<'_>) -> Result<String, TaskError> {
 
 /// The server group a stage acts on, as it is now; none if it is gone.
 pub(crate) async fn live(ctx: &TaskContext<'_>, name: &str) -> Result<Option<Value>, TaskError> {
-    let (account, region) = (account(ctx)?, region_of(ctx)?);
+    live_in(ctx, &region_of(ctx)?, name).await
+}
+
+/// The same in a region other than the stage's own.
+pub(crate) async fn live_in(
+    ctx: &TaskContext<'_>,
+    region: &str,
+    name: &str,
+) -> Result<Option<Value>, TaskError> {
+    let region = if region == NO_REGION {
+        region_of(ctx)?
+    } else {
+        region.to_owned()
+    };
     ctx.services
         .cloud_driver()
-        .server_group(account, &region, name)
+        .server_group(account(ctx)?, &region, name)
         .await
         .map_err(failed)
 }
 
-/// The server groups that this stage, or one it sees, deployed: (region, name).
+/// Stands for the region of a name that came without one.
+pub(crate) const NO_REGION: &str = "region_missing";
+
+/// The server groups that this stage deployed or acted on: (region, name).
 pub(crate) fn deployed(ctx: &TaskContext<'_>) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let groups = ctx.get("deploy.server.groups").and_then(Value::as_object);
+    let groups = ctx.own("deploy.server.groups").and_then(Value::as_object);
     for (region, names) in groups.into_iter().flatten() {
         for name in names
             .as_array()
@@ -352,5 +407,16 @@ mod tests {
                 "{states:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_platforms_health_counts_as_up_only_where_it_was_asked_for() {
+        let instance = json!({"health": [
+            {"type": "Amazon", "healthClass": "platform", "state": "Unknown"},
+            {"type": "TargetGroup", "state": "OutOfService"},
+        ]});
+        let only = ["Amazon".to_owned()];
+        assert!(is_up(&instance, Some(&only)) && !is_up(&instance, None));
+        assert!(is_down(&instance, Some(&only)) && is_down(&instance, None));
     }
 }

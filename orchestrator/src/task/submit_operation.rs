@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use orchestrator_core::{TaskError, TaskPolicy, TaskResult};
 use serde_json::{Map, Value, json};
 
-use super::{Task, TaskContext, failed, server_group};
+use super::{Task, TaskContext, failed, server_group, traffic_guard};
+use crate::provider::Part;
 use crate::services::{NewOperation, Waiter};
 
 /// How a stage's context becomes an operation's input.
@@ -18,6 +19,8 @@ pub struct Submission {
     pub operation: &'static str,
     /// Its input.
     pub prepare: Prepare,
+    /// It takes capacity away: asked of the traffic guards first, under this name.
+    pub guarded: Option<&'static str>,
 }
 
 #[async_trait]
@@ -37,8 +40,42 @@ impl Task for Submission {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        if let Some(what) = self.guarded {
+            traffic_guard::check_own(ctx, what).await?;
+        }
         submit(ctx, self.operation, (self.prepare)(ctx)?).await
     }
+}
+
+/// Submits several as one request, performed in order, and says where to wait;
+/// without any it is done. The kind that the stage shows is that of the last.
+pub(crate) async fn submit_all(
+    ctx: &TaskContext<'_>,
+    mut parts: Vec<Part>,
+) -> Result<TaskResult, TaskError> {
+    let Some((kind, input)) = parts.pop() else {
+        return Ok(TaskResult::succeeded());
+    };
+    if parts.is_empty() {
+        return submit(ctx, &kind, input).await;
+    }
+    let account = account_of(&input);
+    parts.push((kind.clone(), input));
+    let parts: Vec<Value> = parts.into_iter().map(|(k, i)| json!({ k: i })).collect();
+    let mut all = Map::new();
+    all.insert("operations".to_owned(), parts.into());
+    Ok(submit(ctx, SEQUENCE, all)
+        .await?
+        .with_context("notification.type", kind.to_lowercase())
+        .with_context("deploy.account.name", account.unwrap_or_default()))
+}
+
+/// Several operations as one: `{operations: [{kind: input}, …]}`.
+pub const SEQUENCE: &str = "operations";
+
+fn account_of(input: &Map<String, Value>) -> Option<Value> {
+    let account = input.get("account").or_else(|| input.get("credentials"));
+    account.cloned()
 }
 
 /// Submits and says where to wait.
@@ -52,10 +89,7 @@ pub(crate) async fn submit(
         stage_id: ctx.stage.id.to_string(),
         task_id: next.id.to_string(),
     });
-    let account = input
-        .get("account")
-        .or_else(|| input.get("credentials"))
-        .cloned();
+    let account = account_of(&input);
     let operation = NewOperation {
         effect_id: ctx.effect("0"),
         kind: kind.to_owned(),

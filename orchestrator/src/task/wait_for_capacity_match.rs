@@ -6,6 +6,7 @@ use orchestrator_core::{TaskError, TaskPolicy, TaskResult};
 use serde_json::Value;
 
 use super::{Task, TaskContext, server_group};
+use crate::provider;
 
 /// The task.
 pub static WAIT_FOR_CAPACITY_MATCH: WaitForCapacityMatch = WaitForCapacityMatch;
@@ -25,7 +26,15 @@ impl Task for WaitForCapacityMatch {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let name = server_group::target_name(ctx)?;
+        let acted_on = server_group::deployed(ctx).into_iter().next();
+        let name = match acted_on {
+            Some((_, name)) => name,
+            // A minimum that was left as it was.
+            None if ctx.stage.kind == "applySourceServerGroupCapacity" => {
+                return Ok(TaskResult::succeeded());
+            }
+            None => server_group::target_name(ctx)?,
+        };
         let Some(group) = server_group::live(ctx, &name).await? else {
             return Err(TaskError::permanent(format!("server group {name} is gone")));
         };
@@ -39,11 +48,12 @@ impl Task for WaitForCapacityMatch {
         } else {
             count == desired
         };
-        let quiet = server_group::is_disabled(&group)
-            || group
-                .get("loadBalancers")
-                .and_then(Value::as_array)
-                .is_none_or(Vec::is_empty);
+        let unbalanced = group
+            .get("loadBalancers")
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty);
+        let running_is_up = provider::of(&ctx.stage.context).running_is_up();
+        let quiet = server_group::is_disabled(&group) || unbalanced && running_is_up;
         let interesting = server_group::interesting(ctx);
         let up = instances
             .iter()

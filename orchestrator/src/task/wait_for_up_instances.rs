@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::server_group::{self, Capacity};
 use super::{Task, TaskContext};
+use crate::provider;
 
 /// The task.
 pub static WAIT_FOR_UP_INSTANCES: WaitForUpInstances = WaitForUpInstances;
@@ -29,17 +30,15 @@ impl Task for WaitForUpInstances {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let mut names: Vec<String> = server_group::deployed(ctx)
-            .into_iter()
-            .map(|(_, name)| name)
-            .collect();
-        if names.is_empty() {
-            names.push(server_group::target_name(ctx)?);
+        let mut groups = server_group::deployed(ctx);
+        if groups.is_empty() {
+            let name = server_group::target_name(ctx)?;
+            groups.push((server_group::region_of(ctx)?, name));
         }
         let mut check = json!({});
         let mut done = true;
-        for name in &names {
-            let Some(group) = server_group::live(ctx, name).await? else {
+        for (region, name) in &groups {
+            let Some(group) = server_group::live_in(ctx, region, name).await? else {
                 return Err(TaskError::permanent(format!(
                     "server group {name} is gone; it was deployed a moment ago"
                 )));
@@ -87,8 +86,9 @@ fn look(ctx: &TaskContext<'_>, group: &Value) -> Result<Seen, TaskError> {
         .get("loadBalancers")
         .and_then(Value::as_array)
         .is_some_and(|list| !list.is_empty());
+    let running_is_up = provider::of(&ctx.stage.context).running_is_up();
     let up = |instance: &&Value| {
-        if balanced || interesting.is_some() {
+        if balanced || interesting.is_some() || !running_is_up {
             server_group::is_up(instance, interesting)
         } else {
             // No load balancer says anything: the process runs.

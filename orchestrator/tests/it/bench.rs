@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use orchestrator::services::Services;
 use orchestrator::services::fake::Fake;
 use orchestrator::stage::Catalog;
 use orchestrator::task::{self, TaskContext};
@@ -37,8 +38,8 @@ impl IdSource for Counted {
 }
 
 /// The bench.
-pub(crate) struct Bench {
-    pub(crate) fake: Fake,
+pub(crate) struct Bench<S = Fake> {
+    pub(crate) fake: S,
     loaded: Loaded,
     mail: Vec<(i64, u64, String, Message)>,
     runs: VecDeque<TaskRun>,
@@ -49,21 +50,38 @@ pub(crate) struct Bench {
     pub(crate) ran: Vec<String>,
 }
 
+/// What a step of the bench was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// A message was handled or a task run.
+    On,
+    /// Nothing happens before the instant that was given; it is now.
+    To,
+    /// Nothing is left to do.
+    Idle,
+}
+
 impl Bench {
     /// An execution of these stages, not begun.
     pub(crate) fn new(fake: Fake, stages: Value) -> Self {
         let body = json!({"application": "app", "name": "p", "stages": stages});
+        Self::of(fake, ExecutionType::Pipeline, &body)
+    }
+}
+
+impl<S: Services> Bench<S> {
+    /// An execution of a body, not begun.
+    pub(crate) fn of(fake: S, kind: ExecutionType, body: &Value) -> Self {
         let mut ids = Counted::default();
         let id = ExecutionId::new("E");
-        let (execution, messages) =
-            new_execution(ExecutionType::Pipeline, &body, id, "ann", 1_000, &mut ids).unwrap();
+        let (execution, messages) = new_execution(kind, body, id, "ann", 1_000, &mut ids).unwrap();
         let mut bench = Self {
             fake,
             loaded: Loaded {
                 subject: Subject::Execution(Box::new(execution)),
                 version: 0,
                 answers: Answers::new(),
-                application: "app".to_owned(),
+                application: body["application"].as_str().unwrap_or_default().to_owned(),
             },
             mail: Vec::new(),
             runs: VecDeque::new(),
@@ -155,12 +173,30 @@ impl Bench {
     /// Goes on until nothing is left to do; `act` says what happens to the n-th run.
     pub(crate) async fn drive(&mut self, mut act: impl FnMut(usize, &TaskRun) -> Act) {
         for _ in 0..5_000 {
+            if self.step(None, &mut act).await == Moved::Idle {
+                return;
+            }
+        }
+        panic!("it never ends: {:#?}", self.execution());
+    }
+
+    /// One step, but no further in time than `until`.
+    pub(crate) async fn step(
+        &mut self,
+        until: Option<i64>,
+        act: &mut impl FnMut(usize, &TaskRun) -> Act,
+    ) -> Moved {
+        {
             self.mail.sort_by_key(|(due, number, _, _)| (*due, *number));
             let due = self.mail.first().is_some_and(|(due, ..)| *due <= self.now);
             if due {
                 let (_, _, _, message) = self.mail.remove(0);
                 self.turn(Step::Message(message));
             } else if let Some(run) = self.runs.pop_front() {
+                if self.execution().stage(&run.stage_id).is_none() {
+                    // A restart took its stage away.
+                    return Moved::On;
+                }
                 let what = act(self.ran.len(), &run);
                 self.ran.push(run.task_type.clone());
                 if what == Act::Cancel && !self.status().is_complete() {
@@ -170,11 +206,11 @@ impl Bench {
                     self.runs.push_front(run);
                     self.command(effects);
                     let Some(run) = self.runs.pop_front() else {
-                        return;
+                        return Moved::Idle;
                     };
                     let result = self.run(&run).await;
                     self.turn(Step::Finished(run, result));
-                    continue;
+                    return Moved::On;
                 }
                 let result = match what {
                     Act::Fail => Err(TaskError::permanent("told to fail")),
@@ -185,12 +221,17 @@ impl Bench {
                     Act::Run | Act::Cancel => self.run(&run).await,
                 };
                 self.turn(Step::Finished(run, result));
+            } else if let Some(until) = until
+                && self.mail.first().is_none_or(|(due, ..)| *due > until)
+            {
+                self.now = until;
+                return Moved::To;
             } else if let Some((due, ..)) = self.mail.first() {
                 self.now = *due;
             } else {
-                return;
+                return Moved::Idle;
             }
         }
-        panic!("it never ends: {:#?}", self.execution());
+        Moved::On
     }
 }

@@ -12,6 +12,8 @@ mod rate;
 mod recovery;
 mod redis;
 mod rig;
+mod samples;
 mod simulation;
 mod stages;
+mod strategies;
 mod webhook;

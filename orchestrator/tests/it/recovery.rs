@@ -172,7 +172,7 @@ async fn the_end_of_an_operation_wakes_its_stage_whoever_works_then() {
         let execution = rig.ends(&id, "SUCCEEDED").await;
         assert!(begun.elapsed().as_secs() < 14, "it was polled, not woken");
         assert_eq!(
-            stage(&execution, "1")["outputs"]["deploy.server.groups"],
+            stage(&execution, "1")["context"]["deploy.server.groups"],
             json!({"local": ["app-v000"]})
         );
         assert_eq!(fake.operations().len(), 1);

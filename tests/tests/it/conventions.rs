@@ -135,12 +135,12 @@ const LISTS: [(&str, &str, &[&str]); 5] = [
     (
         "orchestrator/src/stage",
         "orchestrator/src/stage/mod.rs",
-        &["targeted", "strategy"],
+        &["targeted", "cluster_wide", "strategy"],
     ),
     (
         "orchestrator/src/stage/strategy",
         "orchestrator/src/stage/strategy/mod.rs",
-        &[],
+        &["steps"],
     ),
     ("trigger/src/source", "trigger/src/source/mod.rs", &[]),
     ("gateway/src/rest", "gateway/src/rest/mod.rs", &[]),

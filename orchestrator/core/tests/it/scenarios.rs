@@ -153,7 +153,7 @@ fn a_failed_after_stage_leads_to_the_on_failure_stages() {
         .end();
     assert_eq!(
         runner.summary(),
-        "1=TERMINAL 1>1=TERMINAL 1>2=SUCCEEDED TERMINAL"
+        "1=TERMINAL 1>1=TERMINAL 1>3=SUCCEEDED TERMINAL"
     );
     assert_eq!(runner.execution().stages[2].name, "onFailure 1");
 }

@@ -17,6 +17,9 @@ pub(super) struct World {
     pub(super) requests: Vec<HttpRequest>,
     pub(super) answers: BTreeMap<String, VecDeque<Result<HttpResponse, HttpError>>>,
     pub(super) canceled: Vec<String>,
+    pub(super) images: Vec<Value>,
+    pub(super) started: Vec<(String, Value)>,
+    pub(super) child_status: Option<String>,
     pub(super) faults: Option<(Dice, u64)>,
 }
 
@@ -82,8 +85,22 @@ impl World {
             .find(|g| g["name"].as_str() == name.as_deref());
         match (new.kind.as_str(), found) {
             ("enableServerGroup", Some(group)) => enable(group, true),
-            ("disableServerGroup", Some(group)) => enable(group, false),
-            ("resizeServerGroup", Some(group)) => resize(group, &new.input["capacity"]),
+            ("disableServerGroup", Some(group)) => {
+                let part = new.input.get("desiredPercentage").and_then(Value::as_u64);
+                match part.filter(|part| *part < 100) {
+                    Some(part) => disable_part(group, part),
+                    None => enable(group, false),
+                }
+            }
+            ("resizeServerGroup", Some(group)) => {
+                let mut capacity = group["capacity"].clone();
+                if let (Value::Object(own), Some(Value::Object(asked))) =
+                    (&mut capacity, new.input.get("capacity"))
+                {
+                    own.extend(asked.clone());
+                }
+                resize(group, &capacity);
+            }
             ("destroyServerGroup", _) => {
                 self.server_groups
                     .retain(|g| g["name"].as_str() != name.as_deref());
@@ -140,6 +157,16 @@ fn resize(group: &mut Value, capacity: &Value) {
         .map(|n| json!({"id": format!("i-{n}"), "health": [{"type": "LoadBalancer", "state": state}]}))
         .collect();
     group["instances"] = instances.into();
+}
+
+fn disable_part(group: &mut Value, percentage: u64) {
+    let all = group["instances"].as_array_mut();
+    let Some(all) = all else { return };
+    let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
+    let out = usize::try_from((count * percentage).div_ceil(100)).unwrap_or(usize::MAX);
+    for instance in all.iter_mut().take(out) {
+        instance["health"] = json!([{"type": "LoadBalancer", "state": "OutOfService"}]);
+    }
 }
 
 fn enable(group: &mut Value, enabled: bool) {

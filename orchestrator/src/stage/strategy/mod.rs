@@ -1,14 +1,29 @@
 //! Deploy strategies: which stages surround or replace the creation of a server
 //! group. To add one: its file, and two adjacent lines here.
 
+mod canary;
+mod highlander;
 mod in_place_drain;
 mod none;
+mod red_black;
+mod rolling_red_black;
+mod steps;
 
-use orchestrator_core::{NewStage, PlanError, StageView};
-use serde_json::Value;
+pub(super) use steps::base;
+
+use orchestrator_core::graph::Fault;
+use orchestrator_core::{NewStage, Owner, PlanError, StageView};
+use serde_json::{Map, Value};
 
 /// Every strategy.
-pub static STRATEGIES: &[&dyn Strategy] = &[&in_place_drain::STRATEGY, &none::STRATEGY];
+pub static STRATEGIES: &[&dyn Strategy] = &[
+    &canary::STRATEGY,
+    &highlander::STRATEGY,
+    &in_place_drain::STRATEGY,
+    &none::STRATEGY,
+    &red_black::STRATEGY,
+    &rolling_red_black::STRATEGY,
+];
 
 /// One strategy. All of it is a function of the stage that deploys.
 pub trait Strategy: Send + Sync {
@@ -23,6 +38,40 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// The group begins empty and takes over step by step.
+    fn is_rolling(&self) -> bool {
+        false
+    }
+
+    /// What of the stage's context is to be otherwise before the group is made.
+    fn prepare(&self, _context: &Map<String, Value>) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// Fields it reads that are wrong, as (name, message).
+    fn faults(&self, _context: &Map<String, Value>) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// With `rollback.onFailure`: what of a rollback is done (`additionalRollbackContext`).
+    fn rollback(&self, _stage: StageView<'_>) -> Option<Value> {
+        None
+    }
+
+    /// Old groups may already be out of traffic when the stage fails there.
+    fn may_have_disabled(&self, stage: StageView<'_>) -> bool {
+        let mut below = stage
+            .execution
+            .synthetics(&stage.stage.id, Some(Owner::StageAfter));
+        let takes_away = ["disableCluster", "shrinkCluster", "disableServerGroup"];
+        below.any(|s| takes_away.contains(&s.kind.as_str()) && s.start_time.is_some())
+    }
+
+    /// Stages after a failure, beside the rollback.
+    fn on_failure(&self, _stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
+        Ok(Vec::new())
+    }
+
     /// Stages before the group is made.
     fn before(&self, _stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
         Ok(Vec::new())
@@ -31,6 +80,25 @@ pub trait Strategy: Send + Sync {
     /// Stages after it was made.
     fn after(&self, _stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
         Ok(Vec::new())
+    }
+}
+
+/// What is wrong with the strategy of a stage as written.
+pub(super) fn faults(context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+    let value = context.get("strategy");
+    if value
+        .and_then(Value::as_str)
+        .is_some_and(|t| t.contains("${"))
+    {
+        return Vec::new();
+    }
+    let at = |field: &str, message: String| Fault::new(format!("{path}.{field}"), message);
+    match named(value) {
+        Ok(strategy) => {
+            let faults = strategy.faults(context).into_iter();
+            faults.map(|(field, message)| at(field, message)).collect()
+        }
+        Err(message) => vec![at("strategy", message)],
     }
 }
 
@@ -46,7 +114,7 @@ pub(super) fn of(stage: StageView<'_>) -> Result<&'static dyn Strategy, PlanErro
 }
 
 /// The same from the field's value.
-pub(super) fn named(value: Option<&Value>) -> Result<&'static dyn Strategy, PlanError> {
+pub(crate) fn named(value: Option<&Value>) -> Result<&'static dyn Strategy, PlanError> {
     let key = value
         .and_then(Value::as_str)
         .unwrap_or_default()
@@ -92,7 +160,7 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/stage/strategy");
         assert_eq!(
             std::fs::read_dir(folder).unwrap().count(),
-            STRATEGIES.len() + 1
+            STRATEGIES.len() + 2
         );
     }
 }

@@ -1,0 +1,332 @@
+//! Stages to try, one or more of each type, with the worlds they run in.
+
+use orchestrator::services::fake::{Fake, ok};
+use orchestrator_core::Status;
+use serde_json::{Value, json};
+
+use crate::rig::make;
+
+/// A stage to try, the world it runs in, and how it ends.
+pub(crate) struct Sample {
+    pub(crate) stage: Value,
+    pub(crate) world: fn(&Fake),
+    pub(crate) ends: Status,
+    /// How it ends when it is restarted after it was cancelled.
+    pub(crate) again: Status,
+}
+
+pub(crate) fn sample(kind: &str, fields: Value, world: fn(&Fake)) -> Sample {
+    let stage = make(kind, "1", &[], fields);
+    Sample {
+        stage,
+        world,
+        ends: Status::Succeeded,
+        again: Status::Succeeded,
+    }
+}
+
+pub(crate) fn group(name: &str, created: u64, size: u64, disabled: bool) -> Value {
+    let state = if disabled { "OutOfService" } else { "Up" };
+    let instances: Vec<Value> = (0..size)
+        .map(|n| json!({"id": format!("{name}-{n}"), "health": [{"type": "LoadBalancer", "state": state}]}))
+        .collect();
+    json!({
+        "name": name, "account": "prod", "region": "local", "cluster": "app-main",
+        "createdTime": created, "isDisabled": disabled, "imageId": format!("registry/app:{created}"),
+        "capacity": {"min": size, "max": size, "desired": size}, "loadBalancers": ["lb"],
+        "instances": instances,
+    })
+}
+
+pub(crate) fn nothing(_: &Fake) {}
+
+pub(crate) fn one_group(fake: &Fake) {
+    fake.server_group(group("app-main-v000", 1, 3, false));
+}
+
+pub(crate) fn two_groups(fake: &Fake) {
+    one_group(fake);
+    fake.server_group(group("app-main-v001", 2, 2, true));
+}
+
+fn replaced(fake: &Fake) {
+    fake.server_group(group("app-main-v000", 1, 0, true));
+    fake.server_group(group("app-main-v001", 2, 3, false));
+}
+
+fn polled(fake: &Fake) {
+    for _ in 0..100 {
+        fake.answer("http://hook.test/start", Ok(ok(&json!({"at": "/status"}))));
+    }
+    fake.answer(
+        "http://hook.test/status",
+        Ok(ok(&json!({"state": "RUNNING"}))),
+    );
+    for _ in 0..100 {
+        fake.answer("http://hook.test/status", Ok(ok(&json!({"state": "done"}))));
+    }
+}
+
+pub(crate) fn on(fields: Value) -> Value {
+    let mut all = json!({"account": "prod", "region": "local", "cloudProvider": "local"});
+    if let (Value::Object(all), Value::Object(fields)) = (&mut all, fields) {
+        all.extend(fields);
+    }
+    all
+}
+
+pub(crate) fn cluster(strategy: &str) -> Value {
+    on(json!({
+        "application": "app", "stack": "main", "strategy": strategy, "imageId": "registry/app:2",
+        "capacity": {"min": 3, "max": 3, "desired": 3}, "loadBalancers": ["lb"],
+        "rollback": {"onFailure": true},
+    }))
+}
+
+pub(crate) fn samples() -> Vec<Sample> {
+    let named = |name: &str| on(json!({"serverGroupName": name}));
+    let pipeline = json!({"application": "app", "name": "Q", "id": "q", "stages": []});
+    let application = json!({"application": {"name": "shop", "email": "e"}});
+    let rollback = json!({
+        "rollbackType": "EXPLICIT",
+        "rollbackContext": {
+            "rollbackServerGroupName": "app-main-v001", "restoreServerGroupName": "app-main-v000",
+        },
+    });
+    let mut judged = sample(
+        "manualJudgment",
+        json!({"judgmentStatus": "continue"}),
+        nothing,
+    );
+    // A restart asks anew, and here nobody answers.
+    judged.again = Status::Terminal;
+    vec![
+        judged,
+        sample("wait", json!({"waitTime": "30"}), nothing),
+        sample(
+            "checkPreconditions",
+            json!({"preconditions": [
+                {"type": "stageStatus", "context": {"stageName": "checkPreconditions 1", "stageStatus": "RUNNING"}},
+                {"type": "clusterSize", "context": {"cluster": "app-main", "credentials": "prod",
+                    "regions": ["local"], "comparison": "==", "expected": 1}},
+            ]}),
+            one_group,
+        ),
+        sample(
+            "evaluateVariables",
+            json!({"variables": [{"key": "a", "value": 1}]}),
+            nothing,
+        ),
+        sample(
+            "webhook",
+            json!({"url": "http://hook.test/x", "method": "put", "payload": {"a": 1}}),
+            nothing,
+        ),
+        sample(
+            "webhook",
+            json!({
+                "url": "http://hook.test/start", "waitForCompletion": true, "waitBeforeMonitor": 5,
+                "statusUrlResolution": "webhookResponse", "statusUrlJsonPath": "$.at",
+                "statusJsonPath": "$.state", "successStatuses": "done, DONE", "signalCancellation": true,
+                "cancelEndpoint": "http://hook.test/cancel",
+            }),
+            polled,
+        ),
+        sample("createApplication", application.clone(), nothing),
+        sample("updateApplication", application.clone(), nothing),
+        sample("upsertApplication", application.clone(), nothing),
+        sample("deleteApplication", application, nothing),
+        sample("savePipeline", json!({"pipeline": pipeline}), nothing),
+        sample("updatePipeline", json!({"pipeline": pipeline}), nothing),
+        sample("deletePipeline", json!({"pipeline": pipeline}), nothing),
+        sample(
+            "deploy",
+            json!({"clusters": [cluster("none"), cluster("")]}),
+            nothing,
+        ),
+        sample(
+            "deploy",
+            json!({"clusters": [cluster("inplacedrain")]}),
+            one_group,
+        ),
+        sample("createServerGroup", cluster("none"), one_group),
+        sample("cloneServerGroup", cluster("none"), one_group),
+        sample(
+            "replaceInPlace",
+            on(
+                json!({"application": "app", "stack": "main", "source": {"serverGroupName": "app-main-v000"}}),
+            ),
+            one_group,
+        ),
+        sample(
+            "resizeServerGroup",
+            on(
+                json!({"target": "current_asg_dynamic", "cluster": "app-main",
+            "action": "scale_up", "scaleNum": 2}),
+            ),
+            one_group,
+        ),
+        sample(
+            "resizeServerGroup",
+            on(json!({"serverGroupName": "app-main-v000", "capacity": {"desired": 1}})),
+            one_group,
+        ),
+        sample("enableServerGroup", named("app-main-v001"), two_groups),
+        sample("disableServerGroup", named("app-main-v000"), two_groups),
+        sample(
+            "destroyServerGroup",
+            on(json!({"target": "oldest_asg_dynamic", "cluster": "app-main"})),
+            two_groups,
+        ),
+        sample(
+            "determineTargetServerGroup",
+            on(json!({"target": "current_asg_dynamic", "cluster": "app-main"})),
+            two_groups,
+        ),
+        sample("rollbackServerGroup", on(rollback.clone()), replaced),
+        sample("rollbackServerGroup", on(rollback), |fake| {
+            fake.server_group(group("app-main-v000", 1, 1, true));
+            fake.server_group(group("app-main-v001", 2, 3, false));
+        }),
+        sample(
+            "rollbackServerGroup",
+            on(json!({
+                "rollbackType": "PREVIOUS_IMAGE", "application": "app", "stack": "main",
+                "rollbackContext": {"rollbackServerGroupName": "app-main-v000", "imageId": "registry/app:0"},
+            })),
+            one_group,
+        ),
+        sample(
+            "restoreServerGroup",
+            on(json!({
+                "application": "app", "stack": "main",
+                "before": {"serverGroupName": "app-main-v009", "imageId": "registry/app:1",
+                    "capacity": {"min": 2, "max": 2, "desired": 2}, "loadBalancers": ["lb"]},
+            })),
+            nothing,
+        ),
+    ]
+    .into_iter()
+    .chain(cluster_samples())
+    .collect()
+}
+
+/// Strategies, and stages on whole clusters.
+fn cluster_samples() -> Vec<Sample> {
+    let deploy = |strategy: &str, more: Value| {
+        let mut one = cluster(strategy);
+        one.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().cloned().unwrap());
+        json!({"clusters": [one]})
+    };
+    let wide = |more: Value| {
+        let mut all = json!({"credentials": "prod", "regions": ["local"], "cluster": "app-main"});
+        all.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().cloned().unwrap());
+        all
+    };
+    let moved = json!({"serverGroupName": "app-main-v000", "action": "scale_to_server_group",
+        "source": {"serverGroupName": "app-main-v000"}, "pinMinimumCapacity": true});
+    let both = |fake: &Fake| {
+        fake.server_group(group("app-main-v000", 1, 3, false));
+        fake.server_group(group("app-main-v001", 2, 3, false));
+    };
+    vec![
+        sample("deploy", deploy("redblack", json!({})), nothing),
+        sample(
+            "deploy",
+            deploy(
+                "redblack",
+                json!({"maxRemainingAsgs": 2, "delayBeforeDisableSec": 5, "scaleDown": true,
+                    "delayBeforeScaleDownSec": "5"}),
+            ),
+            one_group,
+        ),
+        sample("deploy", deploy("highlander", json!({})), one_group),
+        sample(
+            "deploy",
+            deploy(
+                "rollingredblack",
+                json!({"targetPercentages": [50], "maxInitialAsgs": -1}),
+            ),
+            one_group,
+        ),
+        sample(
+            "deploy",
+            deploy(
+                "rollingredblack",
+                json!({"targetPercentages": [50, 100], "maxInitialAsgs": "-1"}),
+            ),
+            nothing,
+        ),
+        sample(
+            "deploy",
+            deploy(
+                "canary",
+                json!({"trafficPercentages": [10, 50], "delayBeforeCleanup": 30}),
+            ),
+            one_group,
+        ),
+        sample("disableCluster", wide(json!({})), both),
+        sample(
+            "shrinkCluster",
+            wide(json!({"allowDeleteActive": true})),
+            both,
+        ),
+        sample("scaleDownCluster", wide(json!({})), two_groups),
+        sample(
+            "shiftTraffic",
+            on(json!({"weights": {"app-main-v000": 30}})),
+            both,
+        ),
+        sample("pinServerGroup", on(moved), one_group),
+        sample(
+            "applySourceServerGroupCapacity",
+            on(json!({"serverGroupName": "app-main-v000",
+                "sourceServerGroupCapacitySnapshot": {"min": 1, "max": 3, "desired": 3}})),
+            one_group,
+        ),
+        sample(
+            "captureSourceServerGroupCapacity",
+            on(json!({"source": {"serverGroupName": "app-main-v000"}})),
+            one_group,
+        ),
+        sample(
+            "modifyAwsScalingProcess",
+            on(
+                json!({"serverGroupName": "app-main-v000", "action": "suspend",
+                "processes": ["Launch"]}),
+            ),
+            |fake| {
+                let mut group = group("app-main-v000", 1, 3, false);
+                group["asg"] = json!({"suspendedProcesses": [{"processName": "Launch"}]});
+                fake.server_group(group);
+            },
+        ),
+        sample("rollbackCluster", wide(json!({})), both),
+        sample(
+            "findImage",
+            wide(json!({"imageNamePattern": "registry/.*"})),
+            both,
+        ),
+        sample(
+            "findImageFromTags",
+            json!({"packageName": "app", "cloudProvider": "local"}),
+            |fake| {
+                for tag in ["9", "10"] {
+                    fake.image(json!({"repository": "team/app", "tag": tag, "artifact": {
+                        "name": "r/team/app", "reference": format!("r/team/app:{tag}")}}));
+                }
+            },
+        ),
+        sample(
+            "pipeline",
+            json!({"application": "app", "pipeline": "q", "pipelineParameters": {"a": 1}}),
+            |fake| {
+                fake.pipeline(json!({"application": "app", "name": "Q", "id": "q", "stages": []}))
+            },
+        ),
+    ]
+}
