@@ -13,7 +13,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench simulate kill zero-failed-requests clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench simulate strategy-records kill zero-failed-requests clean
 
 ## Running it ---------------------------------------------------------------
 

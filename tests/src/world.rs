@@ -28,9 +28,9 @@ pub const ACCOUNTS: [&str; 2] = ["staging", "prod"];
 pub const REGION: &str = "local";
 /// Hosts of an account.
 pub const HOSTS: usize = 3;
-/// Instances of one cluster that a host of an account has room for: in staging a new group fits beside the
-/// old one, in prod it must replace it in place.
-pub const SLOTS: [usize; 2] = [2, 1];
+/// Instances of one cluster that a host of an account has room for: in staging new groups fit beside
+/// the old one, in prod it must replace it in place.
+pub const SLOTS: [usize; 2] = [3, 1];
 /// A deployment of three hosts takes no longer.
 pub const DEPLOYMENT: Duration = Duration::from_secs(180);
 

@@ -12,5 +12,6 @@ mod harness;
 mod image_push;
 mod kill;
 mod repository;
+mod strategies;
 mod up_down;
 mod zero_failed_requests;

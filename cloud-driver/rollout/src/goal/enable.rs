@@ -2,7 +2,7 @@
 
 use super::{Newcomer, Present, ids, newcomers, present};
 use crate::machine::Rollout;
-use crate::member::Origin;
+use crate::member::{Origin, Role};
 use crate::moves::{Move, bring_up, take_down};
 use crate::settings::Settings;
 
@@ -24,7 +24,9 @@ impl Enable {
     pub fn plan(self) -> Rollout {
         let (fresh, new) = newcomers(&self.group, &self.missing);
         let dead = ids(self.instances.iter().filter(|p| p.dead));
-        let alive = ids(self.instances.iter().filter(|p| !p.dead));
+        // Those that serve go on: warming them would take them out of traffic.
+        let waiting = |p: &&Present| !p.dead && p.role != Role::Serve;
+        let alive = ids(self.instances.iter().filter(waiting));
         let mut moves = Vec::new();
         if !dead.is_empty() {
             moves.extend(take_down(&dead).into_iter().skip(1));

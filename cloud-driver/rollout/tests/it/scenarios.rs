@@ -179,6 +179,20 @@ fn other_goals_make_the_moves_of_the_protocol() {
         missing: Vec::new(),
         settings: settings(),
     };
+    let half: Vec<Present> = present(1, Role::Serve)
+        .into_iter()
+        .chain(idle.iter().map(|p| Present {
+            id: "idle0".into(),
+            slot: "h9".into(),
+            ..p.clone()
+        }))
+        .collect();
+    let enable_rest = Enable {
+        group: OLD.into(),
+        instances: half.clone(),
+        missing: Vec::new(),
+        settings: settings(),
+    };
     let disable = Disable {
         instances: busy.clone(),
         peers: Vec::new(),
@@ -190,7 +204,7 @@ fn other_goals_make_the_moves_of_the_protocol() {
         settings: settings(),
     };
     let none = Vec::new();
-    let table: [(Rollout, &[Present], &[&str]); 5] = [
+    let table: [(Rollout, &[Present], &[&str]); 6] = [
         (
             create(true).plan(),
             &none,
@@ -202,6 +216,7 @@ fn other_goals_make_the_moves_of_the_protocol() {
             &["prepare a-v001", "spawn new0", "Warm new0"],
         ),
         (enable.plan(), &idle, &["Warm old0", "Serve old0"]),
+        (enable_rest.plan(), &half, &["Warm idle0", "Serve idle0"]),
         (disable.plan(), &busy, &["Drain old0"]),
         (
             destroy.plan(),

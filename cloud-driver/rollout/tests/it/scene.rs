@@ -72,10 +72,13 @@ pub(crate) fn scene(
 ) -> Rollout {
     let size = random.between(1, 6);
     let mut settings = settings(random, controls);
-    let role = if goal == Goal::Enable {
-        Role::Drain
+    // A group may be in traffic in part already, or as a whole.
+    let serving = if goal == Goal::Enable && random.chance(600) {
+        0
+    } else if goal == Goal::Enable {
+        random.between(1, size)
     } else {
-        Role::Serve
+        size
     };
     let dead = random.chance(100).then(|| random.below(size));
     let present: Vec<Present> = (0..size)
@@ -83,10 +86,14 @@ pub(crate) fn scene(
             id: format!("{OLD}-{n}"),
             group: OLD.into(),
             slot: format!("h{n}"),
-            role,
+            role: if n < serving { Role::Serve } else { Role::Drain },
             dead: dead == Some(n),
         })
         .collect();
+    if goal == Goal::Enable {
+        let alive = |p: &&Present| p.role == Role::Serve && !p.dead;
+        settings.floor = present.iter().filter(alive).count();
+    }
     for p in &present {
         world.place(&p.id, &p.group, &p.slot, p.role, p.dead);
     }

@@ -1,0 +1,188 @@
+//! Every strategy with real processes behind the real balancer: new versions, broken ones, rollbacks by hand,
+//! the control plane killed meanwhile, and no request fails.
+//!
+//! `ZERO_FAILED_REQUESTS=long` makes it 60 deployments and 600,000 requests.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::fixture::{pipeline, stage};
+use tests::load::Load;
+use tests::world::{self, APPLICATION, HOSTS, Pace, REGION};
+use tests::{Setup, World};
+
+use crate::first_pipeline::backends;
+
+/// The account with room for several groups.
+const ACCOUNT: &str = "staging";
+
+/// A strategy with its fields.
+fn strategies() -> Vec<Value> {
+    vec![
+        json!({"strategy": "redblack", "maxRemainingAsgs": 2}),
+        json!({"strategy": "highlander"}),
+        json!({"strategy": "rollingredblack", "targetPercentages": [34, 67], "scaleDown": true}),
+        json!({"strategy": "canary", "trafficPercentages": [10, 50], "delayBeforeCleanup": 1,
+            "scaleDown": true}),
+        json!({"strategy": "inplacedrain"}),
+    ]
+}
+
+struct Plan {
+    deployments: usize,
+    requests: u64,
+    rate: u32,
+    /// Every how many deployments the control plane is killed in one.
+    kill_every: usize,
+}
+
+impl Plan {
+    fn from_environment() -> Self {
+        match std::env::var("ZERO_FAILED_REQUESTS").as_deref() {
+            Ok("long") => Self {
+                deployments: 60,
+                requests: 600_000,
+                rate: 500,
+                kill_every: 5,
+            },
+            _ => Self {
+                deployments: 10,
+                requests: 20_000,
+                rate: 300,
+                kill_every: 4,
+            },
+        }
+    }
+}
+
+/// One deployment of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Good,
+    /// It dies at once: the version before must go on serving.
+    Broken,
+    /// A rollback of the cluster by hand.
+    Back,
+}
+
+/// What happens with a strategy: twice a new version, then one that is broken, then back.
+fn changes(number: usize, strategies: usize) -> (usize, Change) {
+    let round = number / strategies;
+    let change = match round % 4 {
+        1 => Change::Broken,
+        3 => Change::Back,
+        _ => Change::Good,
+    };
+    (number % strategies, change)
+}
+
+impl Change {
+    fn tag(self, number: usize) -> String {
+        format!("{}", number + 2)
+    }
+}
+
+async fn start(world: &World, image: &str, fields: &Value) -> String {
+    let mut cluster = world.cluster(ACCOUNT, image, "none");
+    let own = fields.as_object().unwrap();
+    cluster.as_object_mut().unwrap().extend(own.clone());
+    let stages = [world.deploy_stage("1", &[], &cluster)];
+    let pipeline = pipeline(APPLICATION, "Deploy", &stages);
+    world.stack.gate.start_ad_hoc(&pipeline).await.unwrap()
+}
+
+async fn roll_back(world: &World) -> String {
+    let fields = json!({
+        "credentials": ACCOUNT, "cloudProvider": "local", "regions": [REGION],
+        "cluster": world::cluster(ACCOUNT),
+        "moniker": {"app": APPLICATION, "cluster": world::cluster(ACCOUNT)},
+    });
+    let stages = [stage("rollbackCluster", "Roll back", "1", &[], fields)];
+    let pipeline = pipeline(APPLICATION, "Roll back", &stages);
+    world.stack.gate.start_ad_hoc(&pipeline).await.unwrap()
+}
+
+/// The version that answers.
+async fn version(world: &World) -> String {
+    world.visit(ACCOUNT, "/version").await.unwrap().text()
+}
+
+#[tokio::test]
+async fn no_request_fails_whatever_the_strategy() {
+    let plan = Plan::from_environment();
+    for backend in backends() {
+        let setup = Setup {
+            backend,
+            ..Setup::default()
+        };
+        let mut world = World::up_at(setup, &Pace::default()).await.unwrap();
+        let first = world.push(&world.image("1")).await.unwrap();
+        let first = world.reference(&first);
+        world
+            .deploy(ACCOUNT, &first, "none", "SUCCEEDED")
+            .await
+            .unwrap();
+        world.require_version(ACCOUNT, "1").await.unwrap();
+        let folder = world.folder().unwrap();
+        let host = world::host(ACCOUNT);
+        let load = Load::start(&folder, world.stack.balancer_port, &host, plan.rate, &[]).unwrap();
+        let begun = std::time::Instant::now();
+        let all = strategies();
+        let mut kills = 0;
+        for number in 0..plan.deployments {
+            let (which, change) = changes(number, all.len());
+            let before = version(&world).await;
+            let tag = change.tag(number);
+            let image = match change {
+                Change::Broken => world.image(&tag).with("EXIT_AFTER_MS", "0"),
+                Change::Good | Change::Back => world.image(&tag),
+            };
+            let at = std::time::Instant::now();
+            let id = if change == Change::Back {
+                roll_back(&world).await
+            } else {
+                let image = world.push(&image).await.unwrap();
+                start(&world, &world.reference(&image), &all[which]).await
+            };
+            if number % plan.kill_every == plan.kill_every - 1 {
+                // Somewhere in it: deployments take seconds.
+                let part = u64::try_from(number % 7).unwrap();
+                tokio::time::sleep(Duration::from_millis(400 * (part + 1))).await;
+                world.stack.kill_and_restart().await.unwrap();
+                kills += 1;
+            }
+            let status = match change {
+                Change::Broken => "TERMINAL",
+                Change::Good | Change::Back => "SUCCEEDED",
+            };
+            let ended = world.ended(&id, status).await;
+            ended.unwrap_or_else(|error| panic!("{number}: {change:?} by {}: {error:#}", all[which]));
+            let after = version(&world).await;
+            match change {
+                Change::Good => assert_eq!(after, tag, "{}", all[which]),
+                Change::Broken => assert_eq!(after, before, "{}", all[which]),
+                Change::Back => assert_ne!(after, before),
+            }
+            world.require_version(ACCOUNT, &after).await.unwrap();
+            println!(
+                "{number}: {change:?} by {} took {:?}",
+                all[which]["strategy"],
+                at.elapsed()
+            );
+        }
+        let enough = Duration::from_secs(plan.requests / u64::from(plan.rate) + 2);
+        if let Some(rest) = enough.checked_sub(begun.elapsed()) {
+            tokio::time::sleep(rest).await;
+        }
+        let report = load.stop().await.unwrap();
+        println!(
+            "{backend:?}: {} requests, {} deployments, {kills} kills, longest gap {} ms",
+            report.count("answered").unwrap(),
+            plan.deployments,
+            report.count("longestGapMs").unwrap(),
+        );
+        report.require_clean().unwrap();
+        assert!(report.count("answered").unwrap() >= plan.requests);
+        assert!(world.serving(ACCOUNT).await.unwrap() >= HOSTS);
+    }
+}
