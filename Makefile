@@ -63,8 +63,8 @@ unit: build                      ## unit, property, contract, component tests an
 e2e: controls build              ## real binaries, real registry, real Redis
 	$(CARGO) test -p tests -- --test-threads=1
 
-zero-failed-requests: controls build  ## 30 deployments, at least 300,000 requests
-	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests::
+zero-failed-requests: controls build  ## every strategy: 90 deployments, at least 900,000 requests
+	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests:: strategies::
 
 kill: controls build             ## kill -9 between every pair of consecutive steps of an undisturbed run
 	KILL=all $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture kill::

@@ -15,6 +15,8 @@ pub(crate) enum Answer {
     Ok(Value),
     /// 202 with JSON.
     Accepted(Value),
+    /// 202 without body.
+    AcceptedEmpty,
     /// 200 without body and content type, as Gate's `void` methods answer.
     Empty,
 }
@@ -24,6 +26,7 @@ impl IntoResponse for Answer {
         match self {
             Self::Ok(value) => json(StatusCode::OK, value),
             Self::Accepted(value) => json(StatusCode::ACCEPTED, value),
+            Self::AcceptedEmpty => StatusCode::ACCEPTED.into_response(),
             Self::Empty => Response::new(Body::empty()),
         }
     }

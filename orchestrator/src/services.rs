@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use proto::status::Failure;
 use serde_json::Value;
 
+pub use crate::definition::Object;
 pub use cloud_driver::GrpcCloudDriver;
 pub use executions::OwnExecutions;
 pub use http::EgressHttp;
@@ -211,6 +212,12 @@ pub trait Definitions: Send + Sync {
     ) -> Result<Value, Failure>;
     /// Deletes a pipeline by application and name; one that is not there is no error.
     async fn delete_pipeline(&self, application: &str, name: &str) -> Result<(), Failure>;
+    /// All objects of a kind.
+    async fn objects(&self, kind: Object) -> Result<Vec<Value>, Failure>;
+    /// Creates or replaces an object and answers what is stored.
+    async fn save_object(&self, kind: Object, object: Value, user: &str) -> Result<Value, Failure>;
+    /// Deletes an object; one that is not there is no error.
+    async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure>;
 }
 
 /// All doors together.

@@ -15,7 +15,10 @@ mod instances;
 mod load_balancers;
 pub(crate) mod missing;
 mod pipeline_configs;
+mod pipeline_templates;
 mod pipelines;
+mod projects;
+mod quarantine;
 mod search;
 mod security_groups;
 mod server_groups;
@@ -26,7 +29,7 @@ mod webhooks;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::{get, patch, post, put};
+use axum::routing::{delete, get, patch, post, put};
 use http::{Method, StatusCode, Uri};
 use tower::ServiceExt;
 
@@ -126,6 +129,11 @@ fn routes() -> Router<Gateway> {
         .route("/pipelines/{id}/stages/{stage}/restart", put(pipelines::restart_stage))
         .route("/pipelines/{id}/triggerEvents", get(pipelines::decisions))
         .route("/pipelines/{id}/{stage}/evaluateExpression", get(pipelines::evaluate_at_stage))
+        .route("/projects", get(projects::list))
+        .route("/projects/{project}", get(projects::get))
+        .route("/projects/{project}/pipelines", get(projects::pipelines))
+        .route("/quarantine", get(quarantine::list))
+        .route("/quarantine/{*id}", delete(quarantine::release))
         .route("/search", get(search::search))
         .route("/securityGroups", get(security_groups::all))
         .route("/securityGroups/{account}/{region}/{name}", get(security_groups::get))
@@ -139,6 +147,11 @@ fn routes() -> Router<Gateway> {
         .route("/ui", get(ui::redirect))
         .route("/ui/", get(ui::page))
         .route("/ui/{file}", get(ui::file))
+        .route("/v2/pipelineTemplates", get(pipeline_templates::list))
+        .route("/v2/pipelineTemplates/create", post(pipeline_templates::create))
+        .route("/v2/pipelineTemplates/update/{id}", post(pipeline_templates::update))
+        .route("/v2/pipelineTemplates/{id}", get(pipeline_templates::get).delete(pipeline_templates::delete))
+        .route("/v2/pipelineTemplates/{id}/dependents", get(pipeline_templates::dependents))
         .route("/webhooks/{type}/{source}", post(webhooks::receive))
 }
 

@@ -291,6 +291,40 @@ impl DefinitionService for Peers {
         }))
     }
 
+    async fn list_objects(
+        &self,
+        call: Call<orca::ObjectKey>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        self.note("list_objects", call.get_ref())?;
+        let items = vec![Json::of(&json!({"id": "o1", "name": "p"}))];
+        Ok(Response::new(orca::DefinitionList { items }))
+    }
+
+    async fn get_object(&self, call: Call<orca::ObjectKey>) -> Result<Response<Json>, Status> {
+        self.note("get_object", call.get_ref())?;
+        let id = call.into_inner().id;
+        if id == "none" {
+            return Err(Status::not_found("project none does not exist"));
+        }
+        Ok(Response::new(Json::of(&json!({
+            "id": id, "name": id, "config": {"applications": ["a"]},
+        }))))
+    }
+
+    async fn save_object(
+        &self,
+        call: Call<orca::SaveObjectRequest>,
+    ) -> Result<Response<Json>, Status> {
+        self.note("save_object", call.get_ref())?;
+        let object = call.into_inner().object.unwrap_or_default();
+        Ok(Response::new(object))
+    }
+
+    async fn delete_object(&self, call: Call<orca::ObjectKey>) -> Result<Response<Empty>, Status> {
+        self.note("delete_object", call.get_ref())?;
+        Ok(Response::new(Empty {}))
+    }
+
     async fn list_stage_types(
         &self,
         call: Call<Empty>,

@@ -4,14 +4,15 @@ use proto::common::v1::{Empty, Json};
 use proto::json::required;
 use proto::orchestrator::v1::definition_service_server::DefinitionService;
 use proto::orchestrator::v1::{
-    ApplicationName, DefinitionList, ListApplicationsRequest, ListPipelinesRequest,
-    PipelineHistoryRequest, PipelineKey, SaveApplicationRequest, SavePipelineRequest,
+    ApplicationName, DefinitionList, ListApplicationsRequest, ListPipelinesRequest, ObjectKey,
+    PipelineHistoryRequest, PipelineKey, SaveApplicationRequest, SaveObjectRequest,
+    SavePipelineRequest,
 };
 use proto::status::Failure;
 use tonic::{Request, Response, Status};
 
 use super::{list, user_of};
-use crate::definition::Definitions;
+use crate::definition::{Definitions, Object};
 use crate::stage;
 
 /// `DefinitionService` over [`Definitions`].
@@ -146,6 +147,46 @@ impl DefinitionService for DefinitionApi {
             .pipeline_history(&asked.id, asked.limit)
             .await?;
         Ok(Response::new(list(&found)))
+    }
+
+    async fn list_objects(
+        &self,
+        request: Request<ObjectKey>,
+    ) -> Result<Response<DefinitionList>, Status> {
+        let kind = Object::of(&request.into_inner().kind)?;
+        let found = self.definitions.list_objects(kind).await?;
+        Ok(Response::new(list(&found)))
+    }
+
+    async fn get_object(&self, request: Request<ObjectKey>) -> Result<Response<Json>, Status> {
+        let key = request.into_inner();
+        let found = self
+            .definitions
+            .get_object(Object::of(&key.kind)?, &key.id)
+            .await?;
+        let missing = || Failure::not_found(format!("{} {} does not exist", key.kind, key.id));
+        Ok(Response::new(Json::of(&found.ok_or_else(missing)?)))
+    }
+
+    async fn save_object(
+        &self,
+        request: Request<SaveObjectRequest>,
+    ) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, &request.get_ref().user);
+        let asked = request.into_inner();
+        let object = required(asked.object.as_ref(), "object")?;
+        let kind = Object::of(&asked.kind)?;
+        let saved = self
+            .definitions
+            .put_object(kind, object, &user, asked.create);
+        Ok(Response::new(Json::of(&saved.await?)))
+    }
+
+    async fn delete_object(&self, request: Request<ObjectKey>) -> Result<Response<Empty>, Status> {
+        let key = request.into_inner();
+        let kind = Object::of(&key.kind)?;
+        self.definitions.delete_object(kind, &key.id).await?;
+        Ok(Response::new(Empty {}))
     }
 
     async fn list_stage_types(

@@ -6,6 +6,7 @@
 
 mod application;
 mod check;
+mod object;
 mod pipeline;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 use store::{Batch, DocumentKey, IndexChange, IndexEntry, Order, Refused, Shard, Shared, Version};
 
 pub use check::{Accounts, check_pipeline};
+pub use object::Object;
 
 use crate::ids;
 use crate::services::{self, CloudDriver};
@@ -45,11 +47,14 @@ pub(crate) struct Stored {
     pub(crate) body: Map<String, Value>,
 }
 
-/// The two kinds of definition.
+/// The kinds of definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Collection {
     Application,
     Pipeline,
+    PipelineTemplate,
+    Project,
+    Quarantine,
 }
 
 impl Collection {
@@ -57,6 +62,9 @@ impl Collection {
         match self {
             Self::Application => "application",
             Self::Pipeline => "pipeline",
+            Self::PipelineTemplate => "pipelineTemplate",
+            Self::Project => "project",
+            Self::Quarantine => "quarantine",
         }
     }
 
@@ -407,5 +415,17 @@ impl services::Definitions for Definitions {
             self.remove_pipeline(id, application).await?;
         }
         Ok(())
+    }
+
+    async fn objects(&self, kind: Object) -> Result<Vec<Value>, Failure> {
+        self.list_objects(kind).await
+    }
+
+    async fn save_object(&self, kind: Object, object: Value, user: &str) -> Result<Value, Failure> {
+        self.put_object(kind, object, user, false).await
+    }
+
+    async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure> {
+        Self::delete_object(self, kind, id).await
     }
 }

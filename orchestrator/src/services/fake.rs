@@ -11,8 +11,8 @@ use proto::status::{Failure, Kind};
 use serde_json::{Value, json};
 
 use super::{
-    CloudDriver, Definitions, Http, HttpError, HttpRequest, HttpResponse, NewOperation, Operation,
-    OperationState, Services, Target,
+    CloudDriver, Definitions, Http, HttpError, HttpRequest, HttpResponse, NewOperation, Object,
+    Operation, OperationState, Services, Target,
 };
 use crate::task::SEQUENCE;
 use world::{World, default_result};
@@ -497,6 +497,37 @@ impl Definitions for Fake {
             world
                 .pipelines
                 .retain(|_, p| p["name"] != json!(name) || p["application"] != json!(application));
+            Ok(())
+        })
+    }
+
+    async fn objects(&self, kind: Object) -> Result<Vec<Value>, Failure> {
+        self.faulty(|world| {
+            let own = world.objects.iter().filter(|(k, _)| *k == kind);
+            Ok(own.map(|(_, object)| object.clone()).collect())
+        })
+    }
+
+    async fn save_object(
+        &self,
+        kind: Object,
+        object: Value,
+        _user: &str,
+    ) -> Result<Value, Failure> {
+        self.faulty(|world| {
+            let key = |o: &Value| o.get("id").or_else(|| o.get("name")).cloned();
+            world
+                .objects
+                .retain(|(k, known)| *k != kind || key(known) != key(&object));
+            world.objects.push((kind, object.clone()));
+            Ok(object)
+        })
+    }
+
+    async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure> {
+        self.faulty(|world| {
+            let is = |o: &Value| o.get("id").or_else(|| o.get("name")) == Some(&json!(id));
+            world.objects.retain(|(k, known)| *k != kind || !is(known));
             Ok(())
         })
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{StageType, accounts_of, restore_server_group, schema, strategy, targeted};
 use crate::provider;
+use crate::task::quarantine;
 use crate::task::snapshot_source_server_group::SNAPSHOT;
 use crate::task::{
     CANCEL_OPERATION, DETERMINE_HEALTH_PROVIDERS, DETERMINE_SOURCE_SERVER_GROUP, GET_COMMITS,
@@ -263,6 +264,7 @@ impl Task for CreateTask {
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
         let mut input = deploy_input(ctx)?;
+        check_quarantine(ctx, &input).await?;
         let own = provider::of(&ctx.stage.context);
         let mut parts = own.before_creation(&mut input);
         parts.push((self.0.to_owned(), input));
@@ -302,6 +304,19 @@ pub(super) fn deploy_input(ctx: &TaskContext<'_>) -> Result<Map<String, Value>, 
         ));
     }
     Ok(input)
+}
+
+/// Refuses an image that was rolled back in this cluster, where nobody asked for it.
+pub(super) async fn check_quarantine(
+    ctx: &TaskContext<'_>,
+    input: &Map<String, Value>,
+) -> Result<(), TaskError> {
+    let image = ["imageId", "image", "amiName"]
+        .iter()
+        .find_map(|key| input.get(*key)?.as_str());
+    let Some(image) = image else { return Ok(()) };
+    let cluster = server_group::cluster_of(&ctx.stage.context, &ctx.execution.application);
+    quarantine::check(ctx, server_group::account(ctx)?, &cluster, image).await
 }
 
 /// The image that an earlier stage or the trigger found (`orca:

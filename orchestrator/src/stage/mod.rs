@@ -12,6 +12,7 @@ mod create_application;
 mod create_server_group;
 mod delete_application;
 mod delete_pipeline;
+mod delete_project;
 mod deploy;
 mod destroy_server_group;
 mod determine_target_server_group;
@@ -39,6 +40,7 @@ mod targeted;
 mod update_application;
 mod update_pipeline;
 mod upsert_application;
+mod upsert_project;
 mod wait;
 mod webhook;
 
@@ -57,6 +59,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &create_server_group::STAGE,
     &delete_application::STAGE,
     &delete_pipeline::STAGE,
+    &delete_project::STAGE,
     &deploy::STAGE,
     &destroy_server_group::STAGE,
     &determine_target_server_group::STAGE,
@@ -82,6 +85,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &update_application::STAGE,
     &update_pipeline::STAGE,
     &upsert_application::STAGE,
+    &upsert_project::STAGE,
     &wait::STAGE,
     &webhook::STAGE,
 ];

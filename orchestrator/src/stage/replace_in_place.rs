@@ -2,27 +2,52 @@
 //! next, drained, one batch at a time. Planned by the strategy `inplacedrain` and
 //! by rollbacks.
 
+use async_trait::async_trait;
 use orchestrator_core::{
-    Description, PlanError, Stage, StageDefinition, StageView, TaskError, TaskSpec,
+    Description, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult,
+    TaskSpec,
 };
 use serde_json::{Map, Value, json};
 
-use super::create_server_group::deploy_input;
+use super::create_server_group::{check_quarantine, deploy_input};
 use super::{StageType, accounts_of, schema};
 use crate::task::{
-    CANCEL_OPERATION, DETERMINE_HEALTH_PROVIDERS, MONITOR_OPERATION, Submission, Task, TaskContext,
-    WAIT_FOR_UP_INSTANCES, server_group,
+    CANCEL_OPERATION, DETERMINE_HEALTH_PROVIDERS, MONITOR_OPERATION, Task, TaskContext,
+    WAIT_FOR_UP_INSTANCES, server_group, submit_operation,
 };
 
 /// The type.
 pub(super) static STAGE: ReplaceInPlace = ReplaceInPlace;
 
-static SUBMIT: Submission = Submission {
-    kind: "replaceInPlace",
-    operation: "replaceInPlace",
-    prepare: input,
-    guarded: None,
-};
+static SUBMIT: Replace = Replace;
+
+/// Submits the operation.
+#[derive(Debug)]
+struct Replace;
+
+#[async_trait]
+impl Task for Replace {
+    fn kind(&self) -> &'static str {
+        "replaceInPlace"
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy {
+            backoff_ms: 500,
+            timeout_ms: Some(600_000),
+            overridable: false,
+        }
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        let input = input(ctx)?;
+        // The group that takes the hosts back stands there already.
+        if ctx.text("targetServerGroupName").is_none() {
+            check_quarantine(ctx, &input).await?;
+        }
+        submit_operation::submit(ctx, self.kind(), input).await
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -47,7 +72,7 @@ impl StageDefinition for ReplaceInPlace {
                 "determineHealthProviders",
                 DETERMINE_HEALTH_PROVIDERS.kind(),
             ),
-            TaskSpec::new("replaceInPlace", SUBMIT.kind),
+            TaskSpec::new("replaceInPlace", SUBMIT.kind()),
             TaskSpec::new("monitorDeploy", MONITOR_OPERATION.kind()),
             TaskSpec::new("waitForUpInstances", WAIT_FOR_UP_INSTANCES.kind()),
         ])

@@ -1,5 +1,8 @@
 //! `rollbackCluster`: in every region of a cluster the version before serves again.
 //! Source: `orca: RollbackClusterStage`, `DetermineRollbackCandidatesTask`.
+//!
+//! Differs from Spinnaker: a version that was itself rolled back here is never
+//! what comes back, unless it is named.
 
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
@@ -11,6 +14,7 @@ use proto::moniker::Moniker;
 use serde_json::{Map, Value, json};
 
 use super::{StageType, accounts_of, schema};
+use crate::task::quarantine;
 use crate::task::server_group::{self, regions_of, whole};
 use crate::task::{Task, TaskContext, failed};
 
@@ -185,6 +189,7 @@ impl Task for Determine {
             .await
             .map_err(failed)?
             .unwrap_or_default();
+        let quarantined = quarantine::of_cluster(ctx, account, &cluster).await?;
         let (mut types, mut contexts) = (Map::new(), Map::new());
         let mut images = Vec::new();
         for region in regions_of(context) {
@@ -196,6 +201,7 @@ impl Task for Determine {
                     .own("additionalRollbackContext")
                     .and_then(|c| c.get("onlyEnabledServerGroups"))
                     == Some(&json!(true)),
+                quarantined: &quarantined,
             };
             let Some((kind, inner, image)) = asked.choose(&groups).map_err(|message| {
                 TaskError::user(format!("{message} in {region} of cluster {cluster}"))
@@ -219,6 +225,8 @@ struct Asked<'a> {
     original: Option<&'a str>,
     healthy: Option<Value>,
     only_enabled: bool,
+    /// What was rolled back here before.
+    quarantined: &'a [Value],
 }
 
 impl Asked<'_> {
@@ -236,6 +244,13 @@ impl Asked<'_> {
             .filter(|g| server_group::name(g) != from)
             .filter(|g| !self.only_enabled || !server_group::is_disabled(g))
             .collect();
+        let any = !candidates.is_empty();
+        let held = |g: &&Value| quarantine::holds(self.quarantined, server_group::image(g));
+        let candidates: Vec<&Value> = candidates.into_iter().filter(|g| !held(g)).collect();
+        if any && candidates.is_empty() && self.original.is_none() {
+            // All others were rolled back before: this is the version to stay at.
+            return Ok(None);
+        }
         let named = |name: &str| {
             groups
                 .iter()
@@ -314,6 +329,7 @@ mod tests {
             original: None,
             healthy: None,
             only_enabled: false,
+            quarantined: &[],
         };
         let (kind, inner) = choose(&asked, &all).unwrap().unwrap();
         assert_eq!(kind, "EXPLICIT");
@@ -338,6 +354,7 @@ mod tests {
             original: None,
             healthy: Some(json!(50)),
             only_enabled: false,
+            quarantined: &[],
         };
         let all = [current, group("a-v1", 2, true, "i1")];
         let (kind, inner) = choose(&asked, &all).unwrap().unwrap();

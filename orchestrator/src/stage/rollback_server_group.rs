@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::{StageType, accounts_of, schema, targeted};
 use crate::provider;
+use crate::task::quarantine;
 use crate::task::server_group::{self, Capacity};
 use crate::task::snapshot_source_server_group::SNAPSHOT;
 use crate::task::{Task, TaskContext, failed};
@@ -157,6 +158,11 @@ impl Task for Determine {
                 )));
             }
         };
+        if let Some(image) = server_group::image(&current) {
+            let cluster = Moniker::parse(from).cluster.unwrap_or_default();
+            let account = server_group::account(ctx)?;
+            quarantine::put(ctx, account, &cluster, from, image).await?;
+        }
         Ok(TaskResult::succeeded().with_context("rollbackPlan", plan))
     }
 }

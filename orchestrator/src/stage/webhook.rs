@@ -3,7 +3,6 @@
 
 mod cancel;
 mod create;
-mod json_path;
 mod monitor;
 mod request;
 
@@ -96,7 +95,7 @@ impl StageDefinition for Webhook {
             let written = text(key);
             if !written.is_empty()
                 && !written.contains("${")
-                && let Err(reason) = json_path::parse(written)
+                && let Err(reason) = runtime::json_path::parse(written)
             {
                 faults.push(Fault::new(format!("{path}.{key}"), reason));
             }

@@ -8,6 +8,8 @@
 mod api;
 mod bench;
 mod commit;
+mod objects;
+mod quarantine;
 mod rate;
 mod recovery;
 mod redis;

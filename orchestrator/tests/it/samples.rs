@@ -305,6 +305,12 @@ fn cluster_samples() -> Vec<Sample> {
                 fake.server_group(group);
             },
         ),
+        sample(
+            "upsertProject",
+            json!({"project": {"name": "P", "email": "e"}}),
+            nothing,
+        ),
+        sample("deleteProject", json!({"project": {"name": "P"}}), nothing),
         sample("rollbackCluster", wide(json!({})), both),
         sample(
             "findImage",

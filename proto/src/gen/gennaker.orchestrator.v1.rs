@@ -49,6 +49,26 @@ pub struct SavePipelineRequest {
     pub stale_check: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObjectKey {
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Empty where all are asked for.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveObjectRequest {
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub object: ::core::option::Option<super::super::common::v1::Json>,
+    #[prost(string, tag = "3")]
+    pub user: ::prost::alloc::string::String,
+    /// The object must not be there yet.
+    #[prost(bool, tag = "4")]
+    pub create: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PipelineHistoryRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
@@ -402,6 +422,122 @@ pub mod definition_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Objects of one kind (`pipelineTemplate`, `project`, `quarantine`), by id.
+        pub async fn list_objects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ObjectKey>,
+        ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/ListObjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "ListObjects",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_object(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ObjectKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/GetObject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "GetObject",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Creates or replaces, and answers what is stored.
+        pub async fn save_object(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SaveObjectRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/SaveObject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "SaveObject",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One that is not there is no error.
+        pub async fn delete_object(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ObjectKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Empty>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/DeleteObject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "DeleteObject",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The stage types that can be used: type, label, description, category, JSON schema.
         pub async fn list_stage_types(
             &mut self,
@@ -501,6 +637,34 @@ pub mod definition_service_server {
             &self,
             request: tonic::Request<super::PipelineHistoryRequest>,
         ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
+        /// Objects of one kind (`pipelineTemplate`, `project`, `quarantine`), by id.
+        async fn list_objects(
+            &self,
+            request: tonic::Request<super::ObjectKey>,
+        ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
+        async fn get_object(
+            &self,
+            request: tonic::Request<super::ObjectKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        >;
+        /// Creates or replaces, and answers what is stored.
+        async fn save_object(
+            &self,
+            request: tonic::Request<super::SaveObjectRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        >;
+        /// One that is not there is no error.
+        async fn delete_object(
+            &self,
+            request: tonic::Request<super::ObjectKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Empty>,
+            tonic::Status,
+        >;
         /// The stage types that can be used: type, label, description, category, JSON schema.
         async fn list_stage_types(
             &self,
@@ -986,6 +1150,187 @@ pub mod definition_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PipelineHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.DefinitionService/ListObjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListObjectsSvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::ObjectKey>
+                    for ListObjectsSvc<T> {
+                        type Response = super::DefinitionList;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ObjectKey>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::list_objects(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListObjectsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.DefinitionService/GetObject" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetObjectSvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::ObjectKey> for GetObjectSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ObjectKey>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::get_object(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetObjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.DefinitionService/SaveObject" => {
+                    #[allow(non_camel_case_types)]
+                    struct SaveObjectSvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::SaveObjectRequest>
+                    for SaveObjectSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SaveObjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::save_object(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SaveObjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.DefinitionService/DeleteObject" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteObjectSvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::ObjectKey>
+                    for DeleteObjectSvc<T> {
+                        type Response = super::super::super::common::v1::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ObjectKey>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::delete_object(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteObjectSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -46,7 +46,7 @@ impl Plan {
                 kill_every: 5,
             },
             _ => Self {
-                deployments: 10,
+                deployments: 14,
                 requests: 20_000,
                 rate: 300,
                 kill_every: 4,
@@ -65,15 +65,17 @@ enum Change {
     Back,
 }
 
-/// What happens with a strategy: twice a new version, then one that is broken, then back.
-fn changes(number: usize, strategies: usize) -> (usize, Change) {
-    let round = number / strategies;
-    let change = match round % 4 {
-        1 => Change::Broken,
-        3 => Change::Back,
-        _ => Change::Good,
-    };
-    (number % strategies, change)
+/// What is done, over and over: with every strategy a new version, a broken one, and a rollback. After
+/// `highlander` there is nothing to go back to.
+fn steps(strategies: &[Value]) -> Vec<(usize, Change)> {
+    let mut steps = Vec::new();
+    for (n, strategy) in strategies.iter().enumerate() {
+        steps.extend([(n, Change::Good), (n, Change::Broken)]);
+        if strategy["strategy"] != "highlander" {
+            steps.push((n, Change::Back));
+        }
+    }
+    steps
 }
 
 impl Change {
@@ -128,9 +130,10 @@ async fn no_request_fails_whatever_the_strategy() {
         let load = Load::start(&folder, world.stack.balancer_port, &host, plan.rate, &[]).unwrap();
         let begun = std::time::Instant::now();
         let all = strategies();
+        let steps = steps(&all);
         let mut kills = 0;
         for number in 0..plan.deployments {
-            let (which, change) = changes(number, all.len());
+            let (which, change) = steps[number % steps.len()];
             let before = version(&world).await;
             let tag = change.tag(number);
             let image = match change {
@@ -156,7 +159,9 @@ async fn no_request_fails_whatever_the_strategy() {
                 Change::Good | Change::Back => "SUCCEEDED",
             };
             let ended = world.ended(&id, status).await;
-            ended.unwrap_or_else(|error| panic!("{number}: {change:?} by {}: {error:#}", all[which]));
+            ended.unwrap_or_else(|error| {
+                panic!("{number}: {change:?} by {}: {error:#}", all[which])
+            });
             let after = version(&world).await;
             match change {
                 Change::Good => assert_eq!(after, tag, "{}", all[which]),

@@ -86,7 +86,11 @@ pub(crate) fn scene(
             id: format!("{OLD}-{n}"),
             group: OLD.into(),
             slot: format!("h{n}"),
-            role: if n < serving { Role::Serve } else { Role::Drain },
+            role: if n < serving {
+                Role::Serve
+            } else {
+                Role::Drain
+            },
             dead: dead == Some(n),
         })
         .collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
-use super::{Dice, HttpError, HttpRequest, HttpResponse, NewOperation, Operation, Plan};
+use super::{Dice, HttpError, HttpRequest, HttpResponse, NewOperation, Object, Operation, Plan};
 
 #[derive(Debug, Default)]
 pub(super) struct World {
@@ -18,6 +18,7 @@ pub(super) struct World {
     pub(super) answers: BTreeMap<String, VecDeque<Result<HttpResponse, HttpError>>>,
     pub(super) canceled: Vec<String>,
     pub(super) images: Vec<Value>,
+    pub(super) objects: Vec<(Object, Value)>,
     pub(super) started: Vec<(String, Value)>,
     pub(super) child_status: Option<String>,
     pub(super) faults: Option<(Dice, u64)>,

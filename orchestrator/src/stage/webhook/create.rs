@@ -5,7 +5,9 @@ use orchestrator_core::{Status, TaskError, TaskPolicy, TaskResult};
 use serde_json::{Map, Value, json};
 
 use super::request::{self, Draft};
-use super::{codes, is_retried, json_path};
+use runtime::json_path;
+
+use super::{codes, is_retried};
 use crate::services::HttpResponse;
 use crate::task::{Pool, Task, TaskContext};
 

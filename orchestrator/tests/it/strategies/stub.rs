@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use orchestrator::services::{
     CloudDriver, Definitions, Executions, Http, HttpError, HttpRequest, HttpResponse, NewOperation,
-    Operation, OperationState, Services, Target,
+    Object, Operation, OperationState, Services, Target,
 };
 use orchestrator::task::SEQUENCE;
 use proto::moniker::Moniker;
@@ -536,6 +536,18 @@ impl Definitions for Stub {
     }
 
     async fn delete_pipeline(&self, _: &str, _: &str) -> Result<(), Failure> {
+        Err(none())
+    }
+
+    async fn objects(&self, _: Object) -> Result<Vec<Value>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn save_object(&self, _: Object, object: Value, _: &str) -> Result<Value, Failure> {
+        Ok(object)
+    }
+
+    async fn delete_object(&self, _: Object, _: &str) -> Result<(), Failure> {
         Err(none())
     }
 }

@@ -5,13 +5,18 @@ use serde_json::Value;
 
 /// One step into a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
+    /// A field of an object.
     Field(String),
+    /// A place in a list, negative ones from its end.
     Index(i64),
 }
 
 /// Reads a path.
-pub(super) fn parse(path: &str) -> Result<Vec<Step>, String> {
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn parse(path: &str) -> Result<Vec<Step>, String> {
     let fault = |reason: &str| {
         Err(format!(
             "json path \"{path}\" {reason}; write it as $.field, $['field'] or $.list[0]"
@@ -70,7 +75,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// The value at a path; none if there is none.
-pub(super) fn find(value: &Value, path: &str) -> Result<Option<Value>, String> {
+pub fn find(value: &Value, path: &str) -> Result<Option<Value>, String> {
     let mut at = value;
     for step in parse(path)? {
         let next = match &step {

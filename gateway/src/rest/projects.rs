@@ -1,0 +1,68 @@
+//! Projects: applications and clusters that are shown together; written by tasks
+//! (`upsertProject`, `deleteProject`). Source: `gate: ProjectController`.
+
+use axum::extract::State;
+use proto::common::v1::PageRequest;
+use proto::orchestrator::v1::{ExecutionKind, ListExecutionsRequest, ObjectKey};
+use serde_json::Value;
+
+use crate::Gateway;
+use crate::answer::{Answer, Reply, value, values};
+use crate::clients::answer;
+use crate::error::Error;
+use crate::request::{At, Caller, Query};
+
+const KIND: &str = "project";
+
+/// `GET /projects`
+pub(super) async fn list(State(gate): State<Gateway>, caller: Caller) -> Reply {
+    let call = caller.request(ObjectKey {
+        kind: KIND.to_owned(),
+        id: String::new(),
+    });
+    let list = answer(gate.clients.definitions.clone().list_objects(call)).await?;
+    Ok(Answer::Ok(Value::Array(values(&list.items)?)))
+}
+
+async fn find(gate: &Gateway, caller: &Caller, id: &str) -> Result<Value, Error> {
+    let call = caller.request(ObjectKey {
+        kind: KIND.to_owned(),
+        id: id.to_owned(),
+    });
+    let found = answer(gate.clients.definitions.clone().get_object(call)).await?;
+    value(&found)
+}
+
+/// `GET /projects/{id}`, by name or id.
+pub(super) async fn get(State(gate): State<Gateway>, caller: Caller, At(id): At<String>) -> Reply {
+    Ok(Answer::Ok(find(&gate, &caller, &id).await?))
+}
+
+/// `GET /projects/{id}/pipelines?limit=`: the last executions of its applications.
+pub(super) async fn pipelines(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+    query: Query,
+) -> Reply {
+    let project = find(&gate, &caller, &id).await?;
+    let limit = query.number("limit", 5)?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let listed = project
+        .pointer("/config/applications")
+        .and_then(Value::as_array);
+    let mut found = Vec::new();
+    for application in listed.into_iter().flatten().filter_map(Value::as_str) {
+        let call = caller.request(ListExecutionsRequest {
+            kind: ExecutionKind::Pipeline.into(),
+            application: application.to_lowercase(),
+            per_pipeline: limit,
+            page: Some(PageRequest::default()),
+            expand: true,
+            ..ListExecutionsRequest::default()
+        });
+        let page = answer(gate.clients.executions.clone().list(call)).await?;
+        found.extend(values(&page.executions)?);
+    }
+    Ok(Answer::Ok(Value::Array(found)))
+}

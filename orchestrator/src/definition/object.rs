@@ -1,0 +1,250 @@
+//! Objects beside applications and pipelines: pipeline templates, projects,
+//! versions in quarantine. All of one kind are in one shard, listed by one index.
+//! Source of the first two: `front50: PipelineTemplate`, `Project`.
+
+use proto::status::{Failure, FieldError, Kind};
+use serde_json::{Map, Value};
+use store::{IndexChange, Refused, Shard};
+
+use super::{Collection, Definitions, TRIES, refused, same};
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object {
+    /// A pipeline template, version 2, by id or `id:tag`.
+    PipelineTemplate,
+    /// A project: applications and clusters shown together.
+    Project,
+    /// Images that must not be deployed again to a cluster until they are released.
+    Quarantine,
+}
+
+/// Tags a template may have (`front50: V2PipelineTemplateController`).
+const TAGS: [&str; 6] = [
+    "latest",
+    "stable",
+    "unstable",
+    "experimental",
+    "test",
+    "canary",
+];
+
+fn fault(path: &str, message: impl Into<String>) -> Failure {
+    let field = FieldError {
+        path: path.to_owned(),
+        message: message.into(),
+    };
+    Failure::invalid("", vec![field])
+}
+
+fn text<'a>(body: &'a Map<String, Value>, key: &str) -> &'a str {
+    body.get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .trim()
+}
+
+impl Object {
+    /// The kind of this name.
+    ///
+    /// # Errors
+    /// When there is none; names those there are.
+    pub fn of(name: &str) -> Result<Self, Failure> {
+        match name {
+            "pipelineTemplate" => Ok(Self::PipelineTemplate),
+            "project" => Ok(Self::Project),
+            "quarantine" => Ok(Self::Quarantine),
+            other => Err(fault(
+                "kind",
+                format!("\"{other}\" is unknown; use pipelineTemplate, project or quarantine"),
+            )),
+        }
+    }
+
+    fn collection(self) -> Collection {
+        match self {
+            Self::PipelineTemplate => Collection::PipelineTemplate,
+            Self::Project => Collection::Project,
+            Self::Quarantine => Collection::Quarantine,
+        }
+    }
+
+    /// The key of an object as sent.
+    fn id(self, body: &Map<String, Value>) -> Result<String, Failure> {
+        let missing = |field: &str| fault(field, "it is missing; set it");
+        match self {
+            Self::PipelineTemplate => {
+                let id = text(body, "id");
+                if id.is_empty() {
+                    return Err(missing("id"));
+                }
+                match text(body, "tag") {
+                    "" => Ok(id.to_owned()),
+                    tag if TAGS.contains(&tag) => Ok(format!("{id}:{tag}")),
+                    tag => Err(fault(
+                        "tag",
+                        format!("\"{tag}\" is unknown; use {}", TAGS.join(", ")),
+                    )),
+                }
+            }
+            Self::Project => match text(body, "name") {
+                "" => Err(missing("name")),
+                name => Ok(name.to_lowercase()),
+            },
+            Self::Quarantine => match text(body, "id") {
+                "" => Err(missing("id")),
+                id => Ok(id.to_owned()),
+            },
+        }
+    }
+
+    /// What is wrong with one.
+    fn check(self, body: &Map<String, Value>) -> Result<(), Failure> {
+        if self != Self::PipelineTemplate {
+            return Ok(());
+        }
+        let metadata = body.get("metadata").and_then(Value::as_object);
+        let name = metadata.map(|m| text(m, "name")).unwrap_or_default();
+        if name.is_empty() {
+            return Err(fault("metadata.name", "it is missing; name the template"));
+        }
+        let scopes = metadata
+            .and_then(|m| m.get("scopes"))
+            .and_then(Value::as_array);
+        if scopes.is_none_or(Vec::is_empty) {
+            let message = "it is missing; list applications, or global";
+            return Err(fault("metadata.scopes", message));
+        }
+        Ok(())
+    }
+}
+
+impl Definitions {
+    fn shard_of(&self, kind: Object) -> Shard {
+        self.store.shards().of_name(kind.collection().name())
+    }
+
+    fn index_of(kind: Object) -> String {
+        format!("objects:{}", kind.collection().name())
+    }
+
+    /// All objects of a kind, by id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list_objects(&self, kind: Object) -> Result<Vec<Value>, Failure> {
+        let shard = self.shard_of(kind);
+        let entries = self.members(shard, &Self::index_of(kind)).await?;
+        let mut ids: Vec<String> = entries.into_iter().map(|e| e.member).collect();
+        ids.sort_unstable();
+        let bodies = self.load_all(kind.collection(), shard, &ids).await?;
+        Ok(bodies.into_iter().map(Value::Object).collect())
+    }
+
+    /// An object by id; none if there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn get_object(&self, kind: Object, id: &str) -> Result<Option<Value>, Failure> {
+        let id = match kind {
+            Object::Project => id.to_lowercase(),
+            Object::PipelineTemplate | Object::Quarantine => id.to_owned(),
+        };
+        let found = self
+            .load(kind.collection(), self.shard_of(kind), &id)
+            .await?;
+        Ok(found.map(|stored| Value::Object(stored.body)))
+    }
+
+    /// Creates or replaces an object and answers what is stored.
+    ///
+    /// # Errors
+    /// `Invalid` with the faulty field; `Conflict` when it must not be there and is.
+    pub async fn put_object(
+        &self,
+        kind: Object,
+        object: Value,
+        user: &str,
+        create: bool,
+    ) -> Result<Value, Failure> {
+        let Value::Object(mut body) = object else {
+            return Err(fault("object", "it is no object; send a JSON object"));
+        };
+        let (id, shard) = (kind.id(&body)?, self.shard_of(kind));
+        kind.check(&body)?;
+        for _ in 0..TRIES {
+            let before = self.load(kind.collection(), shard, &id).await?;
+            if create && before.is_some() {
+                let name = kind.collection().name();
+                let message = format!("{name} {id} exists already; update it instead");
+                return Err(Failure::new(Kind::Conflict, message));
+            }
+            if let Some(before) = &before {
+                for key in ["id", "createTs"] {
+                    if let Some(kept) = before.body.get(key) {
+                        body.entry(key).or_insert_with(|| kept.clone());
+                    }
+                }
+                if same(&before.body, &body) {
+                    return Ok(Value::Object(before.body.clone()));
+                }
+            }
+            let now = self.now_ms().await?;
+            body.entry("id").or_insert_with(|| id.clone().into());
+            body.entry("createTs").or_insert_with(|| now.into());
+            body.insert("updateTs".to_owned(), now.to_string().into());
+            body.insert("lastModifiedBy".to_owned(), user.into());
+            let expected = before.map_or(0, |stored| stored.version);
+            let batch = self
+                .write(kind.collection(), shard, &id, expected, &body)
+                .await?
+                .index(IndexChange::Put {
+                    index: Self::index_of(kind),
+                    member: id.clone(),
+                    score: 0,
+                });
+            match self.commit(batch).await? {
+                Ok(()) => return Ok(Value::Object(body)),
+                Err(Refused::Conflict { .. }) => {}
+                Err(other) => return Err(refused(&other)),
+            }
+        }
+        Err(Failure::new(
+            Kind::Conflict,
+            format!("{id} is being changed; repeat"),
+        ))
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure> {
+        let shard = self.shard_of(kind);
+        let id = match kind {
+            Object::Project => id.to_lowercase(),
+            Object::PipelineTemplate | Object::Quarantine => id.to_owned(),
+        };
+        for _ in 0..TRIES {
+            let Some(stored) = self.load(kind.collection(), shard, &id).await? else {
+                return Ok(());
+            };
+            let batch = self
+                .remove(kind.collection(), shard, &id, stored.version)
+                .await?
+                .index(IndexChange::Drop {
+                    index: Self::index_of(kind),
+                    member: id.clone(),
+                });
+            match self.commit(batch).await? {
+                Ok(()) => return Ok(()),
+                Err(Refused::Conflict { .. }) => {}
+                Err(other) => return Err(refused(&other)),
+            }
+        }
+        Err(Failure::new(
+            Kind::Conflict,
+            format!("{id} is being changed; repeat"),
+        ))
+    }
+}

@@ -1,0 +1,132 @@
+//! Templates, projects and quarantines as the service keeps them.
+
+use proto::common::v1::Json;
+use proto::orchestrator::v1::{ObjectKey, SaveObjectRequest};
+use proto::status::{Failure, Kind};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, as_user};
+
+async fn save(rig: &Rig, kind: &str, object: Value, create: bool) -> Result<Value, Failure> {
+    let request = SaveObjectRequest {
+        kind: kind.to_owned(),
+        object: Some(Json::of(&object)),
+        user: String::new(),
+        create,
+    };
+    let saved = rig.definitions.clone().save_object(as_user(request)).await;
+    Ok(saved
+        .map_err(Failure::from)?
+        .into_inner()
+        .value("object")
+        .unwrap())
+}
+
+fn key(kind: &str, id: &str) -> ObjectKey {
+    ObjectKey {
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+    }
+}
+
+async fn ids(rig: &Rig, kind: &str) -> Vec<String> {
+    let list = rig.definitions.clone().list_objects(key(kind, "")).await;
+    let items = list.unwrap().into_inner().items;
+    let id = |json: &Json| json.value("o").unwrap()["id"].as_str().unwrap().to_owned();
+    items.iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn objects_are_saved_found_listed_and_deleted() {
+    let rig = Rig::up().await;
+    let template = json!({"id": "t", "schema": "v2",
+        "metadata": {"name": "T", "scopes": ["global"]}, "unknown": [1.0]});
+    let saved = save(&rig, "pipelineTemplate", template.clone(), true)
+        .await
+        .unwrap();
+    assert_eq!(saved["unknown"], json!([1.0]));
+    assert_eq!(saved["lastModifiedBy"], "ann");
+    let mut tagged = template.clone();
+    tagged["tag"] = json!("stable");
+    save(&rig, "pipelineTemplate", tagged, true).await.unwrap();
+    save(
+        &rig,
+        "project",
+        json!({"name": "Shop", "email": "e"}),
+        false,
+    )
+    .await
+    .unwrap();
+    save(
+        &rig,
+        "project",
+        json!({"name": "SHOP", "email": "f"}),
+        false,
+    )
+    .await
+    .unwrap();
+    assert_eq!(ids(&rig, "pipelineTemplate").await, ["t", "t"]);
+    assert_eq!(ids(&rig, "project").await, ["shop"]);
+    let found = rig
+        .definitions
+        .clone()
+        .get_object(key("project", "Shop"))
+        .await;
+    let found = found.unwrap().into_inner().value("o").unwrap();
+    assert_eq!(found["email"], "f");
+    for _ in 0..2 {
+        let mut definitions = rig.definitions.clone();
+        let deleted = definitions.delete_object(key("project", "shop")).await;
+        deleted.unwrap();
+    }
+    assert!(ids(&rig, "project").await.is_empty());
+    let gone = rig
+        .definitions
+        .clone()
+        .get_object(key("project", "shop"))
+        .await;
+    assert_eq!(Failure::from(gone.unwrap_err()).kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_faulty_object_changes_nothing_and_names_its_field() {
+    let rig = Rig::up().await;
+    let whole = json!({"id": "t", "metadata": {"name": "T", "scopes": ["global"]}});
+    save(&rig, "pipelineTemplate", whole.clone(), true)
+        .await
+        .unwrap();
+    let with = |path: &str, value: Value| {
+        let mut body = whole.clone();
+        *body.pointer_mut(path).unwrap() = value;
+        body
+    };
+    let mut odd_tag = whole.clone();
+    odd_tag["tag"] = json!("v1");
+    for (kind, body, fragment) in [
+        (
+            "pipelineTemplate",
+            with("/id", json!("")),
+            "id: it is missing",
+        ),
+        (
+            "pipelineTemplate",
+            with("/metadata/name", json!("")),
+            "metadata.name",
+        ),
+        (
+            "pipelineTemplate",
+            with("/metadata/scopes", json!([])),
+            "metadata.scopes",
+        ),
+        ("pipelineTemplate", odd_tag, "tag: \"v1\" is unknown"),
+        ("pipelineTemplate", json!([]), "object: it is no object"),
+        ("project", json!({}), "name: it is missing"),
+        ("galaxy", json!({}), "kind: \"galaxy\" is unknown"),
+    ] {
+        let failure = save(&rig, kind, body, false).await.unwrap_err();
+        assert!(failure.to_string().contains(fragment), "{failure}");
+    }
+    let again = save(&rig, "pipelineTemplate", whole, true).await;
+    assert_eq!(again.unwrap_err().kind, Kind::Conflict);
+    assert_eq!(ids(&rig, "pipelineTemplate").await, ["t"]);
+}
