@@ -15,9 +15,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use orchestrator_core::ExecutionType;
 use orchestrator_core::{
     Answers, Execution, Message, Mode, Outgoing, PipelineConfigId, Stage, Subject, Target, TaskRun,
 };
+use proto::message::{PIPELINE_COMPLETED, PipelineCompleted};
 use serde_json::{Map, Value, json};
 use store::{
     Address, Batch, Delivery, DocumentKey, Guard, IndexChange, MAILBOX, Shard, Then, Version, blob,
@@ -208,8 +210,37 @@ fn execution(
     }
     if after.status.is_complete() && (is_new || !before.status.is_complete()) {
         batch = batch.message(retention(after, writing.keep_ms));
+        if let Some(completed) = completed(after, writing.now) {
+            batch = batch.message(completed);
+        }
     }
     prepared.batch = batch;
+}
+
+/// What tells the triggers that wait for a pipeline that it ended.
+fn completed(execution: &Execution, now: i64) -> Option<store::Outgoing> {
+    let id = execution.pipeline_config_id.as_ref()?;
+    if execution.kind != ExecutionType::Pipeline {
+        return None;
+    }
+    let ended = PipelineCompleted {
+        execution_id: execution.id.to_string(),
+        pipeline_config_id: id.to_string(),
+        status: execution.status.as_str().to_owned(),
+        ended_at_ms: execution.end_time.unwrap_or(now),
+    };
+    let body = serde_json::to_vec(&ended).unwrap_or_default();
+    Some(store::Outgoing {
+        to: store::Address::new(
+            PIPELINE_COMPLETED,
+            execution.id.as_str(),
+            &execution.application,
+        ),
+        fingerprint: ended.ended_at_ms.to_string(),
+        mode: store::Mode::Ensure,
+        delay_ms: 0,
+        body: body.into(),
+    })
 }
 
 /// The part of a log with the commit that made this version.

@@ -8,14 +8,15 @@ use proto::status::{Failure, Kind};
 use proto::trigger::v1::event_service_server::{EventService, EventServiceServer};
 use proto::trigger::v1::{
     DecisionsReply, DecisionsRequest, FireManualReply, FireManualRequest, ReceiveReply,
-    ReceiveRequest,
+    ReceiveRequest, TestRequest,
 };
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
+use crate::event::Event;
 use crate::intake::{Intake, now_ms};
 use crate::source::{self, Origin, manual};
-use crate::{ad_hoc, decisions, event};
+use crate::{ad_hoc, decisions, event, trial};
 
 /// The largest notification, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -55,7 +56,7 @@ impl Api {
             Err(Failure::new(
                 Kind::Unauthenticated,
                 format!(
-                    "notifications of registry account {} need the configured Authorization header",
+                    "events from {} need the configured Authorization header",
                     request.source
                 ),
             ))
@@ -69,15 +70,8 @@ impl Api {
                 format!("the body is larger than the {MAX_BODY} bytes allowed"),
             ));
         }
-        let source = source::of_kind(&request.r#type)?;
         self.authenticate(&request)?;
-        let registry = self.intake.peers.registry(&request.source).await?;
-        let origin = Origin {
-            account: &registry.account,
-            registry: &registry.address,
-            received_at_ms: now_ms(),
-        };
-        let events = source.parse(&origin, &request.body)?;
+        let events = self.events(&request).await?;
         let mut reply = ReceiveReply::default();
         for event in events {
             if self.intake.take_in(&event).await? {
@@ -86,6 +80,30 @@ impl Api {
             reply.event_ids.push(event.id);
         }
         Ok(reply)
+    }
+
+    /// The events in a request.
+    pub(crate) async fn events(&self, request: &ReceiveRequest) -> Result<Vec<Event>, Failure> {
+        let source = source::of_kind(&request.r#type)?;
+        let registry = if source.is_of_registry() {
+            self.intake.peers.registry(&request.source).await?.address
+        } else {
+            String::new()
+        };
+        let headers: Vec<(String, String)> = request
+            .headers
+            .iter()
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect();
+        let nonce = self.intake.unique();
+        let origin = Origin {
+            source: &request.source,
+            registry: &registry,
+            headers: &headers,
+            nonce: &nonce,
+            received_at_ms: now_ms(),
+        };
+        source.parse(&origin, &request.body)
     }
 
     /// Starts a pipeline that need not be stored.
@@ -175,6 +193,16 @@ impl EventService for Api {
         request: Request<FireManualRequest>,
     ) -> Result<Response<FireManualReply>, Status> {
         Ok(Response::new(self.fired(request.into_inner()).await?))
+    }
+
+    async fn test(
+        &self,
+        request: Request<TestRequest>,
+    ) -> Result<Response<DecisionsReply>, Status> {
+        let decisions = trial::run(self, &self.intake, request.into_inner()).await?;
+        Ok(Response::new(DecisionsReply {
+            decisions: decisions.iter().map(Json::of).collect(),
+        }))
     }
 
     async fn list_decisions(

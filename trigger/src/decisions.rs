@@ -4,7 +4,7 @@
 //! listing one twice changes nothing.
 
 use proto::status::{Failure, Kind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::{Batch, DocumentKey, Refused};
 
 use crate::event::Event;
@@ -16,24 +16,28 @@ const KEPT: usize = 100;
 /// Attempts when others write the same list.
 const TRIES: usize = 50;
 
+/// One decision, for people.
+pub(crate) fn tell(decision: &Decision) -> Map<String, Value> {
+    let told = json!({
+        "application": decision.application,
+        "outcome": if decision.outcome.is_ok() { "started" } else { "rejected" },
+        "pipeline": decision.pipeline_name,
+        "pipelineId": decision.pipeline_id,
+        "reason": null,
+        "triggerId": decision.trigger_id,
+    });
+    let mut told = told.as_object().cloned().unwrap_or_default();
+    if let Err(refusal) = &decision.outcome {
+        refusal.tell(&mut told);
+    }
+    told
+}
+
 /// Decisions as they are kept with their event.
 pub(crate) fn write(decisions: &[Decision]) -> Vec<u8> {
     let all: Value = decisions
         .iter()
-        .map(|decision| {
-            let (outcome, reason) = match &decision.outcome {
-                Ok(_) => ("started", Value::Null),
-                Err(reason) => ("rejected", json!(reason)),
-            };
-            json!({
-                "application": decision.application,
-                "outcome": outcome,
-                "pipeline": decision.pipeline_name,
-                "pipelineId": decision.pipeline_id,
-                "reason": reason,
-                "triggerId": decision.trigger_id,
-            })
-        })
+        .map(|decision| Value::Object(tell(decision)))
         .collect();
     all.to_string().into_bytes()
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::proof::Proof;
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,6 +28,9 @@ pub struct Event {
     pub content: Map<String, Value>,
     /// Artifacts it brings.
     pub artifacts: Vec<Value>,
+    /// What it brings to show who sent it.
+    #[serde(default)]
+    pub proof: Proof,
 }
 
 impl Event {

@@ -8,7 +8,10 @@
 mod ad_hoc;
 mod api;
 pub mod artifacts;
+mod completed;
 mod config;
+mod constraint;
+mod cron;
 mod cursor;
 mod decisions;
 pub mod event;
@@ -19,11 +22,15 @@ mod parameters;
 mod pattern;
 mod peers;
 mod poll;
+pub mod proof;
+pub mod refusal;
 pub mod source;
+mod trial;
 mod worker;
 
 use std::sync::Arc;
 
+use proto::message::PIPELINE_COMPLETED;
 use runtime::Service;
 use runtime::task::OnError;
 use tonic::service::Routes;
@@ -56,12 +63,9 @@ pub fn build(config: Config, deps: Deps) -> Service {
         Arc::new(config),
         Arc::clone(&metrics),
     ));
-    let (events, polls, begin, check) = (
-        Arc::clone(&intake),
-        Arc::clone(&intake),
-        Arc::clone(&intake),
-        Arc::clone(&intake),
-    );
+    let again = || Arc::clone(&intake);
+    let (events, polls, begin, check) = (again(), again(), again(), again());
+    let (schedules, begin_schedules, ended) = (again(), again(), again());
     Service::new("trigger")
         .grpc(Routes::new(api::Api::new(intake).into_server()))
         .metrics(Arc::new(move || metrics.text()))
@@ -90,6 +94,29 @@ pub fn build(config: Config, deps: Deps) -> Service {
                     async move { poll::handle(&intake, &delivery).await }
                 };
                 worker::run(intake.store.clone(), poll::QUEUE, shutdown, handle).await
+            }
+        })
+        .task("trigger-cron", OnError::Restart, move |shutdown| {
+            let intake = Arc::clone(&schedules);
+            async move {
+                let handle = |delivery| {
+                    let intake = Arc::clone(&intake);
+                    async move { cron::handle(&intake, &delivery).await }
+                };
+                worker::run(intake.store.clone(), cron::QUEUE, shutdown, handle).await
+            }
+        })
+        .task("trigger-cron-start", OnError::Restart, move |shutdown| {
+            cron::begin(begin_schedules.as_ref().clone(), shutdown)
+        })
+        .task("trigger-completed", OnError::Restart, move |shutdown| {
+            let intake = Arc::clone(&ended);
+            async move {
+                let handle = |delivery| {
+                    let intake = Arc::clone(&intake);
+                    async move { completed::handle(&intake, &delivery).await }
+                };
+                worker::run(intake.store.clone(), PIPELINE_COMPLETED, shutdown, handle).await
             }
         })
         .task("trigger-poll-start", OnError::Restart, move |shutdown| {

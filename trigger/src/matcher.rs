@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::artifacts;
 use crate::event::{self, Event};
 use crate::parameters;
+use crate::refusal::Refusal;
 use crate::source::Source;
 
 /// What was decided about one trigger.
@@ -24,7 +25,7 @@ pub struct Decision {
     /// Id of the trigger.
     pub trigger_id: String,
     /// The start, or why there is none.
-    pub outcome: Result<ExecutionRequested, String>,
+    pub outcome: Result<ExecutionRequested, Refusal>,
 }
 
 fn text<'a>(map: &'a Map<String, Value>, key: &str) -> &'a str {
@@ -57,6 +58,22 @@ pub fn is_live(pipeline: &Map<String, Value>, trigger: &Map<String, Value>) -> b
     !is_true(pipeline.get("disabled")) && is_true(trigger.get("enabled"))
 }
 
+/// Whether a trigger can fire at all, or why not.
+pub(crate) fn is_live_or_why(
+    pipeline: &Map<String, Value>,
+    trigger: &Map<String, Value>,
+) -> Result<(), Refusal> {
+    if is_true(pipeline.get("disabled")) {
+        let (message, remedy) = ("the pipeline is disabled", "enable the pipeline");
+        return Err(Refusal::new("disabled", "false", "true", message, remedy));
+    }
+    if !is_true(trigger.get("enabled")) {
+        let (message, remedy) = ("the trigger is not enabled", "enable the trigger");
+        return Err(Refusal::new("enabled", "true", "false", message, remedy));
+    }
+    Ok(())
+}
+
 /// The trigger's id, or one derived from its content when none was stored.
 pub fn trigger_id(trigger: &Map<String, Value>) -> String {
     match text(trigger, "id") {
@@ -76,6 +93,9 @@ pub fn decide(
     let mut decisions = Vec::new();
     for pipeline in pipelines {
         for trigger in triggers(pipeline, source.kind()) {
+            if !source.concerns(trigger, event) {
+                continue;
+            }
             let trigger_id = trigger_id(trigger);
             let outcome = one(source, event, pipeline, trigger, &trigger_id, prior);
             decisions.push(Decision {
@@ -97,22 +117,35 @@ fn one(
     trigger: &Map<String, Value>,
     trigger_id: &str,
     prior: &dyn Fn(&str) -> Vec<Value>,
-) -> Result<ExecutionRequested, String> {
-    if is_true(pipeline.get("disabled")) {
-        return Err("the pipeline is disabled".to_owned());
-    }
-    if !is_true(trigger.get("enabled")) {
-        return Err("the trigger is not enabled".to_owned());
-    }
+) -> Result<ExecutionRequested, Refusal> {
+    is_live_or_why(pipeline, trigger)?;
     source.matches(trigger, event)?;
-    artifacts::received_one(pipeline, trigger, &event.artifacts)?;
+    let artifact = |message: String| {
+        let remedy = "send such an artifact, or correct expectedArtifacts of the pipeline";
+        let came = event
+            .artifacts
+            .iter()
+            .filter_map(|a| a.get("reference")?.as_str());
+        let came: Vec<_> = came.collect();
+        let wanted = "the expected artifacts";
+        Refusal::new(
+            "expectedArtifactIds",
+            wanted,
+            &came.join(", "),
+            &message,
+            remedy,
+        )
+    };
+    artifacts::received_one(pipeline, trigger, &event.artifacts).map_err(artifact)?;
     let id = text(pipeline, "id");
-    let bound = artifacts::resolve(pipeline, trigger, &event.artifacts, &prior(id))?;
+    let bound =
+        artifacts::resolve(pipeline, trigger, &event.artifacts, &prior(id)).map_err(artifact)?;
     let mut fired = source.fired(trigger, event);
     let user = match text(trigger, "runAsUser").trim() {
-        "" => "anonymous",
+        "" => text(&fired, "user"),
         user => user,
     };
+    let user = if user.is_empty() { "anonymous" } else { user }.to_owned();
     for (key, value) in [
         ("id", Value::from(trigger_id)),
         ("eventId", Value::from(event.id.as_str())),
@@ -123,8 +156,11 @@ fn one(
         fired.insert(key.to_owned(), value);
     }
     let given = fired.get("parameters").and_then(Value::as_object);
-    let parameters = parameters::complete(pipeline, given.cloned().unwrap_or_default())
-        .map_err(|failure| failure.message)?;
+    let parameters =
+        parameters::complete(pipeline, given.cloned().unwrap_or_default()).map_err(|failure| {
+            let remedy = "give the parameter a default, or have the event bring it";
+            Refusal::new("parameterConfig", "", "", &failure.message, remedy)
+        })?;
     fired.insert("parameters".to_owned(), Value::Object(parameters));
     Ok(ExecutionRequested {
         application: text(pipeline, "application").to_owned(),

@@ -16,10 +16,22 @@ const MAX_PATTERN: usize = 2_000;
 /// # Errors
 /// Why the pattern cannot be used, in words.
 pub(crate) fn whole(pattern: &str, text: &str) -> Result<bool, String> {
+    matches(pattern, &format!("\\A(?:{pattern})\\z"), text)
+}
+
+/// Whether some part of the text matches.
+///
+/// # Errors
+/// Why the pattern cannot be used, in words.
+pub(crate) fn part(pattern: &str, text: &str) -> Result<bool, String> {
+    matches(pattern, pattern, text)
+}
+
+fn matches(pattern: &str, expression: &str, text: &str) -> Result<bool, String> {
     if pattern.len() > MAX_PATTERN {
         return Err(format!("it is longer than {MAX_PATTERN} bytes"));
     }
-    let regex = RegexBuilder::new(&format!("\\A(?:{pattern})\\z"))
+    let regex = RegexBuilder::new(expression)
         .backtrack_limit(BACKTRACKS)
         .build()
         .map_err(|e| e.to_string())?;

@@ -11,8 +11,8 @@ use proto::common::v1::{Json, PageRequest};
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::orchestrator::v1::{
-    ExecutionKind, ListExecutionsRequest, ListPipelinesRequest, PipelineKey, StartReply,
-    StartRequest,
+    ExecutionKind, GetExecutionRequest, ListExecutionsRequest, ListPipelinesRequest, PipelineKey,
+    StartReply, StartRequest,
 };
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
@@ -141,6 +141,19 @@ impl Peers {
         let last = last.value("execution")?;
         let artifacts = last.pointer("/trigger/artifacts").and_then(Value::as_array);
         Ok(artifacts.cloned().unwrap_or_default())
+    }
+
+    /// An execution; none if there is none.
+    pub(crate) async fn execution(&self, id: &str) -> Result<Option<Value>, Failure> {
+        let request = GetExecutionRequest {
+            kind: ExecutionKind::Pipeline.into(),
+            id: id.to_owned(),
+        };
+        match answer(self.executions.clone().get(request)).await {
+            Ok(json) => Ok(Some(json.value("execution")?)),
+            Err(failure) if failure.kind == Kind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Starts a pipeline that carries its trigger.

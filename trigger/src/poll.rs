@@ -298,8 +298,10 @@ impl Poll<'_> {
 
     async fn tell(&self, repository: &str, tag: &str, digest: &str) -> Result<(), Failure> {
         let origin = Origin {
-            account: self.account,
+            source: self.account,
             registry: self.address,
+            headers: &[],
+            nonce: "",
             received_at_ms: now_ms(),
         };
         let event = docker_event(&origin, "poll", repository, tag, digest);

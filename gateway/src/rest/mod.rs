@@ -24,6 +24,7 @@ mod security_groups;
 mod server_groups;
 mod tasks;
 mod traffic;
+mod triggers;
 mod version;
 mod webhooks;
 
@@ -144,6 +145,7 @@ fn routes() -> Router<Gateway> {
         .route("/tasks/{id}/cancel", put(tasks::cancel))
         .route("/traffic", get(traffic::get))
         .route("/triggers/events", get(pipelines::decisions_by_name))
+        .route("/triggers/test", post(triggers::test))
         .route("/ui", get(ui::redirect))
         .route("/ui/", get(ui::page))
         .route("/ui/{file}", get(ui::file))
@@ -152,6 +154,7 @@ fn routes() -> Router<Gateway> {
         .route("/v2/pipelineTemplates/update/{id}", post(pipeline_templates::update))
         .route("/v2/pipelineTemplates/{id}", get(pipeline_templates::get).delete(pipeline_templates::delete))
         .route("/v2/pipelineTemplates/{id}/dependents", get(pipeline_templates::dependents))
+        .route("/validateCronExpression", get(triggers::validate_cron))
         .route("/webhooks/{type}/{source}", post(webhooks::receive))
 }
 

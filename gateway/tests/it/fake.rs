@@ -364,6 +364,16 @@ impl EventService for Peers {
         }
     }
 
+    async fn test(
+        &self,
+        call: Call<events::TestRequest>,
+    ) -> Result<Response<events::DecisionsReply>, Status> {
+        self.note("test", call.get_ref())?;
+        Ok(Response::new(events::DecisionsReply {
+            decisions: vec![Json::of(&json!({"outcome": "ready", "next": [1]}))],
+        }))
+    }
+
     async fn list_decisions(
         &self,
         call: Call<events::DecisionsRequest>,

@@ -55,6 +55,20 @@ pub struct FireManualReply {
     #[prost(string, tag = "3")]
     pub event_id: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TestRequest {
+    /// The event as it would be posted; an empty type: the triggers themselves are checked.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<ReceiveRequest>,
+    /// Id of the pipeline to look at …
+    #[prost(string, tag = "2")]
+    pub pipeline_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub application: ::prost::alloc::string::String,
+    /// … or a pipeline that need not be stored; neither: all that have such triggers.
+    #[prost(message, optional, tag = "4")]
+    pub pipeline: ::core::option::Option<super::super::common::v1::Json>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DecisionsRequest {
     #[prost(string, tag = "1")]
@@ -206,6 +220,28 @@ pub mod event_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Says what an event would start and why not; nothing is started or kept.
+        pub async fn test(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TestRequest>,
+        ) -> std::result::Result<tonic::Response<super::DecisionsReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.trigger.v1.EventService/Test",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("gennaker.trigger.v1.EventService", "Test"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The last decisions about one pipeline's triggers, newest first, at most 100.
         pub async fn list_decisions(
             &mut self,
@@ -255,6 +291,11 @@ pub mod event_service_server {
             &self,
             request: tonic::Request<super::FireManualRequest>,
         ) -> std::result::Result<tonic::Response<super::FireManualReply>, tonic::Status>;
+        /// Says what an event would start and why not; nothing is started or kept.
+        async fn test(
+            &self,
+            request: tonic::Request<super::TestRequest>,
+        ) -> std::result::Result<tonic::Response<super::DecisionsReply>, tonic::Status>;
         /// The last decisions about one pipeline's triggers, newest first, at most 100.
         async fn list_decisions(
             &self,
@@ -413,6 +454,49 @@ pub mod event_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FireManualSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.trigger.v1.EventService/Test" => {
+                    #[allow(non_camel_case_types)]
+                    struct TestSvc<T: EventService>(pub Arc<T>);
+                    impl<T: EventService> tonic::server::UnaryService<super::TestRequest>
+                    for TestSvc<T> {
+                        type Response = super::DecisionsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TestRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventService>::test(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TestSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -14,6 +14,24 @@ pub const EXECUTION_REQUESTS: &str = "execution-requests";
 /// The store's queue that holds [`OperationFinished`], in the execution's shard.
 pub const OPERATION_FINISHED: &str = "operation-finished";
 
+/// The store's queue that holds [`PipelineCompleted`], in the execution's shard.
+pub const PIPELINE_COMPLETED: &str = "pipeline-completed";
+
+/// An execution of a stored pipeline ended: others may wait for that. `orchestrator` →
+/// `trigger`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PipelineCompleted {
+    /// The execution.
+    pub execution_id: String,
+    /// Id of its pipeline definition.
+    pub pipeline_config_id: String,
+    /// Its final status, such as `SUCCEEDED`.
+    pub status: String,
+    /// When it ended, milliseconds since the epoch: a restart ends it again.
+    pub ended_at_ms: i64,
+}
+
 /// A trigger matched: start this pipeline. `trigger` → `orchestrator`.
 ///
 /// The execution's id is derived from `trigger_id` and `event_id`, so a second

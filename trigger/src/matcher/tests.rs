@@ -7,7 +7,9 @@ use super::*;
 use crate::source::{self, Origin};
 
 const ORIGIN: Origin<'static> = Origin {
-    account: "r",
+    source: "r",
+    headers: &[],
+    nonce: "",
     registry: "h:1",
     received_at_ms: 7,
 };
@@ -84,7 +86,7 @@ fn every_trigger_of_the_type_is_answered_for() {
         .map(|d| {
             (
                 d.pipeline_id.as_str(),
-                d.outcome.as_ref().err().map(String::as_str),
+                d.outcome.as_ref().err().map(|r| r.message.as_str()),
             )
         })
         .collect();

@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 use super::{Origin, Source};
 use crate::event::{self, Event};
 use crate::pattern;
+use crate::proof::Proof;
+use crate::refusal::Refusal;
 
 /// Events one notification may hold; registries send one.
 const MAX_EVENTS: usize = 100;
@@ -24,14 +26,14 @@ pub(super) struct Docker;
 pub fn pushed(origin: &Origin<'_>, via: &str, repository: &str, tag: &str, digest: &str) -> Event {
     let name = format!("{}/{repository}", origin.registry);
     let content = [
-        ("account", origin.account),
+        ("account", origin.source),
         ("registry", origin.registry),
         ("repository", repository),
         ("tag", tag),
         ("digest", digest),
     ];
     Event {
-        id: event::id("docker", &[origin.account, repository, tag, digest]),
+        id: event::id("docker", &[origin.source, repository, tag, digest]),
         kind: "docker".to_owned(),
         via: via.to_owned(),
         received_at_ms: origin.received_at_ms,
@@ -48,12 +50,17 @@ pub fn pushed(origin: &Origin<'_>, via: &str, repository: &str, tag: &str, diges
             "reference": format!("{name}:{tag}"),
             "metadata": {"digest": digest},
         })],
+        proof: Proof::default(),
     }
 }
 
 impl Source for Docker {
     fn kind(&self) -> &'static str {
         "docker"
+    }
+
+    fn is_of_registry(&self) -> bool {
+        true
     }
 
     /// The envelope of the distribution project: `{"events": [{"action",
@@ -121,31 +128,37 @@ impl Source for Docker {
         Ok(found)
     }
 
-    fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), String> {
+    fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), Refusal> {
         let wanted = |key: &str| trigger.get(key).and_then(Value::as_str).unwrap_or_default();
         for key in ["account", "repository"] {
             let (wanted, came) = (wanted(key), event.text(key));
             if wanted.is_empty() {
-                return Err(format!("the trigger has no {key}"));
+                return Err(Refusal::absent(key));
             }
             if wanted != came {
-                return Err(format!("{key} is \"{came}\", not \"{wanted}\""));
+                return Err(Refusal::differs(key, wanted, came));
             }
         }
         let (pattern, tag) = (wanted("tag").trim(), event.text("tag"));
         if pattern.is_empty() {
             return if tag == "latest" {
-                Err("tag is \"latest\", which a trigger without a tag leaves out".to_owned())
+                let message = "tag is \"latest\", which a trigger without a tag leaves out";
+                let remedy = "set tag to \"latest\" to fire for it";
+                Err(Refusal::new(
+                    "tag",
+                    "any tag but latest",
+                    tag,
+                    message,
+                    remedy,
+                ))
             } else {
                 Ok(())
             };
         }
         match pattern::whole(pattern, tag) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(format!("tag \"{tag}\" does not match \"{pattern}\"")),
-            Err(reason) => Err(format!(
-                "tag pattern \"{pattern}\" cannot be used: {reason}"
-            )),
+            Ok(false) => Err(Refusal::pattern("tag", pattern, tag)),
+            Err(reason) => Err(Refusal::unusable("tag", pattern, &reason)),
         }
     }
 
@@ -163,8 +176,10 @@ mod tests {
     use super::*;
 
     const ORIGIN: Origin<'static> = Origin {
-        account: "r",
+        source: "r",
         registry: "127.0.0.1:5000",
+        headers: &[],
+        nonce: "",
         received_at_ms: 7,
     };
 
@@ -252,7 +267,7 @@ mod tests {
             match expected {
                 None => assert_eq!(outcome, Ok(()), "{extra} {tag}"),
                 Some(fragment) => {
-                    let reason = outcome.unwrap_err();
+                    let reason = outcome.unwrap_err().message;
                     assert!(reason.contains(fragment), "{extra} {tag}: {reason}");
                 }
             }

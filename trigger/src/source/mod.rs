@@ -2,27 +2,54 @@
 //!
 //! To add one: a file here, a `mod` line and an entry in [`SOURCES`].
 
+mod cron;
 mod docker;
+mod git;
 pub mod manual;
+mod pipeline;
+mod webhook;
 
 use proto::status::Failure;
 use serde_json::{Map, Value};
 
 use crate::event::Event;
+use crate::proof::Proof;
+use crate::refusal::Refusal;
 
 pub use docker::pushed as docker_event;
 
 /// Every type of trigger that events can fire. Manual starts
 /// ([`manual::prepare`]) are not among them: nothing has to match.
-pub const SOURCES: &[&dyn Source] = &[&docker::Docker];
+pub const SOURCES: &[&dyn Source] = &[
+    &cron::Cron,
+    &docker::Docker,
+    &git::Git,
+    &pipeline::Pipeline,
+    &webhook::Webhook,
+];
 
 /// One trigger type. All of it is pure.
 pub trait Source: Sync {
     /// `type` of the triggers it fires, and the first part of the webhook's path.
     fn kind(&self) -> &'static str;
 
-    /// The events in the body of a webhook; `source` is the rest of its path
-    /// and `registry` what cloud-driver knows about it.
+    /// The source of its events is a registry account, known to cloud-driver.
+    fn is_of_registry(&self) -> bool {
+        false
+    }
+
+    /// Its events come from outside, and are posted to `/webhooks/{type}/{source}`.
+    fn is_posted(&self) -> bool {
+        true
+    }
+
+    /// Whether an event is about a trigger at all: of those it is not about nothing
+    /// is decided.
+    fn concerns(&self, _trigger: &Map<String, Value>, _event: &Event) -> bool {
+        true
+    }
+
+    /// The events in the body of a webhook.
     ///
     /// # Errors
     /// [`Failure`] naming what does not fit; an event of no interest is left out.
@@ -31,8 +58,8 @@ pub trait Source: Sync {
     /// Why an enabled trigger of this type does not match an event; `Ok` if it does.
     ///
     /// # Errors
-    /// One sentence with what was expected and what came.
-    fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), String>;
+    /// The field, what was expected and what came.
+    fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), Refusal>;
 
     /// The trigger as the execution will hold it: its own fields and what the event adds.
     fn fired(&self, trigger: &Map<String, Value>, event: &Event) -> Map<String, Value>;
@@ -42,11 +69,52 @@ pub trait Source: Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
     /// The path behind the type: the registry account for `docker`.
-    pub account: &'a str,
-    /// The registry's address, as image references write it.
+    pub source: &'a str,
+    /// The registry's address, as image references write it; empty for other types.
     pub registry: &'a str,
+    /// Its headers.
+    pub headers: &'a [(String, String)],
+    /// A text that no other call has.
+    pub nonce: &'a str,
     /// When it came, milliseconds since the epoch.
     pub received_at_ms: i64,
+}
+
+/// Headers by which senders name a delivery, so that a repetition is known.
+const DELIVERY: [&str; 6] = [
+    "idempotency-key",
+    "x-github-delivery",
+    "x-gitlab-event-uuid",
+    "x-request-uuid",
+    "x-atlassian-webhook-identifier",
+    "ce-id",
+];
+
+impl Origin<'_> {
+    /// A header, its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    }
+
+    /// The delivery's name, else a text of its own.
+    pub(crate) fn delivery(&self) -> String {
+        let named = DELIVERY
+            .iter()
+            .find_map(|name| Some((name, self.header(name)?)));
+        match named {
+            Some((name, value)) => format!("{name}:{value}"),
+            None => format!("nonce:{}", self.nonce),
+        }
+    }
+
+    /// What it brings to show who sent it.
+    pub(crate) fn proof(&self, body: &[u8]) -> Proof {
+        Proof::of(self.headers, body)
+    }
 }
 
 /// The source of this type.

@@ -157,7 +157,7 @@ async fn what_cannot_be_received_says_why_and_leaves_nothing() {
             &event,
             &signed[..],
             Kind::Unimplemented,
-            "supported are: docker",
+            "supported are: cron, docker",
         ),
         (
             "docker",

@@ -5,4 +5,6 @@
 mod intake;
 mod manual;
 mod poll;
+mod trial;
+mod types;
 mod world;

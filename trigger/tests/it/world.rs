@@ -83,8 +83,13 @@ impl DefinitionService for Peers {
         &self,
         call: Request<orca::ListPipelinesRequest>,
     ) -> Result<Response<orca::DefinitionList>, Status> {
-        assert_eq!(call.get_ref().trigger_type, "docker");
-        let items = self.up()?.pipelines.iter().map(Json::of).collect();
+        let kind = call.into_inner().trigger_type;
+        let state = self.up()?;
+        let has = |p: &&Value| {
+            let triggers = p["triggers"].as_array().into_iter().flatten();
+            kind.is_empty() || triggers.into_iter().any(|t| t["type"] == kind.as_str())
+        };
+        let items = state.pipelines.iter().filter(has).map(Json::of).collect();
         Ok(Response::new(orca::DefinitionList { items }))
     }
 
@@ -143,6 +148,24 @@ impl DefinitionService for Peers {
     ) -> Result<Response<orca::DefinitionList>, Status> {
         Err(no())
     }
+    async fn list_objects(
+        &self,
+        _: Request<orca::ObjectKey>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        Err(no())
+    }
+    async fn get_object(&self, _: Request<orca::ObjectKey>) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn save_object(
+        &self,
+        _: Request<orca::SaveObjectRequest>,
+    ) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn delete_object(&self, _: Request<orca::ObjectKey>) -> Result<Response<Empty>, Status> {
+        Err(no())
+    }
     async fn list_stage_types(
         &self,
         _: Request<Empty>,
@@ -182,8 +205,14 @@ impl ExecutionService for Peers {
         }))
     }
 
-    async fn get(&self, _: Request<orca::GetExecutionRequest>) -> Result<Response<Json>, Status> {
-        Err(no())
+    async fn get(
+        &self,
+        call: Request<orca::GetExecutionRequest>,
+    ) -> Result<Response<Json>, Status> {
+        let id = call.into_inner().id;
+        let state = self.up()?;
+        let found = state.executions.iter().find(|e| e["id"] == id.as_str());
+        found.map(|e| Response::new(Json::of(e))).ok_or_else(no)
     }
     async fn cancel(&self, _: Request<orca::CancelRequest>) -> Result<Response<Empty>, Status> {
         Err(no())
@@ -398,6 +427,19 @@ impl World {
             .iter()
             .map(|d| d.value("decision").unwrap())
             .collect()
+    }
+
+    /// The same, once there are `count` of them.
+    pub(crate) async fn decided(&self, pipeline_id: &str, count: usize) -> Vec<Value> {
+        let begun = std::time::Instant::now();
+        loop {
+            let found = self.decisions(pipeline_id).await;
+            if found.len() >= count {
+                return found;
+            }
+            assert!(begun.elapsed() < SOON, "{found:#?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The starts that reached the orchestrator's queue, once there are `count` of them.

@@ -1,0 +1,166 @@
+//! Trying an event out: what it would start and why not. Nothing is started, kept or
+//! counted. Without an event the triggers themselves are checked.
+
+use proto::status::{Failure, FieldError, Kind};
+use proto::trigger::v1::TestRequest;
+use serde_json::{Map, Value, json};
+
+use crate::api::Api;
+use crate::intake::{Intake, now_ms};
+use crate::matcher::{self, Decision};
+use crate::refusal::Refusal;
+use crate::{cron, decisions, source};
+
+/// Next times that are told of a schedule.
+const NEXT: usize = 5;
+
+/// The decisions, one for each trigger that is looked at.
+pub(crate) async fn run(
+    api: &Api,
+    intake: &Intake,
+    request: TestRequest,
+) -> Result<Vec<Value>, Failure> {
+    let event = request.event.clone().unwrap_or_default();
+    let chosen = pipelines(intake, &request, &event.r#type).await?;
+    if event.r#type.is_empty() {
+        let mut found: Vec<Value> = Vec::new();
+        for pipeline in &chosen {
+            found.extend(standing(pipeline));
+        }
+        return Ok(found);
+    }
+    let kind = source::of_kind(&event.r#type)?;
+    if !kind.is_posted() {
+        let field = FieldError {
+            path: "event.type".to_owned(),
+            message: format!(
+                "\"{}\" is not posted by anybody; leave event out to check such triggers",
+                event.r#type
+            ),
+        };
+        return Err(Failure::invalid("", vec![field]));
+    }
+    let events = api.events(&event).await?;
+    let mut found = Vec::new();
+    for pipeline in &chosen {
+        for trigger in all_triggers(pipeline) {
+            let of_kind = text(trigger, "type").eq_ignore_ascii_case(kind.kind());
+            if !of_kind {
+                let refusal = Refusal::differs("type", text(trigger, "type"), kind.kind());
+                found.push(decision(pipeline, trigger, Err(refusal)));
+            } else if events.is_empty() {
+                let message = "what was posted is no event: a deletion, a test of the sender, or \
+                               an action that nothing waits for";
+                let remedy = "post an event that changes something";
+                let refusal = Refusal::new("event", "an event", "none", message, remedy);
+                found.push(decision(pipeline, trigger, Err(refusal)));
+            }
+        }
+    }
+    for event in &events {
+        let prior = |_: &str| Vec::new();
+        for decided in matcher::decide(kind, event, &chosen, &prior) {
+            let mut told = decisions::tell(&decided);
+            told.insert("event".to_owned(), json!(event.content));
+            found.push(told.into());
+        }
+    }
+    Ok(found)
+}
+
+fn text<'a>(map: &'a Map<String, Value>, key: &str) -> &'a str {
+    map.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn all_triggers(pipeline: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
+    let all = pipeline.get("triggers").and_then(Value::as_array);
+    all.into_iter().flatten().filter_map(Value::as_object)
+}
+
+async fn pipelines(
+    intake: &Intake,
+    request: &TestRequest,
+    kind: &str,
+) -> Result<Vec<Map<String, Value>>, Failure> {
+    if let Some(given) = &request.pipeline {
+        return match given.value("pipeline")? {
+            Value::Object(pipeline) => Ok(vec![pipeline]),
+            _ => Err(Failure::new(
+                Kind::Invalid,
+                "pipeline is no object; send a pipeline",
+            )),
+        };
+    }
+    if !request.pipeline_id.is_empty() {
+        let found = intake
+            .peers
+            .pipeline(&request.application, &request.pipeline_id);
+        return Ok(vec![found.await?]);
+    }
+    intake.peers.pipelines(kind).await
+}
+
+fn decision(
+    pipeline: &Map<String, Value>,
+    trigger: &Map<String, Value>,
+    outcome: Result<(), Refusal>,
+) -> Value {
+    let refused = outcome.err();
+    let told = Decision {
+        application: text(pipeline, "application").to_owned(),
+        pipeline_id: text(pipeline, "id").to_owned(),
+        pipeline_name: text(pipeline, "name").to_owned(),
+        trigger_id: matcher::trigger_id(trigger),
+        outcome: Err(refused.clone().unwrap_or_else(|| Refusal::absent(""))),
+    };
+    let mut told = decisions::tell(&told);
+    if refused.is_none() {
+        for key in ["reason", "field", "expected", "actual", "remedy"] {
+            told.shift_remove(key);
+        }
+        told.insert("outcome".to_owned(), json!("ready"));
+    }
+    told.insert("type".to_owned(), json!(text(trigger, "type")));
+    told.into()
+}
+
+/// Whether each trigger of a pipeline can ever fire.
+fn standing(pipeline: &Map<String, Value>) -> Vec<Value> {
+    let mut found = Vec::new();
+    for trigger in all_triggers(pipeline) {
+        let id = matcher::trigger_id(trigger);
+        let kind = text(trigger, "type");
+        let outcome =
+            matcher::is_live_or_why(pipeline, trigger).and_then(|()| match source::of_kind(kind) {
+                Ok(_) => Ok(()),
+                Err(failure) => {
+                    let remedy = "use a type that is supported";
+                    Err(Refusal::new("type", "", kind, &failure.message, remedy))
+                }
+            });
+        let mut told = decision(pipeline, trigger, outcome.clone());
+        if kind.eq_ignore_ascii_case("cron") && outcome.is_ok() {
+            match cron::read(trigger, &id) {
+                Err((field, message)) => {
+                    let actual = text(trigger, field);
+                    let remedy = format!("correct {field}");
+                    let refusal = Refusal::new(field, "", actual, &message, &remedy);
+                    told = decision(pipeline, trigger, Err(refusal));
+                }
+                Ok((expression, zone)) => {
+                    let mut next = Vec::new();
+                    let mut at = now_ms();
+                    while next.len() < NEXT
+                        && let Some(found) = expression.next_after(at, &zone)
+                    {
+                        next.push(found);
+                        at = found;
+                    }
+                    told["next"] = json!(next);
+                }
+            }
+        }
+        found.push(told);
+    }
+    found
+}
