@@ -17,6 +17,27 @@ pub struct Config {
     /// By registry account: what the `Authorization` header of its
     /// notifications must be, such as `Bearer …`, by reference. Default: not checked.
     pub notification_secrets: BTreeMap<String, SecretRef>,
+    /// Jenkins masters. Default: none.
+    pub jenkins: Vec<Master>,
+    /// Time between two polls of a Jenkins master. Default: 30s.
+    pub jenkins_poll_interval: Span,
+}
+
+/// A Jenkins master.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Master {
+    /// What triggers and stages call it.
+    pub name: String,
+    /// Its address, such as `https://jenkins.example.com`.
+    pub address: String,
+    /// Who polls and builds. Default: nobody, without authentication.
+    pub username: Option<String>,
+    /// That user's API token, by reference.
+    pub password: Option<SecretRef>,
+    /// Ask for a crumb before each change. Default: false.
+    #[serde(default)]
+    pub csrf: bool,
 }
 
 impl Default for Config {
@@ -25,6 +46,8 @@ impl Default for Config {
             poll_interval: Span(Duration::from_secs(30)),
             event_retention: Span(Duration::from_secs(30 * 24 * 3600)),
             notification_secrets: BTreeMap::new(),
+            jenkins: Vec::new(),
+            jenkins_poll_interval: Span(Duration::from_secs(30)),
         }
     }
 }

@@ -16,6 +16,7 @@ mod cursor;
 mod decisions;
 pub mod event;
 mod intake;
+mod jenkins;
 pub mod matcher;
 mod metrics;
 mod parameters;
@@ -66,8 +67,12 @@ pub fn build(config: Config, deps: Deps) -> Service {
     let again = || Arc::clone(&intake);
     let (events, polls, begin, check) = (again(), again(), again(), again());
     let (schedules, begin_schedules, ended) = (again(), again(), again());
+    let (builds, begin_builds, served) = (again(), again(), again());
     Service::new("trigger")
-        .grpc(Routes::new(api::Api::new(intake).into_server()))
+        .grpc(
+            Routes::new(api::Api::new(Arc::clone(&intake)).into_server())
+                .add_service(jenkins::Builds::new(served).into_server()),
+        )
         .metrics(Arc::new(move || metrics.text()))
         .check("trigger-store", move || {
             let intake = Arc::clone(&check);
@@ -95,6 +100,19 @@ pub fn build(config: Config, deps: Deps) -> Service {
                 };
                 worker::run(intake.store.clone(), poll::QUEUE, shutdown, handle).await
             }
+        })
+        .task("trigger-jenkins", OnError::Restart, move |shutdown| {
+            let intake = Arc::clone(&builds);
+            async move {
+                let handle = |delivery| {
+                    let intake = Arc::clone(&intake);
+                    async move { jenkins::handle(&intake, &delivery).await }
+                };
+                worker::run(intake.store.clone(), jenkins::QUEUE, shutdown, handle).await
+            }
+        })
+        .task("trigger-jenkins-start", OnError::Restart, move |shutdown| {
+            jenkins::begin(begin_builds.as_ref().clone(), shutdown)
         })
         .task("trigger-cron", OnError::Restart, move |shutdown| {
             let intake = Arc::clone(&schedules);

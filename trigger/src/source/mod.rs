@@ -5,6 +5,7 @@
 mod cron;
 mod docker;
 mod git;
+mod jenkins;
 pub mod manual;
 mod pipeline;
 mod webhook;
@@ -24,6 +25,7 @@ pub const SOURCES: &[&dyn Source] = &[
     &cron::Cron,
     &docker::Docker,
     &git::Git,
+    &jenkins::Jenkins,
     &pipeline::Pipeline,
     &webhook::Webhook,
 ];

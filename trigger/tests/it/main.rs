@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a failed helper is a failed test
 
 mod intake;
+mod jenkins;
 mod manual;
 mod poll;
 mod trial;

@@ -325,6 +325,7 @@ impl RegistryService for Peers {
 /// The running service.
 pub(crate) struct World {
     pub(crate) store: store::Shared,
+    pub(crate) channel: Channel,
     pub(crate) events: EventServiceClient<Channel>,
     peers: Peers,
     shutdown: Shutdown,
@@ -351,11 +352,13 @@ impl World {
             cloud_driver: serve(Routes::new(RegistryServiceServer::new(peers.clone()))),
         };
         let mut service = trigger::build(config, deps);
-        let events = EventServiceClient::new(serve(service.take_grpc().unwrap()));
+        let channel = serve(service.take_grpc().unwrap());
+        let events = EventServiceClient::new(channel.clone());
         tokio::spawn(relay(store.clone(), shutdown.clone()));
         let running = Some(service.start(&shutdown));
         Self {
             store,
+            channel,
             events,
             peers,
             shutdown,
@@ -440,6 +443,31 @@ impl World {
             assert!(begun.elapsed() < SOON, "{found:#?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// The starts that are in the orchestrator's queue now.
+    pub(crate) async fn starts_so_far(&self) -> Vec<ExecutionRequested> {
+        let settings = ConsumerSettings {
+            queue: EXECUTION_REQUESTS.into(),
+            lease_ms: 60_000,
+            max_tries: 10,
+        };
+        let mut consumer = Consumer::new(self.store.clone(), settings);
+        let mut found = Vec::new();
+        while let Ok(next) =
+            tokio::time::timeout(Duration::from_millis(50), consumer.next(64)).await
+        {
+            for delivery in next.unwrap() {
+                for message in &delivery.messages {
+                    found.push(serde_json::from_slice(&message.body).unwrap());
+                }
+                let id = format!("consumed:{}", delivery.lease.address.subject);
+                let done =
+                    Batch::new(delivery.lease.shard, id).acknowledge(&delivery, Then::Release);
+                self.store.commit(done).await.unwrap().unwrap();
+            }
+        }
+        found
     }
 
     /// The starts that reached the orchestrator's queue, once there are `count` of them.

@@ -1,0 +1,234 @@
+//! Jenkins masters: polled for builds that ended, and asked to build.
+//!
+//! Owns the documents `jenkins:<master>`: one part per job, what is known of its
+//! builds. An event is durable before the cursor moves past it, under an id made of
+//! master, job and number. What ran before a job was first seen is history and
+//! fires nothing, also when the cursor was lost.
+
+mod build;
+mod client;
+mod properties;
+mod service;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::status::{Failure, Kind};
+use runtime::Shutdown;
+use serde_json::{Map, Value, json};
+use store::{Address, Batch, Delivery, Document, DocumentKey, Mode, Outgoing, Refused, Then};
+
+use crate::event::{self, Event};
+use crate::intake::{Intake, failed, now_ms};
+use crate::matcher;
+use crate::proof::Proof;
+
+use build::{Build, Known, news};
+use client::Client;
+
+pub(crate) use service::Builds;
+
+/// The queue of ticks, one subject per master.
+pub(crate) const QUEUE: &str = "trigger-jenkins";
+/// Builds one tick tells; the next one tells the rest.
+const MOST_NEWS: usize = 100;
+/// The part that says that a master was seen as a whole.
+const COMPLETE: &str = "complete";
+
+fn tick(master: &str, mode: Mode, delay: Duration) -> Outgoing {
+    Outgoing {
+        to: Address::new(QUEUE, master, ""),
+        fingerprint: "tick".to_owned(),
+        mode,
+        delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+        body: Bytes::new(),
+    }
+}
+
+/// Makes sure that each master has its tick.
+///
+/// # Errors
+/// Never: it tries until it succeeds or the shutdown begins.
+pub(crate) async fn begin(intake: Intake, shutdown: Shutdown) -> Result<(), Failure> {
+    for master in &intake.config.jenkins {
+        loop {
+            let shard = intake.store.shards().of_name(&master.name);
+            let batch = Batch::new(shard, format!("jenkins:{}", intake.unique())).message(tick(
+                &master.name,
+                Mode::Ensure,
+                Duration::ZERO,
+            ));
+            match intake.store.commit(batch).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(refused)) => tracing::warn!(reason = %refused, "polling cannot begin yet"),
+                Err(error) => tracing::warn!(reason = %error, "polling cannot begin yet"),
+            }
+            if !shutdown.sleep(Duration::from_secs(1)).await {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The client of a configured master.
+///
+/// # Errors
+/// When there is none of that name; names those there are.
+pub(crate) fn client(intake: &Intake, name: &str) -> Result<Client, Failure> {
+    let master = intake.config.jenkins.iter().find(|m| m.name == name);
+    let master = master.cloned().ok_or_else(|| {
+        let known: Vec<_> = intake
+            .config
+            .jenkins
+            .iter()
+            .map(|m| m.name.as_str())
+            .collect();
+        Failure::not_found(format!(
+            "there is no Jenkins master \"{name}\"; known are: {}",
+            known.join(", ")
+        ))
+    })?;
+    let http = runtime::egress::operator_client();
+    let http = http.map_err(|e| Failure::internal(e.to_string()))?;
+    Ok(Client::new(master, http))
+}
+
+/// Handles one tick.
+///
+/// # Errors
+/// When it has to be tried again.
+pub(crate) async fn handle(intake: &Intake, delivery: &Delivery) -> Result<(), Failure> {
+    let master = delivery.lease.address.subject.clone();
+    let shard = intake.store.shards().of_name(&master);
+    let mut batch = Batch::new(shard, format!("jenkins:{}", intake.unique()));
+    if intake.config.jenkins.iter().any(|m| m.name == master) {
+        let key = DocumentKey::new("jenkins", &master);
+        let document = intake.store.load(shard, &key).await.map_err(failed)?;
+        match poll(intake, &master, document.as_ref()).await {
+            Ok(changed) if changed.is_empty() => {}
+            Ok(changed) => {
+                let version = document.as_ref().map_or(0, |d| d.version);
+                batch = batch.document(&key, version);
+                for (part, content) in changed {
+                    batch = batch.set(&part, content);
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(master, reason = failure.message, "Jenkins cannot be polled");
+            }
+        }
+        let pause = intake.config.jenkins_poll_interval.0;
+        batch = batch.message(tick(&master, Mode::Push, pause));
+    }
+    let batch = batch.acknowledge(delivery, Then::Release);
+    match intake.store.commit(batch).await.map_err(failed)? {
+        // Another replica was faster; the events are the same.
+        Ok(_) | Err(Refused::Fenced(_) | Refused::Conflict { .. }) => Ok(()),
+        Err(other) => Err(Failure::new(Kind::Unavailable, other.to_string())),
+    }
+}
+
+fn part(job: &str) -> String {
+    format!("j:{job}")
+}
+
+/// What has changed, as parts of the master's document; the events are taken in.
+async fn poll(
+    intake: &Intake,
+    master: &str,
+    document: Option<&Document>,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let client = client(intake, master)?;
+    let known = |job: &str| -> Option<Known> {
+        let stored = document.and_then(|d| serde_json::from_str(d.text(&part(job))?).ok());
+        // A job that appears at a master that was seen as a whole is new.
+        let whole = document.is_some_and(|d| d.parts.contains_key(COMPLETE));
+        stored.or_else(|| whole.then(Known::default))
+    };
+    let waiting = waiting(intake, master).await?;
+    let mut changed = BTreeMap::new();
+    let mut told = 0;
+    for job in client.jobs().await? {
+        let Some(last) = &job.last else { continue };
+        let before = known(&job.name);
+        if before.as_ref().is_some_and(|k| !k.is_behind(last)) {
+            continue;
+        }
+        let builds = client.builds(&job.name).await?;
+        let (found, after) = news(before.as_ref(), &builds);
+        if told + found.len() > MOST_NEWS {
+            // The rest is still news at the next tick.
+            continue;
+        }
+        for build in &found {
+            if let Some(files) = waiting.get(&job.name) {
+                let event = event_of(&client, master, &job.name, build, files).await?;
+                intake.take_in(&event).await?;
+                told += 1;
+            }
+        }
+        if before.as_ref() != Some(&after) {
+            changed.insert(part(&job.name), json!(after).to_string());
+        }
+    }
+    if document.is_none_or(|d| !d.parts.contains_key(COMPLETE)) {
+        changed.insert(COMPLETE.to_owned(), "true".to_owned());
+    }
+    Ok(changed)
+}
+
+/// Jobs of a master that live triggers wait for, with the property files they name.
+async fn waiting(intake: &Intake, master: &str) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for pipeline in intake.peers.pipelines("jenkins").await? {
+        for trigger in matcher::triggers(&pipeline, "jenkins") {
+            let text = |key: &str| trigger.get(key).and_then(Value::as_str).unwrap_or_default();
+            if text("master") != master {
+                continue;
+            }
+            let files = found.entry(text("job").to_owned()).or_default();
+            let file = text("propertyFile").to_owned();
+            if !file.is_empty() && !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The event of a build that ended.
+async fn event_of(
+    client: &Client,
+    master: &str,
+    job: &str,
+    build: &Build,
+    files: &[String],
+) -> Result<Event, Failure> {
+    let mut properties = Map::new();
+    for file in files {
+        let read = match client.properties(job, build, file).await {
+            Ok(read) => read,
+            // The trigger decides without it, and says so.
+            Err(failure) if failure.kind == Kind::Invalid => None,
+            Err(failure) => return Err(failure),
+        };
+        if let Some(read) = read {
+            properties.insert(file.clone(), read.into());
+        }
+    }
+    let content = json!({
+        "master": master, "job": job, "number": build.number, "result": build.result,
+        "url": build.url, "buildInfo": build.to_json(job), "properties": properties,
+    });
+    Ok(Event {
+        id: event::id("jenkins", &[master, job, &build.number.to_string()]),
+        kind: "jenkins".to_owned(),
+        via: "poll".to_owned(),
+        received_at_ms: now_ms(),
+        content: content.as_object().cloned().unwrap_or_default(),
+        artifacts: build.artifacts(job),
+        proof: Proof::default(),
+    })
+}

@@ -1,0 +1,197 @@
+//! Builds of a Jenkins start pipelines, once each and never for history.
+
+use demo::jenkins::Jenkins;
+use proto::common::v1::Json;
+use proto::trigger::v1::build_service_client::BuildServiceClient;
+use proto::trigger::v1::{BuildKey, StartBuildRequest, StopBuildRequest};
+use serde_json::{Value, json};
+
+use crate::world::{State, World, memory, pipeline, slow};
+
+fn config(jenkins: &Jenkins) -> trigger::Config {
+    let text = format!(
+        "{{jenkins: [{{name: ci, address: \"{}\", csrf: true}}], jenkins-poll-interval: 20ms}}",
+        jenkins.address()
+    );
+    let mut config: trigger::Config = serde_yaml_ng::from_str(&text).unwrap();
+    config.poll_interval = slow().poll_interval;
+    config
+}
+
+fn waits(job: &str) -> Value {
+    json!({"type": "jenkins", "id": "j", "enabled": true, "master": "ci", "job": job,
+        "propertyFile": "out.properties", "payloadConstraints": {"stable": "yes"}})
+}
+
+fn world(store: store::Shared, jenkins: &Jenkins, job: &str) -> World {
+    let state = State {
+        pipelines: vec![pipeline("p", "shop", &[waits(job)])],
+        ..State::default()
+    };
+    World::start(store, config(jenkins), state)
+}
+
+/// Waits until the cursor has seen a master as a whole.
+async fn learnt(world: &World) {
+    let begun = std::time::Instant::now();
+    loop {
+        let shard = world.store.shards().of_name("ci");
+        let key = store::DocumentKey::new("jenkins", "ci");
+        let found = world.store.load(shard, &key).await.unwrap();
+        if found.is_some_and(|d| d.parts.contains_key("complete")) {
+            return;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "the master is not learnt");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+const GOOD: &[(&str, &str)] = &[
+    ("out.properties", "stable=yes\nimage=h/a:1\n"),
+    ("a.txt", ""),
+];
+
+#[tokio::test]
+async fn builds_that_succeed_start_and_history_does_not() {
+    let jenkins = Jenkins::start().await.unwrap();
+    let job = "team/job/shop";
+    jenkins.job(job, &[]);
+    for _ in 0..5 {
+        jenkins.build(job, "SUCCESS", GOOD);
+    }
+    let running = jenkins.begin(job);
+    let store = memory();
+    let world = world(store.clone(), &jenkins, job);
+    learnt(&world).await;
+    let failed = jenkins.build(job, "FAILURE", GOOD);
+    let unstable = jenkins.build(job, "SUCCESS", &[("out.properties", "stable=no\n")]);
+    let good = jenkins.build(job, "SUCCESS", GOOD);
+    jenkins.end(job, running, "SUCCESS", GOOD);
+    let mut numbers: Vec<u64> = world
+        .starts(2)
+        .await
+        .iter()
+        .map(|s| {
+            assert_eq!(s.trigger["propertyFileContents"]["image"], "h/a:1");
+            assert_eq!(s.trigger["buildInfo"]["name"], job);
+            assert_eq!(s.trigger["artifacts"].as_array().unwrap().len(), 2);
+            s.trigger["buildNumber"].as_u64().unwrap()
+        })
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [running, good]);
+    let decisions = world.decided("p", 4).await;
+    let refused = |number: u64| {
+        let of = |d: &&Value| d["event"]["number"] == number && d["outcome"] == "rejected";
+        decisions.iter().find(of).unwrap()["field"].clone()
+    };
+    assert_eq!(refused(failed), "result");
+    assert_eq!(refused(unstable), "payloadConstraints.stable");
+
+    // A lost cursor learns and fires nothing.
+    drop(world);
+    let shard = store.shards().of_name("ci");
+    let key = store::DocumentKey::new("jenkins", "ci");
+    let version = store.load(shard, &key).await.unwrap().unwrap().version;
+    let lost = store::Batch::new(shard, "lost")
+        .document(&key, version)
+        .delete();
+    store.commit(lost).await.unwrap().unwrap();
+    let world = self::world(memory(), &jenkins, job);
+    learnt(&world).await;
+    let next = jenkins.build(job, "SUCCESS", GOOD);
+    assert_eq!(world.starts(1).await[0].trigger["buildNumber"], next);
+}
+
+#[tokio::test]
+async fn five_hundred_builds_with_three_replicas_that_come_and_go_are_one_start_each() {
+    let jenkins = Jenkins::start().await.unwrap();
+    jenkins.job("shop", &[]);
+    let store = memory();
+    let mut replicas: Vec<World> = (0..3)
+        .map(|_| world(store.clone(), &jenkins, "shop"))
+        .collect();
+    learnt(&replicas[0]).await;
+    let mut started = 0;
+    for n in 0..500 {
+        jenkins.build("shop", "SUCCESS", GOOD);
+        if n % 50 == 25 {
+            // One falls silent and another comes.
+            replicas.remove(n / 50 % 2);
+            replicas.push(world(store.clone(), &jenkins, "shop"));
+            started += replicas[0].starts_so_far().await.len();
+        }
+    }
+    let mut events: Vec<String> = Vec::new();
+    let begun = std::time::Instant::now();
+    while started + events.len() < 500 && begun.elapsed().as_secs() < 120 {
+        let found = replicas[0].starts_so_far().await;
+        events.extend(found.into_iter().map(|s| s.event_id));
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    events.extend(
+        replicas[0]
+            .starts_so_far()
+            .await
+            .into_iter()
+            .map(|s| s.event_id),
+    );
+    assert_eq!(started + events.len(), 500);
+    let all = events.len();
+    events.sort();
+    events.dedup();
+    assert_eq!(events.len(), all);
+}
+
+#[tokio::test]
+async fn a_build_is_started_once_per_effect_followed_and_stopped() {
+    let jenkins = Jenkins::start().await.unwrap();
+    jenkins.ask_for_crumbs();
+    jenkins.job("shop", &[("ENV", &["staging", "prod"]), ("V", &[])]);
+    jenkins.job("old", &[]);
+    jenkins.disable("old");
+    let world = world(memory(), &jenkins, "shop");
+    let mut builds = BuildServiceClient::new(world.channel.clone());
+    let start = |job: &str, parameters: Value, effect: &str| StartBuildRequest {
+        master: "ci".into(),
+        job: job.into(),
+        parameters: Some(Json::of(&parameters)),
+        effect_id: effect.into(),
+    };
+    let good = start("shop", json!({"ENV": "prod", "V": "a b"}), "e1");
+    let first = builds.start_build(good.clone()).await.unwrap().into_inner();
+    let again = builds.start_build(good).await.unwrap().into_inner();
+    assert_eq!(first.item, again.item);
+    let key = |number: u64, item: &str| BuildKey {
+        master: "ci".into(),
+        job: "shop".into(),
+        number,
+        item: item.into(),
+    };
+    let queued = builds
+        .get_queued(key(0, &first.item))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(queued.number, 1);
+    assert_eq!(jenkins.parameters("shop", 1)["V"], "a b");
+    assert_eq!(jenkins.changes().len(), 1);
+    let build = builds.get_build(key(1, "")).await.unwrap().into_inner();
+    assert_eq!(build.value("b").unwrap()["result"], "BUILDING");
+    let stop = StopBuildRequest {
+        build: Some(key(1, "")),
+    };
+    builds.stop_build(stop).await.unwrap();
+    assert!(jenkins.running("shop").is_empty());
+    for (request, says) in [
+        (
+            start("shop", json!({"ENV": "moon"}), "e2"),
+            "Valid choices are: staging, prod",
+        ),
+        (start("old", json!({}), "e3"), "not buildable"),
+        (start("none", json!({}), "e4"), "has no job none"),
+    ] {
+        let status = builds.start_build(request).await.unwrap_err();
+        assert!(status.message().contains(says), "{status}");
+    }
+}
