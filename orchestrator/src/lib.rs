@@ -44,7 +44,10 @@ pub use metrics::Metrics;
 pub use start::Start;
 
 use definition::Definitions;
-use services::{CloudDriver, Doors, EgressHttp, GrpcCloudDriver, Http, OwnExecutions, Services};
+use services::{
+    Builds, CloudDriver, Doors, EgressHttp, GrpcBuilds, GrpcCloudDriver, Http, OwnExecutions,
+    Services,
+};
 use task::Pool;
 
 /// How long what is under way may take to end, on shutdown.
@@ -57,6 +60,8 @@ pub struct Deps {
     pub store: store::Shared,
     /// Performs operations and answers questions about what runs.
     pub cloud_driver: Channel,
+    /// Reaches build servers.
+    pub trigger: Channel,
     /// Reaches the addresses that users choose.
     pub egress: Egress,
 }
@@ -65,17 +70,31 @@ pub struct Deps {
 pub fn build(config: Config, deps: Deps) -> Service {
     let cloud_driver: Arc<dyn CloudDriver> = Arc::new(GrpcCloudDriver::new(deps.cloud_driver));
     let http: Arc<dyn Http> = Arc::new(EgressHttp(deps.egress));
-    assemble(config, deps.store, cloud_driver, http, system_clock())
+    let peers = Outside {
+        cloud_driver,
+        http,
+        builds: Arc::new(GrpcBuilds::new(deps.trigger)),
+    };
+    assemble(config, deps.store, peers, system_clock())
+}
+
+/// The peers that lie outside of this service.
+pub struct Outside {
+    /// cloud-driver.
+    pub cloud_driver: Arc<dyn CloudDriver>,
+    /// HTTP to users' addresses.
+    pub http: Arc<dyn Http>,
+    /// Build servers.
+    pub builds: Arc<dyn Builds>,
 }
 
 /// The service over other doors and another clock, for tests.
-pub fn assemble(
-    config: Config,
-    store: store::Shared,
-    cloud_driver: Arc<dyn CloudDriver>,
-    http: Arc<dyn Http>,
-    now: Now,
-) -> Service {
+pub fn assemble(config: Config, store: store::Shared, outside: Outside, now: Now) -> Service {
+    let Outside {
+        cloud_driver,
+        http,
+        builds,
+    } = outside;
     let definitions = Definitions::new(store.clone(), Arc::clone(&cloud_driver));
     let executions = Arc::new(OwnExecutions::default());
     let doors: Arc<dyn Services> = Arc::new(Doors {
@@ -83,6 +102,7 @@ pub fn assemble(
         http,
         definitions: Arc::new(definitions.clone()),
         executions: executions.clone(),
+        builds,
     });
     let engine = Engine::new(store, doors, config, now);
     executions.open(engine.clone());

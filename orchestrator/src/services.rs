@@ -5,6 +5,7 @@
 //! peers'. Real implementations are in `services/{cloud_driver,http}.rs` and
 //! [`crate::definition`]; `services/fake.rs` is for tests and the simulator.
 
+mod builds;
 mod cloud_driver;
 mod executions;
 pub mod fake;
@@ -14,9 +15,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use proto::status::Failure;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use crate::definition::Object;
+pub use builds::GrpcBuilds;
 pub use cloud_driver::GrpcCloudDriver;
 pub use executions::OwnExecutions;
 pub use http::EgressHttp;
@@ -220,6 +222,39 @@ pub trait Definitions: Send + Sync {
     async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure>;
 }
 
+/// A build of a build server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildOf {
+    /// The build server.
+    pub master: String,
+    /// The job.
+    pub job: String,
+    /// Its number; 0 while it is queued.
+    pub number: u64,
+    /// Its item in the queue.
+    pub item: String,
+}
+
+/// What stages ask of build servers.
+#[async_trait]
+pub trait Builds: Send + Sync {
+    /// Starts a build once per effect; answers its item in the queue.
+    async fn start(
+        &self,
+        build: &BuildOf,
+        parameters: &Map<String, Value>,
+        effect_id: &str,
+    ) -> Result<String, Failure>;
+    /// The number of a queued build; none while it waits.
+    async fn queued(&self, build: &BuildOf) -> Result<Option<u64>, Failure>;
+    /// A build; none if there is none.
+    async fn build(&self, build: &BuildOf) -> Result<Option<Value>, Failure>;
+    /// The properties in a file that a build keeps; none without such a file.
+    async fn properties(&self, build: &BuildOf, file: &str) -> Result<Option<Value>, Failure>;
+    /// Stops a build, or takes it out of the queue.
+    async fn stop(&self, build: &BuildOf) -> Result<(), Failure>;
+}
+
 /// All doors together.
 pub trait Services: Send + Sync {
     /// cloud-driver.
@@ -230,6 +265,8 @@ pub trait Services: Send + Sync {
     fn definitions(&self) -> &dyn Definitions;
     /// Other executions.
     fn executions(&self) -> &dyn Executions;
+    /// Build servers.
+    fn builds(&self) -> &dyn Builds;
 }
 
 /// The doors of a running service.
@@ -242,6 +279,8 @@ pub struct Doors {
     pub definitions: std::sync::Arc<dyn Definitions>,
     /// See [`Services::executions`].
     pub executions: std::sync::Arc<dyn Executions>,
+    /// See [`Services::builds`].
+    pub builds: std::sync::Arc<dyn Builds>,
 }
 
 impl Services for Doors {
@@ -259,5 +298,9 @@ impl Services for Doors {
 
     fn executions(&self) -> &dyn Executions {
         &*self.executions
+    }
+
+    fn builds(&self) -> &dyn Builds {
+        &*self.builds
     }
 }

@@ -92,6 +92,7 @@ pub(super) fn start(
                 orchestrator::Deps {
                     store: store.clone(),
                     cloud_driver: peers.cloud_driver.clone(),
+                    trigger: peers.trigger.clone(),
                     egress,
                 },
             ),

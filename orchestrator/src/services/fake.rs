@@ -130,6 +130,16 @@ impl Fake {
         self.lock().child_status = Some(status.to_owned());
     }
 
+    /// How every build ends; without it all succeed.
+    pub fn builds_are(&self, result: &str) {
+        self.lock().build_result = Some(result.to_owned());
+    }
+
+    /// Builds that were started, by their effects.
+    pub fn builds_started(&self) -> Vec<String> {
+        self.lock().builds.clone()
+    }
+
     /// The next answer to requests for this URL; without one it is 200 `{}`.
     pub fn answer(&self, url: &str, answer: Result<HttpResponse, HttpError>) {
         self.lock()
@@ -374,6 +384,53 @@ impl CloudDriver for Fake {
 }
 
 #[async_trait]
+impl super::Builds for Fake {
+    async fn start(
+        &self,
+        _build: &super::BuildOf,
+        _parameters: &serde_json::Map<String, Value>,
+        effect_id: &str,
+    ) -> Result<String, Failure> {
+        self.faulty(|world| {
+            if !world.builds.iter().any(|known| known == effect_id) {
+                world.builds.push(effect_id.to_owned());
+            }
+            let at = world.builds.iter().position(|known| known == effect_id);
+            Ok(format!("{}", at.unwrap_or(0) + 1))
+        })
+    }
+
+    async fn queued(&self, build: &super::BuildOf) -> Result<Option<u64>, Failure> {
+        self.faulty(|_| Ok(build.item.parse().ok()))
+    }
+
+    async fn build(&self, build: &super::BuildOf) -> Result<Option<Value>, Failure> {
+        self.faulty(|world| {
+            let result = world.build_result.as_deref().unwrap_or("SUCCESS");
+            Ok(Some(
+                json!({"number": build.number, "result": result, "url": "http://ci/1/",
+                "artifacts": [{"type": "jenkins/file", "reference": "a.txt"}]}),
+            ))
+        })
+    }
+
+    async fn properties(
+        &self,
+        _build: &super::BuildOf,
+        file: &str,
+    ) -> Result<Option<Value>, Failure> {
+        self.faulty(|_| Ok((file != "missing").then(|| json!({"image": "h/a:1"}))))
+    }
+
+    async fn stop(&self, build: &super::BuildOf) -> Result<(), Failure> {
+        self.faulty(|world| {
+            world.canceled.push(format!("build {}", build.item));
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
 impl super::Executions for Fake {
     async fn start(&self, pipeline: Value, _user: &str, event: &str) -> Result<String, Failure> {
         self.faulty(|world| {
@@ -543,6 +600,10 @@ impl Services for Fake {
     }
 
     fn definitions(&self) -> &dyn Definitions {
+        self
+    }
+
+    fn builds(&self) -> &dyn super::Builds {
         self
     }
 

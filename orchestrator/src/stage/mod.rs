@@ -22,6 +22,7 @@ mod enable_server_group;
 mod evaluate_variables;
 mod find_image;
 mod find_image_from_tags;
+mod jenkins;
 mod manual_judgment;
 mod modify_aws_scaling_process;
 mod pin_server_group;
@@ -69,6 +70,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &evaluate_variables::STAGE,
     &find_image::STAGE,
     &find_image_from_tags::STAGE,
+    &jenkins::STAGE,
     &manual_judgment::STAGE,
     &modify_aws_scaling_process::STAGE,
     &pin_server_group::STAGE,

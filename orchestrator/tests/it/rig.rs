@@ -90,7 +90,12 @@ impl Rig {
             .unwrap();
         let (channel, acceptor) = runtime::client::in_process();
         let shutdown = Shutdown::new();
-        let mut service = assemble(config, store.clone(), driver, http, system_clock());
+        let outside = orchestrator::Outside {
+            cloud_driver: driver,
+            http,
+            builds: Arc::new(fake.clone()),
+        };
+        let mut service = assemble(config, store.clone(), outside, system_clock());
         let routes = service.take_grpc().unwrap();
         let running = {
             let _inside = process.enter();

@@ -313,6 +313,17 @@ fn cluster_samples() -> Vec<Sample> {
         sample("deleteProject", json!({"project": {"name": "P"}}), nothing),
         sample("rollbackCluster", wide(json!({})), both),
         sample(
+            "jenkins",
+            json!({"master": "ci", "job": "shop/main", "parameters": {"A": "1"},
+                "propertyFile": "build.properties"}),
+            nothing,
+        ),
+        sample(
+            "jenkins",
+            json!({"master": "ci", "job": "shop/main", "waitForCompletion": false}),
+            nothing,
+        ),
+        sample(
             "findImage",
             wide(json!({"imageNamePattern": "registry/.*"})),
             both,

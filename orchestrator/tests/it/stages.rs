@@ -30,6 +30,7 @@ fn effects(fake: &Fake) -> BTreeSet<String> {
         .map(|o| format!("{} {}", o.kind, o.effect_id));
     operations
         .chain(fake.requests().into_iter().map(|r| r.effect_id))
+        .chain(fake.builds_started())
         .collect()
 }
 
@@ -393,4 +394,42 @@ async fn webhooks_are_repeated_only_when_that_is_safe() {
         let ids: BTreeSet<_> = requests.iter().map(|r| &r.effect_id).collect();
         assert_eq!(ids.len(), 1, "a repeat has the same effect id");
     }
+}
+
+/// How a stage ends whose build ended so, with its error.
+async fn built(result: &str, fields: Value) -> (Status, String) {
+    let fake = Fake::new();
+    fake.builds_are(result);
+    let mut stage = make("jenkins", "1", &[], fields);
+    stage["master"] = json!("ci");
+    stage["job"] = json!("shop/main");
+    let mut bench = Bench::new(fake, json!([stage]));
+    bench.drive(|_, _| Act::Run).await;
+    let stage = bench.execution().stages.first().unwrap().clone();
+    let error = stage.context.get("exception");
+    (
+        stage.status,
+        error.map(ToString::to_string).unwrap_or_default(),
+    )
+}
+
+#[tokio::test]
+async fn a_jenkins_stage_ends_as_its_build_did() {
+    assert_eq!(built("SUCCESS", json!({})).await.0, Status::Succeeded);
+    let (status, error) = built("FAILURE", json!({})).await;
+    assert_eq!(status, Status::Terminal);
+    assert!(
+        error.contains("Job failed (see Jenkins http://ci/1/)"),
+        "{error}"
+    );
+    assert_eq!(built("UNSTABLE", json!({})).await.0, Status::Terminal);
+    let tolerant = json!({"markUnstableAsSuccessful": true});
+    assert_eq!(built("UNSTABLE", tolerant).await.0, Status::Succeeded);
+    assert_eq!(built("ABORTED", json!({})).await.0, Status::Canceled);
+    let (status, error) = built("SUCCESS", json!({"propertyFile": "missing"})).await;
+    assert_eq!(status, Status::Terminal);
+    assert!(
+        error.contains("Expected properties file missing"),
+        "{error}"
+    );
 }

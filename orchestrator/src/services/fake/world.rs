@@ -21,6 +21,8 @@ pub(super) struct World {
     pub(super) objects: Vec<(Object, Value)>,
     pub(super) started: Vec<(String, Value)>,
     pub(super) child_status: Option<String>,
+    pub(super) builds: Vec<String>,
+    pub(super) build_result: Option<String>,
     pub(super) faults: Option<(Dice, u64)>,
 }
 

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use orchestrator::services::{
-    CloudDriver, Definitions, Executions, Http, HttpError, HttpRequest, HttpResponse, NewOperation,
-    Object, Operation, OperationState, Services, Target,
+    BuildOf, Builds, CloudDriver, Definitions, Executions, Http, HttpError, HttpRequest,
+    HttpResponse, NewOperation, Object, Operation, OperationState, Services, Target,
 };
 use orchestrator::task::SEQUENCE;
 use proto::moniker::Moniker;
 use proto::status::{Failure, Kind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const ACCOUNT: &str = "test";
 /// Groups that were there before are an hour apart.
@@ -567,6 +567,29 @@ impl Executions for Stub {
     }
 }
 
+#[async_trait]
+impl Builds for Stub {
+    async fn start(&self, _: &BuildOf, _: &Map<String, Value>, _: &str) -> Result<String, Failure> {
+        Err(none())
+    }
+
+    async fn queued(&self, _: &BuildOf) -> Result<Option<u64>, Failure> {
+        Err(none())
+    }
+
+    async fn build(&self, _: &BuildOf) -> Result<Option<Value>, Failure> {
+        Err(none())
+    }
+
+    async fn properties(&self, _: &BuildOf, _: &str) -> Result<Option<Value>, Failure> {
+        Err(none())
+    }
+
+    async fn stop(&self, _: &BuildOf) -> Result<(), Failure> {
+        Err(none())
+    }
+}
+
 impl Services for Stub {
     fn cloud_driver(&self) -> &dyn CloudDriver {
         self
@@ -581,6 +604,10 @@ impl Services for Stub {
     }
 
     fn executions(&self) -> &dyn Executions {
+        self
+    }
+
+    fn builds(&self) -> &dyn Builds {
         self
     }
 }

@@ -1,0 +1,343 @@
+//! `jenkins`: starts a build, follows it, and takes over what it made.
+//! Source: `orca: JenkinsStage` and its tasks.
+
+use async_trait::async_trait;
+use orchestrator_core::graph::Fault;
+use orchestrator_core::{
+    Description, PlanError, Stage, StageDefinition, StageView, Status, TaskError, TaskPolicy,
+    TaskResult, TaskSpec,
+};
+use proto::status::Kind;
+use serde_json::{Map, Value, json};
+
+use super::{StageType, schema};
+use crate::services::BuildOf;
+use crate::task::{Pool, Task, TaskContext, failed};
+
+/// The type.
+pub(super) static STAGE: Jenkins = Jenkins;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Jenkins;
+
+impl StageDefinition for Jenkins {
+    fn kind(&self) -> &'static str {
+        "jenkins"
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            label: "Jenkins",
+            text: "Runs a job of a Jenkins master.",
+            category: "integration",
+        }
+    }
+
+    fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+        let mut tasks = vec![
+            TaskSpec::new("startJenkinsJob", Start.kind()),
+            TaskSpec::new("waitForJenkinsJobStart", WaitForStart.kind()),
+        ];
+        if stage.stage.flag("waitForCompletion") != Some(false) {
+            tasks.extend([
+                TaskSpec::new("monitorJenkinsJob", Monitor.kind()),
+                TaskSpec::new("getBuildProperties", Properties.kind()),
+                TaskSpec::new("getBuildArtifacts", Artifacts.kind()),
+            ]);
+        }
+        Ok(tasks)
+    }
+
+    fn cancel_task(&self, _stage: StageView<'_>) -> Option<&'static str> {
+        Some(Stop.kind())
+    }
+
+    fn prepare_restart(&self, stage: &mut Stage) {
+        if let Some(build) = stage.context.shift_remove("buildInfo") {
+            let details = stage.context.get_mut("restartDetails");
+            if let Some(details) = details.and_then(Value::as_object_mut) {
+                details.insert("previousBuildInfo".to_owned(), build);
+            }
+        }
+        for key in ["queuedBuild", "buildNumber"] {
+            stage.context.shift_remove(key);
+        }
+    }
+
+    fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+        let missing = |key: &&str| {
+            let text = context.get(*key).and_then(Value::as_str);
+            text.is_none_or(str::is_empty)
+        };
+        let fault = |key: &str| Fault::new(format!("{path}.{key}"), "it is missing; name it");
+        ["master", "job"]
+            .iter()
+            .filter(|k| missing(k))
+            .map(|k| fault(k))
+            .collect()
+    }
+
+    fn schema(&self) -> Value {
+        schema(
+            &json!({
+                "master": {"type": "string", "title": "Master"},
+                "job": {"type": "string", "title": "Job"},
+                "parameters": {"type": "object", "title": "Parameters"},
+                "propertyFile": {"type": "string", "title": "Property file"},
+                "waitForCompletion": {"type": "boolean", "default": true},
+                "markUnstableAsSuccessful": {"type": "boolean"},
+            }),
+            &["master", "job"],
+        )
+    }
+}
+
+impl StageType for Jenkins {
+    fn own_tasks(&self) -> &'static [&'static dyn Task] {
+        &[
+            &Start,
+            &WaitForStart,
+            &Monitor,
+            &Properties,
+            &Artifacts,
+            &Stop,
+        ]
+    }
+}
+
+/// The build a stage is about, as far as it is known.
+fn build_of(ctx: &TaskContext<'_>) -> Result<BuildOf, TaskError> {
+    let text = |key: &str| {
+        let found = ctx.text(key);
+        found.ok_or_else(|| TaskError::user(format!("{key} is missing; name it")))
+    };
+    let number = ctx.own("buildNumber").and_then(Value::as_u64);
+    Ok(BuildOf {
+        master: text("master")?.to_owned(),
+        job: text("job")?.to_owned(),
+        number: number.unwrap_or(0),
+        item: ctx.text("queuedBuild").unwrap_or_default().to_owned(),
+    })
+}
+
+#[derive(Debug)]
+struct Start;
+
+#[async_trait]
+impl Task for Start {
+    fn kind(&self) -> &'static str {
+        "startJenkinsJob"
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy {
+            backoff_ms: 5_000,
+            timeout_ms: Some(900_000),
+            overridable: false,
+        }
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Http
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        let parameters = ctx.own("parameters").and_then(Value::as_object);
+        let parameters = parameters.cloned().unwrap_or_default();
+        let builds = ctx.services.builds();
+        let started = builds
+            .start(&build_of(ctx)?, &parameters, &ctx.effect("0"))
+            .await;
+        let item = started.map_err(failed)?;
+        Ok(TaskResult::succeeded().with_context("queuedBuild", item))
+    }
+}
+
+#[derive(Debug)]
+struct WaitForStart;
+
+#[async_trait]
+impl Task for WaitForStart {
+    fn kind(&self) -> &'static str {
+        "waitForJenkinsJobStart"
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy::retry(2_000, 7_200_000)
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Http
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        let queued = ctx.services.builds().queued(&build_of(ctx)?).await;
+        Ok(match queued.map_err(failed)? {
+            Some(number) => TaskResult::succeeded().with_context("buildNumber", number),
+            None => TaskResult::running(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Monitor;
+
+#[async_trait]
+impl Task for Monitor {
+    fn kind(&self) -> &'static str {
+        "monitorJenkinsJob"
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy::retry(5_000, 7_200_000)
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Http
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        let found = ctx.services.builds().build(&build_of(ctx)?).await;
+        let Some(build) = found.map_err(failed)? else {
+            return Ok(TaskResult::running());
+        };
+        let result = build
+            .get("result")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let unstable_is_good = ctx.flag("markUnstableAsSuccessful");
+        let status = match result {
+            "SUCCESS" => Status::Succeeded,
+            "UNSTABLE" if unstable_is_good => Status::Succeeded,
+            "ABORTED" => Status::Canceled,
+            "FAILURE" | "UNSTABLE" | "NOT_BUILT" => Status::Terminal,
+            _ => Status::Running,
+        };
+        if status == Status::Terminal {
+            let link = build.get("url").and_then(Value::as_str).unwrap_or_default();
+            let text = if result == "UNSTABLE" {
+                "Job is unstable"
+            } else {
+                "Job failed"
+            };
+            let mut error = TaskError::permanent(format!("{text} (see Jenkins {link})"));
+            error.context.insert("buildInfo".to_owned(), build);
+            return Err(error);
+        }
+        Ok(TaskResult::status(status)
+            .with_context("buildInfo", build.clone())
+            .with_output("buildInfo", build))
+    }
+}
+
+#[derive(Debug)]
+struct Properties;
+
+#[async_trait]
+impl Task for Properties {
+    fn kind(&self) -> &'static str {
+        "getBuildProperties"
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy::retry(5_000, 60_000)
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Http
+    }
+
+    fn decide(&self, ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
+        let named = ctx.text("propertyFile").or_else(|| ctx.text("property"));
+        named.is_none().then(|| Ok(TaskResult::succeeded()))
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        let named = ctx.text("propertyFile").or_else(|| ctx.text("property"));
+        let Some(file) = named else {
+            return Ok(TaskResult::succeeded());
+        };
+        let found = ctx
+            .services
+            .builds()
+            .properties(&build_of(ctx)?, file)
+            .await;
+        let found = match found {
+            Err(failure) if failure.kind == Kind::Invalid => None,
+            found => found.map_err(failed)?,
+        };
+        let Some(Value::Object(properties)) = found.filter(|p| *p != json!({})) else {
+            return Err(TaskError::user(format!(
+                "Expected properties file {file} but it was either missing, empty or contained \
+                 invalid syntax"
+            )));
+        };
+        let mut result = TaskResult::succeeded()
+            .with_context("propertyFileContents", properties.clone())
+            .with_output("propertyFileContents", properties.clone());
+        for (key, value) in properties {
+            result = result
+                .with_context(&key, value.clone())
+                .with_output(&key, value);
+        }
+        Ok(result)
+    }
+}
+
+/// What the build keeps, as artifacts for the stages after it.
+#[derive(Debug)]
+struct Artifacts;
+
+#[async_trait]
+impl Task for Artifacts {
+    fn kind(&self) -> &'static str {
+        "getBuildArtifacts"
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy::retry(5_000, 60_000)
+    }
+
+    fn decide(&self, ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
+        let artifacts = ctx
+            .own("buildInfo")
+            .and_then(|b| b.get("artifacts"))
+            .cloned();
+        let artifacts = artifacts.unwrap_or_else(|| json!([]));
+        Some(Ok(
+            TaskResult::succeeded().with_output("artifacts", artifacts)
+        ))
+    }
+}
+
+/// A cancelled stage stops its build, or takes it out of the queue.
+#[derive(Debug)]
+struct Stop;
+
+#[async_trait]
+impl Task for Stop {
+    fn kind(&self) -> &'static str {
+        "stopJenkinsJob"
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        TaskPolicy::PLAIN
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Http
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        let info = ctx.own("buildInfo").and_then(|b| b.get("result")?.as_str());
+        let ended = info.is_some_and(|result| result != "BUILDING");
+        if ctx.text("queuedBuild").is_none() || ended {
+            return Ok(TaskResult::succeeded());
+        }
+        match ctx.services.builds().stop(&build_of(ctx)?).await {
+            Err(failure) if failure.kind == Kind::NotFound => Ok(TaskResult::succeeded()),
+            stopped => stopped.map(|()| TaskResult::succeeded()).map_err(failed),
+        }
+    }
+}
