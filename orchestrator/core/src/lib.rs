@@ -52,7 +52,7 @@ pub use finish::{dry_run_result, task_finished};
 pub use gate::PipelineGate;
 pub use handle::handle;
 pub use ids::{ExecutionId, PipelineConfigId, RefId, StageId, TaskId};
-pub use losses::note_losses;
+pub use losses::{note, note_losses};
 pub use message::Message;
 pub use outcome::{
     Effects, Event, Lookup, LookupRequest, Mode, Outcome, Outgoing, Reason, RunKind, Subject,

@@ -34,6 +34,15 @@ pub fn note_losses(execution: &Execution, losses: u64, now: i64) -> Option<Effec
     }
 }
 
+/// Any other notice for people in an execution's `systemNotifications`, complete or not.
+pub fn note(execution: &Execution, group: &str, message: &str, now: i64) -> Outcome {
+    let mut change = Change::of(execution);
+    change.header().system_notifications.push(json!({
+        "createdAt": now, "group": group, "message": message, "closed": false,
+    }));
+    change.done()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
