@@ -26,6 +26,7 @@ use store::{
 };
 
 use crate::difference;
+use crate::notification::plan;
 use crate::task::{self, Pool};
 use crate::turn::{Loaded, Turn};
 
@@ -207,6 +208,9 @@ fn execution(
         );
     for change in indexes(is_new, before, after, writing.now) {
         batch = batch.index(change);
+    }
+    for planned in plan::plan(after, &turn.events, writing.now) {
+        batch = batch.message(planned.message(&loaded.application, 0));
     }
     if after.status.is_complete() && (is_new || !before.status.is_complete()) {
         batch = batch.message(retention(after, writing.keep_ms));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use runtime::config::Span;
 use serde::Deserialize;
 
+use crate::notification;
 use crate::task::Pool;
 
 /// Section `orchestrator` of the configuration.
@@ -29,6 +30,8 @@ pub struct Config {
     pub retention: Span,
     /// Base of links to the page of this product. Default: `http://127.0.0.1:8084/ui/`.
     pub page_url: String,
+    /// Who sends notifications, and how.
+    pub notifications: notification::Config,
 }
 
 impl Default for Config {
@@ -43,6 +46,7 @@ impl Default for Config {
             task_limit: Span(Duration::from_secs(120)),
             retention: Span(Duration::from_secs(30 * 24 * 3600)),
             page_url: orchestrator_core::Settings::default().page_url,
+            notifications: notification::Config::default(),
         }
     }
 }

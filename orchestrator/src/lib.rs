@@ -16,6 +16,7 @@ mod ids;
 mod leases;
 mod lookup;
 mod metrics;
+pub mod notification;
 pub mod provider;
 pub mod services;
 pub mod stage;
@@ -190,6 +191,20 @@ fn serve(engine: Engine, definitions: Definitions) -> Service {
                 Arc::clone(&places),
                 shutdown,
                 Engine::expire,
+            )
+        },
+    );
+    let at_once = engine.inner.config.notifications.at_once.max(1);
+    let (e, places) = (engine.clone(), Arc::new(Semaphore::new(at_once)));
+    service = service.task(
+        "orchestrator-notifications",
+        OnError::Restart,
+        move |shutdown| {
+            e.clone().consume(
+                notification::QUEUE,
+                Arc::clone(&places),
+                shutdown,
+                Engine::notify,
             )
         },
     );

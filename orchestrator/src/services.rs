@@ -214,6 +214,12 @@ pub trait Definitions: Send + Sync {
     ) -> Result<Value, Failure>;
     /// Deletes a pipeline by application and name; one that is not there is no error.
     async fn delete_pipeline(&self, application: &str, name: &str) -> Result<(), Failure>;
+    /// An object by id; none if there is none.
+    async fn object(&self, kind: Object, id: &str) -> Result<Option<Value>, Failure> {
+        let all = self.objects(kind).await?;
+        let is = |object: &Value| object.get("id").and_then(Value::as_str) == Some(id);
+        Ok(all.into_iter().find(is))
+    }
     /// All objects of a kind.
     async fn objects(&self, kind: Object) -> Result<Vec<Value>, Failure>;
     /// Creates or replaces an object and answers what is stored.

@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 use store::{Batch, Delivery, IndexChange, Refused, Then};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::definition::{refused, unavailable};
+use crate::definition::{Object, refused, unavailable};
 use crate::engine::{Engine, Extra, Tried};
 use crate::ids;
+use crate::notification::address;
 use crate::turn::{Loaded, Step};
 
 /// What is asked to be started.
@@ -104,7 +105,8 @@ impl Engine {
             &mut stage_ids,
         );
         drop(stage_ids);
-        let (execution, messages) = made.map_err(|r| rejected(&r))?;
+        let (mut execution, messages) = made.map_err(|r| rejected(&r))?;
+        self.join_notifications(&mut execution).await?;
         let (loaded, steps) = begun(execution, messages, self.losses(shard));
         let extra = Extra {
             acknowledge: None,
@@ -176,6 +178,7 @@ impl Engine {
                 return self.settle(delivery).await;
             }
         };
+        self.join_notifications(&mut execution).await?;
         if message.gives_up().is_some() {
             tracing::error!(execution.id = %id, "the start of an execution is given up");
             let text =
@@ -195,6 +198,19 @@ impl Engine {
         }
     }
 
+    /// Adds what its application asks to be told of.
+    async fn join_notifications(&self, execution: &mut Execution) -> Result<(), Failure> {
+        if execution.kind == ExecutionType::Pipeline {
+            let definitions = self.inner.services.definitions();
+            let kind = Object::Notification;
+            let name = execution.application.to_lowercase();
+            if let Some(document) = definitions.object(kind, &name).await? {
+                address::join(execution, &address::of_document(&document));
+            }
+        }
+        Ok(())
+    }
+
     /// The id that belongs to a trigger and an event.
     fn requested_id(&self, asked: &ExecutionRequested) -> (ExecutionId, store::Shard) {
         let shards = self.inner.store.shards();
@@ -206,7 +222,7 @@ impl Engine {
         )
     }
 
-    async fn settle(&self, delivery: &Delivery) -> Result<(), Failure> {
+    pub(crate) async fn settle(&self, delivery: &Delivery) -> Result<(), Failure> {
         let batch =
             Batch::new(delivery.lease.shard, ids::commit()).acknowledge(delivery, Then::Release);
         let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;

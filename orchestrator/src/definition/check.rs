@@ -6,6 +6,7 @@ use proto::status::FieldError;
 use serde_json::{Map, Value};
 
 use super::{kind_of, text};
+use crate::notification::{address, plan};
 use crate::stage;
 
 /// Faults told at once; more would not be read.
@@ -39,6 +40,7 @@ pub fn check_pipeline(pipeline: &Map<String, Value>, accounts: &Accounts) -> Vec
     ] {
         objects(pipeline, field, &mut faults);
     }
+    notifications(pipeline, "notifications", plan::MOST, &mut faults);
     let triggers = pipeline.get("triggers").and_then(Value::as_array);
     for (i, trigger) in triggers.into_iter().flatten().enumerate() {
         let bytes = trigger.to_string().len();
@@ -84,6 +86,27 @@ fn objects(map: &Map<String, Value>, field: &str, faults: &mut Faults) {
     }
 }
 
+/// Notifications of a pipeline or stage: each must be one that can be sent.
+fn notifications(map: &Map<String, Value>, path: &str, most: usize, faults: &mut Faults) {
+    let Some(Value::Array(list)) = map.get("notifications") else {
+        return;
+    };
+    if list.len() > most {
+        let message = format!(
+            "{} notifications are more than the {most} allowed",
+            list.len()
+        );
+        faults.add(path, &message);
+    }
+    for (i, entry) in list.iter().enumerate() {
+        if let Value::Object(entry) = entry {
+            for fault in address::check(entry, &format!("{path}[{i}]")) {
+                faults.add(&fault.path, &fault.message);
+            }
+        }
+    }
+}
+
 fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
     if stages.len() > MOST_STAGES {
         let message = format!(
@@ -113,6 +136,8 @@ fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
 }
 
 fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faults: &mut Faults) {
+    let most = plan::MOST_OF_STAGE;
+    notifications(stage, &format!("{path}.notifications"), most, faults);
     // An alias, if there is one, selects the definition.
     let field = if text(stage, "alias").is_some() {
         "alias"

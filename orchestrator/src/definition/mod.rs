@@ -55,6 +55,7 @@ enum Collection {
     PipelineTemplate,
     Project,
     Quarantine,
+    Notification,
 }
 
 impl Collection {
@@ -65,6 +66,7 @@ impl Collection {
             Self::PipelineTemplate => "pipelineTemplate",
             Self::Project => "project",
             Self::Quarantine => "quarantine",
+            Self::Notification => "notification",
         }
     }
 
@@ -415,6 +417,10 @@ impl services::Definitions for Definitions {
             self.remove_pipeline(id, application).await?;
         }
         Ok(())
+    }
+
+    async fn object(&self, kind: Object, id: &str) -> Result<Option<Value>, Failure> {
+        self.get_object(kind, id).await
     }
 
     async fn objects(&self, kind: Object) -> Result<Vec<Value>, Failure> {

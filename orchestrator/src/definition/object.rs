@@ -6,6 +6,8 @@ use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value};
 use store::{IndexChange, Refused, Shard};
 
+use crate::notification::address;
+
 use super::{Collection, Definitions, TRIES, refused, same};
 
 /// A kind of object.
@@ -17,6 +19,8 @@ pub enum Object {
     Project,
     /// Images that must not be deployed again to a cluster until they are released.
     Quarantine,
+    /// Notifications of an application, by its name: `{application, <type>: [{…}]}`.
+    Notification,
 }
 
 /// Tags a template may have (`front50: V2PipelineTemplateController`).
@@ -44,6 +48,22 @@ fn text<'a>(body: &'a Map<String, Value>, key: &str) -> &'a str {
         .trim()
 }
 
+/// Every notification of an application must be one that can be sent.
+fn check_notifications(body: &Map<String, Value>) -> Result<(), Failure> {
+    let mut faults = Vec::new();
+    for (kind, list) in body {
+        for (i, entry) in list.as_array().into_iter().flatten().enumerate() {
+            let mut entry = entry.as_object().cloned().unwrap_or_default();
+            entry.entry("type").or_insert_with(|| kind.as_str().into());
+            faults.extend(address::check(&entry, &format!("{kind}[{i}]")));
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::invalid("", faults))
+}
+
 impl Object {
     /// The kind of this name.
     ///
@@ -54,9 +74,12 @@ impl Object {
             "pipelineTemplate" => Ok(Self::PipelineTemplate),
             "project" => Ok(Self::Project),
             "quarantine" => Ok(Self::Quarantine),
+            "notification" => Ok(Self::Notification),
             other => Err(fault(
                 "kind",
-                format!("\"{other}\" is unknown; use pipelineTemplate, project or quarantine"),
+                format!(
+                    "\"{other}\" is unknown; use pipelineTemplate, project, quarantine or notification"
+                ),
             )),
         }
     }
@@ -66,6 +89,7 @@ impl Object {
             Self::PipelineTemplate => Collection::PipelineTemplate,
             Self::Project => Collection::Project,
             Self::Quarantine => Collection::Quarantine,
+            Self::Notification => Collection::Notification,
         }
     }
 
@@ -91,6 +115,10 @@ impl Object {
                 "" => Err(missing("name")),
                 name => Ok(name.to_lowercase()),
             },
+            Self::Notification => match text(body, "application") {
+                "" => Err(missing("application")),
+                name => Ok(name.to_lowercase()),
+            },
             Self::Quarantine => match text(body, "id") {
                 "" => Err(missing("id")),
                 id => Ok(id.to_owned()),
@@ -100,6 +128,9 @@ impl Object {
 
     /// What is wrong with one.
     fn check(self, body: &Map<String, Value>) -> Result<(), Failure> {
+        if self == Self::Notification {
+            return check_notifications(body);
+        }
         if self != Self::PipelineTemplate {
             return Ok(());
         }
@@ -147,7 +178,7 @@ impl Definitions {
     /// When the store cannot be read.
     pub async fn get_object(&self, kind: Object, id: &str) -> Result<Option<Value>, Failure> {
         let id = match kind {
-            Object::Project => id.to_lowercase(),
+            Object::Project | Object::Notification => id.to_lowercase(),
             Object::PipelineTemplate | Object::Quarantine => id.to_owned(),
         };
         let found = self
@@ -222,7 +253,7 @@ impl Definitions {
     pub async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure> {
         let shard = self.shard_of(kind);
         let id = match kind {
-            Object::Project => id.to_lowercase(),
+            Object::Project | Object::Notification => id.to_lowercase(),
             Object::PipelineTemplate | Object::Quarantine => id.to_owned(),
         };
         for _ in 0..TRIES {

@@ -558,6 +558,16 @@ impl Definitions for Fake {
         })
     }
 
+    async fn object(&self, kind: Object, id: &str) -> Result<Option<Value>, Failure> {
+        let world = self.lock();
+        let is = |object: &Value| {
+            let key = object.get("id").or_else(|| object.get("application"));
+            key.and_then(Value::as_str) == Some(id)
+        };
+        let mut own = world.objects.iter().filter(|(k, _)| *k == kind);
+        Ok(own.find(|(_, o)| is(o)).map(|(_, object)| object.clone()))
+    }
+
     async fn objects(&self, kind: Object) -> Result<Vec<Value>, Failure> {
         self.faulty(|world| {
             let own = world.objects.iter().filter(|(k, _)| *k == kind);

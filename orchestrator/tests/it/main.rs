@@ -7,7 +7,9 @@
 
 mod api;
 mod bench;
+mod cause;
 mod commit;
+mod notification;
 mod objects;
 mod quarantine;
 mod rate;
@@ -15,7 +17,9 @@ mod recovery;
 mod redis;
 mod rig;
 mod samples;
+mod senders;
 mod simulation;
+mod sink;
 mod stages;
 mod strategies;
 mod webhook;
