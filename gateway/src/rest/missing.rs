@@ -204,12 +204,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ),
     ("GET", "/pubsub/subscriptions", "pub/sub"),
     ("GET", "/cron/validate", "cron triggers"),
-    (
-        "ANY",
-        "/notifications/{type}/{application}",
-        "notifications",
-    ),
-    ("GET", "/notifications/metadata", "notifications"),
     ("POST", "/notifications/callbacks/{source}", "notifications"),
     ("ANY", "/pagerDuty/{*rest}", "PagerDuty"),
     ("GET", "/slack/channels", "Slack"),

@@ -14,6 +14,7 @@ mod images;
 mod instances;
 mod load_balancers;
 pub(crate) mod missing;
+mod notifications;
 mod pipeline_configs;
 mod pipeline_templates;
 mod pipelines;
@@ -130,6 +131,8 @@ fn routes() -> Router<Gateway> {
         .route("/pipelines/{id}/stages/{stage}/restart", put(pipelines::restart_stage))
         .route("/pipelines/{id}/triggerEvents", get(pipelines::decisions))
         .route("/pipelines/{id}/{stage}/evaluateExpression", get(pipelines::evaluate_at_stage))
+        .route("/notifications/metadata", get(notifications::metadata))
+        .route("/notifications/{type}/{application}", get(notifications::get).post(notifications::save).delete(notifications::delete))
         .route("/projects", get(projects::list))
         .route("/projects/{project}", get(projects::get))
         .route("/projects/{project}/pipelines", get(projects::pipelines))

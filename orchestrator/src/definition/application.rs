@@ -5,7 +5,7 @@ use proto::status::{Failure, FieldError};
 use serde_json::{Map, Value};
 use store::{IndexChange, Refused, Shard};
 
-use super::{Collection, Definitions, TRIES, object, refused, same, text};
+use super::{Collection, Definitions, Object, TRIES, object, refused, same, text};
 
 /// The index of a shard's applications.
 const INDEX: &str = "applications";
@@ -106,6 +106,8 @@ impl Definitions {
                 self.remove_pipeline(pipeline, &id).await?;
             }
         }
+        // Before the application: if this ends in between, a repeat goes on.
+        self.delete_object(Object::Notification, &id).await?;
         for _ in 0..TRIES {
             let Some(stored) = self.load(Collection::Application, shard, &id).await? else {
                 return Ok(());

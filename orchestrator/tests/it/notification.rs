@@ -292,6 +292,21 @@ async fn an_applications_notifications_join_those_of_its_pipelines() {
     let id = rig.start(&pipeline("p", stages)).await;
     let got = sink.wait(1).await;
     assert_eq!(got[0].key(), format!("{id}/pipeline.complete/0"));
+    // They go with the application.
+    let name = proto::orchestrator::v1::ApplicationName {
+        name: "app".to_owned(),
+    };
+    rig.definitions
+        .clone()
+        .delete_application(name)
+        .await
+        .unwrap();
+    let key = proto::orchestrator::v1::ObjectKey {
+        kind: "notification".to_owned(),
+        id: "app".to_owned(),
+    };
+    let gone = rig.definitions.clone().get_object(key).await.unwrap_err();
+    assert_eq!(gone.code(), tonic::Code::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
