@@ -13,6 +13,7 @@ pub mod config;
 pub mod egress;
 pub mod health;
 pub mod json_path;
+pub mod relay;
 pub mod retry;
 pub mod server;
 pub mod service;

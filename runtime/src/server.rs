@@ -84,6 +84,26 @@ pub async fn unix(path: &Path, routes: Routes, shutdown: Shutdown) -> Result<(),
     Ok(())
 }
 
+/// Serves over a listener that somebody else bound and goes on holding, such as a
+/// supervisor of several replicas: what waits to be accepted when this one ends is
+/// another's.
+///
+/// # Errors
+/// When the transport fails.
+pub async fn inherited(
+    listener: UnixListener,
+    routes: Routes,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    builder()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            shutdown.begun().await;
+        })
+        .await?;
+    Ok(())
+}
+
 /// The serving end of an in-process channel; see [`crate::client::in_process`].
 #[derive(Debug)]
 pub struct Acceptor {
