@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::processes::{Kind, replica, restart};
 use crate::{doctor, down, up};
 
 /// Continuous delivery: pipelines that replace running services without a failed request.
@@ -19,10 +20,37 @@ pub(crate) struct Arguments {
 enum Command {
     /// Run the whole control plane in this process.
     Up(Up),
+    /// Replace every process of `up --processes`, one after the other, without an outage.
+    Restart(Folder),
     /// Stop control plane, balancer and instances of a data folder.
     Down(Folder),
     /// Say what is missing or wrong, in one list.
     Doctor(Doctor),
+    /// One replica, as `up --processes` starts it.
+    #[command(hide = true)]
+    Gateway(Replica),
+    /// The same.
+    #[command(hide = true)]
+    Orchestrator(Replica),
+    /// The same.
+    #[command(hide = true)]
+    CloudDriver(Replica),
+    /// The same.
+    #[command(hide = true)]
+    Trigger(Replica),
+}
+
+/// Options of one replica: those of its supervisor, and which one it is.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Replica {
+    #[command(flatten)]
+    pub(crate) up: Up,
+    /// Which replica of its service.
+    #[arg(long)]
+    pub(crate) replica: u32,
+    /// Process id of the supervisor.
+    #[arg(long)]
+    pub(crate) supervisor: u32,
 }
 
 /// Options of `gennaker up`.
@@ -49,6 +77,13 @@ pub(crate) struct Up {
     /// Set up the demonstration: accounts, application and pipeline.
     #[arg(long)]
     pub(crate) demo: bool,
+    /// Run each service in processes of its own, on one Redis.
+    #[arg(long)]
+    pub(crate) processes: bool,
+    /// Processes of each service.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "processes",
+        value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) replicas: u32,
     /// What is logged, as in info,store=debug.
     #[arg(
         long,
@@ -80,6 +115,11 @@ impl Arguments {
         match self.command {
             Command::Up(options) => up::run(options),
             Command::Down(options) => down::run(&options.data),
+            Command::Restart(options) => restart::run(&options.data),
+            Command::Gateway(options) => replica::run(Kind::Gateway, &options),
+            Command::Orchestrator(options) => replica::run(Kind::Orchestrator, &options),
+            Command::CloudDriver(options) => replica::run(Kind::CloudDriver, &options),
+            Command::Trigger(options) => replica::run(Kind::Trigger, &options),
             Command::Doctor(options) => doctor::run(&options.up),
         }
     }

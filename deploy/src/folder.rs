@@ -26,6 +26,9 @@ pub(crate) struct Holder {
     pub(crate) port: u16,
     /// Port of its load balancer.
     pub(crate) balancer_port: u16,
+    /// It supervises processes, one or more for each service.
+    #[serde(default)]
+    pub(crate) processes: bool,
 }
 
 impl Holder {
@@ -37,6 +40,7 @@ impl Holder {
             start: start_of(pid).unwrap_or_default(),
             port,
             balancer_port,
+            processes: false,
         }
     }
 
@@ -152,6 +156,7 @@ mod tests {
             start: 0,
             port: 8084,
             balancer_port: 8080,
+            processes: false,
         };
         let first = hold(folder.path(), &holder(1)).unwrap();
         let refused = hold(folder.path(), &holder(2)).unwrap_err().to_string();

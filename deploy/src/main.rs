@@ -4,6 +4,7 @@ mod cli;
 mod doctor;
 mod down;
 mod folder;
+mod processes;
 mod up;
 
 use std::process::ExitCode;

@@ -23,16 +23,16 @@ struct Egress {
 
 /// What every service is built from.
 pub(crate) struct Settings {
-    pub(super) data: PathBuf,
-    pub(super) egress: egress::Settings,
+    pub(crate) data: PathBuf,
+    pub(crate) egress: egress::Settings,
     pub(crate) cloud_driver: cloud_driver::Config,
-    pub(super) trigger: trigger::Config,
-    pub(super) gateway: gateway::Config,
-    pub(super) orchestrator: orchestrator::Config,
+    pub(crate) trigger: trigger::Config,
+    pub(crate) gateway: gateway::Config,
+    pub(crate) orchestrator: orchestrator::Config,
 }
 
 /// Reads and checks everything before a port is bound.
-pub(super) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
+pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
     let file = options
         .config
         .clone()

@@ -67,7 +67,7 @@ trigger:
 }
 
 /// Makes application, pipeline and a first deployment of version 1, if they are not there.
-pub(super) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()> {
+pub(crate) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()> {
     let registry = std::env::var(REGISTRY_VARIABLE).context(REGISTRY_VARIABLE)?;
     let mut definitions = DefinitionServiceClient::new(peers.orchestrator.clone());
     let name = APPLICATION.to_owned();

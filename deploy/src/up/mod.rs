@@ -4,9 +4,9 @@
 //! and the balancer's, on loopback. Ctrl-C and SIGTERM end this process within
 //! five seconds and leave balancer and instances serving.
 
-mod config;
-mod demo;
-mod wire;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ use runtime::{Shutdown, telemetry};
 
 use crate::cli::Up;
 use crate::folder::{self, Holder};
+use crate::processes;
 
 /// What is left after this is dropped: queued work is durable and waits for the next start.
 const GRACE: Duration = Duration::from_secs(4);
@@ -28,7 +29,10 @@ const WORKERS: usize = 2;
 /// Runs until a signal.
 pub(crate) fn run(options: Up) -> anyhow::Result<ExitCode> {
     telemetry::init(&options.log, telemetry::Format::Text)?;
-    let holder = Holder::this(options.port, options.balancer_port);
+    let holder = Holder {
+        processes: options.processes,
+        ..Holder::this(options.port, options.balancer_port)
+    };
     let held = folder::hold(&options.data, &holder)?;
     let settings = match config::read(&options, &held.path) {
         Ok(settings) => settings,
@@ -38,6 +42,13 @@ pub(crate) fn run(options: Up) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(64));
         }
     };
+    if options.processes {
+        // Read above to refuse what is faulty before anything runs; each replica reads it itself.
+        drop(settings);
+        let outcome = processes::run(&options, &held.path);
+        drop(held);
+        return outcome;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()

@@ -18,10 +18,10 @@ use crate::cli::Up;
 
 /// Channels to the services of this process.
 #[derive(Debug, Clone)]
-pub(super) struct Peers {
-    pub(super) orchestrator: Channel,
-    pub(super) cloud_driver: Channel,
-    pub(super) trigger: Channel,
+pub(crate) struct Peers {
+    pub(crate) orchestrator: Channel,
+    pub(crate) cloud_driver: Channel,
+    pub(crate) trigger: Channel,
 }
 
 /// Everything that runs.
@@ -39,7 +39,7 @@ impl Control {
 }
 
 /// Opens the store the command line names.
-pub(super) async fn store(options: &Up, data: &Path) -> anyhow::Result<Shared> {
+pub(crate) async fn store(options: &Up, data: &Path) -> anyhow::Result<Shared> {
     let store: Shared = match &options.redis {
         Some(url) => store::redis::connect(url, Shards::default()).await?,
         None => {
@@ -155,7 +155,7 @@ pub(super) fn start(
 }
 
 /// The relay of messages between shards.
-fn relay(store: Shared) -> Service {
+pub(crate) fn relay(store: Shared) -> Service {
     Service::new("outbox").task("outbox-relay", OnError::Restart, move |shutdown| {
         let store = store.clone();
         async move {

@@ -11,6 +11,7 @@ mod first_pipeline;
 mod harness;
 mod image_push;
 mod kill;
+mod processes;
 mod repository;
 mod strategies;
 mod up_down;

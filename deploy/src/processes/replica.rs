@@ -1,0 +1,249 @@
+//! One replica: `gennaker orchestrator` and so on, as the supervisor starts it.
+
+use std::fs::OpenOptions;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::serve::Listener;
+use runtime::health::Health;
+use runtime::{Running, Service, Shutdown, relay, server, telemetry};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use store::Shared;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+
+use super::{Kind, READY, folder, socket};
+use crate::cli::Replica;
+use crate::up::{config, wire};
+
+/// How long what is under way may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// From the last accepted connection to the end of idle ones: so long has its first request to arrive.
+const ARRIVAL: Duration = Duration::from_millis(500);
+
+/// Runs one replica until a signal, or until its supervisor is no more.
+pub(crate) fn run(kind: Kind, options: &Replica) -> anyhow::Result<ExitCode> {
+    telemetry::init(&options.up.log, telemetry::Format::Text)?;
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    let parent = getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    if parent != Some(options.supervisor) {
+        bail!("{} is started by gennaker up --processes", kind.name());
+    }
+    let data = options.up.data.canonicalize()?;
+    let settings = config::read(&options.up, &data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(serve(kind, options, settings, &data));
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// What the supervisor bound.
+fn inherited() -> anyhow::Result<OwnedFd> {
+    std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("no listener was handed over as standard input")
+}
+
+fn ready() -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{READY}")?;
+    Ok(output.flush()?)
+}
+
+async fn serve(
+    kind: Kind,
+    options: &Replica,
+    settings: config::Settings,
+    data: &Path,
+) -> anyhow::Result<()> {
+    let shutdown = Shutdown::new();
+    let signalled = shutdown.clone();
+    tokio::spawn(async move {
+        match runtime::shutdown::signal().await {
+            Ok(signal) => tracing::info!(signal, "ending"),
+            Err(error) => tracing::error!(%error, "signals cannot be watched"),
+        }
+        signalled.begin();
+    });
+    let peer = |kind| relay::replicas(&socket(data, kind));
+    if kind == Kind::Gateway {
+        let deps = gateway::Deps {
+            orchestrator: peer(Kind::Orchestrator),
+            cloud_driver: peer(Kind::CloudDriver),
+            trigger: peer(Kind::Trigger),
+            health: Health::new(),
+            shutdown: shutdown.clone(),
+        };
+        return face_users(gateway::build(settings.gateway, deps), &shutdown).await;
+    }
+    let store = wire::store(&options.up, data).await?;
+    let mut others = vec![wire::relay(store.clone())];
+    let service = match kind {
+        Kind::CloudDriver => {
+            ready()?;
+            let Some(lock) = alone(data, &shutdown).await? else {
+                return Ok(());
+            };
+            let service = cloud_driver(settings.cloud_driver, store)?;
+            let ended = answer(service, others, &shutdown).await;
+            drop(lock);
+            return ended;
+        }
+        Kind::Orchestrator => orchestrator::build(
+            settings.orchestrator,
+            orchestrator::Deps {
+                store,
+                cloud_driver: peer(Kind::CloudDriver),
+                egress: runtime::egress::Egress::new(settings.egress)?,
+            },
+        ),
+        Kind::Trigger | Kind::Gateway => trigger::build(
+            settings.trigger,
+            trigger::Deps {
+                store,
+                orchestrator: peer(Kind::Orchestrator),
+                cloud_driver: peer(Kind::CloudDriver),
+            },
+        ),
+    };
+    if kind == Kind::Orchestrator {
+        others.push(canary_judge::build());
+    }
+    ready()?;
+    answer(service, others, &shutdown).await
+}
+
+fn cloud_driver(config: cloud_driver::Config, store: Shared) -> anyhow::Result<Service> {
+    let deps = cloud_driver::Deps {
+        store,
+        images: None,
+    };
+    cloud_driver::build(config, deps).context("cloud-driver")
+}
+
+/// The right to act on this host's processes: a lock of the kernel's, which ends with
+/// the process however it ends. Waits for it; none if the shutdown begins meanwhile.
+async fn alone(data: &Path, shutdown: &Shutdown) -> anyhow::Result<Option<std::fs::File>> {
+    let path = folder(data).join("cloud-driver.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    let waiting = tokio::task::spawn_blocking(move || {
+        flock(&file, FlockOperation::LockExclusive).map(|()| file)
+    });
+    match shutdown.or(waiting).await {
+        None => Ok(None),
+        Some(locked) => Ok(Some(locked?.context("cannot lock the host's processes")?)),
+    }
+}
+
+/// Serves gRPC until the shutdown begins, then ends what is under way.
+async fn answer(
+    mut service: Service,
+    others: Vec<Service>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let listener = std::os::unix::net::UnixListener::from(inherited()?);
+    let listener = UnixListener::from_std(listener)?;
+    let routes = service
+        .take_grpc()
+        .context("the service has no gRPC interface")?;
+    let serving = tokio::spawn(server::inherited(listener, routes, shutdown.clone()));
+    let mut running: Vec<Running> = vec![service.start(shutdown)];
+    running.extend(others.into_iter().map(|other| other.start(shutdown)));
+    shutdown.begun().await;
+    let ends = running.into_iter().map(|r| r.end(GRACE));
+    let (served, _) = tokio::join!(
+        tokio::time::timeout(GRACE, serving),
+        futures_util::future::join_all(ends),
+    );
+    match served {
+        Ok(served) => Ok(served??),
+        // Streams that somebody watches; they are begun anew elsewhere.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Connections until the shutdown begins; what comes later waits for another replica.
+struct Gated {
+    listener: TcpListener,
+    shutdown: Shutdown,
+}
+
+impl Listener for Gated {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        let accepted = Listener::accept(&mut self.listener);
+        match self.shutdown.or(accepted).await {
+            Some(accepted) => accepted,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// Serves HTTP until the shutdown begins. Clients that keep connections are told to
+/// open new ones before the old ones are closed.
+async fn face_users(mut service: Service, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let listener = std::net::TcpListener::from(inherited()?);
+    let listener = Gated {
+        listener: TcpListener::from_std(listener)?,
+        shutdown: shutdown.clone(),
+    };
+    let leaving = shutdown.clone();
+    let metrics = service.all_metrics().to_vec();
+    let metrics = move || {
+        let text: String = metrics.iter().map(|render| render()).collect();
+        std::future::ready(([("content-type", "text/plain; version=0.0.4")], text))
+    };
+    let http = service
+        .take_http()
+        .unwrap_or_default()
+        .merge(Router::new().route("/metrics", axum::routing::get(metrics)))
+        .layer(from_fn(move |request: Request, next: Next| {
+            let leaving = leaving.clone();
+            async move {
+                let mut response: Response = next.run(request).await;
+                if leaving.has_begun() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                response
+            }
+        }));
+    let running = service.start(shutdown);
+    let ending = shutdown.clone();
+    let served = axum::serve(listener, http).with_graceful_shutdown(async move {
+        ending.begun().await;
+        tokio::time::sleep(ARRIVAL).await;
+    });
+    let served = tokio::spawn(async move { served.await });
+    ready()?;
+    shutdown.begun().await;
+    let (_late, ()) = tokio::join!(tokio::time::timeout(GRACE, served), running.end(GRACE),);
+    Ok(())
+}

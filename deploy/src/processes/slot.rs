@@ -1,0 +1,189 @@
+//! One replica's place: started, watched, started again when it dies, replaced on a
+//! restart only when its successor is ready.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use runtime::retry::Backoff;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Kind, READY};
+
+/// A replica is ready within this time, or its start has failed.
+const START: Duration = Duration::from_secs(60);
+/// It ends by itself within this time after SIGTERM, or is killed.
+const END: Duration = Duration::from_secs(9);
+/// One that lived so long begins anew with the shortest pause.
+const STEADY: Duration = Duration::from_secs(10);
+/// Pauses before one that died is started again.
+const AGAIN: Backoff = Backoff {
+    initial: Duration::from_millis(50),
+    factor: 2.0,
+    cap: Duration::from_secs(10),
+    jitter: 0.2,
+};
+
+/// What a slot is asked.
+pub(super) enum Order {
+    /// Replace the process; answered when the former one has ended.
+    Restart(oneshot::Sender<anyhow::Result<()>>),
+    /// End it.
+    Stop,
+}
+
+/// How to start a replica.
+pub(super) struct Slot {
+    pub(super) kind: Kind,
+    pub(super) number: u32,
+    /// Arguments behind the subcommand.
+    pub(super) arguments: Vec<OsString>,
+    /// What it accepts from.
+    pub(super) listener: OwnedFd,
+}
+
+/// A started process.
+struct Process {
+    child: Child,
+    begun: Instant,
+}
+
+impl Slot {
+    /// Keeps one replica running until it is told to stop. `ready` is told of its first readiness.
+    pub(super) async fn keep(
+        self,
+        ready: oneshot::Sender<()>,
+        mut orders: mpsc::Receiver<Order>,
+    ) -> anyhow::Result<()> {
+        let mut ready = Some(ready);
+        let mut failures = 0;
+        loop {
+            let mut process = match self.start().await {
+                Ok(process) => process,
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!("{self} cannot be started: {error:#}");
+                    if self.pause(failures, &mut orders).await {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            if let Some(ready) = ready.take() {
+                let _ = ready.send(());
+            }
+            let status = loop {
+                tokio::select! {
+                    status = process.child.wait() => break status,
+                    order = orders.recv() => match order {
+                        Some(Order::Restart(done)) => {
+                            // Ready first: then the former one ends.
+                            let replaced = self.start().await;
+                            let answer = match replaced {
+                                Ok(next) => {
+                                    let former = std::mem::replace(&mut process, next);
+                                    end(former.child).await
+                                }
+                                Err(error) => Err(error),
+                            };
+                            let _ = done.send(answer);
+                        }
+                        Some(Order::Stop) | None => return end(process.child).await,
+                    },
+                }
+            };
+            failures = if process.begun.elapsed() > STEADY {
+                1
+            } else {
+                failures + 1
+            };
+            tracing::warn!("{self} ended: {}; it is started again", told(status));
+            if self.pause(failures, &mut orders).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits before the next start; true when it is told to stop.
+    async fn pause(&self, failures: u32, orders: &mut mpsc::Receiver<Order>) -> bool {
+        let pause = AGAIN.pause(failures, 0.5);
+        match tokio::time::timeout(pause, orders.recv()).await {
+            Err(_) => false,
+            Ok(Some(Order::Stop) | None) => true,
+            // It is about to begin anew, which is what is asked for.
+            Ok(Some(Order::Restart(done))) => {
+                let _ = done.send(Ok(()));
+                false
+            }
+        }
+    }
+
+    /// Starts a process and waits until it is ready.
+    async fn start(&self) -> anyhow::Result<Process> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut child = Command::new(program)
+            .arg(self.kind.name())
+            .args(&self.arguments)
+            .args(["--replica", &self.number.to_string()])
+            .args(["--supervisor", &std::process::id().to_string()])
+            .stdin(Stdio::from(self.listener.try_clone()?))
+            .stdout(Stdio::piped())
+            // Ctrl-C is the supervisor's.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a process")?;
+        let begun = Instant::now();
+        let output = child.stdout.take().context("it has no output")?;
+        let mut lines = BufReader::new(output).lines();
+        let first = tokio::time::timeout(START, lines.next_line()).await;
+        match first {
+            Ok(Ok(Some(line))) if line == READY => {
+                tracing::info!(
+                    "{self} is ready as process {}",
+                    child.id().unwrap_or_default()
+                );
+                Ok(Process { child, begun })
+            }
+            Ok(Ok(_)) => {
+                let status = tokio::time::timeout(END, child.wait()).await;
+                bail!(
+                    "it ended before it was ready: {}",
+                    status.map_or_else(|_| "it hangs".to_owned(), told)
+                )
+            }
+            Ok(Err(error)) => bail!("its output cannot be read: {error}"),
+            Err(_) => bail!("it was not ready within {} s", START.as_secs()),
+        }
+    }
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind.name(), self.number)
+    }
+}
+
+fn told(status: std::io::Result<ExitStatus>) -> String {
+    status.map_or_else(|error| error.to_string(), |status| status.to_string())
+}
+
+/// SIGTERM, time to end, SIGKILL.
+async fn end(mut child: Child) -> anyhow::Result<()> {
+    let pid = child
+        .id()
+        .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(pid) = pid {
+        // It may have ended between the look and the signal.
+        let _gone = kill_process(pid, Signal::TERM);
+    }
+    if tokio::time::timeout(END, child.wait()).await.is_err() {
+        child.kill().await.context("a process cannot be killed")?;
+    }
+    Ok(())
+}
