@@ -11,7 +11,8 @@ use tests::fixture::{pipeline, stage};
 use tests::redis::Fsync;
 use tests::sink::Sink;
 use tests::stack::Backend;
-use tests::{Setup, Stack, eventually, gate, program};
+use tests::world;
+use tests::{Setup, Stack, World, eventually, gate, program};
 use tokio::sync::watch;
 
 /// Anything ends within this time.
@@ -24,6 +25,8 @@ const SERVICES: [&str; 4] = ["cloud-driver", "orchestrator", "trigger", "gateway
 const REPLICAS: usize = 2;
 /// Executions that run while replicas are killed.
 const EXECUTIONS: usize = 24;
+/// The account whose hosts have room for one version at a time.
+const ACCOUNT: &str = "prod";
 /// Restarts of everything.
 const RESTARTS: usize = 4;
 /// Kills of one of each service.
@@ -265,6 +268,73 @@ async fn a_restart_replaces_every_process_and_fails_no_request() {
             .iter()
             .all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
     );
+}
+
+/// Asks the application again and again until told to end; answers what went wrong.
+async fn visit(port: u16, ending: watch::Receiver<bool>) -> (u64, Vec<String>) {
+    let client = tests::http::Client::port(port).host(&world::host(ACCOUNT));
+    let (mut asked, mut failures) = (0, Vec::new());
+    while !*ending.borrow() {
+        match client.get("/version").await {
+            Ok(answer) if answer.status == 200 => {}
+            Ok(answer) => failures.push(format!("{} {}", answer.status, answer.text())),
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+        asked += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    (asked, failures)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_goes_on_when_the_cloud_driver_that_performs_it_is_killed() {
+    let setup = Setup {
+        backend: Backend::Redis(Fsync::Always),
+        arguments: ["--processes", "--replicas", "2"]
+            .map(ToOwned::to_owned)
+            .to_vec(),
+        ..Setup::default()
+    };
+    let world = World::serving_one(setup, ACCOUNT).await.unwrap();
+    let supervisor = world.stack.pid().unwrap();
+    let image = world.push(&world.image("2")).await.unwrap();
+    let image = world.reference(&image);
+    let (stop, ending) = watch::channel(false);
+    let visitor = tokio::spawn(visit(world.stack.balancer_port, ending));
+    let id = world
+        .start_deployment(ACCOUNT, &image, "inplacedrain")
+        .await
+        .unwrap();
+    let mut kills = 0;
+    // Whoever is killed faster than leases end gets nowhere, so this ends.
+    for _ in 0..KILLS {
+        tokio::time::sleep(PAUSE).await;
+        match world.stack.gate.execution(&id).await {
+            Ok(execution) if gate::is_complete(&execution) => break,
+            _ => {}
+        }
+        let found = replicas(supervisor);
+        // The oldest performs, the other stands by.
+        for service in ["cloud-driver", "orchestrator"] {
+            if let Some(pid) = found.get(service).and_then(|pids| pids.first()) {
+                kill(*pid);
+                kills += 1;
+            }
+        }
+    }
+    world.ended(&id, "SUCCEEDED").await.unwrap();
+    world.require_version(ACCOUNT, "2").await.unwrap();
+    stop.send(true).unwrap();
+    let (asked, failures) = visitor.await.unwrap();
+    println!("{kills} kills, {asked} requests");
+    assert!(kills > 0 && asked > 0);
+    assert_eq!(failures, [""; 0]);
+    // Each host started each version once: nobody acted beside somebody else.
+    let started = world.started();
+    for version in ["1", "2"] {
+        let count = started.iter().filter(|v| *v == version).count();
+        assert_eq!(count, world::HOSTS, "{started:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
