@@ -134,10 +134,11 @@ fn control_what_a_crate_links_through_others_is_found() {
 #[test]
 fn each_door_to_the_outside_has_one_keeper() {
     // (dependency, who may list it, whether it must be optional)
-    let keepers: [(&str, &[&str], bool); 6] = [
+    let keepers: [(&str, &[&str], bool); 7] = [
         ("redis", &["store"], false),
         ("redb", &["store"], false),
         ("reqwest", &["runtime", "cloud-driver"], false),
+        ("lettre", &["orchestrator"], false),
         ("kube", &["cloud-driver", "deploy"], true),
         ("k8s-openapi", &["cloud-driver", "deploy"], true),
         ("aws-sdk-", &["cloud-driver"], true),
