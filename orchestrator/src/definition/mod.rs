@@ -6,6 +6,7 @@
 
 mod application;
 mod check;
+mod environment;
 mod object;
 mod pipeline;
 
@@ -51,6 +52,7 @@ pub(crate) struct Stored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Collection {
     Application,
+    Environment,
     Pipeline,
     PipelineTemplate,
     Project,
@@ -62,6 +64,7 @@ impl Collection {
     fn name(self) -> &'static str {
         match self {
             Self::Application => "application",
+            Self::Environment => "environment",
             Self::Pipeline => "pipeline",
             Self::PipelineTemplate => "pipelineTemplate",
             Self::Project => "project",

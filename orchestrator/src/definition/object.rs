@@ -1,14 +1,13 @@
 //! Objects beside applications and pipelines: pipeline templates, projects,
-//! versions in quarantine. All of one kind are in one shard, listed by one index.
+//! environments, versions in quarantine. All of one kind are in one shard, listed by one index.
 //! Source of the first two: `front50: PipelineTemplate`, `Project`.
 
 use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value};
 use store::{IndexChange, Refused, Shard};
 
+use super::{Collection, Definitions, TRIES, environment, refused, same};
 use crate::notification::address;
-
-use super::{Collection, Definitions, TRIES, refused, same};
 
 /// A kind of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +16,8 @@ pub enum Object {
     PipelineTemplate,
     /// A project: applications and clusters shown together.
     Project,
+    /// A place that versions are promoted to, such as staging.
+    Environment,
     /// Images that must not be deployed again to a cluster until they are released.
     Quarantine,
     /// Notifications of an application, by its name: `{application, <type>: [{…}]}`.
@@ -73,14 +74,14 @@ impl Object {
         match name {
             "pipelineTemplate" => Ok(Self::PipelineTemplate),
             "project" => Ok(Self::Project),
+            "environment" => Ok(Self::Environment),
             "quarantine" => Ok(Self::Quarantine),
             "notification" => Ok(Self::Notification),
-            other => Err(fault(
-                "kind",
-                format!(
-                    "\"{other}\" is unknown; use pipelineTemplate, project, quarantine or notification"
-                ),
-            )),
+            other => {
+                let known = "pipelineTemplate, project, environment, quarantine or notification";
+                let message = format!("\"{other}\" is unknown; use {known}");
+                Err(fault("kind", message))
+            }
         }
     }
 
@@ -88,8 +89,28 @@ impl Object {
         match self {
             Self::PipelineTemplate => Collection::PipelineTemplate,
             Self::Project => Collection::Project,
+            Self::Environment => Collection::Environment,
             Self::Quarantine => Collection::Quarantine,
             Self::Notification => Collection::Notification,
+        }
+    }
+
+    /// The key under which an object of this name is kept: names of projects and environments
+    /// are the same in any case.
+    fn key(self, id: &str) -> String {
+        match self {
+            Self::Project | Self::Environment | Self::Notification => id.to_lowercase(),
+            Self::PipelineTemplate | Self::Quarantine => id.to_owned(),
+        }
+    }
+
+    /// What no other object of the kind may have.
+    fn unique(self, body: &Map<String, Value>) -> Vec<String> {
+        match self {
+            Self::Environment => environment::claims(body),
+            Self::PipelineTemplate | Self::Project | Self::Quarantine | Self::Notification => {
+                Vec::new()
+            }
         }
     }
 
@@ -111,7 +132,7 @@ impl Object {
                     )),
                 }
             }
-            Self::Project => match text(body, "name") {
+            Self::Project | Self::Environment => match text(body, "name") {
                 "" => Err(missing("name")),
                 name => Ok(name.to_lowercase()),
             },
@@ -130,6 +151,12 @@ impl Object {
     fn check(self, body: &Map<String, Value>) -> Result<(), Failure> {
         if self == Self::Notification {
             return check_notifications(body);
+        }
+        if self == Self::Environment {
+            return match environment::check(body) {
+                faults if faults.is_empty() => Ok(()),
+                faults => Err(Failure::invalid("", faults)),
+            };
         }
         if self != Self::PipelineTemplate {
             return Ok(());
@@ -177,10 +204,7 @@ impl Definitions {
     /// # Errors
     /// When the store cannot be read.
     pub async fn get_object(&self, kind: Object, id: &str) -> Result<Option<Value>, Failure> {
-        let id = match kind {
-            Object::Project | Object::Notification => id.to_lowercase(),
-            Object::PipelineTemplate | Object::Quarantine => id.to_owned(),
-        };
+        let id = kind.key(id);
         let found = self
             .load(kind.collection(), self.shard_of(kind), &id)
             .await?;
@@ -225,8 +249,8 @@ impl Definitions {
             body.entry("createTs").or_insert_with(|| now.into());
             body.insert("updateTs".to_owned(), now.to_string().into());
             body.insert("lastModifiedBy".to_owned(), user.into());
-            let expected = before.map_or(0, |stored| stored.version);
-            let batch = self
+            let expected = before.as_ref().map_or(0, |stored| stored.version);
+            let mut batch = self
                 .write(kind.collection(), shard, &id, expected, &body)
                 .await?
                 .index(IndexChange::Put {
@@ -234,9 +258,21 @@ impl Definitions {
                     member: id.clone(),
                     score: 0,
                 });
+            let claimed = kind.unique(&body);
+            let held = before.map(|b| kind.unique(&b.body)).unwrap_or_default();
+            for key in held.into_iter().filter(|key| !claimed.contains(key)) {
+                batch = batch.index(IndexChange::Free { key });
+            }
+            for key in claimed {
+                let value = id.clone();
+                batch = batch.index(IndexChange::Claim { key, value });
+            }
             match self.commit(batch).await? {
                 Ok(()) => return Ok(Value::Object(body)),
                 Err(Refused::Conflict { .. }) => {}
+                Err(Refused::Taken { key, value }) => {
+                    return Err(Failure::invalid("", vec![environment::taken(&key, &value)]));
+                }
                 Err(other) => return Err(refused(&other)),
             }
         }
@@ -252,21 +288,21 @@ impl Definitions {
     /// When the store refuses.
     pub async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure> {
         let shard = self.shard_of(kind);
-        let id = match kind {
-            Object::Project | Object::Notification => id.to_lowercase(),
-            Object::PipelineTemplate | Object::Quarantine => id.to_owned(),
-        };
+        let id = kind.key(id);
         for _ in 0..TRIES {
             let Some(stored) = self.load(kind.collection(), shard, &id).await? else {
                 return Ok(());
             };
-            let batch = self
+            let mut batch = self
                 .remove(kind.collection(), shard, &id, stored.version)
                 .await?
                 .index(IndexChange::Drop {
                     index: Self::index_of(kind),
                     member: id.clone(),
                 });
+            for key in kind.unique(&stored.body) {
+                batch = batch.index(IndexChange::Free { key });
+            }
             match self.commit(batch).await? {
                 Ok(()) => return Ok(()),
                 Err(Refused::Conflict { .. }) => {}

@@ -130,3 +130,38 @@ async fn a_faulty_object_changes_nothing_and_names_its_field() {
     assert_eq!(again.unwrap_err().kind, Kind::Conflict);
     assert_eq!(ids(&rig, "pipelineTemplate").await, ["t"]);
 }
+
+#[tokio::test]
+async fn an_account_belongs_to_one_environment() {
+    let rig = Rig::up().await;
+    for (name, order, accounts) in [
+        ("prod", 2, json!(["p1", "p2"])),
+        ("staging", 1, json!(["s1"])),
+    ] {
+        let environment = json!({"name": name, "order": order, "accounts": accounts});
+        save(&rig, "environment", environment, true).await.unwrap();
+    }
+    assert_eq!(ids(&rig, "environment").await, ["prod", "staging"]);
+    let again = json!({"name": "PROD", "accounts": ["x"]});
+    let twice = save(&rig, "environment", again, true).await.unwrap_err();
+    assert_eq!(twice.kind, Kind::Conflict);
+    let greedy = json!({"name": "dev", "accounts": ["p2"]});
+    let refused = save(&rig, "environment", greedy.clone(), true)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.kind == Kind::Invalid && refused.message.contains("environment prod"),
+        "{refused:?}"
+    );
+    // What one gives up, another may have.
+    let smaller = json!({"name": "prod", "order": 2, "accounts": ["p1"]});
+    save(&rig, "environment", smaller, false).await.unwrap();
+    save(&rig, "environment", greedy, true).await.unwrap();
+    let gone = rig.definitions.clone();
+    gone.clone()
+        .delete_object(key("environment", "Staging"))
+        .await
+        .unwrap();
+    let heir = json!({"name": "test", "accounts": ["s1"]});
+    save(&rig, "environment", heir, true).await.unwrap();
+}
