@@ -422,7 +422,7 @@ pub mod definition_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Objects of one kind (`pipelineTemplate`, `project`, `quarantine`), by id.
+        /// Objects of one kind (`pipelineTemplate`, `project`, `environment`, `quarantine`), by id.
         pub async fn list_objects(
             &mut self,
             request: impl tonic::IntoRequest<super::ObjectKey>,
@@ -637,7 +637,7 @@ pub mod definition_service_server {
             &self,
             request: tonic::Request<super::PipelineHistoryRequest>,
         ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
-        /// Objects of one kind (`pipelineTemplate`, `project`, `quarantine`), by id.
+        /// Objects of one kind (`pipelineTemplate`, `project`, `environment`, `quarantine`), by id.
         async fn list_objects(
             &self,
             request: tonic::Request<super::ObjectKey>,
