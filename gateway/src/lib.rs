@@ -8,6 +8,7 @@ mod answer;
 mod clients;
 mod config;
 mod edge;
+mod environment;
 mod error;
 mod health;
 mod listing;

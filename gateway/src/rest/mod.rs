@@ -9,6 +9,7 @@ mod applications;
 mod auth;
 mod clusters;
 mod credentials;
+mod environments;
 mod executions;
 mod images;
 mod instances;
@@ -89,6 +90,7 @@ fn routes() -> Router<Gateway> {
         .route("/applications/{application}/clusters/{account}/{cluster}/serverGroups", get(clusters::server_groups))
         .route("/applications/{application}/clusters/{account}/{cluster}/serverGroups/{serverGroup}", get(clusters::server_group))
         .route("/applications/{application}/clusters/{account}/{cluster}/{cloudProvider}/{scope}/serverGroups/target/{target}", get(clusters::target))
+        .route("/applications/{application}/environments", get(environments::of_application))
         .route("/applications/{application}/executions/search", get(executions::search))
         .route("/applications/{application}/loadBalancers", get(load_balancers::of_application))
         .route("/applications/{application}/pipelineConfigs", get(pipeline_configs::of_application))
@@ -107,6 +109,8 @@ fn routes() -> Router<Gateway> {
         .route("/auth/user/serviceAccounts", get(auth::service_accounts))
         .route("/credentials", get(credentials::list))
         .route("/credentials/{account}", get(credentials::get))
+        .route("/environments", get(environments::list).post(environments::create))
+        .route("/environments/{name}", get(environments::get).put(environments::update).delete(environments::delete))
         .route("/executions", get(executions::list))
         .route("/firewalls", get(security_groups::all))
         .route("/firewalls/{account}/{region}/{name}", get(security_groups::get))

@@ -296,7 +296,11 @@ impl DefinitionService for Peers {
         call: Call<orca::ObjectKey>,
     ) -> Result<Response<orca::DefinitionList>, Status> {
         self.note("list_objects", call.get_ref())?;
-        let items = vec![Json::of(&json!({"id": "o1", "name": "p"}))];
+        let item = match call.get_ref().kind.as_str() {
+            "environment" => json!({"id": "prod", "name": "prod", "order": 1, "accounts": ["k8s"]}),
+            _ => json!({"id": "o1", "name": "p"}),
+        };
+        let items = vec![Json::of(&item)];
         Ok(Response::new(orca::DefinitionList { items }))
     }
 
@@ -393,7 +397,9 @@ fn list(items: &[Value]) -> Result<Response<cloud::JsonList>, Status> {
 
 fn group() -> Value {
     json!({"name": "a-v000", "account": "k8s", "region": "local", "cluster": "a",
-           "application": "a", "cloudProvider": "local"})
+           "application": "a", "cloudProvider": "local", "createdTime": 7,
+           "capacity": {"desired": 1}, "instanceCounts": {"up": 1, "total": 1},
+           "buildInfo": {"version": "1", "images": ["r/a:1"]}})
 }
 
 #[tonic::async_trait]
