@@ -50,6 +50,8 @@ pub(crate) struct Gateway {
     pub(crate) config: Arc<Config>,
     pub(crate) health: Arc<Health>,
     pub(crate) live: Arc<Semaphore>,
+    pub(crate) hub: Arc<live::Hub>,
+    pub(crate) may_read: live::MayRead,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -59,6 +61,8 @@ pub fn build(config: Config, deps: Deps) -> Service {
     let gateway = Gateway {
         clients: Clients::new(deps.orchestrator, deps.cloud_driver, deps.trigger),
         live: Arc::new(Semaphore::new(config.live_clients)),
+        hub: Arc::new(live::Hub::new()),
+        may_read: live::MayRead::default(),
         config: Arc::new(config),
         health: Arc::new(deps.health),
         shutdown: deps.shutdown,
