@@ -52,6 +52,10 @@ impl Error {
         )
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

@@ -13,8 +13,10 @@ mod error;
 mod health;
 mod listing;
 mod live;
+mod project_clusters;
 mod request;
 mod rest;
+mod trigger_subset;
 mod ui;
 
 use std::sync::Arc;

@@ -41,7 +41,10 @@ const OPEN: [&str; 4] = ["NOT_STARTED", "RUNNING", "PAUSED", "SUSPENDED"];
 /// Whether a caller may read what belongs to an application. Asked for each
 /// event and each client, so it must not wait.
 #[derive(Clone)]
-pub(crate) struct MayRead(pub(crate) Arc<dyn Fn(&Caller, &str) -> bool + Send + Sync>);
+pub(crate) struct MayRead(pub(crate) Arc<Decision>);
+
+/// Caller and application.
+pub(crate) type Decision = dyn Fn(&Caller, &str) -> bool + Send + Sync;
 
 impl Default for MayRead {
     /// Everybody may read everything.

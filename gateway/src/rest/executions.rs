@@ -9,8 +9,8 @@ use super::applications;
 use crate::Gateway;
 use crate::answer::{Answer, Reply};
 use crate::error::Error;
-use crate::listing;
 use crate::request::{At, Caller, Query};
+use crate::{listing, trigger_subset};
 
 /// Ids one request may name.
 const MAX_IDS: usize = 100;
@@ -89,6 +89,8 @@ struct Wanted {
     trigger_types: Vec<String>,
     pipeline_name: Option<String>,
     event_id: Option<String>,
+    /// Fields the trigger must have.
+    trigger: Option<Value>,
     from_ms: u64,
     to_ms: u64,
 }
@@ -106,6 +108,10 @@ impl Wanted {
         (any || self.trigger_types.iter().any(|t| t == kind))
             && is(&self.pipeline_name, text(execution, "name"))
             && is(&self.event_id, text(trigger, "eventId"))
+            && self
+                .trigger
+                .as_ref()
+                .is_none_or(|wanted| trigger_subset::has(trigger, wanted))
             && (self.from_ms..=self.to_ms).contains(&built)
     }
 }
@@ -120,15 +126,14 @@ pub(super) async fn search(
     At(application): At<String>,
     query: Query,
 ) -> Reply {
-    if query.get("trigger").is_some() {
-        return Err(Error::missing(
-            "searching by fields of the trigger (trigger=)",
-        ));
-    }
     let wanted = Wanted {
         trigger_types: query.list("triggerTypes"),
         pipeline_name: query.get("pipelineName").map(ToOwned::to_owned),
         event_id: query.get("eventId").map(ToOwned::to_owned),
+        trigger: query
+            .get("trigger")
+            .map(trigger_subset::parse)
+            .transpose()?,
         from_ms: query.number("triggerTimeStartBoundary", 0)?,
         to_ms: query.number("triggerTimeEndBoundary", u64::MAX)?,
     };
@@ -191,6 +196,7 @@ mod tests {
             trigger_types: types.iter().map(|t| (*t).to_owned()).collect(),
             pipeline_name: name.map(ToOwned::to_owned),
             event_id: event.map(ToOwned::to_owned),
+            trigger: None,
             from_ms: from,
             to_ms: to,
         };

@@ -31,12 +31,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ),
     (
         "POST",
-        "/pipelines/bulksave",
-        "saving many pipelines at once",
-    ),
-    ("POST", "/pipelines/move", "renaming a pipeline by path"),
-    (
-        "POST",
         "/pipelines/{id}/evaluateVariables",
         "evaluating variables",
     ),
@@ -45,7 +39,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
         "/pipelineConfigs/{id}/convertToTemplate",
         "turning a pipeline into a template",
     ),
-    ("POST", "/actions/pipelines/reorder", "ordering pipelines"),
     ("POST", "/actions/strategies/reorder", "ordering strategies"),
     ("GET", "/strategyConfigs", "strategies made of pipelines"),
     (
@@ -175,7 +168,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("ANY", "/concourse/{*rest}", "Concourse"),
     ("GET", "/artifactory/names", "Artifactory"),
     ("GET", "/nexus/names", "Nexus"),
-    ("GET", "/artifacts/credentials", "artifact accounts"),
     ("PUT", "/artifacts/fetch", "fetching artifacts"),
     (
         "GET",
@@ -249,11 +241,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
         "planning a pipeline from a template",
     ),
     (
-        "GET",
-        "/v2/pipelineTemplates/versions",
-        "the versions of pipeline templates",
-    ),
-    (
         "ANY",
         "/pipelineTemplates",
         "pipeline templates of version 1",
@@ -262,11 +249,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
         "ANY",
         "/pipelineTemplates/{*rest}",
         "pipeline templates of version 1",
-    ),
-    (
-        "GET",
-        "/projects/{project}/clusters",
-        "the clusters of a project",
     ),
     ("GET", "/credentials/type/{type}", "managing accounts"),
     ("POST,PUT", "/credentials", "managing accounts"),

@@ -6,6 +6,7 @@
 //! `/pipelines` would hide other routes and are looked up after them.
 
 mod applications;
+mod artifacts;
 mod auth;
 mod clusters;
 mod credentials;
@@ -17,6 +18,7 @@ mod load_balancers;
 pub(crate) mod missing;
 mod notifications;
 mod pipeline_configs;
+mod pipeline_sets;
 mod pipeline_templates;
 mod pipelines;
 mod projects;
@@ -82,6 +84,7 @@ fn routes() -> Router<Gateway> {
         .route("/", get(version::root))
         .route("/health", get(version::health))
         .route("/version", get(version::version))
+        .route("/actions/pipelines/reorder", post(pipeline_sets::reorder))
         .route("/applications", get(applications::list))
         .route("/applications/{application}", get(applications::get))
         .route("/applications/{application}/clusters", get(clusters::names))
@@ -103,6 +106,7 @@ fn routes() -> Router<Gateway> {
         .route("/applications/{application}/strategyConfigs", get(pipeline_configs::strategies))
         .route("/applications/{application}/tasks", get(tasks::of_application).post(tasks::start_of_application))
         .route("/applications/{application}/tasks/{id}", get(tasks::get_of_application))
+        .route("/artifacts/credentials", get(artifacts::credentials))
         .route("/auth/loggedOut", get(auth::logged_out))
         .route("/auth/logout", get(auth::logged_out).post(auth::logged_out))
         .route("/auth/user", get(auth::user))
@@ -125,6 +129,8 @@ fn routes() -> Router<Gateway> {
         .route("/pipelineConfigs", get(pipeline_configs::all))
         .route("/pipelineConfigs/{id}/history", get(pipeline_configs::history))
         .route("/pipelines", post(pipeline_configs::save))
+        .route("/pipelines/bulksave", post(pipeline_sets::bulk_save))
+        .route("/pipelines/move", post(pipeline_sets::rename))
         .route("/pipelines/start", post(pipelines::start_ad_hoc))
         .route("/pipelines/{id}", get(pipelines::get).put(pipeline_configs::update).delete(pipelines::delete))
         .route("/pipelines/{id}/cancel", put(pipelines::cancel))
@@ -139,6 +145,7 @@ fn routes() -> Router<Gateway> {
         .route("/notifications/{type}/{application}", get(notifications::get).post(notifications::save).delete(notifications::delete))
         .route("/projects", get(projects::list))
         .route("/projects/{project}", get(projects::get))
+        .route("/projects/{project}/clusters", get(projects::clusters))
         .route("/projects/{project}/pipelines", get(projects::pipelines))
         .route("/quarantine", get(quarantine::list))
         .route("/quarantine/{*id}", delete(quarantine::release))
@@ -158,6 +165,7 @@ fn routes() -> Router<Gateway> {
         .route("/ui/{file}", get(ui::file))
         .route("/v2/pipelineTemplates", get(pipeline_templates::list))
         .route("/v2/pipelineTemplates/create", post(pipeline_templates::create))
+        .route("/v2/pipelineTemplates/versions", get(pipeline_templates::versions))
         .route("/v2/pipelineTemplates/update/{id}", post(pipeline_templates::update))
         .route("/v2/pipelineTemplates/{id}", get(pipeline_templates::get).delete(pipeline_templates::delete))
         .route("/v2/pipelineTemplates/{id}/dependents", get(pipeline_templates::dependents))

@@ -7,7 +7,7 @@ use axum::extract::State;
 use http::StatusCode;
 use proto::common::v1::Json;
 use proto::orchestrator::v1::{ListPipelinesRequest, ObjectKey, SaveObjectRequest};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::Gateway;
 use crate::answer::{Answer, Reply, value, values};
@@ -43,20 +43,24 @@ async fn all(gate: &Gateway, caller: &Caller) -> Result<Vec<Value>, Error> {
     values(&list.items)
 }
 
-/// `GET /v2/pipelineTemplates?scopes=`
-pub(super) async fn list(State(gate): State<Gateway>, caller: Caller, query: Query) -> Reply {
-    let mut found = all(&gate, &caller).await?;
-    let asked = query.text("scopes");
-    if !asked.is_empty() {
-        let scopes: Vec<&str> = asked.split(',').map(str::trim).collect();
+/// Those that have one of the scopes asked for; all when none is.
+fn in_scope(mut found: Vec<Value>, query: &Query) -> Vec<Value> {
+    let scopes = query.list("scopes");
+    if !scopes.is_empty() {
         found.retain(|template| {
             let own = template
                 .pointer("/metadata/scopes")
                 .and_then(Value::as_array);
             let mut own = own.into_iter().flatten().filter_map(Value::as_str);
-            own.any(|scope| scopes.contains(&scope))
+            own.any(|scope| scopes.iter().any(|s| s == scope))
         });
     }
+    found
+}
+
+/// `GET /v2/pipelineTemplates?scopes=`
+pub(super) async fn list(State(gate): State<Gateway>, caller: Caller, query: Query) -> Reply {
+    let found = in_scope(all(&gate, &caller).await?, &query);
     Ok(Answer::Ok(Value::Array(found)))
 }
 
@@ -73,6 +77,22 @@ pub(super) async fn get(
     });
     let found = answer(gate.clients.definitions.clone().get_object(call)).await?;
     Ok(Answer::Ok(value(&found)?))
+}
+
+/// `GET /v2/pipelineTemplates/versions?scopes=`: what is kept of each template, by its id.
+pub(super) async fn versions(State(gate): State<Gateway>, caller: Caller, query: Query) -> Reply {
+    let mut versions: Map<String, Value> = Map::new();
+    for template in in_scope(all(&gate, &caller).await?, &query) {
+        let id = template.get("id").and_then(Value::as_str);
+        let id = id.unwrap_or_default().to_owned();
+        let list = versions
+            .entry(id)
+            .or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(list) = list {
+            list.push(template);
+        }
+    }
+    Ok(Answer::Ok(Value::Object(versions)))
 }
 
 async fn save(

@@ -2,6 +2,7 @@
 //! (`upsertProject`, `deleteProject`). Source: `gate: ProjectController`.
 
 use axum::extract::State;
+use proto::cloud_driver::v1::ApplicationQuery;
 use proto::common::v1::PageRequest;
 use proto::orchestrator::v1::{ExecutionKind, ListExecutionsRequest, ObjectKey};
 use serde_json::Value;
@@ -10,6 +11,7 @@ use crate::Gateway;
 use crate::answer::{Answer, Reply, value, values};
 use crate::clients::answer;
 use crate::error::Error;
+use crate::project_clusters;
 use crate::request::{At, Caller, Query};
 
 const KIND: &str = "project";
@@ -65,4 +67,17 @@ pub(super) async fn pipelines(
         found.extend(values(&page.executions)?);
     }
     Ok(Answer::Ok(Value::Array(found)))
+}
+
+/// `GET /projects/{id}/clusters`: what runs in the clusters it lists.
+pub(super) async fn clusters(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+) -> Reply {
+    let project = find(&gate, &caller, &id).await?;
+    let call = caller.request(ApplicationQuery::default());
+    let listed = answer(gate.clients.query.clone().list_server_groups(call)).await?;
+    let found = project_clusters::clusters(&project, &values(&listed.items)?);
+    Ok(Answer::Ok(found))
 }

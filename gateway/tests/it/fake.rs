@@ -511,7 +511,12 @@ impl RegistryService for Peers {
         call: Call<cloud::ListRegistriesRequest>,
     ) -> Result<Response<cloud::ListRegistriesReply>, Status> {
         self.note("list_registries", call.get_ref())?;
-        Ok(Response::new(cloud::ListRegistriesReply::default()))
+        Ok(Response::new(cloud::ListRegistriesReply {
+            registries: vec![cloud::Registry {
+                account: "hub".into(),
+                ..cloud::Registry::default()
+            }],
+        }))
     }
 
     async fn list_repositories(
