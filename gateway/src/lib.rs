@@ -13,9 +13,11 @@ mod error;
 mod health;
 mod listing;
 mod live;
+mod openapi;
 mod project_clusters;
 mod request;
 mod rest;
+mod routes;
 mod trigger_subset;
 mod ui;
 

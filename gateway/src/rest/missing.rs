@@ -260,7 +260,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("ANY", "/auth/apiTokens", "API tokens"),
     ("ANY", "/auth/apiTokens/{*rest}", "API tokens"),
     ("ANY", "/login", "authentication"),
-    ("GET", "/v3/api-docs", "the OpenAPI document"),
     ("ANY", "/banners", "banners"),
     ("ANY", "/banners/{*rest}", "banners"),
     ("ANY", "/plugins/{*rest}", "plugins"),

@@ -34,19 +34,23 @@ mod webhooks;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::{delete, get, patch, post, put};
 use http::{Method, StatusCode, Uri};
 use tower::ServiceExt;
 
 use crate::error::Error;
 use crate::request::Caller;
-use crate::{Gateway, live, ui};
+use crate::routes::{Operation, Routes, delete, get, patch, post, put};
+use crate::{Gateway, live, openapi, ui};
 
 /// The whole interface.
 pub(crate) fn router(gate: &Gateway) -> Router {
-    let by_name = by_name().with_state(gate.clone());
+    let by_name = by_name()
+        .router
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(gate.clone());
     let (absent, refused) = (by_name.clone(), by_name);
     routes()
+        .router
         .merge(missing::routes())
         .with_state(gate.clone())
         .fallback_service(absent.fallback(unknown))
@@ -54,6 +58,13 @@ pub(crate) fn router(gate: &Gateway) -> Router {
             let next = refused.clone().fallback(wrong_method);
             async move { next.oneshot(anew(request)).await }
         })
+}
+
+/// Every route that is served.
+pub(crate) fn operations() -> Vec<Operation> {
+    let mut all = routes().operations;
+    all.extend(by_name().operations);
+    all
 }
 
 /// The request as it came: what the first look-up noted about its path is left behind.
@@ -71,16 +82,15 @@ fn anew(request: Request) -> Request {
 
 /// Pipelines by name, which may hold anything.
 #[rustfmt::skip] // one line a route
-fn by_name() -> Router<Gateway> {
-    Router::new()
+fn by_name() -> Routes {
+    Routes::new()
         .route("/pipelines/v2/{application}/{*nameOrId}", post(pipelines::start_v2))
         .route("/pipelines/{application}/{*nameOrId}", post(pipelines::start).delete(pipeline_configs::delete))
-        .method_not_allowed_fallback(wrong_method)
 }
 
 #[rustfmt::skip] // one line a route
-fn routes() -> Router<Gateway> {
-    Router::new()
+fn routes() -> Routes {
+    Routes::new()
         .route("/", get(version::root))
         .route("/health", get(version::health))
         .route("/version", get(version::version))
@@ -126,6 +136,7 @@ fn routes() -> Router<Gateway> {
         .route("/loadBalancers", get(load_balancers::list))
         .route("/loadBalancers/{name}", get(load_balancers::named))
         .route("/loadBalancers/{account}/{region}/{name}", get(load_balancers::get))
+        .route("/openapi.json", get(openapi::document))
         .route("/pipelineConfigs", get(pipeline_configs::all))
         .route("/pipelineConfigs/{id}/history", get(pipeline_configs::history))
         .route("/pipelines", post(pipeline_configs::save))
@@ -169,6 +180,7 @@ fn routes() -> Router<Gateway> {
         .route("/v2/pipelineTemplates/update/{id}", post(pipeline_templates::update))
         .route("/v2/pipelineTemplates/{id}", get(pipeline_templates::get).delete(pipeline_templates::delete))
         .route("/v2/pipelineTemplates/{id}/dependents", get(pipeline_templates::dependents))
+        .route("/v3/api-docs", get(openapi::document))
         .route("/validateCronExpression", get(triggers::validate_cron))
         .route("/webhooks/{type}/{source}", post(webhooks::receive))
 }

@@ -311,7 +311,7 @@ impl DefinitionService for Peers {
             return Err(Status::not_found("project none does not exist"));
         }
         Ok(Response::new(Json::of(&json!({
-            "id": id, "name": id, "config": {"applications": ["a"]},
+            "id": id, "name": id, "config": {"applications": ["a"]}, "accounts": ["k8s"],
         }))))
     }
 

@@ -5,6 +5,7 @@
 mod errors;
 mod fake;
 mod live;
+mod openapi;
 mod page;
 mod routes;
 mod spin;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::fake::Gate;
 
 /// Method, path, body, status, and what the answer holds (`null`: an empty body).
-fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Value)> {
+pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Value)> {
     let execution = json!({"id": "E1", "name": "n"});
     let pipeline = json!({"id": "p1", "name": "n"});
     let group = json!({"name": "a-v000", "cluster": "a"});
