@@ -13,6 +13,7 @@ mod image_push;
 mod kill;
 mod processes;
 mod repository;
+mod spin;
 mod strategies;
 mod up_down;
 mod zero_failed_requests;
