@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_luck;
 mod conventions;
 mod demo;
+mod environments;
 mod first_pipeline;
 mod harness;
 mod image_push;
