@@ -23,9 +23,9 @@ fn key(id: &str, query: &Query) -> Result<String, Error> {
     match (tag.as_str(), digest.as_str()) {
         ("", "") => Ok(id.to_owned()),
         (tag, "") => Ok(format!("{id}:{tag}")),
-        ("", digest) => Err(Error::field(
-            "digest",
-            format!("{digest}: templates are not kept by digest; use tag"),
+        ("", digest) => Ok(format!(
+            "{id}@sha256:{}",
+            digest.trim_start_matches("sha256:")
         )),
         _ => Err(Error::field(
             "tag",
@@ -58,9 +58,10 @@ fn in_scope(mut found: Vec<Value>, query: &Query) -> Vec<Value> {
     found
 }
 
-/// `GET /v2/pipelineTemplates?scopes=`
+/// `GET /v2/pipelineTemplates?scopes=`: the latest of each.
 pub(super) async fn list(State(gate): State<Gateway>, caller: Caller, query: Query) -> Reply {
-    let found = in_scope(all(&gate, &caller).await?, &query);
+    let mut found = in_scope(all(&gate, &caller).await?, &query);
+    found.retain(|template| template.get("tag").and_then(Value::as_str) == Some("latest"));
     Ok(Answer::Ok(Value::Array(found)))
 }
 

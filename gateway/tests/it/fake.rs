@@ -298,7 +298,7 @@ impl DefinitionService for Peers {
         self.note("list_objects", call.get_ref())?;
         let item = match call.get_ref().kind.as_str() {
             "environment" => json!({"id": "prod", "name": "prod", "order": 1, "accounts": ["k8s"]}),
-            _ => json!({"id": "o1", "name": "p"}),
+            _ => json!({"id": "o1", "name": "p", "tag": "latest"}),
         };
         let items = vec![Json::of(&item)];
         Ok(Response::new(orca::DefinitionList { items }))

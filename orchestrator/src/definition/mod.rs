@@ -9,6 +9,7 @@ mod check;
 mod environment;
 mod object;
 mod pipeline;
+mod template;
 
 use std::sync::Arc;
 
@@ -174,6 +175,20 @@ impl Definitions {
         expected: Version,
         body: &Map<String, Value>,
     ) -> Result<Batch, Failure> {
+        let batch = Batch::new(shard, ids::commit()).new_work();
+        self.add(batch, collection, id, expected, body).await
+    }
+
+    /// The same into a batch that writes others too.
+    async fn add(
+        &self,
+        batch: Batch,
+        collection: Collection,
+        id: &str,
+        expected: Version,
+        body: &Map<String, Value>,
+    ) -> Result<Batch, Failure> {
+        let shard = batch.shard();
         let text = Bytes::from(serde_json::to_vec(body).map_err(|e| internal(&e))?);
         if text.len() > MAX_DEFINITION {
             let message = format!(
@@ -187,8 +202,7 @@ impl Definitions {
         let version = expected + 1;
         let history = collection.history(id);
         let version_key = collection.version_key(id, version);
-        let mut batch = Batch::new(shard, ids::commit())
-            .new_work()
+        let mut batch = batch
             .document(&collection.key(id), expected)
             .set(BODY, text.clone())
             .document(&version_key, 0)

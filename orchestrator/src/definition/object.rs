@@ -6,13 +6,13 @@ use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value};
 use store::{IndexChange, Refused, Shard};
 
-use super::{Collection, Definitions, TRIES, environment, refused, same};
+use super::{Collection, Definitions, TRIES, environment, refused, same, template};
 use crate::notification::address;
 
 /// A kind of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
-    /// A pipeline template, version 2, by id or `id:tag`.
+    /// A pipeline template, version 2, by id (the latest), `id:tag` or `id@sha256:digest`.
     PipelineTemplate,
     /// A project: applications and clusters shown together.
     Project,
@@ -24,17 +24,7 @@ pub enum Object {
     Notification,
 }
 
-/// Tags a template may have (`front50: V2PipelineTemplateController`).
-const TAGS: [&str; 6] = [
-    "latest",
-    "stable",
-    "unstable",
-    "experimental",
-    "test",
-    "canary",
-];
-
-fn fault(path: &str, message: impl Into<String>) -> Failure {
+pub(super) fn fault(path: &str, message: impl Into<String>) -> Failure {
     let field = FieldError {
         path: path.to_owned(),
         message: message.into(),
@@ -50,7 +40,7 @@ fn text<'a>(body: &'a Map<String, Value>, key: &str) -> &'a str {
 }
 
 /// Every notification of an application must be one that can be sent.
-fn check_notifications(body: &Map<String, Value>) -> Result<(), Failure> {
+fn check_notifications(body: &Map<String, Value>) -> Vec<FieldError> {
     let mut faults = Vec::new();
     for (kind, list) in body {
         for (i, entry) in list.as_array().into_iter().flatten().enumerate() {
@@ -59,10 +49,7 @@ fn check_notifications(body: &Map<String, Value>) -> Result<(), Failure> {
             faults.extend(address::check(&entry, &format!("{kind}[{i}]")));
         }
     }
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::invalid("", faults))
+    faults
 }
 
 impl Object {
@@ -85,7 +72,7 @@ impl Object {
         }
     }
 
-    fn collection(self) -> Collection {
+    pub(super) fn collection(self) -> Collection {
         match self {
             Self::PipelineTemplate => Collection::PipelineTemplate,
             Self::Project => Collection::Project,
@@ -100,7 +87,8 @@ impl Object {
     fn key(self, id: &str) -> String {
         match self {
             Self::Project | Self::Environment | Self::Notification => id.to_lowercase(),
-            Self::PipelineTemplate | Self::Quarantine => id.to_owned(),
+            Self::PipelineTemplate => template::key(id),
+            Self::Quarantine => id.to_owned(),
         }
     }
 
@@ -118,20 +106,7 @@ impl Object {
     fn id(self, body: &Map<String, Value>) -> Result<String, Failure> {
         let missing = |field: &str| fault(field, "it is missing; set it");
         match self {
-            Self::PipelineTemplate => {
-                let id = text(body, "id");
-                if id.is_empty() {
-                    return Err(missing("id"));
-                }
-                match text(body, "tag") {
-                    "" => Ok(id.to_owned()),
-                    tag if TAGS.contains(&tag) => Ok(format!("{id}:{tag}")),
-                    tag => Err(fault(
-                        "tag",
-                        format!("\"{tag}\" is unknown; use {}", TAGS.join(", ")),
-                    )),
-                }
-            }
+            Self::PipelineTemplate => template::id(body),
             Self::Project | Self::Environment => match text(body, "name") {
                 "" => Err(missing("name")),
                 name => Ok(name.to_lowercase()),
@@ -149,40 +124,26 @@ impl Object {
 
     /// What is wrong with one.
     fn check(self, body: &Map<String, Value>) -> Result<(), Failure> {
-        if self == Self::Notification {
-            return check_notifications(body);
+        let faults = match self {
+            Self::Environment => environment::check(body),
+            Self::Notification => check_notifications(body),
+            Self::PipelineTemplate => template::check(body),
+            Self::Project | Self::Quarantine => Vec::new(),
+        };
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::invalid("", faults))
         }
-        if self == Self::Environment {
-            return match environment::check(body) {
-                faults if faults.is_empty() => Ok(()),
-                faults => Err(Failure::invalid("", faults)),
-            };
-        }
-        if self != Self::PipelineTemplate {
-            return Ok(());
-        }
-        let metadata = body.get("metadata").and_then(Value::as_object);
-        let name = metadata.map(|m| text(m, "name")).unwrap_or_default();
-        if name.is_empty() {
-            return Err(fault("metadata.name", "it is missing; name the template"));
-        }
-        let scopes = metadata
-            .and_then(|m| m.get("scopes"))
-            .and_then(Value::as_array);
-        if scopes.is_none_or(Vec::is_empty) {
-            let message = "it is missing; list applications, or global";
-            return Err(fault("metadata.scopes", message));
-        }
-        Ok(())
     }
 }
 
 impl Definitions {
-    fn shard_of(&self, kind: Object) -> Shard {
+    pub(super) fn shard_of(&self, kind: Object) -> Shard {
         self.store.shards().of_name(kind.collection().name())
     }
 
-    fn index_of(kind: Object) -> String {
+    pub(super) fn index_of(kind: Object) -> String {
         format!("objects:{}", kind.collection().name())
     }
 
@@ -225,8 +186,11 @@ impl Definitions {
         let Value::Object(mut body) = object else {
             return Err(fault("object", "it is no object; send a JSON object"));
         };
-        let (id, shard) = (kind.id(&body)?, self.shard_of(kind));
         kind.check(&body)?;
+        if kind == Object::PipelineTemplate {
+            return self.put_template(body, user, create).await;
+        }
+        let (id, shard) = (kind.id(&body)?, self.shard_of(kind));
         for _ in 0..TRIES {
             let before = self.load(kind.collection(), shard, &id).await?;
             if create && before.is_some() {
@@ -287,6 +251,16 @@ impl Definitions {
     /// # Errors
     /// When the store refuses.
     pub async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure> {
+        if kind == Object::PipelineTemplate && template::is_whole(id) {
+            for version in self.template_versions(id).await? {
+                self.delete_one(kind, &version).await?;
+            }
+            return Ok(());
+        }
+        self.delete_one(kind, id).await
+    }
+
+    async fn delete_one(&self, kind: Object, id: &str) -> Result<(), Failure> {
         let shard = self.shard_of(kind);
         let id = kind.key(id);
         for _ in 0..TRIES {

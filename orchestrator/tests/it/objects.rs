@@ -65,7 +65,8 @@ async fn objects_are_saved_found_listed_and_deleted() {
     )
     .await
     .unwrap();
-    assert_eq!(ids(&rig, "pipelineTemplate").await, ["t", "t"]);
+    let kept = ids(&rig, "pipelineTemplate").await;
+    assert_eq!(kept, ["t", "t", "t"], "latest, stable, and one digest");
     assert_eq!(ids(&rig, "project").await, ["shop"]);
     let found = rig
         .definitions
@@ -101,12 +102,12 @@ async fn a_faulty_object_changes_nothing_and_names_its_field() {
         body
     };
     let mut odd_tag = whole.clone();
-    odd_tag["tag"] = json!("v1");
+    odd_tag["tag"] = json!("v 1");
     for (kind, body, fragment) in [
         (
             "pipelineTemplate",
             with("/id", json!("")),
-            "id: it is missing",
+            "id: it is empty",
         ),
         (
             "pipelineTemplate",
@@ -118,7 +119,7 @@ async fn a_faulty_object_changes_nothing_and_names_its_field() {
             with("/metadata/scopes", json!([])),
             "metadata.scopes",
         ),
-        ("pipelineTemplate", odd_tag, "tag: \"v1\" is unknown"),
+        ("pipelineTemplate", odd_tag, "tag: \"v 1\" may hold"),
         ("pipelineTemplate", json!([]), "object: it is no object"),
         ("project", json!({}), "name: it is missing"),
         ("galaxy", json!({}), "kind: \"galaxy\" is unknown"),
@@ -128,7 +129,7 @@ async fn a_faulty_object_changes_nothing_and_names_its_field() {
     }
     let again = save(&rig, "pipelineTemplate", whole, true).await;
     assert_eq!(again.unwrap_err().kind, Kind::Conflict);
-    assert_eq!(ids(&rig, "pipelineTemplate").await, ["t"]);
+    assert_eq!(ids(&rig, "pipelineTemplate").await, ["t", "t"]);
 }
 
 #[tokio::test]
@@ -164,4 +165,43 @@ async fn an_account_belongs_to_one_environment() {
         .unwrap();
     let heir = json!({"name": "test", "accounts": ["s1"]});
     save(&rig, "environment", heir, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_template_is_found_by_tag_by_digest_and_as_the_latest() {
+    let rig = Rig::up().await;
+    let of = |name: &str, tag: &str| {
+        json!({"id": "t1", "schema": "v2", "tag": tag,
+               "metadata": {"name": name, "scopes": ["global"]}})
+    };
+    let kind = "pipelineTemplate";
+    let first = save(&rig, kind, of("one", "v1"), true).await.unwrap();
+    save(&rig, kind, of("two", "v2"), true).await.unwrap();
+    let digest = first["digest"].as_str().unwrap();
+    for (id, wanted) in [
+        ("t1", "two"),
+        ("t1:latest", "two"),
+        ("t1:v1", "one"),
+        (&format!("t1@sha256:{digest}"), "one"),
+    ] {
+        let found = rig.definitions.clone().get_object(key(kind, id)).await;
+        let found = found.unwrap().into_inner().value("o").unwrap();
+        assert_eq!(found["metadata"]["name"], wanted, "{id}");
+    }
+    let twice = save(&rig, kind, of("x", "v1"), true).await;
+    assert_eq!(twice.unwrap_err().kind, Kind::Conflict);
+    // The same again makes nothing new.
+    let before = ids(&rig, kind).await.len();
+    let again = save(&rig, kind, of("two", "v2"), false).await.unwrap();
+    assert_eq!((again["tag"].as_str(), before), (Some("v2"), 5));
+    assert_eq!(ids(&rig, kind).await.len(), before);
+    let other = json!({"id": "t10", "metadata": {"name": "n", "scopes": ["a"]}});
+    save(&rig, kind, other, true).await.unwrap();
+    let mut definitions = rig.definitions.clone();
+    definitions.delete_object(key(kind, "t1")).await.unwrap();
+    assert_eq!(
+        ids(&rig, kind).await,
+        ["t10", "t10"],
+        "all of one, none of another"
+    );
 }

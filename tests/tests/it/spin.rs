@@ -79,6 +79,11 @@ async fn projects_and_templates_live_as_spin_drives_them() {
     send(gate, Method::POST, create, &template(), 202).await;
     let found = send(gate, Method::GET, "/v2/pipelineTemplates/t1", &none, 200).await;
     assert_eq!(found["metadata"]["name"], "n");
+    let tagged = "/v2/pipelineTemplates/t1?tag=v1";
+    send(gate, Method::GET, tagged, &none, 404).await;
+    let create = "/v2/pipelineTemplates/create?tag=v1";
+    send(gate, Method::POST, create, &template(), 202).await;
+    send(gate, Method::GET, tagged, &none, 200).await;
     let update = "/v2/pipelineTemplates/update/t1";
     send(gate, Method::POST, update, &template(), 202).await;
     let listed = send(
@@ -170,7 +175,8 @@ async fn spin_itself_succeeds_and_fails_as_it_should() {
         ("pipeline delete -a a -n n".to_owned(), 0),
         ("pipeline-template get t1".to_owned(), 1),
         (format!("pipeline-template save -f {template}"), 0),
-        (format!("pipeline-template save -f {template}"), 0),
+        (format!("pipeline-template save -f {template} --tag v1"), 0),
+        ("pipeline-template get t1 --tag v1".to_owned(), 0),
         ("pipeline-template get t1".to_owned(), 0),
         ("pipeline-template list".to_owned(), 0),
         ("pipeline-template use t1 -a a -n m".to_owned(), 0),
