@@ -249,9 +249,10 @@ impl Definitions {
     /// Deletes an object; one that is not there is no error.
     ///
     /// # Errors
-    /// When the store refuses.
+    /// When the store refuses; `Conflict` for a template that pipelines are made from.
     pub async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure> {
         if kind == Object::PipelineTemplate && template::is_whole(id) {
+            self.unused(id).await?;
             for version in self.template_versions(id).await? {
                 self.delete_one(kind, &version).await?;
             }

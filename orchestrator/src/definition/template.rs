@@ -16,6 +16,8 @@ use crate::ids;
 /// The tag of what was saved last.
 const LATEST: &str = "latest";
 const ID_MAX: usize = 250;
+/// The scheme under which pipelines name a template.
+const SCHEME: &str = "spinnaker://";
 
 /// Whether a key names a template with all its versions.
 pub(super) fn is_whole(key: &str) -> bool {
@@ -128,6 +130,35 @@ impl Definitions {
         Err(super::application::busy("template"))
     }
 
+    /// Fails while a pipeline is made from a template.
+    pub(super) async fn unused(&self, id: &str) -> Result<(), Failure> {
+        let dependents = self.dependents(id).await?;
+        if dependents.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "pipeline template {id} is used by {}; change these pipelines first",
+            dependents.join(", ")
+        );
+        Err(Failure::new(Kind::Conflict, message))
+    }
+
+    /// `application/name` of the pipelines that are made from a template.
+    async fn dependents(&self, id: &str) -> Result<Vec<String>, Failure> {
+        let pipelines = self.list_pipelines("", "").await?;
+        let of = |p: &Value, key: &str| {
+            p.get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Ok(pipelines
+            .iter()
+            .filter(|p| names(p, id))
+            .map(|p| format!("{}/{}", of(p, "application"), of(p, "name")))
+            .collect())
+    }
+
     /// The keys of all that is kept of a template.
     pub(super) async fn template_versions(&self, id: &str) -> Result<Vec<String>, Failure> {
         let kind = Object::PipelineTemplate;
@@ -140,6 +171,19 @@ impl Definitions {
         };
         Ok(members.into_iter().map(|e| e.member).filter(of).collect())
     }
+}
+
+/// Whether a pipeline is made from a template, whichever version.
+fn names(pipeline: &Value, id: &str) -> bool {
+    let reference = pipeline
+        .get("template")
+        .and_then(|t| t.get("reference"))
+        .and_then(Value::as_str)
+        .and_then(|reference| reference.strip_prefix(SCHEME));
+    let Some(rest) = reference.and_then(|reference| reference.strip_prefix(id)) else {
+        return false;
+    };
+    rest.is_empty() || rest.starts_with([':', '@'])
 }
 
 /// SHA-256 of the sorted, compact JSON without any white space.
@@ -245,5 +289,19 @@ mod tests {
             of(json!({"b": {"c": 2, "d": 1}, "a": "xy"}))
         );
         assert_ne!(of(json!({"a": 1})), of(json!({"a": 2})));
+    }
+
+    #[test]
+    fn a_pipeline_is_made_from_the_template_it_names_and_no_other() {
+        for (reference, is) in [
+            ("spinnaker://t1", true),
+            ("spinnaker://t1:v1", true),
+            ("spinnaker://t1@sha256:00", true),
+            ("spinnaker://t10", false),
+            ("https://t1", false),
+        ] {
+            let pipeline = json!({"template": {"reference": reference}});
+            assert_eq!(names(&pipeline, "t1"), is, "{reference}");
+        }
     }
 }

@@ -10,9 +10,11 @@ mod clone_server_group;
 mod cluster_wide;
 mod create_application;
 mod create_server_group;
+mod create_v2_pipeline_template;
 mod delete_application;
 mod delete_pipeline;
 mod delete_project;
+mod delete_v2_pipeline_template;
 mod deploy;
 mod destroy_server_group;
 mod determine_target_server_group;
@@ -40,6 +42,7 @@ pub mod strategy;
 mod targeted;
 mod update_application;
 mod update_pipeline;
+mod update_v2_pipeline_template;
 mod upsert_application;
 mod upsert_project;
 mod wait;
@@ -58,9 +61,11 @@ pub static STAGES: &[&dyn StageType] = &[
     &clone_server_group::STAGE,
     &create_application::STAGE,
     &create_server_group::STAGE,
+    &create_v2_pipeline_template::STAGE,
     &delete_application::STAGE,
     &delete_pipeline::STAGE,
     &delete_project::STAGE,
+    &delete_v2_pipeline_template::STAGE,
     &deploy::STAGE,
     &destroy_server_group::STAGE,
     &determine_target_server_group::STAGE,
@@ -86,6 +91,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &shrink_cluster::STAGE,
     &update_application::STAGE,
     &update_pipeline::STAGE,
+    &update_v2_pipeline_template::STAGE,
     &upsert_application::STAGE,
     &upsert_project::STAGE,
     &wait::STAGE,

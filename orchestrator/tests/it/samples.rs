@@ -306,6 +306,21 @@ fn cluster_samples() -> Vec<Sample> {
             },
         ),
         sample(
+            "createV2PipelineTemplate",
+            json!({"pipelineTemplate": {"id": "t", "metadata": {"name": "T", "scopes": ["global"]}}}),
+            nothing,
+        ),
+        sample(
+            "updateV2PipelineTemplate",
+            json!({"id": "t", "pipelineTemplate": {"metadata": {"name": "T", "scopes": ["global"]}}}),
+            nothing,
+        ),
+        sample(
+            "deleteV2PipelineTemplate",
+            json!({"pipelineTemplateId": "t", "tag": "v1"}),
+            nothing,
+        ),
+        sample(
             "upsertProject",
             json!({"project": {"name": "P", "email": "e"}}),
             nothing,
