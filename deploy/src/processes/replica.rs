@@ -110,6 +110,7 @@ async fn serve(
             orchestrator::Deps {
                 store,
                 cloud_driver: peer(Kind::CloudDriver),
+                trigger: peer(Kind::Trigger),
                 egress: runtime::egress::Egress::new(settings.egress)?,
             },
         ),

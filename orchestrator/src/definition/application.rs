@@ -101,6 +101,7 @@ impl Definitions {
     pub async fn remove_application(&self, name: &str) -> Result<(), Failure> {
         let id = name.trim().to_lowercase();
         let shard = self.shard(&id);
+        self.leave_projects(&id).await?;
         for pipeline in self.list_pipelines(&id, "").await? {
             if let Some(pipeline) = pipeline.get("id").and_then(Value::as_str) {
                 self.remove_pipeline(pipeline, &id).await?;

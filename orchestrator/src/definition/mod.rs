@@ -9,6 +9,7 @@ mod check;
 mod environment;
 mod object;
 mod pipeline;
+mod project;
 mod template;
 
 use std::sync::Arc;

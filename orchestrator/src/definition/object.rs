@@ -6,7 +6,7 @@ use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value};
 use store::{IndexChange, Refused, Shard};
 
-use super::{Collection, Definitions, TRIES, environment, refused, same, template};
+use super::{Collection, Definitions, TRIES, environment, project, refused, same, template};
 use crate::notification::address;
 
 /// A kind of object.
@@ -82,13 +82,12 @@ impl Object {
         }
     }
 
-    /// The key under which an object of this name is kept: names of projects and environments
-    /// are the same in any case.
+    /// The key under which an object is kept: names of environments are the same in any case.
     fn key(self, id: &str) -> String {
         match self {
-            Self::Project | Self::Environment | Self::Notification => id.to_lowercase(),
+            Self::Environment | Self::Notification => id.to_lowercase(),
             Self::PipelineTemplate => template::key(id),
-            Self::Quarantine => id.to_owned(),
+            Self::Project | Self::Quarantine => id.to_owned(),
         }
     }
 
@@ -96,9 +95,16 @@ impl Object {
     fn unique(self, body: &Map<String, Value>) -> Vec<String> {
         match self {
             Self::Environment => environment::claims(body),
-            Self::PipelineTemplate | Self::Project | Self::Quarantine | Self::Notification => {
-                Vec::new()
-            }
+            Self::Project => project::claims(body),
+            Self::PipelineTemplate | Self::Quarantine | Self::Notification => Vec::new(),
+        }
+    }
+
+    /// What is said when a unique key is another's.
+    fn taken(self, key: &str, value: &str) -> FieldError {
+        match self {
+            Self::Project => project::taken(key),
+            _ => environment::taken(key, value),
         }
     }
 
@@ -128,7 +134,8 @@ impl Object {
             Self::Environment => environment::check(body),
             Self::Notification => check_notifications(body),
             Self::PipelineTemplate => template::check(body),
-            Self::Project | Self::Quarantine => Vec::new(),
+            Self::Project => project::check(body),
+            Self::Quarantine => Vec::new(),
         };
         if faults.is_empty() {
             Ok(())
@@ -165,7 +172,13 @@ impl Definitions {
     /// # Errors
     /// When the store cannot be read.
     pub async fn get_object(&self, kind: Object, id: &str) -> Result<Option<Value>, Failure> {
-        let id = kind.key(id);
+        let id = match kind {
+            Object::Project => match self.project_id(id).await? {
+                Some(id) => id,
+                None => return Ok(None),
+            },
+            _ => kind.key(id),
+        };
         let found = self
             .load(kind.collection(), self.shard_of(kind), &id)
             .await?;
@@ -190,8 +203,15 @@ impl Definitions {
         if kind == Object::PipelineTemplate {
             return self.put_template(body, user, create).await;
         }
-        let (id, shard) = (kind.id(&body)?, self.shard_of(kind));
+        let shard = self.shard_of(kind);
+        if kind == Object::Project {
+            project::complete(&mut body);
+        }
         for _ in 0..TRIES {
+            let id = match kind {
+                Object::Project => self.project_place(&body).await?,
+                _ => kind.id(&body)?,
+            };
             let before = self.load(kind.collection(), shard, &id).await?;
             if create && before.is_some() {
                 let name = kind.collection().name();
@@ -209,6 +229,9 @@ impl Definitions {
                 }
             }
             let now = self.now_ms().await?;
+            if kind == Object::Project {
+                body.insert("id".to_owned(), id.clone().into());
+            }
             body.entry("id").or_insert_with(|| id.clone().into());
             body.entry("createTs").or_insert_with(|| now.into());
             body.insert("updateTs".to_owned(), now.to_string().into());
@@ -235,15 +258,12 @@ impl Definitions {
                 Ok(()) => return Ok(Value::Object(body)),
                 Err(Refused::Conflict { .. }) => {}
                 Err(Refused::Taken { key, value }) => {
-                    return Err(Failure::invalid("", vec![environment::taken(&key, &value)]));
+                    return Err(Failure::invalid("", vec![kind.taken(&key, &value)]));
                 }
                 Err(other) => return Err(refused(&other)),
             }
         }
-        Err(Failure::new(
-            Kind::Conflict,
-            format!("{id} is being changed; repeat"),
-        ))
+        Err(super::application::busy(kind.collection().name()))
     }
 
     /// Deletes an object; one that is not there is no error.
@@ -258,7 +278,13 @@ impl Definitions {
             }
             return Ok(());
         }
-        self.delete_one(kind, id).await
+        match kind {
+            Object::Project => match self.project_id(id).await? {
+                Some(id) => self.delete_one(kind, &id).await,
+                None => Ok(()),
+            },
+            _ => self.delete_one(kind, id).await,
+        }
     }
 
     async fn delete_one(&self, kind: Object, id: &str) -> Result<(), Failure> {

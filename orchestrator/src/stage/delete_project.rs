@@ -59,9 +59,10 @@ impl Task for Run {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let name = ctx.own("project").and_then(|p| p.get("name")?.as_str());
-        let name = name.ok_or_else(|| {
-            TaskError::user("project.name is missing; name the project to delete")
+        let project = ctx.own("project");
+        let field = |key: &str| project.and_then(|p| p.get(key)?.as_str());
+        let name = ["id", "name"].into_iter().find_map(field).ok_or_else(|| {
+            TaskError::user("project.id is missing; send it, or the name of the project to delete")
         })?;
         let definitions = ctx.services.definitions();
         let deleted = definitions.delete_object(Object::Project, name).await;

@@ -67,7 +67,7 @@ async fn objects_are_saved_found_listed_and_deleted() {
     .unwrap();
     let kept = ids(&rig, "pipelineTemplate").await;
     assert_eq!(kept, ["t", "t", "t"], "latest, stable, and one digest");
-    assert_eq!(ids(&rig, "project").await, ["shop"]);
+    assert_eq!(ids(&rig, "project").await.len(), 1);
     let found = rig
         .definitions
         .clone()
@@ -204,4 +204,54 @@ async fn a_template_is_found_by_tag_by_digest_and_as_the_latest() {
         ["t10", "t10"],
         "all of one, none of another"
     );
+}
+
+#[tokio::test]
+async fn a_project_keeps_its_id_and_is_one_by_its_name() {
+    let rig = Rig::up().await;
+    let project = json!({"name": "Shop", "email": "e@x"});
+    let first = save(&rig, "project", project, false).await.unwrap();
+    assert_eq!(first["config"]["applications"], json!([]));
+    let renamed = json!({"id": first["id"], "name": "Store"});
+    save(&rig, "project", renamed, false).await.unwrap();
+    assert_eq!(ids(&rig, "project").await.len(), 1);
+    for name in ["STORE", first["id"].as_str().unwrap()] {
+        let found = rig
+            .definitions
+            .clone()
+            .get_object(key("project", name))
+            .await;
+        let found = found.unwrap().into_inner().value("o").unwrap();
+        assert_eq!(found["name"], "Store", "{name}");
+    }
+    // The old name is free, the new one is not.
+    save(&rig, "project", json!({"name": "shop"}), false)
+        .await
+        .unwrap();
+    let taken = json!({"id": "other", "name": "store"});
+    let refused = save(&rig, "project", taken, false).await.unwrap_err();
+    assert!(
+        refused.kind == Kind::Invalid && refused.message.contains("already exists"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_application_leaves_its_projects() {
+    let rig = Rig::up().await;
+    for (name, applications) in [("both", json!(["a", "b"])), ("alone", json!(["A"]))] {
+        let project = json!({"name": name, "config": {"applications": applications}});
+        save(&rig, "project", project, false).await.unwrap();
+    }
+    let name = proto::orchestrator::v1::ApplicationName { name: "a".into() };
+    let mut definitions = rig.definitions.clone();
+    definitions.delete_application(name).await.unwrap();
+    let both = definitions
+        .get_object(key("project", "both"))
+        .await
+        .unwrap();
+    let both = both.into_inner().value("o").unwrap();
+    assert_eq!(both["config"]["applications"], json!(["b"]));
+    let alone = definitions.get_object(key("project", "alone")).await;
+    assert_eq!(Failure::from(alone.unwrap_err()).kind, Kind::NotFound);
 }
