@@ -16,14 +16,19 @@ use crate::request::{At, Caller, Query};
 
 const KIND: &str = "project";
 
-/// `GET /projects`
-pub(super) async fn list(State(gate): State<Gateway>, caller: Caller) -> Reply {
+/// Every project.
+pub(super) async fn all(gate: &Gateway, caller: &Caller) -> Result<Vec<Value>, Error> {
     let call = caller.request(ObjectKey {
         kind: KIND.to_owned(),
         id: String::new(),
     });
     let list = answer(gate.clients.definitions.clone().list_objects(call)).await?;
-    Ok(Answer::Ok(Value::Array(values(&list.items)?)))
+    values(&list.items)
+}
+
+/// `GET /projects`
+pub(super) async fn list(State(gate): State<Gateway>, caller: Caller) -> Reply {
+    Ok(Answer::Ok(Value::Array(all(&gate, &caller).await?)))
 }
 
 async fn find(gate: &Gateway, caller: &Caller, id: &str) -> Result<Value, Error> {

@@ -4,16 +4,27 @@ use axum::extract::State;
 use proto::cloud_driver::v1::ApplicationQuery;
 use serde_json::{Value, json};
 
-use super::applications;
+use super::{applications, projects};
 use crate::Gateway;
 use crate::answer::{Answer, Reply, value, values};
 use crate::clients::answer;
 use crate::error::Error;
 use crate::request::{Caller, Query};
 
-const TYPES: [&str; 3] = ["applications", "clusters", "serverGroups"];
+const TYPES: [&str; 6] = [
+    "applications",
+    "clusters",
+    "instances",
+    "loadBalancers",
+    "projects",
+    "serverGroups",
+];
 /// Shorter queries find nothing, unless they are allowed.
 const SHORTEST: usize = 3;
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
 
 async fn found(
     gate: &Gateway,
@@ -51,16 +62,52 @@ async fn found(
                 }
             }
         }
+        "projects" => {
+            for project in projects::all(gate, caller).await? {
+                if fits(text(&project, "name")) {
+                    results.push(json!({
+                        "type": kind, "id": project.get("id"), "name": text(&project, "name"),
+                        "email": project.get("email"), "config": project.get("config"),
+                    }));
+                }
+            }
+        }
+        "loadBalancers" => {
+            let listed = answer(gate.clients.query.clone().list_load_balancers(all())).await?;
+            for found in values(&listed.items)? {
+                if fits(text(&found, "name")) {
+                    results.push(json!({
+                        "type": kind, "loadBalancer": text(&found, "name"),
+                        "account": text(&found, "account"), "region": text(&found, "region"),
+                        "application": text(&found, "application"),
+                        "provider": text(&found, "cloudProvider"),
+                    }));
+                }
+            }
+        }
         _ => {
             let listed = answer(gate.clients.query.clone().list_server_groups(all())).await?;
             for group in values(&listed.items)? {
-                let text = |key: &str| group.get(key).and_then(Value::as_str).unwrap_or_default();
-                if fits(text("name")) {
-                    results.push(json!({
-                        "type": kind, "serverGroup": text("name"), "account": text("account"),
-                        "region": text("region"), "application": text("application"),
-                        "cluster": text("cluster"), "provider": text("cloudProvider"),
-                    }));
+                let mut place = json!({
+                    "type": kind, "serverGroup": text(&group, "name"),
+                    "account": text(&group, "account"), "region": text(&group, "region"),
+                    "application": text(&group, "application"),
+                    "cluster": text(&group, "cluster"),
+                    "provider": text(&group, "cloudProvider"),
+                });
+                if kind == "serverGroups" {
+                    if fits(text(&group, "name")) {
+                        results.push(place);
+                    }
+                    continue;
+                }
+                let instances = group.get("instances").and_then(Value::as_array);
+                for instance in instances.into_iter().flatten() {
+                    let id = instance.get("id").or_else(|| instance.get("name"));
+                    if let Some(id) = id.and_then(Value::as_str).filter(|id| fits(id)) {
+                        place["instanceId"] = json!(id);
+                        results.push(place.clone());
+                    }
                 }
             }
         }

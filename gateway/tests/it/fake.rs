@@ -398,6 +398,7 @@ fn list(items: &[Value]) -> Result<Response<cloud::JsonList>, Status> {
 fn group() -> Value {
     json!({"name": "a-v000", "account": "k8s", "region": "local", "cluster": "a",
            "application": "a", "cloudProvider": "local", "createdTime": 7,
+           "instances": [{"id": "i-1", "healthState": "Up"}],
            "capacity": {"desired": 1}, "instanceCounts": {"up": 1, "total": 1},
            "buildInfo": {"version": "1", "images": ["r/a:1"]}})
 }
