@@ -216,31 +216,33 @@ fn regions(groups: &[&Value]) -> Vec<String> {
 
 /// When the newest stage that made this group ended, and who ran it.
 fn deployed_by(group: &Value, executions: &[Value]) -> Option<(Option<u64>, Value)> {
-    let (account, region, name) = (
-        text(group, "account"),
-        text(group, "region"),
-        text(group, "name"),
-    );
-    for execution in executions {
-        let made = list(execution, "stages").find(|stage| {
-            let context = &stage["context"];
-            let names = context
-                .get("deploy.server.groups")
-                .and_then(|groups| groups.get(region));
-            let made = names
-                .and_then(Value::as_array)
-                .is_some_and(|names| names.iter().any(|n| n == name));
-            let of = account_of(context);
-            made && (of.is_empty() || of == account)
-        });
-        if let Some(stage) = made {
-            let at = ["endTime", "startTime"]
-                .iter()
-                .find_map(|key| stage.get(*key).and_then(Value::as_u64));
-            return Some((at, who(execution)));
-        }
-    }
-    None
+    let (execution, stage) = executions
+        .iter()
+        .find_map(|execution| Some((execution, stage_that_made(execution, group)?)))?;
+    let at = ["endTime", "startTime"]
+        .iter()
+        .find_map(|key| stage.get(*key).and_then(Value::as_u64));
+    Some((at, who(execution)))
+}
+
+/// Whether an execution made this group.
+pub(crate) fn made(execution: &Value, group: &Value) -> bool {
+    stage_that_made(execution, group).is_some()
+}
+
+fn stage_that_made<'a>(execution: &'a Value, group: &Value) -> Option<&'a Value> {
+    let (account, name) = (text(group, "account"), text(group, "name"));
+    list(execution, "stages").find(|stage| {
+        let context = &stage["context"];
+        let names = context
+            .get("deploy.server.groups")
+            .and_then(|groups| groups.get(text(group, "region")));
+        let made = names
+            .and_then(Value::as_array)
+            .is_some_and(|names| names.iter().any(|n| n == name));
+        let of = account_of(context);
+        made && (of.is_empty() || of == account)
+    })
 }
 
 /// The running execution that changes this cluster; none if none does.

@@ -15,6 +15,8 @@ const MAX_LISTED: usize = 2_000;
 pub(crate) const MAX_SEARCHED: usize = 10_000;
 /// Executions asked for at a time.
 const PAGE: u32 = 200;
+/// The same with contexts, so that a page fits into a message.
+const EXPANDED_PAGE: u32 = 25;
 
 /// All executions that a request describes, newest first.
 ///
@@ -47,9 +49,10 @@ pub(crate) async fn search(
 ) -> Result<(), Error> {
     let mut cursor = String::new();
     let mut read = 0;
+    let size = if request.expand { EXPANDED_PAGE } else { PAGE };
     loop {
         request.page = Some(PageRequest {
-            size: PAGE,
+            size,
             cursor: cursor.clone(),
         });
         let call = caller.request(request.clone());

@@ -1,6 +1,8 @@
 //! Environments, and what of an application runs in each. Spinnaker has no such
 //! object.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use proto::cloud_driver::v1::ApplicationQuery;
 use proto::common::v1::Json;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use super::applications;
 use crate::answer::{Answer, Reply, value, values};
 use crate::clients::answer;
-use crate::environment::{Known, judge};
+use crate::environment::{Known, judge, made};
 use crate::error::{Error, now_ms};
 use crate::request::{At, Caller, Definition, Query};
 use crate::{Gateway, listing};
@@ -18,6 +20,8 @@ use crate::{Gateway, listing};
 const KIND: &str = "environment";
 /// Executions of each kind among which the deployments of what runs are looked for.
 const MOST_EXECUTIONS: usize = 200;
+/// Statuses of what may be changing a cluster now.
+const UNDER_WAY: [&str; 3] = ["RUNNING", "PAUSED", "SUSPENDED"];
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey {
@@ -128,7 +132,7 @@ pub(super) async fn of_application(
         applications::require(&gate, &caller, &application).await?;
         Vec::new()
     } else {
-        recent(&gate, &caller, &name).await?
+        recent(&gate, &caller, &name, &server_groups).await?
     };
     let known = Known {
         server_groups: &server_groups,
@@ -139,23 +143,38 @@ pub(super) async fn of_application(
     Ok(Answer::Ok(Value::Array(told)))
 }
 
-/// The last executions of both kinds with their contexts, newest first.
-async fn recent(gate: &Gateway, caller: &Caller, application: &str) -> Result<Vec<Value>, Error> {
-    let mut found = Vec::new();
+/// Executions of both kinds with their contexts, newest first: those under way, and back to the
+/// ones that made what runs.
+async fn recent(
+    gate: &Gateway,
+    caller: &Caller,
+    application: &str,
+    server_groups: &[Value],
+) -> Result<Vec<Value>, Error> {
+    let mut found: BTreeMap<String, Value> = BTreeMap::new();
     for kind in [ExecutionKind::Pipeline, ExecutionKind::Orchestration] {
-        let request = ListExecutionsRequest {
+        let all = ListExecutionsRequest {
             kind: kind.into(),
             application: application.to_owned(),
             expand: true,
             ..ListExecutionsRequest::default()
         };
-        listing::search(gate, caller, request, MOST_EXECUTIONS, |execution| {
-            found.push(execution);
-            true
-        })
-        .await?;
+        let under_way = ListExecutionsRequest {
+            statuses: UNDER_WAY.iter().map(|s| (*s).to_owned()).collect(),
+            ..all.clone()
+        };
+        for (request, until_made) in [(under_way, false), (all, true)] {
+            let mut unmade: Vec<&Value> = server_groups.iter().collect();
+            let visit = |execution: Value| {
+                unmade.retain(|group| !made(&execution, group));
+                let id = execution.get("id").and_then(Value::as_str);
+                found.insert(id.unwrap_or_default().to_owned(), execution);
+                !(until_made && unmade.is_empty())
+            };
+            listing::search(gate, caller, request, MOST_EXECUTIONS, visit).await?;
+        }
     }
-    let started = |e: &Value| e.get("buildTime").and_then(Value::as_u64);
-    found.sort_by_key(|e| std::cmp::Reverse(started(e)));
+    let mut found: Vec<Value> = found.into_values().collect();
+    found.sort_by_key(|e| std::cmp::Reverse(e.get("buildTime").and_then(Value::as_u64)));
     Ok(found)
 }
