@@ -10,176 +10,140 @@
     clippy::cast_possible_truncation
 )]
 
+mod judgment;
 mod permissions;
+mod policy;
+mod rule;
+mod subject;
 
-pub use permissions::{Permission, Permissions};
-
-/// Who asks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Subject {
-    /// Role names; compared without case.
-    pub roles: Vec<String>,
-    /// Holds a role that the operator made an administrator's.
-    pub admin: bool,
-}
+pub use judgment::{Judgment, judge};
+pub use permissions::{Permission, Permissions, Roles};
+pub use policy::{Fallback, Policy, Prefix, Resolution};
+pub use rule::{Decision, Rule};
+pub use subject::{Scope, Subject};
 
 /// What is asked about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource<'a> {
-    /// An account or application with its permissions.
-    Known(&'a Permissions),
-    /// Something nobody declared, such as an application that only has servers.
-    Unknown {
-        /// Whether the operator lets everybody at such things.
-        open: bool,
+    /// An application.
+    Application {
+        /// Its name; case does not count.
+        name: &'a str,
+        /// Those stored with it; none if nobody declared it, such as one that only has servers.
+        permissions: Option<&'a Permissions>,
     },
-}
-
-/// The rule that decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
-    /// The subject is an administrator.
-    Admin,
-    /// The resource names no role at all, so it is everybody's.
-    Unrestricted,
-    /// One of the subject's roles is listed.
-    RoleListed,
-    /// No role of the subject is listed.
-    NoRoleListed,
-    /// EXECUTE names no role, so those of READ count.
-    ExecuteFallsBackToRead,
-    /// The resource is unknown and the operator's setting decides.
-    UnknownResource,
-}
-
-/// A decision with the rule that led to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// It may.
-    Allowed(Rule),
-    /// It may not.
-    Denied(Rule),
-}
-
-impl Decision {
-    /// Whether it may.
-    pub fn is_allowed(self) -> bool {
-        matches!(self, Self::Allowed(_))
-    }
+    /// An account of a provider, or a build service, with its configured permissions.
+    Configured(&'a Permissions),
+    /// A service account to act as, with the roles it is a member of.
+    ServiceAccount(&'a Roles),
+    /// The installation itself: users, tokens of others, the audit.
+    System,
 }
 
 /// Decides whether `subject` may do `permission` to `resource`.
-pub fn decide(subject: &Subject, resource: &Resource<'_>, permission: Permission) -> Decision {
+pub fn decide(
+    policy: &Policy,
+    subject: &Subject,
+    resource: Resource<'_>,
+    permission: Permission,
+) -> Decision {
+    // Before everything else: a narrowed token of an administrator stays narrow.
+    if let Some(scope) = &subject.scope {
+        let reaches = match resource {
+            Resource::Application { name, .. } => scope.covers(Some(name), permission),
+            Resource::Configured(_) | Resource::ServiceAccount(_) => scope.covers(None, permission),
+            Resource::System => !scope.is_narrow(),
+        };
+        if !reaches {
+            return Decision::Denied(Rule::CredentialTooNarrow);
+        }
+    }
     if subject.admin {
         return Decision::Allowed(Rule::Admin);
     }
-    let permissions = match resource {
-        Resource::Known(permissions) => permissions,
-        Resource::Unknown { open: true } => return Decision::Allowed(Rule::UnknownResource),
-        Resource::Unknown { open: false } => return Decision::Denied(Rule::UnknownResource),
-    };
-    if permissions.is_unrestricted() {
-        return Decision::Allowed(Rule::Unrestricted);
-    }
-    let (roles, rule) = permissions.effective(permission);
-    let listed = subject.roles.iter().any(|role| {
-        let role = role.trim().to_lowercase();
-        roles.contains(&role)
-    });
-    if listed {
-        Decision::Allowed(rule)
-    } else {
-        Decision::Denied(Rule::NoRoleListed)
+    match resource {
+        Resource::System => Decision::Denied(Rule::NotAdmin),
+        Resource::ServiceAccount(member_of) => service_account(policy, subject, member_of),
+        Resource::Configured(permissions) => listed(policy, subject, &[permissions], permission),
+        Resource::Application { name, permissions } => match permissions {
+            Some(own) => {
+                let mut sources = policy.of_prefixes(name);
+                sources.push(own);
+                listed(policy, subject, &sources, permission)
+            }
+            None if permission == Permission::Create => {
+                if policy.restrict_application_creation {
+                    listed(policy, subject, &policy.of_prefixes(name), permission)
+                } else {
+                    Decision::Allowed(Rule::CreationOpen)
+                }
+            }
+            None if policy.allow_access_to_unknown_applications => {
+                Decision::Allowed(Rule::UnknownApplication)
+            }
+            None => Decision::Denied(Rule::UnknownApplication),
+        },
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn restricted() -> Permissions {
-        Permissions::new([
-            (Permission::Read, vec!["Team-A ".into()]),
-            (Permission::Write, vec!["ops".into()]),
-        ])
+/// Whether a pipeline that `subject` saves may run as a service account: the
+/// saver may act as it, and it may run the application itself.
+pub fn decide_run_as(
+    policy: &Policy,
+    subject: &Subject,
+    member_of: &Roles,
+    application: Resource<'_>,
+) -> Decision {
+    let acts = decide(
+        policy,
+        subject,
+        Resource::ServiceAccount(member_of),
+        Permission::Execute,
+    );
+    if !acts.is_allowed() {
+        return acts;
     }
+    let account = Subject::user(policy, "service-account", member_of.clone());
+    decide(policy, &account, application, Permission::Execute)
+}
 
-    fn subject(roles: &[&str]) -> Subject {
-        Subject {
-            roles: roles.iter().map(|r| (*r).to_owned()).collect(),
-            admin: false,
-        }
+fn service_account(policy: &Policy, subject: &Subject, member_of: &Roles) -> Decision {
+    let member = if policy.role_or_mode {
+        subject.roles.meets(member_of)
+    } else {
+        subject.roles.hold_all_of(member_of)
+    };
+    if member {
+        Decision::Allowed(Rule::MemberOfServiceAccount)
+    } else {
+        Decision::Denied(Rule::NotMemberOfServiceAccount)
     }
+}
 
-    #[test]
-    fn every_rule_decides_as_fiat_does() {
-        let restricted = restricted();
-        let open = Permissions::default();
-        let known = Resource::Known(&restricted);
-        use Decision::{Allowed, Denied};
-        for (roles, resource, permission, expected) in [
-            (
-                &["team-a"][..],
-                &known,
-                Permission::Read,
-                Allowed(Rule::RoleListed),
-            ),
-            (
-                &["team-a"],
-                &known,
-                Permission::Write,
-                Denied(Rule::NoRoleListed),
-            ),
-            (
-                &["ops"],
-                &known,
-                Permission::Read,
-                Denied(Rule::NoRoleListed),
-            ),
-            (
-                &["TEAM-A"],
-                &known,
-                Permission::Execute,
-                Allowed(Rule::ExecuteFallsBackToRead),
-            ),
-            (
-                &["ops"],
-                &known,
-                Permission::Create,
-                Denied(Rule::NoRoleListed),
-            ),
-            (
-                &[],
-                &Resource::Known(&open),
-                Permission::Create,
-                Allowed(Rule::Unrestricted),
-            ),
-            (
-                &[],
-                &Resource::Unknown { open: false },
-                Permission::Read,
-                Denied(Rule::UnknownResource),
-            ),
-            (
-                &[],
-                &Resource::Unknown { open: true },
-                Permission::Read,
-                Allowed(Rule::UnknownResource),
-            ),
-        ] {
-            assert_eq!(
-                decide(&subject(roles), resource, permission),
-                expected,
-                "{roles:?}"
-            );
-        }
-        let admin = Subject {
-            roles: vec![],
-            admin: true,
-        };
-        assert_eq!(
-            decide(&admin, &known, Permission::Write),
-            Allowed(Rule::Admin)
-        );
+/// The union of several sources of permissions decides.
+fn listed(
+    policy: &Policy,
+    subject: &Subject,
+    sources: &[&Permissions],
+    permission: Permission,
+) -> Decision {
+    if sources.iter().all(|source| source.is_unrestricted()) {
+        return Decision::Allowed(Rule::Unrestricted);
+    }
+    let any = |permission| sources.iter().any(|s| s.roles(permission).is_some());
+    let (effective, rule) = if permission == Permission::Execute && !any(permission) {
+        (policy.execute_fallback.permission(), Rule::ExecuteFallback)
+    } else {
+        (permission, Rule::RoleListed)
+    };
+    let meets = |source: &&Permissions| {
+        source
+            .roles(effective)
+            .is_some_and(|roles| roles.meets(&subject.roles))
+    };
+    if sources.iter().any(meets) {
+        Decision::Allowed(rule)
+    } else {
+        Decision::Denied(Rule::NoRoleListed)
     }
 }
