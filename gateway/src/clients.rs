@@ -8,6 +8,7 @@ use proto::cloud_driver::v1::query_service_client::QueryServiceClient;
 use proto::cloud_driver::v1::registry_service_client::RegistryServiceClient;
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
+use proto::trigger::v1::build_service_client::BuildServiceClient;
 use proto::trigger::v1::event_service_client::EventServiceClient;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -25,6 +26,7 @@ pub(crate) struct Clients {
     pub(crate) query: QueryServiceClient<Channel>,
     pub(crate) registry: RegistryServiceClient<Channel>,
     pub(crate) events: EventServiceClient<Channel>,
+    pub(crate) builds: BuildServiceClient<Channel>,
 }
 
 macro_rules! client {
@@ -42,7 +44,8 @@ impl Clients {
             definitions: client!(DefinitionServiceClient, orchestrator),
             query: client!(QueryServiceClient, cloud_driver.clone()),
             registry: client!(RegistryServiceClient, cloud_driver),
-            events: client!(EventServiceClient, trigger),
+            events: client!(EventServiceClient, trigger.clone()),
+            builds: client!(BuildServiceClient, trigger),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod applications;
 mod artifacts;
 mod auth;
+mod builds;
 mod clusters;
 mod credentials;
 mod environments;
@@ -174,6 +175,10 @@ fn routes() -> Routes {
         .route("/ui", get(ui::redirect))
         .route("/ui/", get(ui::page))
         .route("/ui/{file}", get(ui::file))
+        .route("/v2/builds", get(builds::masters))
+        .route("/v2/builds/{master}/build/{number}/{*job}", get(builds::get_by_path))
+        .route("/v2/builds/{master}/builds/{*job}", get(builds::list_by_path))
+        .route("/v2/builds/{master}/jobs", get(builds::jobs))
         .route("/v2/pipelineTemplates", get(pipeline_templates::list))
         .route("/v2/pipelineTemplates/create", post(pipeline_templates::create))
         .route("/v2/pipelineTemplates/versions", get(pipeline_templates::versions))
@@ -181,6 +186,10 @@ fn routes() -> Routes {
         .route("/v2/pipelineTemplates/{id}", get(pipeline_templates::get).delete(pipeline_templates::delete))
         .route("/v2/pipelineTemplates/{id}/dependents", get(pipeline_templates::dependents))
         .route("/v3/api-docs", get(openapi::document))
+        .route("/v3/builds", get(builds::masters))
+        .route("/v3/builds/{master}/build/{number}", get(builds::get_by_query))
+        .route("/v3/builds/{master}/builds", get(builds::list_by_query))
+        .route("/v3/builds/{master}/jobs", get(builds::jobs))
         .route("/validateCronExpression", get(triggers::validate_cron))
         .route("/webhooks/{type}/{source}", post(webhooks::receive))
 }

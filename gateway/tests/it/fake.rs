@@ -20,6 +20,7 @@ use proto::orchestrator::v1::definition_service_server::{
 use proto::orchestrator::v1::execution_service_server::{ExecutionService, ExecutionServiceServer};
 use proto::status::Failure;
 use proto::trigger::v1 as events;
+use proto::trigger::v1::build_service_server::BuildServiceServer;
 use proto::trigger::v1::event_service_server::{EventService, EventServiceServer};
 use runtime::Shutdown;
 use runtime::health::Health;
@@ -29,6 +30,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request as Call, Response, Status};
 use tower::ServiceExt;
+
+use crate::builds::Masters;
 
 /// The peers.
 #[derive(Clone, Default)]
@@ -612,7 +615,10 @@ impl Gate {
         let deps = Deps {
             orchestrator: serve(orchestrator.routes()),
             cloud_driver: serve(cloud.routes()),
-            trigger: serve(Routes::new(EventServiceServer::new(peers.clone()))),
+            trigger: serve(
+                Routes::new(EventServiceServer::new(peers.clone()))
+                    .add_service(BuildServiceServer::new(Masters)),
+            ),
             health: Health::new(),
             shutdown: shutdown.clone(),
         };
