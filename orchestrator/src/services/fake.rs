@@ -1,6 +1,7 @@
 //! Peers that do as they are told, for tests and the simulator: programmable
 //! answers, a record of every call, and faults drawn from a seed.
 
+mod builds;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -379,53 +380,6 @@ impl CloudDriver for Fake {
         self.faulty(|world| {
             let named = |i: &&Value| i.to_string().contains(name);
             Ok(world.images.iter().filter(named).cloned().collect())
-        })
-    }
-}
-
-#[async_trait]
-impl super::Builds for Fake {
-    async fn start(
-        &self,
-        _build: &super::BuildOf,
-        _parameters: &serde_json::Map<String, Value>,
-        effect_id: &str,
-    ) -> Result<String, Failure> {
-        self.faulty(|world| {
-            if !world.builds.iter().any(|known| known == effect_id) {
-                world.builds.push(effect_id.to_owned());
-            }
-            let at = world.builds.iter().position(|known| known == effect_id);
-            Ok(format!("{}", at.unwrap_or(0) + 1))
-        })
-    }
-
-    async fn queued(&self, build: &super::BuildOf) -> Result<Option<u64>, Failure> {
-        self.faulty(|_| Ok(build.item.parse().ok()))
-    }
-
-    async fn build(&self, build: &super::BuildOf) -> Result<Option<Value>, Failure> {
-        self.faulty(|world| {
-            let result = world.build_result.as_deref().unwrap_or("SUCCESS");
-            Ok(Some(
-                json!({"number": build.number, "result": result, "url": "http://ci/1/",
-                "artifacts": [{"type": "jenkins/file", "reference": "a.txt"}]}),
-            ))
-        })
-    }
-
-    async fn properties(
-        &self,
-        _build: &super::BuildOf,
-        file: &str,
-    ) -> Result<Option<Value>, Failure> {
-        self.faulty(|_| Ok((file != "missing").then(|| json!({"image": "h/a:1"}))))
-    }
-
-    async fn stop(&self, build: &super::BuildOf) -> Result<(), Failure> {
-        self.faulty(|world| {
-            world.canceled.push(format!("build {}", build.item));
-            Ok(())
         })
     }
 }

@@ -339,7 +339,7 @@ fn clone_stage(
         "imageId": plan.get("imageId"),
         "source": {"serverGroupName": from, "asgName": from, "useSourceCapacity": copies},
         "strategy": strategy.unwrap_or_else(|| provider.rollback_strategy().into()),
-        "delayBeforeDisableSec": rollback.get("delayBeforeDisableSeconds").unwrap_or(&json!(0)),
+        "delayBeforeDisableSec": rollback.get("delayBeforeDisableSeconds").cloned().unwrap_or_else(|| 0.into()),
     });
     let optional = [
         ("imageName", name.cloned()),

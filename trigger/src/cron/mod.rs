@@ -65,10 +65,13 @@ pub(crate) fn read(
 ) -> Result<(Expression, TimeZone), (&'static str, String)> {
     let text = trigger.get("cronExpression").and_then(Value::as_str);
     let text = text.map(str::trim).filter(|t| !t.is_empty());
-    let text = text.ok_or((
-        "cronExpression",
-        "it is missing; write 0 0 2 * * ?".to_owned(),
-    ))?;
+    let missing = || {
+        (
+            "cronExpression",
+            "it is missing; write 0 0 2 * * ?".to_owned(),
+        )
+    };
+    let text = text.ok_or_else(missing)?;
     let expression = Expression::parse(text, id).map_err(|reason| ("cronExpression", reason))?;
     let name = zone_of(trigger);
     let zone = TimeZone::get(name).map_err(|_| {

@@ -244,7 +244,7 @@ impl World {
         let region = text(input, "region");
         let name = input["serverGroupName"]
             .as_str()
-            .or(input["asgName"].as_str());
+            .or_else(|| input["asgName"].as_str());
         let own = |g: &Group| Some(g.name.as_str()) == name && g.region == region;
         let Some(at) = self.groups.iter().position(own) else {
             return;
