@@ -321,7 +321,7 @@ fn configuration(registry: &str, pace: &Pace) -> String {
     } = pace;
     let mut text = format!(
         "registries:\n  - name: {REGISTRY}\n    address: {registry}\n    repositories: [{REPOSITORY}]\n\
-         trigger:\n  poll-interval: {poll_interval}\n\
+         trigger:\n  poll-interval: {poll_interval}\n  burst-limit: 0\n\
          local:\n  settle: {settle}\n  start-timeout: 15s\n  grace: 5s\n\
          accounts:\n"
     );

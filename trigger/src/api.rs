@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use proto::MAX_MESSAGE_BYTES;
-use proto::common::v1::Json;
+use proto::common::v1::{Empty, Json};
 use proto::status::{Failure, Kind};
 use proto::trigger::v1::event_service_server::{EventService, EventServiceServer};
 use proto::trigger::v1::{
     DecisionsReply, DecisionsRequest, FireManualReply, FireManualRequest, ReceiveReply,
-    ReceiveRequest, TestRequest,
+    ReceiveRequest, TestRequest, TriggerKey,
 };
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use crate::event::Event;
 use crate::intake::{Intake, now_ms};
 use crate::source::{self, Origin, manual};
-use crate::{ad_hoc, decisions, event, trial};
+use crate::{ad_hoc, breaker, decisions, event, trial};
 
 /// The largest notification, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -214,5 +214,13 @@ impl EventService for Api {
         Ok(Response::new(DecisionsReply {
             decisions: found.iter().map(Json::of).collect(),
         }))
+    }
+    async fn release_trigger(
+        &self,
+        request: Request<TriggerKey>,
+    ) -> Result<Response<Empty>, Status> {
+        let key = request.into_inner();
+        breaker::release(&self.intake, &key.pipeline_id, &key.trigger_id).await?;
+        Ok(Response::new(Empty {}))
     }
 }

@@ -17,6 +17,9 @@ pub struct Config {
     /// By registry account: what the `Authorization` header of its
     /// notifications must be, such as `Bearer …`, by reference. Default: not checked.
     pub notification_secrets: BTreeMap<String, SecretRef>,
+    /// Starts of one pipeline by one trigger within a minute; one more and the trigger
+    /// is held until it is released by hand. Default: 60; 0: any number.
+    pub burst_limit: u32,
     /// Jenkins masters. Default: none.
     pub jenkins: Vec<Master>,
     /// Time between two polls of a Jenkins master. Default: 30s.
@@ -46,6 +49,7 @@ impl Default for Config {
             poll_interval: Span(Duration::from_secs(30)),
             event_retention: Span(Duration::from_secs(30 * 24 * 3600)),
             notification_secrets: BTreeMap::new(),
+            burst_limit: 60,
             jenkins: Vec::new(),
             jenkins_poll_interval: Span(Duration::from_secs(30)),
         }

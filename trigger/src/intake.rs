@@ -19,6 +19,7 @@ use store::{
 };
 
 use crate::artifacts;
+use crate::breaker;
 use crate::config::Config;
 use crate::decisions;
 use crate::event::{self, Event};
@@ -174,7 +175,9 @@ impl Intake {
         let pipelines = self.peers.pipelines(source.kind()).await?;
         let prior = self.prior(source, event, &pipelines).await?;
         let of = |id: &str| prior.get(id).cloned().unwrap_or_default();
-        Ok(matcher::decide(source, event, &pipelines, &of))
+        let mut decisions = matcher::decide(source, event, &pipelines, &of);
+        breaker::apply(self, &event.id, &mut decisions).await?;
+        Ok(decisions)
     }
 
     /// The last artifacts of those pipelines alone that will need them.

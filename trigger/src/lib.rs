@@ -8,6 +8,7 @@
 mod ad_hoc;
 mod api;
 pub mod artifacts;
+mod breaker;
 mod completed;
 mod config;
 mod constraint;

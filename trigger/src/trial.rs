@@ -9,7 +9,7 @@ use crate::api::Api;
 use crate::intake::{Intake, now_ms};
 use crate::matcher::{self, Decision};
 use crate::refusal::Refusal;
-use crate::{cron, decisions, source};
+use crate::{breaker, cron, decisions, source};
 
 /// Next times that are told of a schedule.
 const NEXT: usize = 5;
@@ -59,7 +59,9 @@ pub(crate) async fn run(
     }
     for event in &events {
         let prior = |_: &str| Vec::new();
-        for decided in matcher::decide(kind, event, &chosen, &prior) {
+        let mut all = matcher::decide(kind, event, &chosen, &prior);
+        breaker::look(intake, &mut all).await?;
+        for decided in all {
             let mut told = decisions::tell(&decided);
             told.insert("event".to_owned(), json!(event.content));
             found.push(told.into());

@@ -116,6 +116,7 @@ pub(super) const TABLE: &[Row] = &[
     ("tasks.start", "Starts a task: a list of jobs", "", "Object", "200 Started"),
     ("tasks.start_of_application", "Starts a task of an application", "", "Object", "200 Started"),
     ("traffic.get", "Requests served second by second", "application seconds", "", "200 Object"),
+    ("triggers.release", "Lets a trigger fire again that was held for firing too often", "", "", "200"),
     ("triggers.test", "Whether each trigger would start, or the rule that keeps it; starts nothing", "", "Object", "200 Any"),
     ("triggers.validate_cron", "Whether a cron expression is valid, and when it fires", "cronExpression timeZone", "", "200 Any"),
     ("ui.file", "A file of the page", "", "", "200 text/plain"),

@@ -152,6 +152,7 @@ fn routes() -> Routes {
         .route("/pipelines/{id}/stages/{stage}", patch(pipelines::update_stage))
         .route("/pipelines/{id}/stages/{stage}/restart", put(pipelines::restart_stage))
         .route("/pipelines/{id}/triggerEvents", get(pipelines::decisions))
+        .route("/pipelines/{id}/triggers/{trigger}/hold", delete(triggers::release))
         .route("/pipelines/{id}/{stage}/evaluateExpression", get(pipelines::evaluate_at_stage))
         .route("/notifications/metadata", get(notifications::metadata))
         .route("/notifications/{type}/{application}", get(notifications::get).post(notifications::save).delete(notifications::delete))

@@ -3,14 +3,14 @@
 use axum::extract::State;
 use http::StatusCode;
 use proto::common::v1::Json;
-use proto::trigger::v1::{Header, ReceiveRequest, TestRequest};
+use proto::trigger::v1::{Header, ReceiveRequest, TestRequest, TriggerKey};
 use serde_json::{Map, Value, json};
 
 use crate::Gateway;
 use crate::answer::{Answer, Reply, values};
 use crate::clients::answer;
 use crate::error::Error;
-use crate::request::{Caller, Definition, Query};
+use crate::request::{At, Caller, Definition, Query};
 
 fn text(map: &Map<String, Value>, key: &str) -> String {
     let value = map.get(key).and_then(Value::as_str);
@@ -85,6 +85,21 @@ pub(super) async fn test(State(gate): State<Gateway>, caller: Caller, body: Defi
     });
     let found = answer(gate.clients.events.clone().test(call)).await?;
     Ok(Answer::Ok(json!({"decisions": values(&found.decisions)?})))
+}
+
+/// `DELETE /pipelines/{id}/triggers/{trigger}/hold`: a trigger that was held because it
+/// fired too often may fire again. Not one of Gate's.
+pub(super) async fn release(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At((pipeline_id, trigger_id)): At<(String, String)>,
+) -> Reply {
+    let call = caller.request(TriggerKey {
+        pipeline_id,
+        trigger_id,
+    });
+    answer(gate.clients.events.clone().release_trigger(call)).await?;
+    Ok(Answer::Empty)
 }
 
 /// `GET /validateCronExpression?cronExpression=&timeZone=`. Source: `gate:

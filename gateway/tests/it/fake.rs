@@ -390,6 +390,14 @@ impl EventService for Peers {
             decisions: vec![Json::of(&json!({"outcome": "started"}))],
         }))
     }
+
+    async fn release_trigger(
+        &self,
+        call: Call<events::TriggerKey>,
+    ) -> Result<Response<Empty>, Status> {
+        self.note("release_trigger", call.get_ref())?;
+        Ok(Response::new(Empty {}))
+    }
 }
 
 fn list(items: &[Value]) -> Result<Response<cloud::JsonList>, Status> {

@@ -946,6 +946,13 @@ pub struct DecisionsRequest {
     #[prost(string, tag = "1")]
     pub pipeline_id: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TriggerKey {
+    #[prost(string, tag = "1")]
+    pub pipeline_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub trigger_id: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DecisionsReply {
     #[prost(message, repeated, tag = "1")]
@@ -1138,6 +1145,33 @@ pub mod event_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lets a trigger fire again that was held because it fired too often.
+        pub async fn release_trigger(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TriggerKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Empty>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.trigger.v1.EventService/ReleaseTrigger",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("gennaker.trigger.v1.EventService", "ReleaseTrigger"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1173,6 +1207,14 @@ pub mod event_service_server {
             &self,
             request: tonic::Request<super::DecisionsRequest>,
         ) -> std::result::Result<tonic::Response<super::DecisionsReply>, tonic::Status>;
+        /// Lets a trigger fire again that was held because it fired too often.
+        async fn release_trigger(
+            &self,
+            request: tonic::Request<super::TriggerKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Empty>,
+            tonic::Status,
+        >;
     }
     /// Events come in here; what they start is decided here and nowhere else.
     #[derive(Debug)]
@@ -1414,6 +1456,49 @@ pub mod event_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDecisionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.trigger.v1.EventService/ReleaseTrigger" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseTriggerSvc<T: EventService>(pub Arc<T>);
+                    impl<T: EventService> tonic::server::UnaryService<super::TriggerKey>
+                    for ReleaseTriggerSvc<T> {
+                        type Response = super::super::super::common::v1::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TriggerKey>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventService>::release_trigger(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseTriggerSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -15,6 +15,7 @@ fn config(jenkins: &Jenkins) -> trigger::Config {
     );
     let mut config: trigger::Config = serde_yaml_ng::from_str(&text).unwrap();
     config.poll_interval = slow().poll_interval;
+    config.burst_limit = 0;
     config
 }
 

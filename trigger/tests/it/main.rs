@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed helper is a failed test
 
+mod breaker;
 mod intake;
 mod jenkins;
 mod manual;

@@ -139,7 +139,7 @@ async fn a_schedule_fires_each_of_its_times_once_whoever_looks() {
     let store = memory();
     let replica = || {
         let state = State {
-            pipelines: vec![pipeline("p", "shop", &[trigger.clone()])],
+            pipelines: vec![pipeline("p", "shop", std::slice::from_ref(&trigger))],
             ..State::default()
         };
         World::start(store.clone(), slow(), state)

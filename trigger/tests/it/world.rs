@@ -545,6 +545,7 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
 pub(crate) fn fast() -> trigger::Config {
     trigger::Config {
         poll_interval: runtime::config::Span(Duration::from_millis(20)),
+        burst_limit: 0,
         ..trigger::Config::default()
     }
 }
@@ -553,6 +554,7 @@ pub(crate) fn fast() -> trigger::Config {
 pub(crate) fn slow() -> trigger::Config {
     trigger::Config {
         poll_interval: runtime::config::Span(Duration::from_secs(3_600)),
+        burst_limit: 0,
         ..trigger::Config::default()
     }
 }

@@ -67,7 +67,9 @@ fn has_come(bench: &Bench<Stub>, when: &Value) -> bool {
 
 fn perform(bench: &mut Bench<Stub>, action: &Value) {
     let user = action["user"].as_str().unwrap_or("tester").to_owned();
-    let stage = action["stage"].as_str().or_else(|| action["when"][0].as_str());
+    let stage = action["stage"]
+        .as_str()
+        .or_else(|| action["when"][0].as_str());
     let stage = stage.map(|s| s.trim_start_matches("name:").to_owned());
     let now = bench.now;
     let execution = bench.execution().clone();
@@ -75,7 +77,11 @@ fn perform(bench: &mut Bench<Stub>, action: &Value) {
         let wanted = stage.clone().unwrap_or_default();
         let mut found = execution.stages.iter();
         let found = found.find(|s| s.ref_id.to_string() == wanted || s.name == wanted);
-        found.or_else(|| execution.stages.first()).unwrap().id.clone()
+        found
+            .or_else(|| execution.stages.first())
+            .unwrap()
+            .id
+            .clone()
     };
     let effects = match action["op"].as_str().unwrap() {
         "cancel" => command::cancel(&execution, &user, action["reason"].as_str()),

@@ -27,7 +27,13 @@ fn push() -> Value {
 #[test]
 fn each_senders_body_says_project_slug_branch_hash_and_action() {
     let owner = json!({"name": "r", "owner": {"login": "o"}});
-    let table: Vec<(&str, Vec<(&str, &str)>, Value, [&str; 5])> = vec![
+    type Case = (
+        &'static str,
+        Vec<(&'static str, &'static str)>,
+        Value,
+        [&'static str; 5],
+    );
+    let table: Vec<Case> = vec![
         (
             "github",
             vec![("X-GitHub-Event", "push")],
