@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use orchestrator::Config;
+use orchestrator::services::fake::Fake;
 use proto::common::v1::{Empty, Json, PageRequest};
 use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
 use proto::orchestrator::v1::{
@@ -12,7 +14,7 @@ use proto::status::{Failure, Kind};
 use serde_json::{Value, json};
 use store::{Address, Batch, Mode, Outgoing};
 
-use crate::rig::{Rig, as_user, eventually, make, pipeline, stage, webhook};
+use crate::rig::{Rig, as_user, eventually, make, memory, pipeline, stage, webhook};
 
 #[tokio::test]
 async fn a_pipeline_runs_from_start_to_end_and_says_what_happened() {
@@ -240,7 +242,9 @@ async fn what_no_commit_can_hold_fails_with_the_cause() {
 /// One turn plans as many stages as one commit can hold, and goes on in the next.
 #[tokio::test]
 async fn six_hundred_planned_stages_are_more_than_one_commit() {
-    let rig = Rig::up().await;
+    // Not the short lease of other tests: built for debugging, and beside them, a step over
+    // this many stages may take as long as that.
+    let rig = Rig::over(memory(), Fake::new(), Config::default()).await;
     let holds: Vec<_> = (0..100)
         .map(|_| json!({"type": "expression", "context": {"expression": "true"}}))
         .collect();
