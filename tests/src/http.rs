@@ -73,6 +73,7 @@ pub enum Address {
 pub struct Client {
     address: Address,
     host: String,
+    headers: Vec<(String, String)>,
 }
 
 impl Client {
@@ -81,6 +82,7 @@ impl Client {
         Self {
             address: Address::Port(port),
             host: format!("127.0.0.1:{port}"),
+            headers: Vec::new(),
         }
     }
 
@@ -89,12 +91,19 @@ impl Client {
         Self {
             address: Address::Socket(path.to_owned()),
             host: "localhost".to_owned(),
+            headers: Vec::new(),
         }
     }
 
     /// The same with another `Host` header.
     pub fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
+        self
+    }
+
+    /// The same with one more header on every request.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -206,6 +215,7 @@ impl Client {
         Ok(Connection {
             sender,
             host: self.host.clone(),
+            headers: self.headers.clone(),
         })
     }
 }
@@ -214,6 +224,7 @@ impl Client {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
+    headers: Vec<(String, String)>,
 }
 
 impl Connection {
@@ -240,6 +251,9 @@ impl Connection {
             .method(method)
             .uri(path)
             .header(HOST, &self.host);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }

@@ -34,13 +34,18 @@ pub const SLOTS: [usize; 2] = [3, 1];
 /// A deployment of three hosts takes no longer.
 pub const DEPLOYMENT: Duration = Duration::from_secs(180);
 
-/// How fast a world goes, as `gennaker.yml` writes times.
+/// The build server, where there is one.
+pub const JENKINS: &str = "ci";
+
+/// How fast a world goes and what it listens to, times as `gennaker.yml` writes times.
 #[derive(Debug, Clone)]
 pub struct Pace {
     /// Between two polls of the registry; by default so long that none comes in between.
     pub poll_interval: &'static str,
     /// How long new instances must stay ready; by default shorter than the product's.
     pub settle: &'static str,
+    /// The address of a Jenkins, which is polled every second; by default there is none.
+    pub jenkins: Option<String>,
 }
 
 impl Default for Pace {
@@ -48,6 +53,7 @@ impl Default for Pace {
         Self {
             poll_interval: "1h",
             settle: "500ms",
+            jenkins: None,
         }
     }
 }
@@ -66,6 +72,7 @@ impl Pace {
         Self {
             poll_interval: "30s",
             settle: "2s",
+            jenkins: None,
         }
     }
 }
@@ -318,10 +325,14 @@ fn configuration(registry: &str, pace: &Pace) -> String {
     let Pace {
         poll_interval,
         settle,
+        jenkins,
     } = pace;
+    let jenkins = jenkins.as_ref().map_or_else(String::new, |address| {
+        format!("  jenkins-poll-interval: 1s\n  jenkins: [{{name: {JENKINS}, address: \"{address}\"}}]\n")
+    });
     let mut text = format!(
         "registries:\n  - name: {REGISTRY}\n    address: {registry}\n    repositories: [{REPOSITORY}]\n\
-         trigger:\n  poll-interval: {poll_interval}\n  burst-limit: 0\n\
+         trigger:\n  poll-interval: {poll_interval}\n  burst-limit: 0\n{jenkins}\
          local:\n  settle: {settle}\n  start-timeout: 15s\n  grace: 5s\n\
          accounts:\n"
     );

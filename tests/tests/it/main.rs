@@ -13,6 +13,7 @@ mod harness;
 mod image_push;
 mod kill;
 mod processes;
+mod promote;
 mod repository;
 mod spin;
 mod strategies;

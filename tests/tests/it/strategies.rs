@@ -14,10 +14,10 @@ use tests::{Setup, World};
 use crate::first_pipeline::backends;
 
 /// The account with room for several groups.
-const ACCOUNT: &str = "staging";
+pub(crate) const ACCOUNT: &str = "staging";
 
 /// A strategy with its fields.
-fn strategies() -> Vec<Value> {
+pub(crate) fn strategies() -> Vec<Value> {
     vec![
         json!({"strategy": "redblack", "maxRemainingAsgs": 2}),
         json!({"strategy": "highlander"}),
