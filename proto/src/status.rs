@@ -16,6 +16,16 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    /// What is wrong at a path, and what to do about it.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
 /// What a caller may treat differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -75,6 +85,11 @@ impl Failure {
             message,
             fields,
         }
+    }
+
+    /// Invalid because of one field.
+    pub fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::invalid("", vec![FieldError::new(path, message)])
     }
 
     /// Something that is not there.

@@ -75,13 +75,7 @@ pub async fn unix(path: &Path, routes: Routes, shutdown: Shutdown) -> Result<(),
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(bind)?;
-    builder()
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
-            shutdown.begun().await;
-        })
-        .await?;
-    Ok(())
+    inherited(listener, routes, shutdown).await
 }
 
 /// Serves over a listener that somebody else bound and goes on holding, such as a

@@ -54,6 +54,20 @@ impl Shutdown {
     }
 }
 
+/// A shutdown of the whole process: begins with the first [`signal`]. Within a runtime only.
+pub fn on_signal() -> Shutdown {
+    let shutdown = Shutdown::new();
+    let signalled = shutdown.clone();
+    tokio::spawn(async move {
+        match signal().await {
+            Ok(signal) => tracing::info!(signal, "ending"),
+            Err(error) => tracing::error!(%error, "signals cannot be watched"),
+        }
+        signalled.begin();
+    });
+    shutdown
+}
+
 /// Resolves on the first SIGTERM, SIGINT or SIGHUP and says which.
 ///
 /// # Errors

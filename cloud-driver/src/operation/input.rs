@@ -27,10 +27,7 @@ pub type Fault = FieldError;
 
 /// A fault of a field: what is wrong and what to do.
 pub(crate) fn fault(path: impl Into<String>, message: impl Into<String>) -> Fault {
-    FieldError {
-        path: path.into(),
-        message: message.into(),
-    }
+    FieldError::new(path, message)
 }
 
 impl Input {

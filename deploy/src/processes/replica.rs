@@ -72,15 +72,7 @@ async fn serve(
     settings: config::Settings,
     data: &Path,
 ) -> anyhow::Result<()> {
-    let shutdown = Shutdown::new();
-    let signalled = shutdown.clone();
-    tokio::spawn(async move {
-        match runtime::shutdown::signal().await {
-            Ok(signal) => tracing::info!(signal, "ending"),
-            Err(error) => tracing::error!(%error, "signals cannot be watched"),
-        }
-        signalled.begin();
-    });
+    let shutdown = runtime::shutdown::on_signal();
     let peer = |kind| relay::replicas(&socket(data, kind));
     if kind == Kind::Gateway {
         let deps = gateway::Deps {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cloud_driver::provider::local::balancer::check_port;
-use runtime::{Shutdown, telemetry};
+use runtime::telemetry;
 
 use crate::cli::Up;
 use crate::folder::{self, Holder};
@@ -83,15 +83,7 @@ async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
     check_port(&settings.data, port)
         .await
         .map_err(anyhow::Error::msg)?;
-    let shutdown = Shutdown::new();
-    let signalled = shutdown.clone();
-    tokio::spawn(async move {
-        match runtime::shutdown::signal().await {
-            Ok(signal) => tracing::info!(signal, "ending"),
-            Err(error) => tracing::error!(%error, "signals cannot be watched"),
-        }
-        signalled.begin();
-    });
+    let shutdown = runtime::shutdown::on_signal();
     let store = wire::store(&options, &settings.data).await?;
     let running = wire::start(settings, store, &shutdown)?;
     tracing::info!(%address, balancer = options.balancer_port, "up");

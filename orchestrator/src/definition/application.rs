@@ -1,7 +1,7 @@
 //! Applications: one document each, named by their lower-case name.
 //! Source of rules: `front50: Application`, `gate: ApplicationService`.
 
-use proto::status::{Failure, FieldError};
+use proto::status::Failure;
 use serde_json::{Map, Value};
 use store::{IndexChange, Refused, Shard};
 
@@ -62,7 +62,7 @@ impl Definitions {
             let before = stored.map(|s| s.body);
             let mut body = before.clone().unwrap_or_default();
             if version == 0 && text(&given, "email").is_none() {
-                return Err(fault(
+                return Err(Failure::field(
                     "email",
                     "it is empty; an application needs an owner's address",
                 ));
@@ -133,14 +133,17 @@ impl Definitions {
 /// The id of a faultless application.
 fn check(given: &Map<String, Value>) -> Result<String, Failure> {
     let Some(name) = text(given, "name") else {
-        return Err(fault("name", "it is empty; an application needs a name"));
+        return Err(Failure::field(
+            "name",
+            "it is empty; an application needs a name",
+        ));
     };
     let fine = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '^');
     if name.len() > NAME_MAX || !name.chars().all(fine) {
         let message = format!(
             "\"{name}\" may hold only letters, digits and -_.~^, at most {NAME_MAX} characters"
         );
-        return Err(fault("name", &message));
+        return Err(Failure::field("name", message));
     }
     Ok(name.to_lowercase())
 }
@@ -156,16 +159,6 @@ fn finish(body: &mut Map<String, Value>, id: &str, user: &str, now_ms: i64) {
         .or_insert_with(|| now_ms.to_string().into());
     body.insert("updateTs".into(), now_ms.to_string().into());
     body.insert("lastModifiedBy".into(), user.into());
-}
-
-fn fault(path: &str, message: &str) -> Failure {
-    Failure::invalid(
-        "",
-        vec![FieldError {
-            path: path.into(),
-            message: message.into(),
-        }],
-    )
 }
 
 /// Another writer was faster every time.

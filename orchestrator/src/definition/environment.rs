@@ -37,14 +37,7 @@ pub(super) fn taken(key: &str, environment: &str) -> FieldError {
     let message = format!(
         "account \"{account}\" belongs to environment {environment}; remove it there first"
     );
-    fault("accounts", message)
-}
-
-fn fault(path: &str, message: impl Into<String>) -> FieldError {
-    FieldError {
-        path: path.to_owned(),
-        message: message.into(),
-    }
+    FieldError::new("accounts", message)
 }
 
 /// Every fault of an environment; empty for one that may be saved.
@@ -52,12 +45,15 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
     let mut faults = Vec::new();
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text(body, "name") {
-        None => faults.push(fault("name", "it is empty; an environment needs a name")),
+        None => faults.push(FieldError::new(
+            "name",
+            "it is empty; an environment needs a name",
+        )),
         Some(name) if name.len() > NAME_MAX || !name.chars().all(fine) => {
             let message = format!(
                 "\"{name}\" may hold only ASCII letters, digits and -_., at most {NAME_MAX}"
             );
-            faults.push(fault("name", message));
+            faults.push(FieldError::new("name", message));
         }
         Some(_) => {}
     }
@@ -68,19 +64,19 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
                     "it has {} entries; send 1 to {MOST_ACCOUNTS} names of accounts",
                     list.len()
                 );
-                faults.push(fault("accounts", message));
+                faults.push(FieldError::new("accounts", message));
             }
             for (i, account) in list.iter().enumerate() {
                 if account.as_str().is_none_or(|a| a.trim().is_empty()) {
                     let message = "it is no name; send the name of an account";
-                    faults.push(fault(&format!("accounts[{i}]"), message));
+                    faults.push(FieldError::new(format!("accounts[{i}]"), message));
                 }
             }
         }
         other => {
             let kind = other.map_or("missing", kind_of);
             let message = format!("it is {kind}; send a list of names of accounts");
-            faults.push(fault("accounts", message));
+            faults.push(FieldError::new("accounts", message));
         }
     }
     for (field, what) in [
@@ -94,12 +90,12 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
         };
         if wrong {
             let message = format!("it is {}; send {what}", kind_of(&body[field]));
-            faults.push(fault(field, message));
+            faults.push(FieldError::new(field, message));
         }
     }
     if let Some(owner) = body.get("owner").filter(|o| !o.is_string()) {
         let message = format!("it is {}; send a team's name or address", kind_of(owner));
-        faults.push(fault("owner", message));
+        faults.push(FieldError::new("owner", message));
     }
     faults
 }

@@ -1,12 +1,12 @@
 //! Objects beside applications and pipelines: pipeline templates, projects,
-//! environments, versions in quarantine. All of one kind are in one shard, listed by one index.
+//! environments, versions in quarantine, notifications of applications. All of one kind are in one shard, listed by one index.
 //! Source of the first two: `front50: PipelineTemplate`, `Project`.
 
 use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value};
 use store::{IndexChange, Refused, Shard};
 
-use super::{Collection, Definitions, TRIES, environment, project, refused, same, template};
+use super::{Collection, Definitions, TRIES, environment, project, refused, same, template, text};
 use crate::notification::address;
 
 /// A kind of object.
@@ -24,34 +24,6 @@ pub enum Object {
     Notification,
 }
 
-pub(super) fn fault(path: &str, message: impl Into<String>) -> Failure {
-    let field = FieldError {
-        path: path.to_owned(),
-        message: message.into(),
-    };
-    Failure::invalid("", vec![field])
-}
-
-fn text<'a>(body: &'a Map<String, Value>, key: &str) -> &'a str {
-    body.get(key)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .trim()
-}
-
-/// Every notification of an application must be one that can be sent.
-fn check_notifications(body: &Map<String, Value>) -> Vec<FieldError> {
-    let mut faults = Vec::new();
-    for (kind, list) in body {
-        for (i, entry) in list.as_array().into_iter().flatten().enumerate() {
-            let mut entry = entry.as_object().cloned().unwrap_or_default();
-            entry.entry("type").or_insert_with(|| kind.as_str().into());
-            faults.extend(address::check(&entry, &format!("{kind}[{i}]")));
-        }
-    }
-    faults
-}
-
 impl Object {
     /// The kind of this name.
     ///
@@ -67,7 +39,7 @@ impl Object {
             other => {
                 let known = "pipelineTemplate, project, environment, quarantine or notification";
                 let message = format!("\"{other}\" is unknown; use {known}");
-                Err(fault("kind", message))
+                Err(Failure::field("kind", message))
             }
         }
     }
@@ -82,7 +54,8 @@ impl Object {
         }
     }
 
-    /// The key under which an object is kept: names of environments are the same in any case.
+    /// The key under which an object is kept: names of environments and applications are the
+    /// same in any case.
     fn key(self, id: &str) -> String {
         match self {
             Self::Environment | Self::Notification => id.to_lowercase(),
@@ -104,27 +77,22 @@ impl Object {
     fn taken(self, key: &str, value: &str) -> FieldError {
         match self {
             Self::Project => project::taken(key),
-            _ => environment::taken(key, value),
+            Self::Environment | Self::PipelineTemplate | Self::Quarantine | Self::Notification => {
+                environment::taken(key, value)
+            }
         }
     }
 
     /// The key of an object as sent.
     fn id(self, body: &Map<String, Value>) -> Result<String, Failure> {
-        let missing = |field: &str| fault(field, "it is missing; set it");
+        let required = |field: &str| {
+            text(body, field).ok_or_else(|| Failure::field(field, "it is missing; set it"))
+        };
         match self {
             Self::PipelineTemplate => template::id(body),
-            Self::Project | Self::Environment => match text(body, "name") {
-                "" => Err(missing("name")),
-                name => Ok(name.to_lowercase()),
-            },
-            Self::Notification => match text(body, "application") {
-                "" => Err(missing("application")),
-                name => Ok(name.to_lowercase()),
-            },
-            Self::Quarantine => match text(body, "id") {
-                "" => Err(missing("id")),
-                id => Ok(id.to_owned()),
-            },
+            Self::Project | Self::Environment => required("name").map(str::to_lowercase),
+            Self::Notification => required("application").map(str::to_lowercase),
+            Self::Quarantine => required("id").map(ToOwned::to_owned),
         }
     }
 
@@ -132,7 +100,7 @@ impl Object {
     fn check(self, body: &Map<String, Value>) -> Result<(), Failure> {
         let faults = match self {
             Self::Environment => environment::check(body),
-            Self::Notification => check_notifications(body),
+            Self::Notification => address::check_all(body),
             Self::PipelineTemplate => template::check(body),
             Self::Project => project::check(body),
             Self::Quarantine => Vec::new(),
@@ -197,7 +165,10 @@ impl Definitions {
         create: bool,
     ) -> Result<Value, Failure> {
         let Value::Object(mut body) = object else {
-            return Err(fault("object", "it is no object; send a JSON object"));
+            return Err(Failure::field(
+                "object",
+                "it is no object; send a JSON object",
+            ));
         };
         kind.check(&body)?;
         if kind == Object::PipelineTemplate {

@@ -11,13 +11,6 @@ use crate::ids;
 
 const NAME_MAX: usize = 250;
 
-fn fault(path: &str, message: impl Into<String>) -> FieldError {
-    FieldError {
-        path: path.to_owned(),
-        message: message.into(),
-    }
-}
-
 fn name_key(name: &str) -> String {
     format!("project-name:{}", name.trim().to_lowercase())
 }
@@ -30,7 +23,7 @@ pub(super) fn claims(body: &Map<String, Value>) -> Vec<String> {
 /// What is said when a name is another project's.
 pub(super) fn taken(key: &str) -> FieldError {
     let name = key.split_once(':').map_or(key, |(_, name)| name);
-    fault("name", format!("A Project named '{name}' already exists"))
+    FieldError::new("name", format!("A Project named '{name}' already exists"))
 }
 
 impl Definitions {
@@ -126,10 +119,13 @@ pub(super) fn complete(body: &mut Map<String, Value>) {
 pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
     let mut faults = Vec::new();
     match text(body, "name") {
-        None => faults.push(fault("name", "it is missing; a project needs a name")),
+        None => faults.push(FieldError::new(
+            "name",
+            "it is missing; a project needs a name",
+        )),
         Some(name) if name.len() > NAME_MAX => {
             let message = format!("it is longer than the {NAME_MAX} bytes allowed; shorten it");
-            faults.push(fault("name", message));
+            faults.push(FieldError::new("name", message));
         }
         Some(_) => {}
     }
@@ -138,7 +134,7 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
         Some(Value::Object(config)) => config,
         Some(other) => {
             let message = format!("it is {}; send an object", kind_of(other));
-            faults.push(fault("config", message));
+            faults.push(FieldError::new("config", message));
             return faults;
         }
     };
@@ -152,7 +148,7 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
             Some(Value::Array(list)) => list,
             Some(other) => {
                 let message = format!("it is {}; send a list", kind_of(other));
-                faults.push(fault(&format!("config.{field}"), message));
+                faults.push(FieldError::new(format!("config.{field}"), message));
                 continue;
             }
         };
@@ -160,7 +156,7 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
             let path = format!("config.{field}[{i}]");
             if needed.is_empty() {
                 if entry.as_str().is_none_or(str::is_empty) {
-                    faults.push(fault(
+                    faults.push(FieldError::new(
                         &path,
                         "it is no name; send the name of an application",
                     ));
@@ -173,7 +169,10 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
                     .and_then(Value::as_str)
                     .is_none_or(str::is_empty)
                 {
-                    faults.push(fault(&format!("{path}.{key}"), "it is missing; name one"));
+                    faults.push(FieldError::new(
+                        format!("{path}.{key}"),
+                        "it is missing; name one",
+                    ));
                 }
             }
         }

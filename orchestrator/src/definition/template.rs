@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use store::{Batch, IndexChange, Refused};
 
-use super::object::{Object, fault as failure};
+use super::object::Object;
 use super::{Definitions, TRIES, refused, same, text};
 use crate::ids;
 
@@ -35,15 +35,8 @@ pub(super) fn key(id: &str) -> String {
 
 /// The key under which a template as sent is kept.
 pub(super) fn id(body: &Map<String, Value>) -> Result<String, Failure> {
-    let id = text(body, "id").ok_or_else(|| failure("id", "it is missing; set it"))?;
+    let id = text(body, "id").ok_or_else(|| Failure::field("id", "it is missing; set it"))?;
     Ok(format!("{id}:{}", text(body, "tag").unwrap_or(LATEST)))
-}
-
-fn fault(path: &str, message: impl Into<String>) -> FieldError {
-    FieldError {
-        path: path.to_owned(),
-        message: message.into(),
-    }
 }
 
 /// The template under one of its keys, as it is stored.
@@ -211,36 +204,42 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
     let mut faults = Vec::new();
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text(body, "id") {
-        None => faults.push(fault("id", "it is empty; a pipeline template needs an id")),
+        None => faults.push(FieldError::new(
+            "id",
+            "it is empty; a pipeline template needs an id",
+        )),
         Some(id) if id.len() > ID_MAX || !id.chars().all(fine) => {
             let message = format!(
                 "\"{id}\" may hold only ASCII letters, digits and -_., at most {ID_MAX} of them"
             );
-            faults.push(fault("id", message));
+            faults.push(FieldError::new("id", message));
         }
         Some(_) => {}
     }
     if tag.len() > ID_MAX || !tag.chars().all(fine) {
         let message = format!("\"{tag}\" may hold only ASCII letters, digits and -_.");
-        faults.push(fault("tag", message));
+        faults.push(FieldError::new("tag", message));
     }
     if body.get("schema").is_some_and(|schema| schema != "v2") {
         let message = format!("it is {}; only \"v2\" can be stored", body["schema"]);
-        faults.push(fault("schema", message));
+        faults.push(FieldError::new("schema", message));
     }
     let metadata = body.get("metadata").and_then(Value::as_object);
     let Some(metadata) = metadata else {
         let message = "it is no object; send {\"name\", \"scopes\"}";
-        faults.push(fault("metadata", message));
+        faults.push(FieldError::new("metadata", message));
         return faults;
     };
     if text(metadata, "name").is_none() {
-        faults.push(fault("metadata.name", "it is empty; name the template"));
+        faults.push(FieldError::new(
+            "metadata.name",
+            "it is empty; name the template",
+        ));
     }
     let scopes = metadata.get("scopes").and_then(Value::as_array);
     if scopes.is_none_or(|scopes| scopes.is_empty() || !scopes.iter().all(Value::is_string)) {
         let message = "it is no list of texts; send at least one, such as \"global\"";
-        faults.push(fault("metadata.scopes", message));
+        faults.push(FieldError::new("metadata.scopes", message));
     }
     faults
 }

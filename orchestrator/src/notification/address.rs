@@ -25,14 +25,24 @@ pub fn whens(notification: &Value) -> Vec<&str> {
     }
 }
 
+/// What is wrong with the notifications of an application, `{<type>: [{…}]}`.
+pub fn check_all(body: &Map<String, Value>) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    for (kind, list) in body {
+        for (i, entry) in list.as_array().into_iter().flatten().enumerate() {
+            let mut entry = entry.as_object().cloned().unwrap_or_default();
+            entry.entry("type").or_insert_with(|| kind.as_str().into());
+            faults.extend(check(&entry, &format!("{kind}[{i}]")));
+        }
+    }
+    faults
+}
+
 /// What is wrong with a notification as authored; `path` leads to it.
 pub fn check(notification: &Map<String, Value>, path: &str) -> Vec<FieldError> {
     let mut faults = Vec::new();
     let mut fault = |field: &str, message: String| {
-        faults.push(FieldError {
-            path: format!("{path}.{field}"),
-            message,
-        });
+        faults.push(FieldError::new(format!("{path}.{field}"), message));
     };
     let kind = match notification.get("type").and_then(Value::as_str) {
         None | Some("") => {

@@ -161,11 +161,7 @@ impl Task for ClusterOperation {
     }
 
     fn policy(&self) -> TaskPolicy {
-        TaskPolicy {
-            backoff_ms: 500,
-            timeout_ms: Some(600_000),
-            overridable: false,
-        }
+        submit_operation::SUBMISSION
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {

@@ -23,20 +23,22 @@ pub struct Submission {
     pub guarded: Option<&'static str>,
 }
 
+/// How operations are submitted: repeated until cloud-driver can be reached; the limit is
+/// generous, because a control plane that was killed must find its deployment going on.
+pub(crate) const SUBMISSION: TaskPolicy = TaskPolicy {
+    backoff_ms: 500,
+    timeout_ms: Some(600_000),
+    overridable: false,
+};
+
 #[async_trait]
 impl Task for Submission {
     fn kind(&self) -> &'static str {
         self.kind
     }
 
-    /// Repeated until cloud-driver can be reached; the limit is generous, because
-    /// a control plane that was killed must find its deployment going on.
     fn policy(&self) -> TaskPolicy {
-        TaskPolicy {
-            backoff_ms: 500,
-            timeout_ms: Some(600_000),
-            overridable: false,
-        }
+        SUBMISSION
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {

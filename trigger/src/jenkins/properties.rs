@@ -82,6 +82,7 @@ fn unescaped(text: &str) -> String {
             Some('n') => out.push('\n'),
             Some('t') => out.push('\t'),
             Some('r') => out.push('\r'),
+            Some('f') => out.push('\u{c}'),
             Some('u') => {
                 let code: String = chars.by_ref().take(4).collect();
                 let decoded = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32);
