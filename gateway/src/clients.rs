@@ -10,7 +10,7 @@ use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::trigger::v1::build_service_client::BuildServiceClient;
 use proto::trigger::v1::event_service_client::EventServiceClient;
-use tonic::transport::Channel;
+use runtime::client::Peer;
 use tonic::{Response, Status};
 
 use crate::error::{self, Error};
@@ -21,12 +21,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// One client per service; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
-    pub(crate) executions: ExecutionServiceClient<Channel>,
-    pub(crate) definitions: DefinitionServiceClient<Channel>,
-    pub(crate) query: QueryServiceClient<Channel>,
-    pub(crate) registry: RegistryServiceClient<Channel>,
-    pub(crate) events: EventServiceClient<Channel>,
-    pub(crate) builds: BuildServiceClient<Channel>,
+    pub(crate) executions: ExecutionServiceClient<Peer>,
+    pub(crate) definitions: DefinitionServiceClient<Peer>,
+    pub(crate) query: QueryServiceClient<Peer>,
+    pub(crate) registry: RegistryServiceClient<Peer>,
+    pub(crate) events: EventServiceClient<Peer>,
+    pub(crate) builds: BuildServiceClient<Peer>,
 }
 
 macro_rules! client {
@@ -38,7 +38,7 @@ macro_rules! client {
 }
 
 impl Clients {
-    pub(crate) fn new(orchestrator: Channel, cloud_driver: Channel, trigger: Channel) -> Self {
+    pub(crate) fn new(orchestrator: Peer, cloud_driver: Peer, trigger: Peer) -> Self {
         Self {
             executions: client!(ExecutionServiceClient, orchestrator.clone()),
             definitions: client!(DefinitionServiceClient, orchestrator),

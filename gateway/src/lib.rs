@@ -23,10 +23,10 @@ mod ui;
 
 use std::sync::Arc;
 
+use runtime::client::Peer;
 use runtime::health::Health;
 use runtime::{Service, Shutdown};
 use tokio::sync::Semaphore;
-use tonic::transport::Channel;
 
 pub use config::Config;
 
@@ -36,11 +36,11 @@ use clients::Clients;
 #[derive(Debug, Clone)]
 pub struct Deps {
     /// Serves executions and definitions.
-    pub orchestrator: Channel,
+    pub orchestrator: Peer,
     /// Serves what runs, and registries.
-    pub cloud_driver: Channel,
+    pub cloud_driver: Peer,
     /// Takes events in and starts by hand.
-    pub trigger: Channel,
+    pub trigger: Peer,
     /// The checks of everything else in this process; `/health` reports them too.
     pub health: Health,
     /// Ends live connections when it begins.

@@ -33,11 +33,11 @@ use proto::message::{EXECUTION_REQUESTS, OPERATION_FINISHED};
 use proto::orchestrator::v1::definition_service_server::DefinitionServiceServer;
 use proto::orchestrator::v1::execution_service_server::ExecutionServiceServer;
 use runtime::Service;
+use runtime::client::Peer;
 use runtime::egress::Egress;
 use runtime::task::OnError;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
 pub use config::Config;
 pub use engine::{Engine, Now, system_clock};
@@ -60,9 +60,9 @@ pub struct Deps {
     /// Where everything is kept.
     pub store: store::Shared,
     /// Performs operations and answers questions about what runs.
-    pub cloud_driver: Channel,
+    pub cloud_driver: Peer,
     /// Reaches build servers.
-    pub trigger: Channel,
+    pub trigger: Peer,
     /// Reaches the addresses that users choose.
     pub egress: Egress,
 }

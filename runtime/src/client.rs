@@ -6,10 +6,35 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
+use crate::auth::{Key, Signer};
 use crate::server::Acceptor;
+
+/// What a service calls a peer through: each call is signed by it.
+pub type Peer = InterceptedService<Channel, Signer>;
+
+/// The way to a service, before it is known who calls.
+#[derive(Debug, Clone)]
+pub struct Link {
+    channel: Channel,
+    key: Key,
+}
+
+impl Link {
+    /// A channel whose calls are signed with the installation's key.
+    pub fn new(channel: Channel, key: Key) -> Self {
+        Self { channel, key }
+    }
+
+    /// Calls that this service makes.
+    pub fn of(&self, service: &'static str) -> Peer {
+        let signer = Signer::new(service, self.key.clone());
+        InterceptedService::new(self.channel.clone(), signer)
+    }
+}
 
 /// Bytes buffered in each direction of an in-process connection.
 const DUPLEX_BYTES: usize = 256 * 1024;
@@ -20,10 +45,17 @@ fn endpoint(endpoint: Endpoint) -> Endpoint {
         .initial_stream_window_size(1 << 20)
 }
 
-/// A channel and the acceptor its server will take: they may be made before
+/// A link and the acceptor its server will take: they may be made before
 /// the server exists, so that services can be wired in any order. Calls made
 /// before the server runs wait for it.
-pub fn in_process() -> (Channel, Acceptor) {
+pub fn in_process(key: &Key) -> (Link, Acceptor) {
+    let (channel, mut acceptor) = pipe();
+    acceptor.key = Some(key.clone());
+    (Link::new(channel, key.clone()), acceptor)
+}
+
+/// The same without signatures, for what only hands calls on.
+pub(crate) fn pipe() -> (Channel, Acceptor) {
     let (sender, connections) = mpsc::channel(16);
     let channel = endpoint(Endpoint::from_static("http://in-process")).connect_with_connector_lazy(
         service_fn(move |_: Uri| {
@@ -40,7 +72,13 @@ pub fn in_process() -> (Channel, Acceptor) {
             }
         }),
     );
-    (channel, Acceptor { connections })
+    (
+        channel,
+        Acceptor {
+            connections,
+            key: None,
+        },
+    )
 }
 
 /// A channel over a unix socket, connected when first used and again when lost.

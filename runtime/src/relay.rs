@@ -23,7 +23,8 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 use tower::{Service, ServiceExt};
 
-use crate::client;
+use crate::auth::Key;
+use crate::client::{self, Link};
 use crate::shutdown::Shutdown;
 
 /// Calls made at the most for one.
@@ -39,12 +40,12 @@ const READS_TOO: &str = "History";
 
 /// A channel to whoever accepts at a unix socket. It works as long as the runtime it
 /// was made in: what is being ended still calls its peers.
-pub fn replicas(path: &Path) -> Channel {
-    over(client::unix(path))
+pub fn replicas(path: &Path, key: Key) -> Link {
+    Link::new(over(client::unix(path)), key)
 }
 
 fn over(backend: Channel) -> Channel {
-    let (channel, acceptor) = client::in_process();
+    let (channel, acceptor) = client::pipe();
     let routes = Routes::from(Router::new().fallback_service(Forward { backend }));
     tokio::spawn(async move {
         if let Err(error) = acceptor.serve(routes, Shutdown::new()).await {
@@ -200,7 +201,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let socket = folder.path().join("s");
             let mut calls = dying(&socket);
-            let answer = called(&replicas(&socket), path).await;
+            let answer = called(&over(client::unix(&socket)), path).await;
             assert_eq!(status(&answer), 14, "unavailable");
             let mut made = 0;
             while calls.try_recv().is_ok() {
@@ -214,7 +215,7 @@ mod tests {
     async fn a_call_that_was_never_sent_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("s");
-        let channel = replicas(&socket);
+        let channel = over(client::unix(&socket));
         let waiting = called(&channel, WRITE);
         tokio::pin!(waiting);
         let early = tokio::time::timeout(Duration::from_millis(5), &mut waiting);
@@ -222,7 +223,9 @@ mod tests {
         let routes =
             Routes::from(Router::new().fallback(async || Status::ok("").into_http::<Body>()));
         let listener = UnixListener::bind(&socket).unwrap();
-        tokio::spawn(crate::server::inherited(listener, routes, Shutdown::new()));
+        let server = tonic::transport::Server::builder().add_routes(routes);
+        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+        tokio::spawn(server.serve_with_incoming(incoming));
         assert_eq!(status(&waiting.await), 0);
     }
 

@@ -13,6 +13,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStre
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use crate::auth::{self, Key};
 use crate::shutdown::Shutdown;
 
 /// Streams that one connection may have open.
@@ -45,7 +46,12 @@ fn builder() -> Server {
 ///
 /// # Errors
 /// When the address cannot be bound or the transport fails.
-pub async fn tcp(address: SocketAddr, routes: Routes, shutdown: Shutdown) -> Result<(), Error> {
+pub async fn tcp(
+    address: SocketAddr,
+    routes: Routes,
+    key: Key,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| Error::Bind {
@@ -53,7 +59,7 @@ pub async fn tcp(address: SocketAddr, routes: Routes, shutdown: Shutdown) -> Res
             source,
         })?;
     builder()
-        .add_routes(routes)
+        .add_routes(auth::guarded(routes, key))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
             shutdown.begun().await;
         })
@@ -65,7 +71,7 @@ pub async fn tcp(address: SocketAddr, routes: Routes, shutdown: Shutdown) -> Res
 ///
 /// # Errors
 /// When the path cannot be bound or the transport fails.
-pub async fn unix(path: &Path, routes: Routes, shutdown: Shutdown) -> Result<(), Error> {
+pub async fn unix(path: &Path, routes: Routes, key: Key, shutdown: Shutdown) -> Result<(), Error> {
     let bind = |source| Error::Bind {
         address: path.display().to_string(),
         source,
@@ -75,7 +81,7 @@ pub async fn unix(path: &Path, routes: Routes, shutdown: Shutdown) -> Result<(),
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(bind)?;
-    inherited(listener, routes, shutdown).await
+    inherited(listener, routes, key, shutdown).await
 }
 
 /// Serves over a listener that somebody else bound and goes on holding, such as a
@@ -87,10 +93,11 @@ pub async fn unix(path: &Path, routes: Routes, shutdown: Shutdown) -> Result<(),
 pub async fn inherited(
     listener: UnixListener,
     routes: Routes,
+    key: Key,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     builder()
-        .add_routes(routes)
+        .add_routes(auth::guarded(routes, key))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
             shutdown.begun().await;
         })
@@ -102,6 +109,8 @@ pub async fn inherited(
 #[derive(Debug)]
 pub struct Acceptor {
     pub(crate) connections: mpsc::Receiver<DuplexStream>,
+    /// None where what calls only hands on what others signed.
+    pub(crate) key: Option<Key>,
 }
 
 impl Acceptor {
@@ -110,6 +119,10 @@ impl Acceptor {
     /// # Errors
     /// When the transport fails.
     pub async fn serve(self, routes: Routes, shutdown: Shutdown) -> Result<(), Error> {
+        let routes = match self.key {
+            Some(key) => auth::guarded(routes, key),
+            None => routes,
+        };
         let incoming = ReceiverStream::new(self.connections).map(Ok::<_, Infallible>);
         builder()
             .add_routes(routes)

@@ -34,9 +34,9 @@ use std::sync::Arc;
 
 use proto::message::PIPELINE_COMPLETED;
 use runtime::Service;
+use runtime::client::Peer;
 use runtime::task::OnError;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
 pub use config::Config;
 
@@ -50,9 +50,9 @@ pub struct Deps {
     /// Where events, decisions and cursors are kept.
     pub store: store::Shared,
     /// Serves definitions and executions.
-    pub orchestrator: Channel,
+    pub orchestrator: Peer,
     /// Serves registries.
-    pub cloud_driver: Channel,
+    pub cloud_driver: Peer,
 }
 
 /// The service. Starts leave it as messages that cross shards: some part of the

@@ -15,8 +15,8 @@ use proto::orchestrator::v1::{
     StartReply, StartRequest,
 };
 use proto::status::{Failure, Kind};
+use runtime::client::Peer;
 use serde_json::{Map, Value};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 /// How long a peer may take.
@@ -30,9 +30,9 @@ type Kept = (Instant, Arc<Vec<Registry>>);
 /// Clients; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Peers {
-    definitions: DefinitionServiceClient<Channel>,
-    executions: ExecutionServiceClient<Channel>,
-    registry: RegistryServiceClient<Channel>,
+    definitions: DefinitionServiceClient<Peer>,
+    executions: ExecutionServiceClient<Peer>,
+    registry: RegistryServiceClient<Peer>,
     registries: Arc<Mutex<Option<Kept>>>,
 }
 
@@ -55,7 +55,7 @@ fn object(json: &Json) -> Result<Map<String, Value>, Failure> {
 }
 
 impl Peers {
-    pub(crate) fn new(orchestrator: Channel, cloud_driver: Channel) -> Self {
+    pub(crate) fn new(orchestrator: Peer, cloud_driver: Peer) -> Self {
         Self {
             definitions: DefinitionServiceClient::new(orchestrator.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),

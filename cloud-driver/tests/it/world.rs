@@ -16,9 +16,9 @@ use proto::cloud_driver::v1::{
 };
 use proto::common::v1::Json;
 use runtime::Shutdown;
+use runtime::client::Peer;
 use serde_json::{Value, json};
 use store::embedded::{Embedded, FileSettings};
-use tonic::transport::Channel;
 
 use crate::programs;
 
@@ -60,7 +60,7 @@ impl ImageSource for FakeImages {
 /// The running service.
 struct Process {
     runtime: Option<tokio::runtime::Runtime>,
-    channel: Channel,
+    channel: Peer,
     shutdown: Shutdown,
 }
 
@@ -164,7 +164,9 @@ impl World {
             images: Some(self.images.clone()),
         };
         let mut service = cloud_driver::build(self.config(), deps).unwrap();
-        let (channel, acceptor) = runtime::client::in_process();
+        let key = runtime::auth::Key::from([7; 32]);
+        let (link, acceptor) = runtime::client::in_process(&key);
+        let channel = link.of("test");
         let shutdown = Shutdown::new();
         let routes = service.take_grpc().unwrap();
         runtime.spawn(acceptor.serve(routes, shutdown.clone()));
@@ -189,15 +191,15 @@ impl World {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
-    fn channel(&self) -> Channel {
+    fn channel(&self) -> Peer {
         self.process.as_ref().unwrap().channel.clone()
     }
 
-    fn query(&self) -> QueryServiceClient<Channel> {
+    fn query(&self) -> QueryServiceClient<Peer> {
         QueryServiceClient::new(self.channel())
     }
 
-    fn operations(&self) -> OperationServiceClient<Channel> {
+    fn operations(&self) -> OperationServiceClient<Peer> {
         OperationServiceClient::new(self.channel())
     }
 

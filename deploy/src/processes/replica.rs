@@ -15,6 +15,7 @@ use axum::http::header::CONNECTION;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::serve::Listener;
+use runtime::auth::Key;
 use runtime::health::Health;
 use runtime::{Running, Service, Shutdown, relay, server, telemetry};
 use rustix::fs::{FlockOperation, flock};
@@ -73,7 +74,8 @@ async fn serve(
     data: &Path,
 ) -> anyhow::Result<()> {
     let shutdown = runtime::shutdown::on_signal();
-    let peer = |kind| relay::replicas(&socket(data, kind));
+    let key = wire::key(data)?;
+    let peer = |to| relay::replicas(&socket(data, to), key.clone()).of(kind.name());
     if kind == Kind::Gateway {
         let deps = gateway::Deps {
             orchestrator: peer(Kind::Orchestrator),
@@ -93,7 +95,7 @@ async fn serve(
                 return Ok(());
             };
             let service = cloud_driver(settings.cloud_driver, store)?;
-            let ended = answer(service, others, &shutdown).await;
+            let ended = answer(service, others, key, &shutdown).await;
             drop(lock);
             return ended;
         }
@@ -119,7 +121,7 @@ async fn serve(
         others.push(canary_judge::build());
     }
     ready()?;
-    answer(service, others, &shutdown).await
+    answer(service, others, key, &shutdown).await
 }
 
 fn cloud_driver(config: cloud_driver::Config, store: Shared) -> anyhow::Result<Service> {
@@ -153,6 +155,7 @@ async fn alone(data: &Path, shutdown: &Shutdown) -> anyhow::Result<Option<std::f
 async fn answer(
     mut service: Service,
     others: Vec<Service>,
+    key: Key,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let listener = std::os::unix::net::UnixListener::from(inherited()?);
@@ -160,7 +163,7 @@ async fn answer(
     let routes = service
         .take_grpc()
         .context("the service has no gRPC interface")?;
-    let serving = tokio::spawn(server::inherited(listener, routes, shutdown.clone()));
+    let serving = tokio::spawn(server::inherited(listener, routes, key, shutdown.clone()));
     let mut running: Vec<Running> = vec![service.start(shutdown)];
     running.extend(others.into_iter().map(|other| other.start(shutdown)));
     shutdown.begun().await;

@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 use super::slot::{Order, Slot};
 use super::{Kind, folder, restart, socket};
 use crate::cli::Up;
-use crate::up::demo;
 use crate::up::wire::Peers;
+use crate::up::{demo, wire};
 
 /// Orders to all slots, in the order they were started in.
 struct Slots {
@@ -168,7 +168,14 @@ async fn supervise(options: &Up, data: &Path) -> anyhow::Result<()> {
 
 /// The demonstration, by way of the replicas.
 async fn set_up(options: Up, data: PathBuf) {
-    let peer = |kind| relay::replicas(&socket(&data, kind));
+    let key = match wire::key(&data) {
+        Ok(key) => key,
+        Err(error) => {
+            tracing::error!("the demonstration is not set up: {error:#}");
+            return;
+        }
+    };
+    let peer = |kind| relay::replicas(&socket(&data, kind), key.clone());
     let peers = Peers {
         orchestrator: peer(Kind::Orchestrator),
         cloud_driver: peer(Kind::CloudDriver),

@@ -69,7 +69,7 @@ trigger:
 /// Makes application, pipeline and a first deployment of version 1, if they are not there.
 pub(crate) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()> {
     let registry = std::env::var(REGISTRY_VARIABLE).context(REGISTRY_VARIABLE)?;
-    let mut definitions = DefinitionServiceClient::new(peers.orchestrator.clone());
+    let mut definitions = DefinitionServiceClient::new(peers.orchestrator.of("deploy"));
     let name = APPLICATION.to_owned();
     match definitions.get_application(ApplicationName { name }).await {
         Ok(_) => {}
@@ -121,7 +121,7 @@ async fn is_running(peers: &Peers, account: &str) -> anyhow::Result<bool> {
         cluster: format!("{APPLICATION}-{account}"),
         cloud_provider: String::new(),
     };
-    match QueryServiceClient::new(peers.cloud_driver.clone())
+    match QueryServiceClient::new(peers.cloud_driver.of("deploy"))
         .get_cluster(query)
         .await
     {
@@ -169,7 +169,7 @@ async fn deploy_first(peers: &Peers, registry: &str) -> anyhow::Result<()> {
 
 /// Starts an attempt, or finds it, and waits for its end; whether it was this start's.
 async fn run(peers: &Peers, pipeline: &Value, attempt: usize) -> anyhow::Result<(Value, bool)> {
-    let mut executions = ExecutionServiceClient::new(peers.orchestrator.clone());
+    let mut executions = ExecutionServiceClient::new(peers.orchestrator.of("deploy"));
     let request = StartRequest {
         kind: ExecutionKind::Pipeline.into(),
         body: Some(Json::of(pipeline)),

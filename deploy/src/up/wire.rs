@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use runtime::auth::Key;
+use runtime::client::Link;
 use runtime::health::Health;
 use runtime::task::OnError;
 use runtime::{Running, Service, Shutdown, client};
 use store::embedded::{Embedded, FileSettings};
 use store::{Consumer, ConsumerSettings, Shards, Shared, outbox};
-use tonic::transport::Channel;
 
 use super::config::Settings;
 use crate::cli::Up;
@@ -19,9 +20,9 @@ use crate::cli::Up;
 /// Channels to the services of this process.
 #[derive(Debug, Clone)]
 pub(crate) struct Peers {
-    pub(crate) orchestrator: Channel,
-    pub(crate) cloud_driver: Channel,
-    pub(crate) trigger: Channel,
+    pub(crate) orchestrator: Link,
+    pub(crate) cloud_driver: Link,
+    pub(crate) trigger: Link,
 }
 
 /// Everything that runs.
@@ -59,15 +60,21 @@ pub(crate) async fn store(options: &Up, data: &Path) -> anyhow::Result<Shared> {
     Ok(store)
 }
 
+/// What the services of this installation sign their calls with, kept in the data folder.
+pub(crate) fn key(data: &Path) -> anyhow::Result<Key> {
+    Ok(Key::of_file(&data.join("identity.key"), rand::random())?)
+}
+
 /// Builds and starts every service.
 pub(super) fn start(
     settings: Settings,
     store: Shared,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Control> {
-    let (cloud_driver, cloud_driver_end) = client::in_process();
-    let (orchestrator, orchestrator_end) = client::in_process();
-    let (trigger, trigger_end) = client::in_process();
+    let key = key(&settings.data)?;
+    let (cloud_driver, cloud_driver_end) = client::in_process(&key);
+    let (orchestrator, orchestrator_end) = client::in_process(&key);
+    let (trigger, trigger_end) = client::in_process(&key);
     let peers = Peers {
         orchestrator,
         cloud_driver,
@@ -91,8 +98,8 @@ pub(super) fn start(
                 settings.orchestrator,
                 orchestrator::Deps {
                     store: store.clone(),
-                    cloud_driver: peers.cloud_driver.clone(),
-                    trigger: peers.trigger.clone(),
+                    cloud_driver: peers.cloud_driver.of("orchestrator"),
+                    trigger: peers.trigger.of("orchestrator"),
                     egress,
                 },
             ),
@@ -103,8 +110,8 @@ pub(super) fn start(
                 settings.trigger,
                 trigger::Deps {
                     store: store.clone(),
-                    orchestrator: peers.orchestrator.clone(),
-                    cloud_driver: peers.cloud_driver.clone(),
+                    orchestrator: peers.orchestrator.of("trigger"),
+                    cloud_driver: peers.cloud_driver.of("trigger"),
                 },
             ),
             trigger_end,
@@ -130,9 +137,9 @@ pub(super) fn start(
     let mut gateway = gateway::build(
         settings.gateway,
         gateway::Deps {
-            orchestrator: peers.orchestrator.clone(),
-            cloud_driver: peers.cloud_driver.clone(),
-            trigger: peers.trigger.clone(),
+            orchestrator: peers.orchestrator.of("gateway"),
+            cloud_driver: peers.cloud_driver.of("gateway"),
+            trigger: peers.trigger.of("gateway"),
             health: health.clone(),
             shutdown: shutdown.clone(),
         },

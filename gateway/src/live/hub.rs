@@ -11,10 +11,10 @@ use std::time::Duration;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::orchestrator::v1::{WatchEvent, WatchRequest};
 use runtime::Shutdown;
+use runtime::client::Peer;
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use crate::answer::value;
 
@@ -83,7 +83,7 @@ impl Hub {
     /// Opens the tail if nobody has yet, and waits until it is open.
     pub(super) async fn opened(
         self: &Arc<Self>,
-        executions: &ExecutionServiceClient<Channel>,
+        executions: &ExecutionServiceClient<Peer>,
         shutdown: &Shutdown,
     ) {
         let first = !std::mem::replace(
@@ -141,7 +141,7 @@ impl Hub {
     }
 
     /// Follows the feed for ever; after a failure it goes on where it was.
-    async fn tail(&self, mut executions: ExecutionServiceClient<Channel>) {
+    async fn tail(&self, mut executions: ExecutionServiceClient<Peer>) {
         let mut cursor = String::new();
         let mut pause = SHORTEST;
         loop {

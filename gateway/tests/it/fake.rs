@@ -605,9 +605,10 @@ impl Gate {
         peers.executions(vec![execution("E1"), execution("E2"), execution("E3")]);
         let shutdown = Shutdown::new();
         let serve = |routes: Routes| {
-            let (channel, acceptor) = runtime::client::in_process();
+            let key = runtime::auth::Key::from([7; 32]);
+            let (link, acceptor) = runtime::client::in_process(&key);
             tokio::spawn(acceptor.serve(routes, shutdown.clone()));
-            channel
+            link.of("gateway")
         };
         let size = proto::MAX_MESSAGE_BYTES;
         let mut orchestrator = Routes::builder();

@@ -5,18 +5,18 @@ use proto::common::v1::Json;
 use proto::status::{Failure, Kind};
 use proto::trigger::v1::build_service_client::BuildServiceClient;
 use proto::trigger::v1::{BuildKey, PropertiesRequest, StartBuildRequest, StopBuildRequest};
+use runtime::client::Peer;
 use serde_json::{Map, Value};
-use tonic::transport::Channel;
 
 use super::{BuildOf, Builds};
 
 /// The trigger service behind a channel.
 #[derive(Debug, Clone)]
-pub struct GrpcBuilds(BuildServiceClient<Channel>);
+pub struct GrpcBuilds(BuildServiceClient<Peer>);
 
 impl GrpcBuilds {
     /// Uses this channel; it connects when first used.
-    pub fn new(channel: Channel) -> Self {
+    pub fn new(channel: Peer) -> Self {
         let limit = proto::MAX_MESSAGE_BYTES;
         Self(BuildServiceClient::new(channel).max_decoding_message_size(limit))
     }

@@ -8,22 +8,22 @@ use proto::cloud_driver::v1::registry_service_client::RegistryServiceClient;
 use proto::common::v1::Json;
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
+use runtime::client::Peer;
 use serde_json::Value;
-use tonic::transport::Channel;
 
 use super::{CloudDriver, NewOperation, Operation, OperationState, Target};
 
 /// The cloud-driver behind a channel.
 #[derive(Debug, Clone)]
 pub struct GrpcCloudDriver {
-    operations: OperationServiceClient<Channel>,
-    queries: QueryServiceClient<Channel>,
-    registries: RegistryServiceClient<Channel>,
+    operations: OperationServiceClient<Peer>,
+    queries: QueryServiceClient<Peer>,
+    registries: RegistryServiceClient<Peer>,
 }
 
 impl GrpcCloudDriver {
     /// Uses this channel; it connects when first used.
-    pub fn new(channel: Channel) -> Self {
+    pub fn new(channel: Peer) -> Self {
         let limit = proto::MAX_MESSAGE_BYTES;
         Self {
             operations: OperationServiceClient::new(channel.clone())

@@ -17,12 +17,12 @@ use proto::orchestrator::v1::{
 use proto::status::Failure;
 use runtime::Shutdown;
 use runtime::auth::AuthContext;
+use runtime::client::Peer;
 use runtime::config::Span;
 use serde_json::{Value, json};
 use store::embedded::{Clock, Embedded};
 use store::{Shards, Shared};
 use tokio::runtime::Runtime;
-use tonic::transport::Channel;
 
 /// Anything awaited is there within this time.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
@@ -44,8 +44,8 @@ pub(crate) fn memory() -> Shared {
 pub(crate) struct Rig {
     pub(crate) fake: Fake,
     pub(crate) store: Shared,
-    pub(crate) executions: ExecutionServiceClient<Channel>,
-    pub(crate) definitions: DefinitionServiceClient<Channel>,
+    pub(crate) executions: ExecutionServiceClient<Peer>,
+    pub(crate) definitions: DefinitionServiceClient<Peer>,
     shutdown: Shutdown,
     running: Option<runtime::Running>,
     process: Option<Runtime>,
@@ -88,7 +88,9 @@ impl Rig {
             .enable_all()
             .build()
             .unwrap();
-        let (channel, acceptor) = runtime::client::in_process();
+        let key = runtime::auth::Key::from([7; 32]);
+        let (link, acceptor) = runtime::client::in_process(&key);
+        let channel = link.of("test");
         let shutdown = Shutdown::new();
         let outside = orchestrator::Outside {
             cloud_driver: driver,

@@ -16,13 +16,13 @@ use proto::orchestrator::v1::execution_service_server::{ExecutionService, Execut
 use proto::status::{Failure, Kind};
 use proto::trigger::v1::event_service_client::EventServiceClient;
 use proto::trigger::v1::{DecisionsRequest, Header, ReceiveReply, ReceiveRequest};
+use runtime::client::Peer;
 use runtime::{Running, Shutdown};
 use serde_json::{Value, json};
 use store::embedded::{Clock, Embedded};
 use store::{Batch, Consumer, ConsumerSettings, Shards, Then};
 use tokio_stream::Empty as NoStream;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -325,8 +325,8 @@ impl RegistryService for Peers {
 /// The running service.
 pub(crate) struct World {
     pub(crate) store: store::Shared,
-    pub(crate) channel: Channel,
-    pub(crate) events: EventServiceClient<Channel>,
+    pub(crate) channel: Peer,
+    pub(crate) events: EventServiceClient<Peer>,
     peers: Peers,
     shutdown: Shutdown,
     running: Option<Running>,
@@ -338,9 +338,10 @@ impl World {
         let peers = Peers(Arc::new(Mutex::new(state)));
         let shutdown = Shutdown::new();
         let serve = |routes: Routes| {
-            let (channel, acceptor) = runtime::client::in_process();
+            let key = runtime::auth::Key::from([7; 32]);
+            let (link, acceptor) = runtime::client::in_process(&key);
             tokio::spawn(acceptor.serve(routes, shutdown.clone()));
-            channel
+            link.of("trigger")
         };
         let mut orchestrator = Routes::builder();
         orchestrator
