@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::processes::{Kind, replica, restart};
-use crate::{doctor, down, up};
+use crate::{doctor, down, up, user};
 
 /// Continuous delivery: pipelines that replace running services without a failed request.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ enum Command {
     Down(Folder),
     /// Say what is missing or wrong, in one list.
     Doctor(Doctor),
+    /// Users who log in with a password, in a file.
+    #[command(subcommand)]
+    User(User),
     /// One replica, as `up --processes` starts it.
     #[command(hide = true)]
     Gateway(Replica),
@@ -62,7 +65,10 @@ pub(crate) struct Up {
     /// Where everything is kept. One control plane at a time.
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data: PathBuf,
-    /// Port of REST interface and page, on loopback.
+    /// Address of REST interface and page. Beyond loopback people must have to authenticate.
+    #[arg(long, value_name = "ADDRESS", default_value_t = std::net::Ipv4Addr::LOCALHOST.into())]
+    pub(crate) bind: std::net::IpAddr,
+    /// Port of REST interface and page.
     #[arg(long, value_name = "N", default_value_t = 8084)]
     pub(crate) port: u16,
     /// Port of the load balancer, on loopback.
@@ -94,6 +100,38 @@ pub(crate) struct Up {
     pub(crate) log: String,
 }
 
+/// What to do to a users file.
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Add a user, or give one a new password and new roles. The password is read from standard input.
+    Add(AddUser),
+    /// Remove a user; what the user may do ends with the next request.
+    Remove(RemoveUser),
+}
+
+/// Options of `gennaker user add`.
+#[derive(Debug, Args)]
+pub(crate) struct AddUser {
+    /// Name to log in with.
+    pub(crate) name: String,
+    /// The users file, as in gateway.authentication.users-file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Roles, separated by commas.
+    #[arg(long, value_name = "ROLE", value_delimiter = ',')]
+    pub(crate) roles: Vec<String>,
+}
+
+/// Options of `gennaker user remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveUser {
+    /// Name.
+    pub(crate) name: String,
+    /// The users file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
 /// A data folder.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Folder {
@@ -116,6 +154,7 @@ impl Arguments {
             Command::Up(options) => up::run(options),
             Command::Down(options) => down::run(&options.data),
             Command::Restart(options) => restart::run(&options.data),
+            Command::User(order) => user::run(&order),
             Command::Gateway(options) => replica::run(Kind::Gateway, &options),
             Command::Orchestrator(options) => replica::run(Kind::Orchestrator, &options),
             Command::CloudDriver(options) => replica::run(Kind::CloudDriver, &options),

@@ -6,6 +6,7 @@ mod down;
 mod folder;
 mod processes;
 mod up;
+mod user;
 
 use std::process::ExitCode;
 

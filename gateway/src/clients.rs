@@ -6,6 +6,7 @@ use std::time::Duration;
 use proto::MAX_MESSAGE_BYTES;
 use proto::cloud_driver::v1::query_service_client::QueryServiceClient;
 use proto::cloud_driver::v1::registry_service_client::RegistryServiceClient;
+use proto::orchestrator::v1::audit_service_client::AuditServiceClient;
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::trigger::v1::build_service_client::BuildServiceClient;
@@ -21,6 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// One client per service; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
+    pub(crate) audit: AuditServiceClient<Peer>,
     pub(crate) executions: ExecutionServiceClient<Peer>,
     pub(crate) definitions: DefinitionServiceClient<Peer>,
     pub(crate) query: QueryServiceClient<Peer>,
@@ -40,6 +42,7 @@ macro_rules! client {
 impl Clients {
     pub(crate) fn new(orchestrator: Peer, cloud_driver: Peer, trigger: Peer) -> Self {
         Self {
+            audit: client!(AuditServiceClient, orchestrator.clone()),
             executions: client!(ExecutionServiceClient, orchestrator.clone()),
             definitions: client!(DefinitionServiceClient, orchestrator),
             query: client!(QueryServiceClient, cloud_driver.clone()),

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::identity;
+
 /// Section `gateway` of the configuration.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -12,9 +14,10 @@ pub struct Config {
     /// ends and it resumes where it was. Default: 256.
     pub live_buffer: usize,
     /// Names, without port, under which browsers may reach the gateway beside
-    /// `localhost` and loopback addresses. While nobody is authenticated, this
-    /// is what keeps other sites' pages away. Default: none.
+    /// `localhost` and loopback addresses. This is what keeps other sites' pages away. Default: none.
     pub hosts: Vec<String>,
+    /// How people and programs prove who they are. Default: nobody has to.
+    pub authentication: identity::Config,
 }
 
 impl Default for Config {
@@ -23,6 +26,7 @@ impl Default for Config {
             live_clients: 256,
             live_buffer: 256,
             hosts: Vec::new(),
+            authentication: identity::Config::default(),
         }
     }
 }

@@ -1,32 +1,35 @@
-//! What happens to every request and answer: paths made uniform, foreign
-//! identity headers removed, other sites' pages refused, a request id on everything.
+//! What happens to every request and answer: paths made uniform, who asks
+//! established, other sites' pages refused, a request id on everything.
 //!
-//! Nobody is authenticated yet, so a page of any site could tell a browser on
-//! this machine to start a pipeline. Two checks prevent it: the name in `Host`
-//! must be ours (a foreign name that resolves to this machine is not), and a
-//! browser that says where a change comes from must say: from here.
+//! Without authentication a page of any site could tell a browser on this
+//! machine to start a pipeline, and with it a browser that is logged in. Two
+//! checks prevent it: the name in `Host` must be ours (a foreign name that
+//! resolves to this machine is not), and a browser that says where a change
+//! comes from must say: from here.
 //! Source: `gate: RequestIdInterceptor, ResponseHeaderInterceptor`.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use runtime::auth::AuthContext;
 use tower::util::MapRequest;
 use url::{Host, Url};
 
+use crate::Gateway;
 use crate::error::Error;
+use crate::front::Connection;
+use crate::identity::{self, Proof};
 use crate::request::Caller;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-spinnaker-request-id");
 
-/// Puts a router behind the edge; `hosts` are names it may be reached by beside loopback.
-pub(crate) fn around(inner: Router, hosts: Vec<String>) -> Router {
-    let hosts: Arc<[String]> = hosts.into();
+/// Puts a router behind the edge.
+pub(crate) fn around(inner: Router, gate: &Gateway) -> Router {
+    let hosts: Arc<[String]> = gate.config.hosts.clone().into();
     let guard = move |request: Request, next: Next| {
         let hosts = Arc::clone(&hosts);
         async move {
@@ -38,7 +41,7 @@ pub(crate) fn around(inner: Router, hosts: Vec<String>) -> Router {
     };
     let inner = inner
         .layer(middleware::from_fn(guard))
-        .layer(middleware::from_fn(identify));
+        .layer(middleware::from_fn_with_state(gate.clone(), identify));
     // Rewriting must come before routing, which a layer of the router itself does not.
     Router::new().fallback_service(MapRequest::new(inner, uniform))
 }
@@ -104,27 +107,75 @@ fn foreign(method: &Method, headers: &HeaderMap, hosts: &[String]) -> Option<Str
     Some("changes asked for by a page of another site are refused".to_owned())
 }
 
-/// Removes identity headers (no proxy is trusted yet) and gives the request its id.
-async fn identify(mut request: Request, next: Next) -> Response {
-    let foreign: Vec<HeaderName> = request
-        .headers()
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-spinnaker-"))
-        .cloned()
-        .collect();
-    for name in foreign {
+/// Establishes who asks and gives the request its id. What headers say of identities goes no
+/// further, except to webhooks, whose senders may be asked for headers by their triggers.
+async fn identify(State(gate): State<Gateway>, mut request: Request, next: Next) -> Response {
+    let id = request_id();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let connection = request.extensions().get::<ConnectInfo<Connection>>();
+    let proof = Proof {
+        headers: request.headers().clone(),
+        peer: connection.map(|ConnectInfo(connection)| connection.peer.ip()),
+    };
+    let webhook = path.starts_with("/webhooks/");
+    for name in foreign_names(request.headers()) {
         request.headers_mut().remove(name);
     }
-    let id = request_id();
-    request.extensions_mut().insert(Caller(AuthContext {
-        request_id: Some(id.clone()),
-        ..AuthContext::default()
-    }));
-    let mut response = next.run(request).await;
+    if !webhook {
+        for name in gate.identity.headers() {
+            request.headers_mut().remove(name);
+        }
+    }
+    let caller = if !gate.identity.is_enabled() {
+        Ok(Caller::anybody(id.clone()))
+    } else if webhook {
+        // Whatever they carry is for their triggers to judge.
+        Ok(Caller::proven(
+            id.clone(),
+            None,
+            &gate.policy,
+            Proof::default(),
+        ))
+    } else {
+        match gate.identity.of(&gate.clients, &proof).await {
+            Ok(None) if !identity::is_open(&method, &path) => Err(identity::unauthorized(
+                "nobody is logged in; send a credential",
+            )),
+            Ok(user) => Ok(Caller::proven(
+                id.clone(),
+                user.as_ref(),
+                &gate.policy,
+                proof,
+            )),
+            Err(error) => Err(error),
+        }
+    };
+    let mut response = match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    };
+    if response.status() == StatusCode::UNAUTHORIZED {
+        for scheme in ["Bearer", "Basic realm=\"Gennaker\", charset=\"UTF-8\""] {
+            let value = HeaderValue::from_static(scheme);
+            response
+                .headers_mut()
+                .append(header::WWW_AUTHENTICATE, value);
+        }
+    }
     if let Ok(value) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// Headers by which Gate's clients and services speak of identities.
+fn foreign_names(headers: &HeaderMap) -> Vec<HeaderName> {
+    let names = headers.keys();
+    let foreign = names.filter(|name| name.as_str().starts_with("x-spinnaker-"));
+    foreign.cloned().collect()
 }
 
 /// A random id in the usual form; it names a request in logs and is no secret.

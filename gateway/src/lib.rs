@@ -2,15 +2,20 @@
 //!
 //! Owns the translation between HTTP and our services. It must never hold the
 //! state of a deployment or talk to a cloud; its truth is what its peers answer
-//! now. Nobody is authenticated yet: who links it must bind it to loopback only.
+//! now. Where nobody has to authenticate ([`identity::Config::is_enabled`]), who
+//! links it must bind it to loopback only.
 
+mod access;
 mod answer;
+mod audit;
 mod clients;
 mod config;
 mod edge;
 mod environment;
 mod error;
+mod front;
 mod health;
+pub mod identity;
 mod listing;
 mod live;
 mod openapi;
@@ -23,14 +28,17 @@ mod ui;
 
 use std::sync::Arc;
 
+use authorization::Policy;
 use runtime::client::Peer;
 use runtime::health::Health;
 use runtime::{Service, Shutdown};
 use tokio::sync::Semaphore;
 
 pub use config::Config;
+pub use front::serve;
 
 use clients::Clients;
+use identity::Identity;
 
 /// What the gateway needs of the process it runs in.
 #[derive(Debug, Clone)]
@@ -45,6 +53,8 @@ pub struct Deps {
     pub health: Health,
     /// Ends live connections when it begins.
     pub shutdown: Shutdown,
+    /// The operator's rules of who may do what; of use only where people authenticate.
+    pub policy: Arc<Policy>,
 }
 
 /// What every handler may use.
@@ -55,22 +65,25 @@ pub(crate) struct Gateway {
     pub(crate) health: Arc<Health>,
     pub(crate) live: Arc<Semaphore>,
     pub(crate) hub: Arc<live::Hub>,
-    pub(crate) may_read: live::MayRead,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) directory: Arc<access::Directory>,
     pub(crate) shutdown: Shutdown,
 }
 
 /// The service: its HTTP routes are to be bound by whoever runs it.
 pub fn build(config: Config, deps: Deps) -> Service {
-    let hosts = config.hosts.clone();
     let gateway = Gateway {
         clients: Clients::new(deps.orchestrator, deps.cloud_driver, deps.trigger),
         live: Arc::new(Semaphore::new(config.live_clients)),
         hub: Arc::new(live::Hub::new()),
-        may_read: live::MayRead::default(),
+        identity: Arc::new(Identity::new(config.authentication.clone())),
+        policy: deps.policy,
+        directory: Arc::default(),
         config: Arc::new(config),
         health: Arc::new(deps.health),
         shutdown: deps.shutdown,
     };
     let router = rest::router(&gateway);
-    Service::new("gateway").http(edge::around(router, hosts))
+    Service::new("gateway").http(edge::around(router, &gateway))
 }

@@ -1,5 +1,8 @@
 //! What handlers take out of a request: query, body within its limit, caller.
 
+use std::sync::Arc;
+
+use authorization::{Policy, Subject};
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
@@ -11,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::identity::{How, Proof, User};
 
 /// The largest pipeline, task or trigger, in bytes.
 pub(crate) const MAX_DEFINITION: usize = 10 * 1024 * 1024;
@@ -117,16 +121,84 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
 
 /// Who asks, as the edge established it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Caller(pub(crate) AuthContext);
+pub(crate) struct Caller {
+    context: AuthContext,
+    /// None where nobody need be authenticated: everybody may do everything.
+    subject: Option<Arc<Subject>>,
+    how: Option<How>,
+    proof: Option<Arc<Proof>>,
+}
 
 impl Caller {
+    /// Anybody, where nobody need be authenticated.
+    pub(crate) fn anybody(request_id: String) -> Self {
+        Self {
+            context: AuthContext {
+                request_id: Some(request_id),
+                ..AuthContext::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Who was proven to be somebody, or nobody, where everybody has to be.
+    pub(crate) fn proven(
+        request_id: String,
+        user: Option<&User>,
+        policy: &Policy,
+        proof: Proof,
+    ) -> Self {
+        let subject = match user {
+            None => Subject::default(),
+            Some(user) => Subject {
+                scope: user.scope.clone(),
+                ..Subject::user(policy, &user.name, user.roles.clone())
+            },
+        };
+        let context = AuthContext {
+            user: user.map_or_else(|| AuthContext::ANONYMOUS.to_owned(), |u| u.name.clone()),
+            roles: subject.roles.iter().map(ToOwned::to_owned).collect(),
+            request_id: Some(request_id),
+        };
+        Self {
+            context,
+            subject: Some(Arc::new(subject)),
+            how: user.map(|user| user.how),
+            proof: Some(Arc::new(proof)),
+        }
+    }
+
+    /// Who the caller is to the rules; none where everybody may do everything.
+    pub(crate) fn subject(&self) -> Option<&Subject> {
+        self.subject.as_deref()
+    }
+
+    /// How the caller proved to be somebody.
+    pub(crate) fn how(&self) -> Option<How> {
+        self.how
+    }
+
+    /// What the caller was proven by, to prove it again.
+    pub(crate) fn proof(&self) -> Option<&Proof> {
+        self.proof.as_deref()
+    }
+
+    pub(crate) fn request_id(&self) -> &str {
+        self.context.request_id.as_deref().unwrap_or_default()
+    }
+
+    /// Whether nobody is logged in, although everybody has to be.
+    pub(crate) fn is_nobody(&self) -> bool {
+        self.subject.as_ref().is_some_and(|s| s.name.is_none())
+    }
+
     /// A call to a peer on behalf of the caller.
     pub(crate) fn request<T>(&self, message: T) -> tonic::Request<T> {
-        self.0.request(message)
+        self.context.request(message)
     }
 
     pub(crate) fn user(&self) -> String {
-        self.0.user.clone()
+        self.context.user.clone()
     }
 }
 

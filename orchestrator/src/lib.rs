@@ -5,6 +5,7 @@
 //! a process knows beside it may be lost at any moment.
 
 pub mod api;
+pub mod audit;
 mod command;
 pub mod commit;
 mod config;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::message::{EXECUTION_REQUESTS, OPERATION_FINISHED};
+use proto::orchestrator::v1::audit_service_server::AuditServiceServer;
 use proto::orchestrator::v1::definition_service_server::DefinitionServiceServer;
 use proto::orchestrator::v1::execution_service_server::ExecutionServiceServer;
 use runtime::Service;
@@ -44,6 +46,7 @@ pub use engine::{Engine, Now, system_clock};
 pub use metrics::Metrics;
 pub use start::Start;
 
+use audit::Audit;
 use definition::Definitions;
 use services::{
     Builds, CloudDriver, Doors, EgressHttp, GrpcBuilds, GrpcCloudDriver, Http, OwnExecutions,
@@ -105,12 +108,13 @@ pub fn assemble(config: Config, store: store::Shared, outside: Outside, now: Now
         executions: executions.clone(),
         builds,
     });
+    let audit = Audit::new(store.clone());
     let engine = Engine::new(store, doors, config, now);
     executions.open(engine.clone());
-    serve(engine, definitions)
+    serve(engine, definitions, audit)
 }
 
-fn serve(engine: Engine, definitions: Definitions) -> Service {
+fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
     let limit = proto::MAX_MESSAGE_BYTES;
     let executions = ExecutionServiceServer::new(api::ExecutionApi::new(engine.clone()))
         .max_decoding_message_size(limit)
@@ -122,7 +126,11 @@ fn serve(engine: Engine, definitions: Definitions) -> Service {
     let turns = Arc::new(Semaphore::new(engine.inner.config.turns.max(1)));
     let check = engine.clone();
     let mut service = Service::new("orchestrator")
-        .grpc(Routes::new(executions).add_service(authored))
+        .grpc(
+            Routes::new(executions)
+                .add_service(authored)
+                .add_service(AuditServiceServer::new(audit)),
+        )
         .metrics(Arc::new(move || metrics.text()))
         .check("orchestrator-store", move || {
             let engine = check.clone();

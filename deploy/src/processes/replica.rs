@@ -1,7 +1,6 @@
 //! One replica: `gennaker orchestrator` and so on, as the supervisor starts it.
 
 use std::fs::OpenOptions;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,19 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use axum::extract::Request;
-use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
-use axum::serve::Listener;
 use runtime::auth::Key;
 use runtime::health::Health;
 use runtime::{Running, Service, Shutdown, relay, server, telemetry};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use store::Shared;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, UnixListener};
 
 use super::{Kind, READY, folder, socket};
 use crate::cli::Replica;
@@ -29,9 +22,6 @@ use crate::up::{config, wire};
 
 /// How long what is under way may take to end.
 const GRACE: Duration = Duration::from_secs(5);
-/// From the last accepted connection to the end of idle ones: so long has its first request to arrive.
-const ARRIVAL: Duration = Duration::from_millis(500);
-
 /// Runs one replica until a signal, or until its supervisor is no more.
 pub(crate) fn run(kind: Kind, options: &Replica) -> anyhow::Result<ExitCode> {
     telemetry::init(&options.up.log, telemetry::Format::Text)?;
@@ -83,6 +73,7 @@ async fn serve(
             trigger: peer(Kind::Trigger),
             health: Health::new(),
             shutdown: shutdown.clone(),
+            policy: settings.policy,
         };
         return face_users(gateway::build(settings.gateway, deps), &shutdown).await;
     }
@@ -179,38 +170,10 @@ async fn answer(
     }
 }
 
-/// Connections until the shutdown begins; what comes later waits for another replica.
-struct Gated {
-    listener: TcpListener,
-    shutdown: Shutdown,
-}
-
-impl Listener for Gated {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        let accepted = Listener::accept(&mut self.listener);
-        match self.shutdown.or(accepted).await {
-            Some(accepted) => accepted,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// Serves HTTP until the shutdown begins. Clients that keep connections are told to
-/// open new ones before the old ones are closed.
+/// Serves HTTP until the shutdown begins, and then what is under way.
 async fn face_users(mut service: Service, shutdown: &Shutdown) -> anyhow::Result<()> {
     let listener = std::net::TcpListener::from(inherited()?);
-    let listener = Gated {
-        listener: TcpListener::from_std(listener)?,
-        shutdown: shutdown.clone(),
-    };
-    let leaving = shutdown.clone();
+    let listener = TcpListener::from_std(listener)?;
     let metrics = service.all_metrics().to_vec();
     let metrics = move || {
         let text: String = metrics.iter().map(|render| render()).collect();
@@ -219,25 +182,9 @@ async fn face_users(mut service: Service, shutdown: &Shutdown) -> anyhow::Result
     let http = service
         .take_http()
         .unwrap_or_default()
-        .merge(Router::new().route("/metrics", axum::routing::get(metrics)))
-        .layer(from_fn(move |request: Request, next: Next| {
-            let leaving = leaving.clone();
-            async move {
-                let mut response: Response = next.run(request).await;
-                if leaving.has_begun() {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(CONNECTION, close);
-                }
-                response
-            }
-        }));
+        .merge(Router::new().route("/metrics", axum::routing::get(metrics)));
     let running = service.start(shutdown);
-    let ending = shutdown.clone();
-    let served = axum::serve(listener, http).with_graceful_shutdown(async move {
-        ending.begun().await;
-        tokio::time::sleep(ARRIVAL).await;
-    });
-    let served = tokio::spawn(async move { served.await });
+    let served = tokio::spawn(gateway::serve(listener, http, shutdown.clone()));
     ready()?;
     shutdown.begun().await;
     let (_late, ()) = tokio::join!(tokio::time::timeout(GRACE, served), running.end(GRACE),);

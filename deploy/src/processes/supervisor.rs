@@ -1,7 +1,7 @@
 //! The supervisor: binds, starts, restarts, ends.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ async fn supervise(options: &Up, data: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let address = SocketAddr::from((options.bind, options.port));
     let gateway = TcpListener::bind(address)
         .with_context(|| format!("cannot listen on {address}; choose another port with --port"))?;
     gateway.set_nonblocking(true)?;

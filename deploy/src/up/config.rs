@@ -1,8 +1,10 @@
 //! The configuration of all services: one file, its sections and the command line.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use authorization::Policy;
 use runtime::config::{Document, Span};
 use runtime::egress;
 use serde::Deserialize;
@@ -28,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) cloud_driver: cloud_driver::Config,
     pub(crate) trigger: trigger::Config,
     pub(crate) gateway: gateway::Config,
+    /// The rules of who may do what.
+    pub(crate) policy: Arc<Policy>,
     pub(crate) orchestrator: orchestrator::Config,
 }
 
@@ -46,8 +50,9 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
     cloud_driver.data = data.to_owned();
     cloud_driver.balancer_port = options.balancer_port;
     let trigger = document.section("trigger");
-    let gateway = document.section("gateway");
+    let mut gateway: gateway::Config = document.section("gateway");
     let orchestrator = document.section("orchestrator");
+    let policy = Arc::new(document.section::<Policy>("authorization"));
     let section: Egress = document.section("egress");
     document
         .finish()
@@ -56,6 +61,18 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
         .check()
         .map_err(anyhow::Error::msg)
         .with_context(|| file.display().to_string())?;
+    if !options.bind.is_loopback() && !gateway.authentication.is_enabled() {
+        bail!(
+            "--bind {} lets other machines in, but nobody has to authenticate: set \
+             gateway.authentication in {} (gennaker user add makes a users file), or bind loopback",
+            options.bind,
+            file.display()
+        );
+    }
+    if !options.bind.is_unspecified() {
+        // What is listened on is a name browsers may use.
+        gateway.hosts.push(options.bind.to_string());
+    }
     let mut allow = options.egress_allow.clone();
     for text in &section.allow {
         allow.push(
@@ -82,6 +99,7 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
         cloud_driver,
         trigger,
         gateway,
+        policy,
         orchestrator,
     })
 }

@@ -1,14 +1,14 @@
 //! `gennaker up`: all services in one process, over one store.
 //!
 //! Services speak gRPC over in-process pipes; the only sockets are the gateway's
-//! and the balancer's, on loopback. Ctrl-C and SIGTERM end this process within
+//! and the balancer's, on loopback unless people have to authenticate. Ctrl-C and SIGTERM end this process within
 //! five seconds and leave balancer and instances serving.
 
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod wire;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub(crate) fn settings(options: &Up) -> anyhow::Result<config::Settings> {
 }
 
 async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let address = SocketAddr::from((options.bind, options.port));
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another port with --port"))?;
@@ -98,10 +98,8 @@ async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
             }
         });
     }
-    let ending = shutdown.clone();
-    let served = axum::serve(listener, running.http.clone())
-        .with_graceful_shutdown(async move { ending.begun().await });
-    let served = tokio::spawn(async move { served.await });
+    let http = running.http.clone();
+    let served = tokio::spawn(gateway::serve(listener, http, shutdown.clone()));
     shutdown.begun().await;
     let end = tokio::time::Instant::now() + GRACE;
     let _late = tokio::time::timeout_at(end, served).await;

@@ -142,6 +142,7 @@ pub(super) fn start(
             trigger: peers.trigger.of("gateway"),
             health: health.clone(),
             shutdown: shutdown.clone(),
+            policy: settings.policy,
         },
     );
     metrics.extend(gateway.all_metrics().iter().cloned());

@@ -35,34 +35,16 @@ use hub::{Delta, News};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a client may take to read a snapshot or what it missed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a client is still whom it was.
+const PROVEN: Duration = Duration::from_secs(5);
 /// Statuses of what is in the snapshot.
 const OPEN: [&str; 4] = ["NOT_STARTED", "RUNNING", "PAUSED", "SUSPENDED"];
-
-/// Whether a caller may read what belongs to an application. Asked for each
-/// event and each client, so it must not wait.
-#[derive(Clone)]
-pub(crate) struct MayRead(pub(crate) Arc<Decision>);
-
-/// Caller and application.
-pub(crate) type Decision = dyn Fn(&Caller, &str) -> bool + Send + Sync;
-
-impl Default for MayRead {
-    /// Everybody may read everything.
-    fn default() -> Self {
-        Self(Arc::new(|_, _| true))
-    }
-}
-
-impl std::fmt::Debug for MayRead {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MayRead")
-    }
-}
 
 /// The connection is over, for this reason.
 struct Over(&'static str);
 
 const SLOW: Over = Over("this client reads too slowly; come back with Last-Event-ID");
+const GONE: Over = Over("who you are cannot be shown any more; log in and come back");
 const FEED: Over = Over("a part of the service cannot be reached now; come back");
 
 struct Connection {
@@ -155,9 +137,18 @@ impl Connection {
                 None => news = self.catch_up(cursor).await?,
             },
         }
+        let mut proofs = tokio::time::interval(PROVEN);
+        proofs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            match news.recv().await {
-                Ok(News::Delta(delta)) => self.delta(&delta)?,
+            let next = tokio::select! {
+                next = news.recv() => next,
+                _ = proofs.tick() => {
+                    self.prove().await?;
+                    continue;
+                }
+            };
+            match next {
+                Ok(News::Delta(delta)) => self.delta(&delta).await?,
                 Ok(News::Reset) => self.begin_anew().await?,
                 Err(broadcast::error::RecvError::Lagged(_)) => return Err(SLOW),
                 Err(broadcast::error::RecvError::Closed) => return Ok(()),
@@ -170,7 +161,7 @@ impl Connection {
         (missed, news): hub::Place,
     ) -> Result<broadcast::Receiver<News>, Over> {
         for delta in missed {
-            if let Some(event) = self.event(&delta) {
+            if let Some(event) = self.event(&delta).await? {
                 self.send(event).await?;
             }
         }
@@ -194,32 +185,56 @@ impl Connection {
                 self.begin_anew().await?;
                 return Ok(news);
             }
-            self.delta(&Delta::of(&event))?;
+            self.delta(&Delta::of(&event)).await?;
             if let Some(place) = self.gate.hub.join_after(&event.cursor) {
                 return self.missed(place).await;
             }
         }
     }
 
-    fn reads(&self, application: &str) -> bool {
+    async fn reads(&self, application: &str) -> Result<bool, Over> {
         let wanted =
             self.application.is_empty() || application.eq_ignore_ascii_case(&self.application);
-        wanted && self.gate.may_read.0(&self.caller, application)
+        if !wanted {
+            return Ok(false);
+        }
+        let may = self
+            .gate
+            .directory
+            .may_read(&self.gate, &self.caller, application);
+        may.await.map_err(|_| FEED)
+    }
+
+    /// Who is logged in is proven again now and then: what was taken ends here too.
+    async fn prove(&mut self) -> Result<(), Over> {
+        let Some(proof) = self.caller.proof() else {
+            return Ok(());
+        };
+        let user = self.gate.identity.of(&self.gate.clients, proof).await;
+        let user = user.map_err(|error| match error.status() {
+            StatusCode::UNAUTHORIZED => GONE,
+            _ => FEED,
+        })?;
+        let id = self.caller.request_id().to_owned();
+        self.caller = Caller::proven(id, user.as_ref(), &self.gate.policy, proof.clone());
+        Ok(())
     }
 
     /// The event of a change; none when this client does not get it.
-    fn event(&mut self, delta: &Delta) -> Option<Event> {
-        if !self.reads(&delta.application) {
-            return None;
+    async fn event(&mut self, delta: &Delta) -> Result<Option<Event>, Over> {
+        if !self.reads(&delta.application).await? {
+            return Ok(None);
         }
         self.sequence += 1;
         let id = format!("{}@{}", self.sequence, delta.cursor);
-        Some(Event::default().event("execution").id(id).data(&delta.data))
+        Ok(Some(
+            Event::default().event("execution").id(id).data(&delta.data),
+        ))
     }
 
     /// At once or not at all: a client that does not read holds up nobody and keeps nothing.
-    fn delta(&mut self, delta: &Delta) -> Result<(), Over> {
-        match self.event(delta) {
+    async fn delta(&mut self, delta: &Delta) -> Result<(), Over> {
+        match self.event(delta).await? {
             Some(_) if self.events.capacity() <= 1 => Err(SLOW),
             Some(event) => self.events.try_send(Ok(event)).map_err(|_| SLOW),
             None => Ok(()),
@@ -254,14 +269,17 @@ impl Connection {
             statuses: OPEN.iter().map(|s| (*s).to_owned()).collect(),
             ..ListExecutionsRequest::default()
         };
-        let mut open = listing::executions(&self.gate, &self.caller, request)
+        let open = listing::executions(&self.gate, &self.caller, request)
             .await
             .map_err(|_| FEED)?;
-        open.retain(|execution| {
+        let mut readable = Vec::with_capacity(open.len());
+        for execution in open {
             let of = execution.get("application").and_then(Value::as_str);
-            self.reads(of.unwrap_or_default())
-        });
-        let data = json!({"executions": Value::Array(open)});
+            if self.reads(of.unwrap_or_default()).await? {
+                readable.push(execution);
+            }
+        }
+        let data = json!({"executions": Value::Array(readable)});
         self.send(Event::default().event("snapshot").data(data.to_string()))
             .await?;
         let data = json!({"sequence": self.sequence}).to_string();

@@ -1,18 +1,40 @@
 //! Accounts. Source: `gate: CredentialsController`.
 
+use std::collections::BTreeMap;
+
+use authorization::{Decision, Permission};
 use axum::extract::State;
 use proto::cloud_driver::v1::{AccountName, ListAccountsRequest};
 use serde_json::{Value, json};
 
 use crate::Gateway;
+use crate::access::Access;
 use crate::answer::{Answer, Reply, value, values};
 use crate::clients::answer;
+use crate::error::Error;
 use crate::request::{At, Caller};
 
-/// Without authentication everybody may use every account.
-fn authorized(mut account: Value) -> Value {
+/// Names of all accounts.
+pub(super) async fn names(gate: &Gateway, caller: &Caller) -> Result<Vec<String>, Error> {
+    let call = caller.request(ListAccountsRequest {});
+    let list = answer(gate.clients.query.clone().list_accounts(call)).await?;
+    let accounts = values(&list.items)?;
+    let names = accounts
+        .iter()
+        .filter_map(|a| a.get("name").and_then(Value::as_str));
+    Ok(names.map(ToOwned::to_owned).collect())
+}
+
+type Writable = Option<BTreeMap<String, Decision>>;
+
+/// Whether the caller may deploy to the account.
+fn authorized(mut account: Value, writable: &Writable) -> Value {
     if let Value::Object(map) = &mut account {
-        map.insert("authorized".to_owned(), json!(true));
+        let name = map.get("name").and_then(Value::as_str).unwrap_or_default();
+        let may = writable
+            .as_ref()
+            .is_none_or(|known| known.get(name).is_some_and(|d| d.is_allowed()));
+        map.insert("authorized".to_owned(), json!(may));
     }
     account
 }
@@ -21,7 +43,13 @@ fn authorized(mut account: Value) -> Value {
 pub(super) async fn list(State(gate): State<Gateway>, caller: Caller) -> Reply {
     let call = caller.request(ListAccountsRequest {});
     let list = answer(gate.clients.query.clone().list_accounts(call)).await?;
-    let accounts = values(&list.items)?.into_iter().map(authorized);
+    let writable = Access::of(&gate, &caller)
+        .accounts(Permission::Write)
+        .await?;
+    let accounts = values(&list.items)?;
+    let accounts = accounts
+        .into_iter()
+        .map(|account| authorized(account, &writable));
     Ok(Answer::Ok(accounts.collect()))
 }
 
@@ -39,5 +67,8 @@ pub(super) async fn get(
     let found = answer(gate.clients.query.clone().get_account(call))
         .await
         .map_err(|error| error.or_not_found(|| format!("Account not found (name: {account})")))?;
-    Ok(Answer::Ok(authorized(value(&found)?)))
+    let writable = Access::of(&gate, &caller)
+        .accounts(Permission::Write)
+        .await?;
+    Ok(Answer::Ok(authorized(value(&found)?, &writable)))
 }

@@ -7,6 +7,7 @@
 
 mod applications;
 mod artifacts;
+mod audit;
 mod auth;
 mod builds;
 mod clusters;
@@ -27,7 +28,9 @@ mod quarantine;
 mod search;
 mod security_groups;
 mod server_groups;
+mod service_accounts;
 mod tasks;
+mod tokens;
 mod traffic;
 mod triggers;
 mod version;
@@ -35,23 +38,27 @@ mod webhooks;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware;
 use http::{Method, StatusCode, Uri};
 use tower::ServiceExt;
 
 use crate::error::Error;
 use crate::request::Caller;
 use crate::routes::{Operation, Routes, delete, get, patch, post, put};
-use crate::{Gateway, live, openapi, ui};
+use crate::{Gateway, access, live, openapi, ui};
 
 /// The whole interface.
 pub(crate) fn router(gate: &Gateway) -> Router {
+    let enforced = || middleware::from_fn_with_state(gate.clone(), access::enforce);
     let by_name = by_name()
         .router
+        .route_layer(enforced())
         .method_not_allowed_fallback(wrong_method)
         .with_state(gate.clone());
     let (absent, refused) = (by_name.clone(), by_name);
     routes()
         .router
+        .route_layer(enforced())
         .merge(missing::routes())
         .with_state(gate.clone())
         .fallback_service(absent.fallback(unknown))
@@ -118,6 +125,8 @@ fn routes() -> Routes {
         .route("/applications/{application}/tasks", get(tasks::of_application).post(tasks::start_of_application))
         .route("/applications/{application}/tasks/{id}", get(tasks::get_of_application))
         .route("/artifacts/credentials", get(artifacts::credentials))
+        .route("/audit", get(audit::list))
+        .route("/auth/explain", get(auth::explain))
         .route("/auth/loggedOut", get(auth::logged_out))
         .route("/auth/logout", get(auth::logged_out).post(auth::logged_out))
         .route("/auth/user", get(auth::user))
@@ -166,10 +175,14 @@ fn routes() -> Routes {
         .route("/securityGroups", get(security_groups::all))
         .route("/securityGroups/{account}/{region}/{name}", get(security_groups::get))
         .route("/serverGroups", get(server_groups::list))
+        .route("/serviceAccounts", get(service_accounts::list).post(service_accounts::save))
+        .route("/serviceAccounts/{name}", delete(service_accounts::delete))
         .route("/tasks", post(tasks::start))
         .route("/tasks/cancel", put(tasks::cancel_many))
         .route("/tasks/{id}", get(tasks::get).delete(tasks::delete))
         .route("/tasks/{id}/cancel", put(tasks::cancel))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::delete))
         .route("/traffic", get(traffic::get))
         .route("/triggers/events", get(pipelines::decisions_by_name))
         .route("/triggers/test", post(triggers::test))

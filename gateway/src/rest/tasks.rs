@@ -95,6 +95,9 @@ async fn submit(gate: &Gateway, caller: &Caller, mut body: Map<String, Value>) -
         // Who acts is who asked, whatever the body says.
         job.insert("user".to_owned(), json!(caller.user()));
     }
+    if let Some(Value::Object(trigger)) = body.get_mut("trigger") {
+        trigger.insert("user".to_owned(), json!(caller.user()));
+    }
     let call = caller.request(StartRequest {
         kind: KIND,
         body: Some(Json::of(&Value::Object(body))),

@@ -14,6 +14,7 @@ use proto::cloud_driver::v1::query_service_server::{QueryService, QueryServiceSe
 use proto::cloud_driver::v1::registry_service_server::{RegistryService, RegistryServiceServer};
 use proto::common::v1::{Empty, Json};
 use proto::orchestrator::v1 as orca;
+use proto::orchestrator::v1::audit_service_server::AuditServiceServer;
 use proto::orchestrator::v1::definition_service_server::{
     DefinitionService, DefinitionServiceServer,
 };
@@ -32,6 +33,7 @@ use tonic::{Request as Call, Response, Status};
 use tower::ServiceExt;
 
 use crate::builds::Masters;
+use crate::keeper::Kept;
 
 /// The peers.
 #[derive(Clone, Default)]
@@ -42,6 +44,8 @@ struct State {
     calls: Vec<(&'static str, String)>,
     failures: BTreeMap<&'static str, Failure>,
     executions: Vec<Value>,
+    /// What tests set: permissions of application `a` and of account `k8s`.
+    pub(crate) kept: Kept,
     watchers: Vec<mpsc::Sender<Result<orca::WatchEvent, Status>>>,
 }
 
@@ -73,7 +77,16 @@ impl Peers {
         any
     }
 
-    fn note(&self, method: &'static str, call: &impl std::fmt::Debug) -> Result<(), Status> {
+    /// What is kept for identities.
+    pub(crate) fn kept<T>(&self, with: impl FnOnce(&mut Kept) -> T) -> T {
+        with(&mut self.0.lock().unwrap().kept)
+    }
+
+    pub(crate) fn note(
+        &self,
+        method: &'static str,
+        call: &impl std::fmt::Debug,
+    ) -> Result<(), Status> {
         let mut state = self.0.lock().unwrap();
         state.calls.push((method, format!("{call:?}")));
         match state.failures.get(method) {
@@ -212,7 +225,9 @@ impl DefinitionService for Peers {
         call: Call<orca::ListApplicationsRequest>,
     ) -> Result<Response<orca::DefinitionList>, Status> {
         self.note("list_applications", call.get_ref())?;
-        let items = vec![Json::of(&json!({"name": "A", "email": "e@x"}))];
+        let permissions = self.kept(|kept| kept.application.clone());
+        let a = json!({"name": "A", "email": "e@x", "permissions": permissions});
+        let items = vec![Json::of(&a)];
         Ok(Response::new(orca::DefinitionList { items }))
     }
 
@@ -222,7 +237,10 @@ impl DefinitionService for Peers {
     ) -> Result<Response<Json>, Status> {
         self.note("get_application", call.get_ref())?;
         match call.get_ref().name.as_str() {
-            "a" => json_reply(&json!({"name": "A", "email": "e@x"})),
+            "a" => {
+                let permissions = self.kept(|kept| kept.application.clone());
+                json_reply(&json!({"name": "A", "email": "e@x", "permissions": permissions}))
+            }
             _ => Err(missing("application")),
         }
     }
@@ -299,6 +317,9 @@ impl DefinitionService for Peers {
         call: Call<orca::ObjectKey>,
     ) -> Result<Response<orca::DefinitionList>, Status> {
         self.note("list_objects", call.get_ref())?;
+        if let Some(items) = self.kept(|kept| kept.list(&call.get_ref().kind)) {
+            return Ok(Response::new(orca::DefinitionList { items }));
+        }
         let item = match call.get_ref().kind.as_str() {
             "environment" => json!({"id": "prod", "name": "prod", "order": 1, "accounts": ["k8s"]}),
             _ => json!({"id": "o1", "name": "p", "tag": "latest"}),
@@ -309,6 +330,10 @@ impl DefinitionService for Peers {
 
     async fn get_object(&self, call: Call<orca::ObjectKey>) -> Result<Response<Json>, Status> {
         self.note("get_object", call.get_ref())?;
+        let key = call.get_ref();
+        if let Some(found) = self.kept(|kept| kept.get(&key.kind, &key.id)) {
+            return found.map(Response::new).ok_or_else(|| missing("object"));
+        }
         let id = call.into_inner().id;
         if id == "none" {
             return Err(Status::not_found("project none does not exist"));
@@ -323,12 +348,15 @@ impl DefinitionService for Peers {
         call: Call<orca::SaveObjectRequest>,
     ) -> Result<Response<Json>, Status> {
         self.note("save_object", call.get_ref())?;
-        let object = call.into_inner().object.unwrap_or_default();
+        let request = call.into_inner();
+        let object = request.object.unwrap_or_default();
+        self.kept(|kept| kept.save(&request.kind, &object));
         Ok(Response::new(object))
     }
 
     async fn delete_object(&self, call: Call<orca::ObjectKey>) -> Result<Response<Empty>, Status> {
         self.note("delete_object", call.get_ref())?;
+        self.kept(|kept| kept.delete(&call.get_ref().kind, &call.get_ref().id));
         Ok(Response::new(Empty {}))
     }
 
@@ -421,7 +449,8 @@ impl QueryService for Peers {
         call: Call<cloud::ListAccountsRequest>,
     ) -> Result<Response<cloud::JsonList>, Status> {
         self.note("list_accounts", call.get_ref())?;
-        list(&[json!({"name": "k8s", "type": "local"})])
+        let permissions = self.kept(|kept| kept.account.clone());
+        list(&[json!({"name": "k8s", "type": "local", "permissions": permissions})])
     }
 
     async fn get_account(&self, call: Call<cloud::AccountName>) -> Result<Response<Json>, Status> {
@@ -491,7 +520,7 @@ impl QueryService for Peers {
         call: Call<cloud::InstanceQuery>,
     ) -> Result<Response<Json>, Status> {
         self.note("get_instance", call.get_ref())?;
-        json_reply(&json!({"name": "i-1", "healthState": "Up"}))
+        json_reply(&json!({"name": "i-1", "healthState": "Up", "application": "a"}))
     }
 
     async fn get_console_output(
@@ -614,6 +643,7 @@ impl Gate {
         let mut orchestrator = Routes::builder();
         orchestrator
             .add_service(ExecutionServiceServer::new(peers.clone()).max_decoding_message_size(size))
+            .add_service(AuditServiceServer::new(peers.clone()))
             .add_service(
                 DefinitionServiceServer::new(peers.clone()).max_decoding_message_size(size),
             );
@@ -630,6 +660,7 @@ impl Gate {
             ),
             health: Health::new(),
             shutdown: shutdown.clone(),
+            policy: Arc::new(crate::keeper::policy()),
         };
         let router = gateway::build(config, deps).take_http().unwrap();
         Self {
@@ -644,7 +675,21 @@ impl Gate {
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
-        let request = Request::builder().method(method).uri(path);
+        self.send_with(method, path, body, &[]).await
+    }
+
+    /// The same with headers.
+    pub(crate) async fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl Into<Body>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let request = request.body(body.into()).unwrap();
         let (parts, body) = self.open(request).await.into_parts();
         Answer {

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a failed helper is a failed test
 
+mod authorization;
 mod builds;
 mod errors;
 mod fake;
+mod identity;
+mod keeper;
 mod live;
 mod openapi;
 mod page;

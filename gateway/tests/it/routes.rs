@@ -21,6 +21,27 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
             json!({"version": env!("CARGO_PKG_VERSION")}),
         ),
         ("GET", "/health", "", 200, json!({"status": "UP"})),
+        ("GET", "/audit", "", 200, json!({"nextCursor": ""})),
+        (
+            "GET",
+            "/auth/explain?application=a&permission=read",
+            "",
+            200,
+            json!({"allowed": true, "rule": "notEnforced"}),
+        ),
+        ("GET", "/serviceAccounts", "", 200, json!([])),
+        (
+            "POST",
+            "/serviceAccounts",
+            "{\"name\": \"bot\", \"memberOf\": [\"dev\"]}",
+            200,
+            json!({"name": "bot"}),
+        ),
+        ("DELETE", "/serviceAccounts/bot", "", 200, Value::Null),
+        ("GET", "/tokens", "", 200, json!([])),
+        // Nobody has to authenticate here.
+        ("POST", "/tokens", "{\"name\": \"ci\"}", 400, json!({})),
+        ("DELETE", "/tokens/none", "", 404, json!({})),
         (
             "GET",
             "/notifications/application/a",

@@ -1,6 +1,7 @@
 //! The gRPC services: translation only. What a call means is decided in
 //! [`crate::executions`], [`crate::definition`] and the engine.
 
+mod audit;
 mod definition;
 mod execution;
 mod watch;

@@ -4,6 +4,7 @@
 //! Owns validation on save: what does not pass changes nothing. Never starts an
 //! execution. The truth is the store; nothing is cached here.
 
+mod account;
 mod application;
 mod check;
 mod environment;
@@ -60,6 +61,10 @@ enum Collection {
     Project,
     Quarantine,
     Notification,
+    User,
+    ServiceAccount,
+    ApiToken,
+    Session,
 }
 
 impl Collection {
@@ -72,6 +77,10 @@ impl Collection {
             Self::Project => "project",
             Self::Quarantine => "quarantine",
             Self::Notification => "notification",
+            Self::User => "user",
+            Self::ServiceAccount => "serviceAccount",
+            Self::ApiToken => "apiToken",
+            Self::Session => "session",
         }
     }
 

@@ -6,7 +6,9 @@ use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value};
 use store::{IndexChange, Refused, Shard};
 
-use super::{Collection, Definitions, TRIES, environment, project, refused, same, template, text};
+use super::{
+    Collection, Definitions, TRIES, account, environment, project, refused, same, template, text,
+};
 use crate::notification::address;
 
 /// A kind of object.
@@ -22,6 +24,14 @@ pub enum Object {
     Quarantine,
     /// Notifications of an application, by its name: `{application, <type>: [{…}]}`.
     Notification,
+    /// Somebody who was seen: `{id, roles}`, the roles as of the last request.
+    User,
+    /// Whom triggers may run as: `{name, memberOf}`.
+    ServiceAccount,
+    /// A credential for programs: `{id, user, hash, …}`; what it is the hash of is kept nowhere.
+    ApiToken,
+    /// Somebody who logged in with a browser: `{id, user, roles, expiresAt}`.
+    Session,
 }
 
 impl Object {
@@ -36,8 +46,13 @@ impl Object {
             "environment" => Ok(Self::Environment),
             "quarantine" => Ok(Self::Quarantine),
             "notification" => Ok(Self::Notification),
+            "user" => Ok(Self::User),
+            "serviceAccount" => Ok(Self::ServiceAccount),
+            "apiToken" => Ok(Self::ApiToken),
+            "session" => Ok(Self::Session),
             other => {
-                let known = "pipelineTemplate, project, environment, quarantine or notification";
+                let known = "pipelineTemplate, project, environment, quarantine, notification, user, \
+                             serviceAccount, apiToken or session";
                 let message = format!("\"{other}\" is unknown; use {known}");
                 Err(Failure::field("kind", message))
             }
@@ -51,6 +66,10 @@ impl Object {
             Self::Environment => Collection::Environment,
             Self::Quarantine => Collection::Quarantine,
             Self::Notification => Collection::Notification,
+            Self::User => Collection::User,
+            Self::ServiceAccount => Collection::ServiceAccount,
+            Self::ApiToken => Collection::ApiToken,
+            Self::Session => Collection::Session,
         }
     }
 
@@ -58,9 +77,11 @@ impl Object {
     /// same in any case.
     fn key(self, id: &str) -> String {
         match self {
-            Self::Environment | Self::Notification => id.to_lowercase(),
+            Self::Environment | Self::Notification | Self::ServiceAccount | Self::User => {
+                id.to_lowercase()
+            }
             Self::PipelineTemplate => template::key(id),
-            Self::Project | Self::Quarantine => id.to_owned(),
+            Self::Project | Self::Quarantine | Self::ApiToken | Self::Session => id.to_owned(),
         }
     }
 
@@ -69,7 +90,13 @@ impl Object {
         match self {
             Self::Environment => environment::claims(body),
             Self::Project => project::claims(body),
-            Self::PipelineTemplate | Self::Quarantine | Self::Notification => Vec::new(),
+            Self::PipelineTemplate
+            | Self::Quarantine
+            | Self::Notification
+            | Self::User
+            | Self::ServiceAccount
+            | Self::ApiToken
+            | Self::Session => Vec::new(),
         }
     }
 
@@ -77,9 +104,14 @@ impl Object {
     fn taken(self, key: &str, value: &str) -> FieldError {
         match self {
             Self::Project => project::taken(key),
-            Self::Environment | Self::PipelineTemplate | Self::Quarantine | Self::Notification => {
-                environment::taken(key, value)
-            }
+            Self::Environment
+            | Self::PipelineTemplate
+            | Self::Quarantine
+            | Self::Notification
+            | Self::User
+            | Self::ServiceAccount
+            | Self::ApiToken
+            | Self::Session => environment::taken(key, value),
         }
     }
 
@@ -90,9 +122,14 @@ impl Object {
         };
         match self {
             Self::PipelineTemplate => template::id(body),
-            Self::Project | Self::Environment => required("name").map(str::to_lowercase),
+            Self::Project | Self::Environment | Self::ServiceAccount => {
+                required("name").map(str::to_lowercase)
+            }
+            Self::User => required("id").map(str::to_lowercase),
             Self::Notification => required("application").map(str::to_lowercase),
-            Self::Quarantine => required("id").map(ToOwned::to_owned),
+            Self::Quarantine | Self::ApiToken | Self::Session => {
+                required("id").map(ToOwned::to_owned)
+            }
         }
     }
 
@@ -103,7 +140,8 @@ impl Object {
             Self::Notification => address::check_all(body),
             Self::PipelineTemplate => template::check(body),
             Self::Project => project::check(body),
-            Self::Quarantine => Vec::new(),
+            Self::ServiceAccount => account::check(body),
+            Self::Quarantine | Self::User | Self::ApiToken | Self::Session => Vec::new(),
         };
         if faults.is_empty() {
             Ok(())

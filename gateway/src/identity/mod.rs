@@ -1,0 +1,200 @@
+//! Who asks: every way of proving it, a file each.
+//!
+//! Nothing a request says about its sender is believed before it is proven, and
+//! nothing is remembered between requests that could be out of date: a user who
+//! was removed, a role that was taken, a token that expired count at the next one.
+
+mod basic;
+mod config;
+pub(crate) mod proof;
+pub mod proxy;
+mod recorded;
+pub(crate) mod token;
+
+use authorization::{Roles, Scope};
+use http::{Method, StatusCode, header};
+
+use crate::clients::Clients;
+use crate::error::Error;
+
+pub use basic::{EntryError, user_entry};
+pub use config::Config;
+pub(crate) use proof::Proof;
+pub(crate) use recorded::{object, roles_of};
+
+/// The way somebody proved to be somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Password,
+    Token,
+    Proxy,
+}
+
+impl How {
+    /// As the audit calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Token => "token",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+/// A user who proved to be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) roles: Roles,
+    /// What the credential was narrowed to.
+    pub(crate) scope: Option<Scope>,
+    pub(crate) how: How,
+}
+
+/// Whether a text can be a user's name: no control characters, not too long, and not a name
+/// that stands for nobody.
+pub(crate) fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || "._-@+".contains(c);
+    !name.is_empty() && name.len() <= 200 && name.chars().all(fits) && name != "anonymous"
+}
+
+/// The ways that are configured.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    config: Config,
+    users: Option<basic::Users>,
+    recorded: recorded::Recorded,
+}
+
+impl Identity {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            users: config.users_file.clone().map(basic::Users::new),
+            recorded: recorded::Recorded::default(),
+            config,
+        }
+    }
+
+    /// Whether everybody has to be somebody.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.config.is_enabled()
+    }
+
+    /// Who sent a request; none where nobody need be logged in.
+    ///
+    /// # Errors
+    /// 401 when a proof is missing or wrong, 503 when it cannot be checked.
+    pub(crate) async fn of(&self, clients: &Clients, proof: &Proof) -> Result<Option<User>, Error> {
+        let user = self.proven(clients, proof).await?;
+        if let Some(user) = &user {
+            // A service account's roles are its own; all others' are those seen last.
+            self.recorded.tell(clients, user).await?;
+        }
+        Ok(user)
+    }
+
+    async fn proven(&self, clients: &Clients, proof: &Proof) -> Result<Option<User>, Error> {
+        if let Some((scheme, rest)) = proof.authorization()? {
+            return match scheme.as_str() {
+                "bearer" if rest.starts_with(token::PREFIX) => {
+                    self.token(clients, &rest).await.map(Some)
+                }
+                "basic" => self.password(&rest).await.map(Some),
+                _ => Err(unauthorized(
+                    "header Authorization is neither Basic nor Bearer with an API token",
+                )),
+            };
+        }
+        if let Some(text) = proof.token()? {
+            return self.token(clients, &text).await.map(Some);
+        }
+        if let Some(proxy) = &self.config.proxy
+            && let Some(user) = proxy.user(proof.peer, &proof.headers)?
+        {
+            return Ok(Some(user));
+        }
+        Ok(None)
+    }
+
+    async fn password(&self, encoded: &str) -> Result<User, Error> {
+        let Some(users) = &self.users else {
+            return Err(unauthorized("nobody logs in with a password here"));
+        };
+        let (name, password) = basic::credentials(encoded)?;
+        users.prove(&name, &password).await
+    }
+
+    async fn token(&self, clients: &Clients, text: &str) -> Result<User, Error> {
+        let (id, hash) = token::parse(text)?;
+        let stored = recorded::object(clients, "apiToken", &id).await?;
+        let (name, scope) = token::opened(&stored.ok_or_else(token::unknown)?, &hash)?;
+        let roles = self.roles(clients, &name).await?;
+        Ok(User {
+            roles: roles
+                .ok_or_else(|| unauthorized("the API token's owner is not known any more"))?,
+            name,
+            scope: Some(scope),
+            how: How::Token,
+        })
+    }
+
+    /// The roles of somebody who is not here to prove it; none if nobody has that name any more.
+    pub(crate) async fn roles(
+        &self,
+        clients: &Clients,
+        name: &str,
+    ) -> Result<Option<Roles>, Error> {
+        if let Some(member_of) = service_account(clients, name).await? {
+            return Ok(Some(member_of));
+        }
+        if let Some(users) = &self.users {
+            if let Some(roles) = users.roles(name).await? {
+                return Ok(Some(roles));
+            }
+            // With the file as the only source, who is not in it does not exist.
+            if self.config.proxy.is_none() {
+                return Ok(None);
+            }
+        }
+        let seen = recorded::object(clients, "user", name).await?;
+        Ok(seen.map(|user| recorded::roles_of(&user, "roles")))
+    }
+
+    /// The longest life of an API token, in ms.
+    pub(crate) fn token_lifetime_ms(&self) -> u64 {
+        const USUAL: u64 = 90 * 24 * 3_600_000;
+        let configured = self.config.token_lifetime.as_ref();
+        configured.map_or(USUAL, |span| {
+            u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+
+    /// Headers that say who somebody is: what a client writes there reaches nobody.
+    pub(crate) fn headers(&self) -> Vec<http::HeaderName> {
+        let mut names = vec![header::AUTHORIZATION, header::COOKIE];
+        names.extend(self.config.proxy.iter().flat_map(proxy::Config::headers));
+        names
+    }
+}
+
+/// The roles of a service account; none if there is none of this name.
+pub(crate) async fn service_account(clients: &Clients, name: &str) -> Result<Option<Roles>, Error> {
+    let account = object(clients, "serviceAccount", name).await?;
+    Ok(account.map(|account| roles_of(&account, "memberOf")))
+}
+
+pub(crate) fn unauthorized(message: impl Into<String>) -> Error {
+    Error::new(StatusCode::UNAUTHORIZED, message)
+}
+
+/// Paths that need no login (`gate: AuthConfig`).
+pub(crate) fn is_open(method: &Method, path: &str) -> bool {
+    match path {
+        "/health" | "/auth/loggedOut" => true,
+        "/auth/user" => matches!(*method, Method::GET | Method::HEAD),
+        _ => {
+            *method == Method::OPTIONS
+                || (*method == Method::POST && path.starts_with("/webhooks/"))
+        }
+    }
+}
