@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use authorization::Permissions;
 use runtime::config::SecretRef;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -41,7 +42,7 @@ pub struct Account {
     pub secrets: BTreeMap<String, SecretRef>,
     /// Who may do what, `{READ: [roles], WRITE: [roles]}`; default: everybody.
     #[serde(default)]
-    pub permissions: BTreeMap<String, Vec<String>>,
+    pub permissions: Permissions,
 }
 
 /// A region: named hosts with slots.

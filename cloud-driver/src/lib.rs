@@ -15,6 +15,7 @@ pub mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authorization::Policy;
 use proto::MAX_MESSAGE_BYTES;
 use proto::cloud_driver::v1::operation_service_server::OperationServiceServer;
 use proto::cloud_driver::v1::query_service_server::QueryServiceServer;
@@ -36,6 +37,8 @@ pub struct Deps {
     pub store: store::Shared,
     /// Where images come from; none: the configured registries.
     pub images: Option<Arc<dyn ImageSource>>,
+    /// The operator's rules; none where nobody has to authenticate.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// Why the service cannot be built.
@@ -76,7 +79,12 @@ pub fn build(mut config: Config, deps: Deps) -> Result<Service, Error> {
     let config = Arc::new(config);
     let local = Arc::new(Local::new(config.clone(), deps.store.clone(), images)?);
     let ledger = Ledger::new(deps.store, local.journal().shard());
-    let operations = api::Operations::new(config.clone(), ledger.clone(), local.journal().clone());
+    let operations = api::Operations::new(
+        config.clone(),
+        ledger.clone(),
+        local.journal().clone(),
+        deps.policy,
+    );
     let queries = api::Queries::new(config.clone(), local.clone());
     let routes = Routes::new(
         OperationServiceServer::new(operations).max_decoding_message_size(MAX_MESSAGE_BYTES),

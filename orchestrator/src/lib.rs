@@ -30,6 +30,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authorization::Policy;
 use proto::message::{EXECUTION_REQUESTS, OPERATION_FINISHED};
 use proto::orchestrator::v1::audit_service_server::AuditServiceServer;
 use proto::orchestrator::v1::definition_service_server::DefinitionServiceServer;
@@ -49,8 +50,8 @@ pub use start::Start;
 use audit::Audit;
 use definition::Definitions;
 use services::{
-    Builds, CloudDriver, Doors, EgressHttp, GrpcBuilds, GrpcCloudDriver, Http, OwnExecutions,
-    Services,
+    Access, Builds, CloudDriver, Doors, EgressHttp, GrpcBuilds, GrpcCloudDriver, Http, Open,
+    OwnExecutions, Rules, Services,
 };
 use task::Pool;
 
@@ -68,6 +69,8 @@ pub struct Deps {
     pub trigger: Peer,
     /// Reaches the addresses that users choose.
     pub egress: Egress,
+    /// The operator's rules; none where nobody has to authenticate.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// The service. Some part of the process must run the store's outbox.
@@ -78,6 +81,7 @@ pub fn build(config: Config, deps: Deps) -> Service {
         cloud_driver,
         http,
         builds: Arc::new(GrpcBuilds::new(deps.trigger)),
+        policy: deps.policy,
     };
     assemble(config, deps.store, peers, system_clock())
 }
@@ -90,6 +94,8 @@ pub struct Outside {
     pub http: Arc<dyn Http>,
     /// Build servers.
     pub builds: Arc<dyn Builds>,
+    /// The operator's rules; none where nobody has to authenticate.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// The service over other doors and another clock, for tests.
@@ -98,8 +104,13 @@ pub fn assemble(config: Config, store: store::Shared, outside: Outside, now: Now
         cloud_driver,
         http,
         builds,
+        policy,
     } = outside;
     let definitions = Definitions::new(store.clone(), Arc::clone(&cloud_driver));
+    let access: Arc<dyn Access> = match policy {
+        Some(policy) => Arc::new(Rules::new(policy, definitions.clone())),
+        None => Arc::new(Open),
+    };
     let executions = Arc::new(OwnExecutions::default());
     let doors: Arc<dyn Services> = Arc::new(Doors {
         cloud_driver,
@@ -107,6 +118,7 @@ pub fn assemble(config: Config, store: store::Shared, outside: Outside, now: Now
         definitions: Arc::new(definitions.clone()),
         executions: executions.clone(),
         builds,
+        access,
     });
     let audit = Audit::new(store.clone());
     let engine = Engine::new(store, doors, config, now);

@@ -5,6 +5,7 @@
 //! peers'. Real implementations are in `services/{cloud_driver,http}.rs` and
 //! [`crate::definition`]; `services/fake.rs` is for tests and the simulator.
 
+mod access;
 mod builds;
 mod cloud_driver;
 mod executions;
@@ -14,10 +15,12 @@ mod http;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use authorization::Permission;
 use proto::status::Failure;
 use serde_json::{Map, Value};
 
 pub use crate::definition::Object;
+pub use access::{Open, Rules};
 pub use builds::GrpcBuilds;
 pub use cloud_driver::GrpcCloudDriver;
 pub use executions::OwnExecutions;
@@ -34,6 +37,10 @@ pub struct NewOperation {
     pub input: Value,
     /// On whose behalf.
     pub user: String,
+    /// The user's roles.
+    pub roles: Vec<String>,
+    /// Applications that the user was found to have WRITE on: it may act on no others.
+    pub applications: Vec<String>,
     /// Who is told of its end.
     pub waiter: Option<Waiter>,
 }
@@ -261,6 +268,22 @@ pub trait Builds: Send + Sync {
     async fn stop(&self, build: &BuildOf) -> Result<(), Failure>;
 }
 
+/// Who may do what, for the users that executions act for.
+#[async_trait]
+pub trait Access: Send + Sync {
+    /// Fails with `Denied` and the rule unless the user may do this to the application.
+    async fn application(
+        &self,
+        user: &str,
+        application: &str,
+        permission: Permission,
+    ) -> Result<(), Failure>;
+    /// Fails unless a pipeline that the user saves may run as the service account.
+    async fn run_as(&self, user: &str, application: &str, account: &str) -> Result<(), Failure>;
+    /// The user's roles, as of now.
+    async fn roles(&self, user: &str) -> Result<Vec<String>, Failure>;
+}
+
 /// All doors together.
 pub trait Services: Send + Sync {
     /// cloud-driver.
@@ -273,6 +296,10 @@ pub trait Services: Send + Sync {
     fn executions(&self) -> &dyn Executions;
     /// Build servers.
     fn builds(&self) -> &dyn Builds;
+    /// Who may do what; without authentication everybody everything.
+    fn access(&self) -> &dyn Access {
+        &Open
+    }
 }
 
 /// The doors of a running service.
@@ -287,6 +314,8 @@ pub struct Doors {
     pub executions: std::sync::Arc<dyn Executions>,
     /// See [`Services::builds`].
     pub builds: std::sync::Arc<dyn Builds>,
+    /// See [`Services::access`].
+    pub access: std::sync::Arc<dyn Access>,
 }
 
 impl Services for Doors {
@@ -308,5 +337,9 @@ impl Services for Doors {
 
     fn builds(&self) -> &dyn Builds {
         &*self.builds
+    }
+
+    fn access(&self) -> &dyn Access {
+        &*self.access
     }
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use authorization::{Permission, Policy, Resource, Subject, decide};
 use proto::cloud_driver::v1::operation_service_server::OperationService;
 use proto::cloud_driver::v1::{
     GetOperationRequest, Operation, OperationState, Phase, SubmitRequest,
 };
 use proto::common::v1::Json;
 use proto::json;
-use proto::status::Failure;
+use proto::moniker::Moniker;
+use proto::status::{Failure, Kind as FailureKind};
 use runtime::auth::AuthContext;
 use serde_json::Value;
 use tonic::{Request, Response, Status};
@@ -28,26 +30,41 @@ pub struct Operations {
     config: Arc<Config>,
     ledger: Ledger,
     journal: Journal,
+    policy: Option<Arc<Policy>>,
 }
 
 impl Operations {
-    /// The service over a ledger.
-    pub fn new(config: Arc<Config>, ledger: Ledger, journal: Journal) -> Self {
+    /// The service over a ledger; without a policy everybody may do everything.
+    pub fn new(
+        config: Arc<Config>,
+        ledger: Ledger,
+        journal: Journal,
+        policy: Option<Arc<Policy>>,
+    ) -> Self {
         Self {
             config,
             ledger,
             journal,
+            policy,
         }
     }
 
-    /// Who acts one after another: the operations of one cluster. An operation
-    /// names a cluster, a server group or instances of it.
+    /// Who acts one after another: the operations of one cluster.
     async fn subject(&self, input: &Input) -> Result<String, Status> {
         let first = operation::first_of(input);
         let input = first.as_ref().unwrap_or(input);
         let account = input.account().unwrap_or_default();
         let region = input.region().unwrap_or_default();
-        let place = |cluster: &str| format!("{account}/{region}/{cluster}");
+        let cluster = self.cluster(input).await?;
+        let name = cluster.unwrap_or_else(|| {
+            let name = input.text(&["name", "loadBalancerName"]);
+            name.unwrap_or("-").to_owned()
+        });
+        Ok(format!("{account}/{region}/{name}"))
+    }
+
+    /// The cluster an operation acts on: it names it, a server group or instances of it.
+    async fn cluster(&self, input: &Input) -> Result<Option<String>, Status> {
         let named = [
             input
                 .text(&["serverGroupName", "asgName"])
@@ -56,25 +73,66 @@ impl Operations {
             operation::weighed(input),
         ];
         if let Some(name) = named.into_iter().flatten().next() {
-            let moniker = proto::moniker::Moniker::parse(&name);
-            return Ok(place(&moniker.cluster.unwrap_or(name)));
+            let moniker = Moniker::parse(&name);
+            return Ok(Some(moniker.cluster.unwrap_or(name)));
         }
         if let Ok((_, cluster)) = operation::cluster_of(input) {
-            return Ok(place(&cluster));
+            return Ok(Some(cluster));
         }
         if let Ok(Some(ids)) = input.names("instanceIds")
             && let Some(id) = ids.first()
-            && let Some(instance) = self
-                .journal
-                .instance(id)
-                .await
-                .map_err(|e| of_journal(&e))?
         {
-            return Ok(place(&instance.cluster));
+            let found = self.journal.instance(id).await;
+            let found = found.map_err(|e| of_journal(&e))?;
+            return Ok(found.map(|instance| instance.cluster.clone()));
         }
-        Ok(place(
-            input.text(&["name", "loadBalancerName"]).unwrap_or("-"),
-        ))
+        Ok(None)
+    }
+
+    /// Whether the caller may do this: WRITE on each account, and on the application of what
+    /// each operation really acts on, whatever its input says.
+    ///
+    /// Source: `clouddriver: FiatPermissionEvaluator` over `OperationsController`.
+    async fn permitted(
+        &self,
+        policy: &Policy,
+        subject: &Subject,
+        applications: &[String],
+        input: &Input,
+    ) -> Result<(), Status> {
+        let user = subject.name.as_deref().unwrap_or(AuthContext::ANONYMOUS);
+        let denied = |what: &str, why: &str| {
+            let message = format!(
+                "Access denied to {what} - required authorization: WRITE for {user}: {why}"
+            );
+            Status::from(Failure::new(FailureKind::Denied, message))
+        };
+        for part in operation::each_of(input) {
+            let name = part.account().unwrap_or_default();
+            if let Some(account) = self.config.account(name) {
+                let resource = Resource::Configured(&account.permissions);
+                let decision = decide(policy, subject, resource, Permission::Write);
+                if !decision.is_allowed() {
+                    let why = decision.rule().to_string();
+                    return Err(denied(&format!("account {name}"), &why));
+                }
+            }
+            let Some(cluster) = self.cluster(&part).await? else {
+                continue;
+            };
+            let application = Moniker::parse(&cluster).app.unwrap_or(cluster);
+            if !applications
+                .iter()
+                .any(|a| a.eq_ignore_ascii_case(&application))
+            {
+                let what = format!("application {application}");
+                return Err(denied(
+                    &what,
+                    "the operation was not asked for on its behalf",
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -103,16 +161,25 @@ impl OperationService for Operations {
         if !faults.is_empty() {
             return Err(invalid(faults));
         }
+        let user = if request.user.is_empty() {
+            caller.user
+        } else {
+            request.user
+        };
+        if let Some(policy) = &self.policy {
+            let subject = match user.as_str() {
+                AuthContext::ANONYMOUS => Subject::default(),
+                user => Subject::user(policy, user, caller.roles.into_iter().collect()),
+            };
+            self.permitted(policy, &subject, &request.applications, &input)
+                .await?;
+        }
         let subject = self.subject(&input).await?;
         let submission = Submission {
             effect_id: request.effect_id,
             kind: request.kind,
             input,
-            user: if request.user.is_empty() {
-                caller.user
-            } else {
-                request.user
-            },
+            user,
             waiter: request.waiter.map(|w| Waiter {
                 execution_id: w.execution_id,
                 stage_id: w.stage_id,

@@ -27,6 +27,7 @@ use thiserror::Error;
 pub use input::{Fault, Input};
 pub use planning::{Planning, cluster_of};
 pub(crate) use sequence::first_input as first_of;
+pub(crate) use sequence::inputs as each_of;
 pub(crate) use shift_traffic::first_group as weighed;
 
 use crate::config::Config;

@@ -62,6 +62,14 @@ pub(crate) fn first_input(input: &Input) -> Option<Input> {
     parts(input).ok()?.into_iter().next().map(|p| p.input)
 }
 
+/// The inputs of all of them; the input itself where it is no sequence.
+pub(crate) fn inputs(input: &Input) -> Vec<Input> {
+    match parts(input) {
+        Ok(parts) => parts.into_iter().map(|part| part.input).collect(),
+        Err(_) => vec![input.clone()],
+    }
+}
+
 /// Which operation it is at, since which phase, and what that one remembers.
 struct Progress {
     at: usize,

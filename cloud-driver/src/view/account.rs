@@ -24,7 +24,7 @@ pub fn account(account: &Account) -> Value {
             })
         })
         .collect();
-    let permissions = if account.permissions.is_empty() {
+    let permissions = if account.permissions.is_unrestricted() {
         Value::Null
     } else {
         json!(account.permissions)

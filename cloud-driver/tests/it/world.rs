@@ -79,6 +79,8 @@ pub(crate) struct World {
     process: Option<Process>,
     pub(crate) port: u16,
     slots: u32,
+    /// Only the role `team` may write account `prod`.
+    guarded: bool,
 }
 
 impl World {
@@ -88,6 +90,15 @@ impl World {
     }
 
     pub(crate) fn with_slots(slots: u32) -> Self {
+        Self::made(slots, false)
+    }
+
+    /// People have to authenticate, and account `prod` is the team's.
+    pub(crate) fn guarded() -> Self {
+        Self::made(1, true)
+    }
+
+    fn made(slots: u32, guarded: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("gnk-").tempdir().unwrap();
         let file = FileSettings::new(folder.path().join("store.redb"));
         let store = Embedded::open(file, store::Shards::default()).unwrap();
@@ -103,6 +114,7 @@ impl World {
             process: None,
             port,
             slots,
+            guarded,
         };
         for version in ["1", "2", "3"] {
             world.image(version, &[]);
@@ -132,9 +144,14 @@ impl World {
         let account = format!(
             "{{name: prod, regions: {{local: {{hosts: 3, slots-per-host: {}}}}}, \
              load-balancers: [{{name: shop, host: {HOST}}}], \
-             environment: {{LATENCY_MS: '2', FOLDER: '{}'}}}}",
+             environment: {{LATENCY_MS: '2', FOLDER: '{}'}}{}}}",
             self.slots,
-            self.data().display()
+            self.data().display(),
+            if self.guarded {
+                ", permissions: {WRITE: [team]}"
+            } else {
+                ""
+            }
         );
         let mut config = Config {
             accounts: vec![serde_yaml_ng::from_str(&account).unwrap()],
@@ -162,6 +179,7 @@ impl World {
         let deps = cloud_driver::Deps {
             store: self.store.clone(),
             images: Some(self.images.clone()),
+            policy: self.guarded.then(Arc::default),
         };
         let mut service = cloud_driver::build(self.config(), deps).unwrap();
         let key = runtime::auth::Key::from([7; 32]);
@@ -219,6 +237,7 @@ impl World {
             kind: kind.into(),
             input: Some(Json::of(&whole)),
             user: "tester".into(),
+            applications: Vec::new(),
             waiter: Some(Waiter {
                 execution_id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".into(),
                 stage_id: "s".into(),
@@ -226,6 +245,31 @@ impl World {
             }),
         };
         Ok(self.operations().submit(request).await?.into_inner())
+    }
+
+    /// A submission for somebody with these roles, who may write these applications.
+    pub(crate) async fn submit_as(
+        &self,
+        roles: &[&str],
+        applications: &[&str],
+        kind: &str,
+        input: &Value,
+    ) -> Result<Operation, tonic::Status> {
+        let context = runtime::auth::AuthContext {
+            user: "ann".into(),
+            roles: roles.iter().map(|r| (*r).to_owned()).collect(),
+            request_id: None,
+        };
+        let request = SubmitRequest {
+            effect_id: format!("{kind}/{input}/{roles:?}/{applications:?}"),
+            kind: kind.into(),
+            input: Some(Json::of(input)),
+            user: "ann".into(),
+            applications: applications.iter().map(|a| (*a).to_owned()).collect(),
+            ..SubmitRequest::default()
+        };
+        let sent = self.operations().submit(context.request(request)).await;
+        Ok(sent?.into_inner())
     }
 
     pub(crate) async fn operation(&self, id: &str) -> Operation {

@@ -4,9 +4,11 @@ use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use authorization::Policy;
 use axum::Router;
 use runtime::auth::Key;
 use runtime::health::Health;
@@ -77,6 +79,7 @@ async fn serve(
         };
         return face_users(gateway::build(settings.gateway, deps), &shutdown).await;
     }
+    let enforced = settings.enforced();
     let store = wire::store(&options.up, data).await?;
     let mut others = vec![wire::relay(store.clone())];
     let service = match kind {
@@ -85,7 +88,7 @@ async fn serve(
             let Some(lock) = alone(data, &shutdown).await? else {
                 return Ok(());
             };
-            let service = cloud_driver(settings.cloud_driver, store)?;
+            let service = cloud_driver(settings.cloud_driver, store, enforced)?;
             let ended = answer(service, others, key, &shutdown).await;
             drop(lock);
             return ended;
@@ -97,6 +100,7 @@ async fn serve(
                 cloud_driver: peer(Kind::CloudDriver),
                 trigger: peer(Kind::Trigger),
                 egress: runtime::egress::Egress::new(settings.egress)?,
+                policy: enforced,
             },
         ),
         Kind::Trigger | Kind::Gateway => trigger::build(
@@ -115,10 +119,15 @@ async fn serve(
     answer(service, others, key, &shutdown).await
 }
 
-fn cloud_driver(config: cloud_driver::Config, store: Shared) -> anyhow::Result<Service> {
+fn cloud_driver(
+    config: cloud_driver::Config,
+    store: Shared,
+    policy: Option<Arc<Policy>>,
+) -> anyhow::Result<Service> {
     let deps = cloud_driver::Deps {
         store,
         images: None,
+        policy,
     };
     cloud_driver::build(config, deps).context("cloud-driver")
 }

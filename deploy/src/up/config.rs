@@ -35,6 +35,14 @@ pub(crate) struct Settings {
     pub(crate) orchestrator: orchestrator::Config,
 }
 
+impl Settings {
+    /// The rules, where people have to authenticate.
+    pub(crate) fn enforced(&self) -> Option<Arc<Policy>> {
+        let enforced = self.gateway.authentication.is_enabled();
+        enforced.then(|| Arc::clone(&self.policy))
+    }
+}
+
 /// Reads and checks everything before a port is bound.
 pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
     let file = options

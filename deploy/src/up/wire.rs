@@ -71,6 +71,7 @@ pub(super) fn start(
     store: Shared,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Control> {
+    let enforced = settings.enforced();
     let key = key(&settings.data)?;
     let (cloud_driver, cloud_driver_end) = client::in_process(&key);
     let (orchestrator, orchestrator_end) = client::in_process(&key);
@@ -88,6 +89,7 @@ pub(super) fn start(
                 cloud_driver::Deps {
                     store: store.clone(),
                     images: None,
+                    policy: enforced.clone(),
                 },
             )
             .context("cloud-driver")?,
@@ -101,6 +103,7 @@ pub(super) fn start(
                     cloud_driver: peers.cloud_driver.of("orchestrator"),
                     trigger: peers.trigger.of("orchestrator"),
                     egress,
+                    policy: enforced,
                 },
             ),
             orchestrator_end,

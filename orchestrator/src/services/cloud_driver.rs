@@ -87,6 +87,7 @@ impl CloudDriver for GrpcCloudDriver {
     async fn submit(&self, new: NewOperation) -> Result<Operation, Failure> {
         let context = AuthContext {
             user: new.user.clone(),
+            roles: new.roles,
             ..AuthContext::default()
         };
         let request = wire::SubmitRequest {
@@ -94,6 +95,7 @@ impl CloudDriver for GrpcCloudDriver {
             kind: new.kind,
             input: Some(Json::of(&new.input)),
             user: new.user,
+            applications: new.applications,
             waiter: new.waiter.map(|w| wire::Waiter {
                 execution_id: w.execution_id,
                 stage_id: w.stage_id,

@@ -2,13 +2,14 @@
 //! Source: `orca: DeleteApplicationStage`, `VerifyApplicationHasNoDependenciesTask`.
 
 use async_trait::async_trait;
+use authorization::Permission;
 use orchestrator_core::{
     Description, PlanError, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult, TaskSpec,
 };
 use serde_json::{Value, json};
 
 use super::StageType;
-use crate::task::{Pool, Task, TaskContext, failed};
+use crate::task::{Pool, Task, TaskContext, access, failed};
 
 /// The type.
 pub(super) static STAGE: DeleteApplication = DeleteApplication;
@@ -106,6 +107,7 @@ impl Task for Delete {
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
         let name = name(ctx)?;
+        access::require(ctx, name, Permission::Write).await?;
         let definitions = ctx.services.definitions();
         let before = definitions.application(name).await.map_err(failed)?;
         definitions.delete_application(name).await.map_err(failed)?;

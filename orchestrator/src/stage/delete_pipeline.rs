@@ -2,13 +2,14 @@
 //! DeletePipelineTask`.
 
 use async_trait::async_trait;
+use authorization::Permission;
 use orchestrator_core::{
     Description, PlanError, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult, TaskSpec,
 };
 use serde_json::Value;
 
 use super::{StageType, save_pipeline};
-use crate::task::{Pool, Task, TaskContext, failed};
+use crate::task::{Pool, Task, TaskContext, access, failed};
 
 /// The type.
 pub(super) static STAGE: DeletePipeline = DeletePipeline;
@@ -71,6 +72,7 @@ impl Task for Delete {
             let message = "pipeline.application and pipeline.name are needed; send both";
             return Err(TaskError::user(message));
         }
+        access::require(ctx, application, Permission::Write).await?;
         ctx.services
             .definitions()
             .delete_pipeline(application, name)

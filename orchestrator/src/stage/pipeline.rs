@@ -8,6 +8,7 @@
 //! not, more than 20 deep is refused; there it goes on for ever.
 
 use async_trait::async_trait;
+use authorization::Permission;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
     Description, PlanError, Stage, StageDefinition, StageView, Status, TaskError, TaskPolicy,
@@ -16,7 +17,7 @@ use orchestrator_core::{
 use serde_json::{Map, Value, json};
 
 use super::{StageType, schema};
-use crate::task::{Pool, Task, TaskContext, failed};
+use crate::task::{Pool, Task, TaskContext, access, failed};
 
 /// The type.
 pub(super) static STAGE: Pipeline = Pipeline;
@@ -155,6 +156,7 @@ impl Task for Start {
                  must not start itself"
             )));
         }
+        access::require(ctx, application, Permission::Execute).await?;
         let definitions = ctx.services.definitions();
         let found = definitions
             .pipeline(id, application)

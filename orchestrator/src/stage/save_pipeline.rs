@@ -7,10 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use orchestrator_core::{
     Description, PlanError, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult, TaskSpec,
 };
+use proto::status::{Failure, Kind};
 use serde_json::{Value, json};
 
 use super::StageType;
-use crate::task::{Pool, Task, TaskContext, failed};
+use crate::task::{Pool, Task, TaskContext, access, failed};
 
 /// The type.
 pub(super) static STAGE: SavePipeline = SavePipeline {
@@ -120,6 +121,7 @@ impl Task for SavePipelineTask {
         if !identified {
             return Err(TaskError::user("pipeline is not a JSON object; send one"));
         }
+        access::require_saving(ctx, &pipeline).await?;
         let saved = ctx
             .services
             .definitions()
@@ -155,12 +157,13 @@ async fn bulk(
             );
         }
         let mut kept = pipeline.clone();
-        match ctx
-            .services
-            .definitions()
-            .save_pipeline(pipeline, user, stale_check)
-            .await
-        {
+        let permitted = access::require_saving(ctx, &pipeline).await;
+        let definitions = ctx.services.definitions();
+        let done = match permitted {
+            Ok(()) => definitions.save_pipeline(pipeline, user, stale_check).await,
+            Err(refused) => Err(Failure::new(Kind::Denied, refused.message)),
+        };
+        match done {
             Ok(pipeline) => saved.push(pipeline.get("name").cloned().unwrap_or_default()),
             Err(failure) => {
                 if let Some(fields) = kept.as_object_mut() {

@@ -3,13 +3,14 @@
 //! `updateApplication` do the same under their names.
 
 use async_trait::async_trait;
+use authorization::Permission;
 use orchestrator_core::{
     Description, PlanError, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult, TaskSpec,
 };
 use serde_json::{Value, json};
 
 use super::{StageType, schema};
-use crate::task::{Pool, Task, TaskContext, failed};
+use crate::task::{Pool, Task, TaskContext, access, failed};
 
 /// The type.
 pub(super) static STAGE: SaveApplication = SaveApplication {
@@ -90,6 +91,11 @@ impl Task for SaveApplicationTask {
             .unwrap_or_default();
         let definitions = ctx.services.definitions();
         let before = definitions.application(name).await.map_err(failed)?;
+        let needed = match before {
+            Some(_) => Permission::Write,
+            None => Permission::Create,
+        };
+        access::require(ctx, name, needed).await?;
         let user = ctx.text("user").unwrap_or_else(|| ctx.execution.user());
         let after = definitions
             .save_application(application.clone(), user)

@@ -4,6 +4,7 @@
 //! It may be run twice at any moment, so what it does outside carries its effect
 //! id. What follows from its answer, only the engine decides.
 
+pub(crate) mod access;
 mod cancel_operation;
 mod check_if_application_exists;
 pub(crate) mod cluster;

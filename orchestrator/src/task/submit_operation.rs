@@ -1,10 +1,11 @@
 //! The task that submits one operation: every kind of it is a value of [`Submission`].
 
 use async_trait::async_trait;
+use authorization::Permission;
 use orchestrator_core::{TaskError, TaskPolicy, TaskResult};
 use serde_json::{Map, Value, json};
 
-use super::{Task, TaskContext, failed, server_group, traffic_guard};
+use super::{Task, TaskContext, access, failed, server_group, traffic_guard};
 use crate::provider::Part;
 use crate::services::{NewOperation, Waiter};
 
@@ -92,11 +93,19 @@ pub(crate) async fn submit(
         task_id: next.id.to_string(),
     });
     let account = account_of(&input);
+    let user = ctx.execution.user();
+    let applications = access::applications(&ctx.execution.application, &input);
+    for application in &applications {
+        access::require(ctx, application, Permission::Write).await?;
+    }
+    let roles = ctx.services.access().roles(user).await.map_err(failed)?;
     let operation = NewOperation {
         effect_id: ctx.effect("0"),
         kind: kind.to_owned(),
         input: Value::Object(input),
-        user: ctx.execution.user().to_owned(),
+        user: user.to_owned(),
+        roles,
+        applications: applications.into_iter().collect(),
         waiter,
     };
     let accepted = ctx

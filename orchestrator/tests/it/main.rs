@@ -5,6 +5,7 @@
     reason = "a test that unwraps fails with the reason"
 )]
 
+mod access;
 mod api;
 mod bench;
 mod cause;

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use authorization::Policy;
 use orchestrator::services::fake::Fake;
 use orchestrator::services::{CloudDriver, Http};
 use orchestrator::{Config, assemble, system_clock};
 use proto::common::v1::Json;
+use proto::orchestrator::v1::audit_service_client::AuditServiceClient;
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::orchestrator::v1::{
@@ -44,6 +46,7 @@ pub(crate) fn memory() -> Shared {
 pub(crate) struct Rig {
     pub(crate) fake: Fake,
     pub(crate) store: Shared,
+    pub(crate) audit: AuditServiceClient<Peer>,
     pub(crate) executions: ExecutionServiceClient<Peer>,
     pub(crate) definitions: DefinitionServiceClient<Peer>,
     shutdown: Shutdown,
@@ -83,6 +86,26 @@ impl Rig {
         http: Arc<dyn Http>,
         config: Config,
     ) -> Self {
+        Self::build(store, fake, driver, http, config, None)
+    }
+
+    /// People have to authenticate, and these are the rules.
+    pub(crate) async fn enforced(policy: Policy) -> Self {
+        let fake = Fake::new();
+        let driver: Arc<dyn CloudDriver> = Arc::new(fake.clone());
+        let http: Arc<dyn Http> = Arc::new(fake.clone());
+        let policy = Some(Arc::new(policy));
+        Self::build(memory(), fake, driver, http, quick(), policy)
+    }
+
+    fn build(
+        store: Shared,
+        fake: Fake,
+        driver: Arc<dyn CloudDriver>,
+        http: Arc<dyn Http>,
+        config: Config,
+        policy: Option<Arc<Policy>>,
+    ) -> Self {
         let process = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -96,6 +119,7 @@ impl Rig {
             cloud_driver: driver,
             http,
             builds: Arc::new(fake.clone()),
+            policy,
         };
         let mut service = assemble(config, store.clone(), outside, system_clock());
         let routes = service.take_grpc().unwrap();
@@ -112,6 +136,7 @@ impl Rig {
             executions: ExecutionServiceClient::new(channel.clone())
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(limit),
+            audit: AuditServiceClient::new(channel.clone()),
             definitions: DefinitionServiceClient::new(channel)
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(limit),

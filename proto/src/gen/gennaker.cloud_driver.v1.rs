@@ -14,6 +14,10 @@ pub struct SubmitRequest {
     /// Who waits for it; told by an `OperationFinished` message. May be absent.
     #[prost(message, optional, tag = "5")]
     pub waiter: ::core::option::Option<Waiter>,
+    /// Applications that the user was found allowed to write; the operation may act on no
+    /// others. Looked at only where people have to authenticate.
+    #[prost(string, repeated, tag = "6")]
+    pub applications: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Waiter {

@@ -1,0 +1,157 @@
+//! Who may do what, for the users that executions act for. The rules are those
+//! of the edge; they are asked again here because a pipeline acts long after its
+//! start, for somebody who may be another.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use authorization::{Decision, Permission, Permissions, Policy, Resource, Roles, Subject};
+use proto::status::{Failure, Kind};
+use serde_json::Value;
+
+use super::{Access, Object};
+use crate::definition::Definitions;
+
+/// Nobody has to authenticate: everybody may do everything.
+#[derive(Debug)]
+pub struct Open;
+
+#[async_trait]
+impl Access for Open {
+    async fn application(&self, _: &str, _: &str, _: Permission) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn run_as(&self, _: &str, _: &str, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn roles(&self, _: &str) -> Result<Vec<String>, Failure> {
+        Ok(Vec::new())
+    }
+}
+
+/// The operator's rules over what is stored.
+pub struct Rules {
+    policy: Arc<Policy>,
+    definitions: Definitions,
+}
+
+fn listed(object: &Value, field: &str) -> Roles {
+    let list = object.get(field).and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+fn refused(what: &str, permission: Permission, user: &str, decision: Decision) -> Failure {
+    let permission = format!("{permission:?}").to_uppercase();
+    let rule = decision.rule();
+    let message = format!(
+        "Access denied to {what} - required authorization: {permission} for {user}: {rule}"
+    );
+    Failure::new(Kind::Denied, message)
+}
+
+impl Rules {
+    /// Decides by this policy over these definitions.
+    pub fn new(policy: Arc<Policy>, definitions: Definitions) -> Self {
+        Self {
+            policy,
+            definitions,
+        }
+    }
+
+    /// The roles of a service account, else those a user was last seen with.
+    async fn known(&self, user: &str) -> Result<Roles, Failure> {
+        let account = self
+            .definitions
+            .get_object(Object::ServiceAccount, user)
+            .await?;
+        if let Some(account) = account {
+            return Ok(listed(&account, "memberOf"));
+        }
+        let user = self.definitions.get_object(Object::User, user).await?;
+        Ok(user.map(|user| listed(&user, "roles")).unwrap_or_default())
+    }
+
+    async fn subject(&self, user: &str) -> Result<Subject, Failure> {
+        if user == runtime::auth::AuthContext::ANONYMOUS {
+            return Ok(Subject::default());
+        }
+        Ok(Subject::user(&self.policy, user, self.known(user).await?))
+    }
+
+    async fn permissions(&self, application: &str) -> Result<Option<Permissions>, Failure> {
+        let Some(stored) = self.definitions.get_application(application).await? else {
+            return Ok(None);
+        };
+        match stored.get("permissions") {
+            None | Some(Value::Null) => Ok(Some(Permissions::default())),
+            Some(own) => serde_json::from_value(own.clone()).map(Some).map_err(|_| {
+                let message = format!(
+                    "the permissions of application {application} are not lists of roles under READ, \
+                     WRITE, EXECUTE and CREATE; an administrator can save it anew"
+                );
+                Failure::new(Kind::Denied, message)
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Access for Rules {
+    async fn application(
+        &self,
+        user: &str,
+        application: &str,
+        permission: Permission,
+    ) -> Result<(), Failure> {
+        let subject = self.subject(user).await?;
+        let permissions = self.permissions(application).await?;
+        let resource = Resource::Application {
+            name: application,
+            permissions: permissions.as_ref(),
+        };
+        let decision = authorization::decide(&self.policy, &subject, resource, permission);
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        Err(refused(
+            &format!("application {application}"),
+            permission,
+            user,
+            decision,
+        ))
+    }
+
+    async fn run_as(&self, user: &str, application: &str, account: &str) -> Result<(), Failure> {
+        let found = self
+            .definitions
+            .get_object(Object::ServiceAccount, account)
+            .await?;
+        let Some(found) = found else {
+            let message = format!("\"{account}\" is no service account; create it first");
+            return Err(Failure::field("runAsUser", message));
+        };
+        let subject = self.subject(user).await?;
+        let permissions = self.permissions(application).await?;
+        let resource = Resource::Application {
+            name: application,
+            permissions: permissions.as_ref(),
+        };
+        let member_of = listed(&found, "memberOf");
+        let decision = authorization::decide_run_as(&self.policy, &subject, &member_of, resource);
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        let what = format!("service account {account} in application {application}");
+        Err(refused(&what, Permission::Execute, user, decision))
+    }
+
+    async fn roles(&self, user: &str) -> Result<Vec<String>, Failure> {
+        let roles = self.known(user).await?;
+        Ok(roles.iter().map(ToOwned::to_owned).collect())
+    }
+}

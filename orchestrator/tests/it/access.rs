@@ -1,0 +1,183 @@
+//! What executions may do for those they act for, and the audit.
+
+use proto::common::v1::{Json, PageRequest};
+use proto::orchestrator::v1::{
+    AppendAuditRequest, ListAuditRequest, SaveApplicationRequest, SaveObjectRequest,
+};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, as_user, pipeline};
+
+async fn object(rig: &Rig, kind: &str, object: Value) {
+    let request = SaveObjectRequest {
+        kind: kind.to_owned(),
+        object: Some(Json::of(&object)),
+        ..SaveObjectRequest::default()
+    };
+    rig.definitions
+        .clone()
+        .save_object(as_user(request))
+        .await
+        .unwrap();
+}
+
+/// Application `app` is the team's; Ann is in it, Eve is not.
+async fn enforced() -> Rig {
+    let rig =
+        Rig::enforced(serde_json::from_value(json!({"admin-roles": ["admin"]})).unwrap()).await;
+    let roles = json!(["team"]);
+    let application = json!({"name": "app", "email": "a@b",
+                             "permissions": {"READ": roles, "WRITE": roles, "EXECUTE": roles}});
+    let request = SaveApplicationRequest {
+        application: Some(Json::of(&application)),
+        user: String::new(),
+    };
+    rig.definitions
+        .clone()
+        .save_application(as_user(request))
+        .await
+        .unwrap();
+    object(&rig, "user", json!({"id": "ann", "roles": ["team"]})).await;
+    object(&rig, "user", json!({"id": "eve", "roles": ["other"]})).await;
+    object(
+        &rig,
+        "serviceAccount",
+        json!({"name": "bot", "memberOf": ["team"]}),
+    )
+    .await;
+    rig
+}
+
+async fn run(rig: &Rig, user: &str, stages: Value) -> Value {
+    let mut body = pipeline("p", stages);
+    body["trigger"] = json!({"type": "manual", "user": user});
+    let id = rig.start(&body).await;
+    rig.end(&id).await
+}
+
+/// Why it failed: the reason is with the stage that did, which may be another's child.
+fn reason(execution: &Value) -> String {
+    let stages = execution["stages"].as_array().unwrap();
+    let reasons = stages.iter().map(|stage| &stage["context"]["exception"]);
+    reasons
+        .filter(|r| !r.is_null())
+        .map(Value::to_string)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_pipeline_does_what_the_one_it_acts_for_may_do() {
+    let rig = enforced().await;
+    let destroy = json!([{"type": "destroyServerGroup", "refId": "1", "requisiteStageRefIds": [],
+        "account": "test", "credentials": "test", "region": "r", "regions": ["r"],
+        "cloudProvider": "local", "serverGroupName": "app-v000", "asgName": "app-v000"}]);
+    let delete = json!([{"type": "deleteApplication", "refId": "1", "requisiteStageRefIds": [],
+        "application": {"name": "app"}}]);
+    for (what, stages) in [("an operation", &destroy), ("a definition", &delete)] {
+        let ended = run(&rig, "eve", stages.clone()).await;
+        assert_eq!(ended["status"], "TERMINAL", "{what}");
+        let reason = reason(&ended);
+        assert!(
+            reason.contains("Access denied to application app"),
+            "{what}: {reason}"
+        );
+        assert!(reason.contains("for eve"), "{what}: {reason}");
+    }
+    // A stage that says it is somebody else's changes nothing.
+    let mut forged = delete.clone();
+    forged[0]["user"] = json!("ann");
+    assert_eq!(run(&rig, "eve", forged).await["status"], "TERMINAL");
+    // A permission that was taken counts at the next operation.
+    for (roles, status) in [(json!(["team"]), "SUCCEEDED"), (json!([]), "TERMINAL")] {
+        object(&rig, "user", json!({"id": "ann", "roles": roles})).await;
+        let update = json!([{"type": "updateApplication", "refId": "1", "requisiteStageRefIds": [],
+            "application": {"name": "app", "email": format!("{roles}@b").replace(['[', ']', '"'], "x")}}]);
+        let ended = run(&rig, "ann", update).await;
+        assert_eq!(ended["status"], status, "{}", reason(&ended));
+    }
+    // The service account goes on.
+    let ended = run(&rig, "bot", delete).await;
+    assert_eq!(ended["status"], "SUCCEEDED", "{}", reason(&ended));
+}
+
+#[tokio::test]
+async fn a_saved_pipeline_runs_as_nobody_whom_its_author_may_not_be() {
+    use base64::Engine;
+    let rig = enforced().await;
+    object(
+        &rig,
+        "serviceAccount",
+        json!({"name": "root", "memberOf": ["admin"]}),
+    )
+    .await;
+    for (account, status) in [
+        ("bot", "SUCCEEDED"),
+        ("root", "TERMINAL"),
+        ("nobody", "TERMINAL"),
+    ] {
+        let saved = json!({"application": "app", "name": account, "stages": [],
+            "triggers": [{"type": "docker", "enabled": true, "runAsUser": account}]});
+        let encoded = base64::engine::general_purpose::STANDARD.encode(saved.to_string());
+        let save = json!([{"type": "savePipeline", "refId": "1", "requisiteStageRefIds": [],
+                           "pipeline": encoded}]);
+        let ended = run(&rig, "ann", save).await;
+        assert_eq!(ended["status"], status, "{account}: {}", reason(&ended));
+    }
+}
+
+#[tokio::test]
+async fn the_audit_keeps_every_entry_in_its_order() {
+    let rig = Rig::up().await;
+    for n in 0..5 {
+        let entry = Some(Json::of(&json!({"n": n})));
+        rig.audit
+            .clone()
+            .append(AppendAuditRequest { entry })
+            .await
+            .unwrap();
+    }
+    let mut cursor = String::new();
+    let mut seen = Vec::new();
+    loop {
+        let page = Some(PageRequest { size: 2, cursor });
+        let page = rig
+            .audit
+            .clone()
+            .list_entries(ListAuditRequest { page })
+            .await
+            .unwrap();
+        let page = page.into_inner();
+        for entry in &page.entries {
+            let entry = entry.value("entry").unwrap();
+            assert!(entry["at"].as_i64().unwrap() > 0 && entry["id"].is_string());
+            seen.push(entry["n"].as_i64().unwrap());
+        }
+        if page.next_cursor.is_empty() {
+            break;
+        }
+        cursor = page.next_cursor;
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2, 3, 4]);
+    for bad in [json!("text"), json!({"long": "x".repeat(20_000)})] {
+        let entry = Some(Json::of(&bad));
+        assert!(
+            rig.audit
+                .clone()
+                .append(AppendAuditRequest { entry })
+                .await
+                .is_err()
+        );
+    }
+    let page = Some(PageRequest {
+        size: 2,
+        cursor: "nonsense".into(),
+    });
+    assert!(
+        rig.audit
+            .clone()
+            .list_entries(ListAuditRequest { page })
+            .await
+            .is_err()
+    );
+}
