@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -30,6 +32,29 @@ impl Gate {
     pub fn port(port: u16) -> Self {
         Self {
             client: Client::port(port),
+        }
+    }
+
+    /// The same for somebody with a name and a password.
+    #[must_use]
+    pub fn with_password(&self, name: &str, password: &str) -> Self {
+        let encoded = STANDARD.encode(format!("{name}:{password}"));
+        Self {
+            client: self
+                .client
+                .clone()
+                .header("Authorization", &format!("Basic {encoded}")),
+        }
+    }
+
+    /// The same for somebody with an API token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            client: self
+                .client
+                .clone()
+                .header("Authorization", &format!("Bearer {token}")),
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn check(body: &Map<String, Value>) -> Vec<FieldError> {
             for (at, role) in roles.iter().enumerate() {
                 if role.as_str().is_none_or(|role| role.trim().is_empty()) {
                     let message = format!("it is {}; name a role", kind_of(role));
-                    faults.push(FieldError::new(&format!("memberOf[{at}]"), message));
+                    faults.push(FieldError::new(format!("memberOf[{at}]"), message));
                 }
             }
         }

@@ -10,6 +10,7 @@ mod demo;
 mod environments;
 mod first_pipeline;
 mod harness;
+mod identity;
 mod image_push;
 mod kill;
 mod processes;
