@@ -1,4 +1,5 @@
-//! From the last byte of a registry's notification to the first stage RUNNING, embedded store, fsync on.
+//! From the last byte of a registry's notification to the first stage RUNNING: in one process over the
+//! embedded store, fsync on; and with two processes of each service over Redis.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,6 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tests::fixture::{pipeline, stage};
 use tests::measure::percentile;
+use tests::redis::Fsync;
+use tests::stack::Backend;
 use tests::world::{APPLICATION, REGISTRY, REPOSITORY};
 use tests::{Setup, World, eventually};
 
@@ -15,7 +18,28 @@ const NOTIFICATIONS: usize = 200;
 const EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn measure() -> Result<Vec<Row>> {
-    let world = World::up(Setup::default()).await?;
+    let processes = Setup {
+        backend: Backend::Redis(Fsync::Always),
+        arguments: ["--processes", "--replicas", "2"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Setup::default()
+    };
+    let mut rows = Vec::new();
+    for (setup, place) in [
+        (Setup::default(), "one process, fsync on"),
+        (
+            processes,
+            "two processes of each service, Redis, AOF always",
+        ),
+    ] {
+        rows.push(measure_in(setup, place).await?);
+    }
+    Ok(rows)
+}
+
+async fn measure_in(setup: Setup, place: &str) -> Result<Row> {
+    let world = World::up(setup).await?;
     let gate = &world.stack.gate;
     let mut definition = pipeline(
         APPLICATION,
@@ -85,8 +109,8 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
         delays.push(Duration::from_millis(started.saturating_sub(at)));
     }
     let show = |percent| percentile(&delays, percent).as_millis();
-    Ok(vec![Row::new(
-        format!("notification to first stage RUNNING, {NOTIFICATIONS} notifications, fsync on"),
+    Ok(Row::new(
+        format!("notification to first stage RUNNING, {NOTIFICATIONS} notifications, {place}"),
         "p95 ≤ 50 ms",
         format!(
             "p50 {} ms, p95 {} ms, p99 {} ms",
@@ -94,7 +118,7 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
             show(95),
             show(99)
         ),
-    )])
+    ))
 }
 
 fn epoch_ms() -> u64 {
