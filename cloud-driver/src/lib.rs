@@ -95,8 +95,13 @@ pub fn build(mut config: Config, deps: Deps) -> Result<Service, Error> {
         config,
         local: local.clone(),
         ledger: ledger.clone(),
+        queue: operation::ledger::QUEUE,
     };
-    let (checked, supervised) = (local.clone(), local.clone());
+    let jobs = Worker {
+        queue: operation::ledger::JOBS,
+        ..worker.clone()
+    };
+    let (checked, supervised) = (local.clone(), local);
     let service = Service::new("cloud-driver")
         .grpc(routes)
         .check("balancer", move || {
@@ -106,17 +111,23 @@ pub fn build(mut config: Config, deps: Deps) -> Result<Service, Error> {
         .task("balancer-control", OnError::Restart, move |shutdown| {
             let (local, ledger) = (supervised.clone(), ledger.clone());
             async move { provider::local::adopt::supervise(local, ledger, shutdown).await }
-        })
-        .task("operations", OnError::Restart, move |shutdown| {
-            let (worker, local) = (worker.clone(), local.clone());
-            async move {
-                // Operations act on a world that has been adopted.
-                if shutdown.or(local.router().ready()).await.is_none() {
-                    return Ok(());
-                }
-                worker.run(shutdown).await
-            }
         });
+    let service = [("operations", worker), ("jobs", jobs)].into_iter().fold(
+        service,
+        |service, (name, worker)| {
+            service.task(name, OnError::Restart, move |shutdown| {
+                let worker = worker.clone();
+                async move {
+                    // Operations act on a world that has been adopted.
+                    let ready = worker.local.router().ready();
+                    if shutdown.or(ready).await.is_none() {
+                        return Ok(());
+                    }
+                    worker.run(shutdown).await
+                }
+            })
+        },
+    );
     Ok(service)
 }
 

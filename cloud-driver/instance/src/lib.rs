@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `launch.json` | whoever launches | [`Launch`] |
 //! | `state.json` | the shim | [`Ids`], as soon as the process runs |
-//! | `stdout.log`, `.1`, `.2` | the shim | what the instance wrote, 10 MiB each |
+//! | `stdout.log`, `.1`, `.2` | the shim | what the instance wrote, 10 MiB each or as the order says |
 //! | `exit.json` | the shim | [`Exit`] |
 //! | `start.lock` | the shim | nothing; locked while it starts, so that there is one |
 //! | `shim.sock` | the shim | answers [`Request`]s, one JSON line each way |
@@ -68,6 +68,13 @@ pub struct Launch {
     /// Open files allowed.
     #[serde(default)]
     pub max_files: Option<u64>,
+    /// How long it may run before it is ended like by a stop, in ms; kept by the shim,
+    /// whoever started it may die. Of one that is started again, the first life only.
+    #[serde(default)]
+    pub time_limit_ms: Option<u64>,
+    /// Bytes of its output that are kept, the last ones; 30 MiB by default.
+    #[serde(default)]
+    pub log_bytes: Option<u64>,
 }
 
 fn grace() -> u64 {
@@ -113,6 +120,9 @@ pub struct Exit {
     pub ended_ms: i64,
     /// Somebody asked for it.
     pub asked: bool,
+    /// It ran longer than it may and was ended.
+    #[serde(default)]
+    pub timed_out: bool,
 }
 
 /// What can be asked of a shim.

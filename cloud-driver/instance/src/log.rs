@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A file is rotated at this size, in bytes.
-const MAX_FILE: u64 = 10 * 1024 * 1024;
+/// Bytes kept when the order does not say.
+const KEPT: u64 = 30 * 1024 * 1024;
 /// Files kept, the current one included.
 const FILES: u32 = 3;
 
@@ -19,14 +19,18 @@ type Current = Option<(File, u64)>;
 #[derive(Clone)]
 pub(crate) struct Log {
     path: PathBuf,
+    /// A file is rotated at this size, in bytes.
+    max_file: u64,
     current: Arc<Mutex<Current>>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Log {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// A log of at most so many bytes over all its files.
+    pub(crate) fn new(path: PathBuf, kept: Option<u64>) -> Self {
         Self {
             path,
+            max_file: (kept.unwrap_or(KEPT) / u64::from(FILES)).max(1),
             current: Arc::default(),
             dropped: Arc::default(),
         }
@@ -44,7 +48,12 @@ impl Log {
         loop {
             match from.read(&mut buffer) {
                 Ok(0) | Err(_) => return,
-                Ok(count) => self.write(&buffer[..count]),
+                Ok(count) => {
+                    let most = usize::try_from(self.max_file).unwrap_or(usize::MAX);
+                    for piece in buffer[..count].chunks(most) {
+                        self.write(piece);
+                    }
+                }
             }
         }
     }
@@ -54,13 +63,14 @@ impl Log {
         self.write(line.as_bytes());
     }
 
-    /// Both pipes write here, one piece after the other.
+    /// Both pipes write here, one piece after the other; a piece is never larger than a
+    /// file may be.
     fn write(&self, bytes: &[u8]) {
         let size = u64::try_from(bytes.len()).unwrap_or(0);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current
             .as_ref()
-            .is_some_and(|(_, written)| written + size > MAX_FILE)
+            .is_some_and(|(_, written)| written + size > self.max_file)
         {
             *current = None;
             rotate(&self.path);
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn output_is_rotated_and_three_files_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let log = Log::new(folder.path().join("stdout.log"));
+        let log = Log::new(folder.path().join("stdout.log"), None);
         let data = vec![b'x'; 45 * 1024 * 1024];
         log.copy(&data[..]);
         let mut names: Vec<_> = fs::read_dir(folder.path())
@@ -122,14 +132,25 @@ mod tests {
         names.sort();
         assert_eq!(names, ["stdout.log", "stdout.log.1", "stdout.log.2"]);
         for name in names {
-            assert!(fs::metadata(folder.path().join(name)).unwrap().len() <= MAX_FILE);
+            assert!(fs::metadata(folder.path().join(name)).unwrap().len() <= KEPT / 3);
         }
         assert_eq!(log.dropped(), 0);
     }
 
     #[test]
+    fn no_more_is_kept_than_the_order_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::new(folder.path().join("stdout.log"), Some(3_000));
+        log.copy(&vec![b'x'; 100_000][..]);
+        let sizes = fs::read_dir(folder.path()).unwrap();
+        let kept: u64 = sizes.map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        assert!((1_000..=3_000).contains(&kept), "{kept}");
+        assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
     fn what_cannot_be_written_is_counted() {
-        let log = Log::new(PathBuf::from("/proc/nowhere/stdout.log"));
+        let log = Log::new(PathBuf::from("/proc/nowhere/stdout.log"), None);
         log.copy(&b"hello"[..]);
         assert_eq!(log.dropped(), 5);
     }

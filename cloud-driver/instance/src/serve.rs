@@ -55,6 +55,11 @@ impl Shared {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From SIGTERM to SIGKILL when nobody says otherwise.
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace
+    }
+
     pub(crate) fn stopping(&self) {
         self.facts().stopping = true;
     }

@@ -247,19 +247,29 @@ fn supervise(
     listener: UnixListener,
     first: Started,
 ) -> Result<(), String> {
-    let log = Log::new(folder.join(LOG));
+    let log = Log::new(folder.join(LOG), launch.log_bytes);
     let (sender, wakes) = channel();
     let shared = Shared::new(launch, first.ids.clone(), log.clone(), sender.clone());
     let served = shared.clone();
     std::thread::spawn(move || serve(&listener, &served));
     let mut current = first;
+    let mut limit = launch.time_limit_ms.map(Duration::from_millis);
     loop {
         let began = Instant::now();
         let started_ms = current.ids.started_ms;
         let group = Pid::from_raw(i32::try_from(current.ids.pid).unwrap_or(0));
         let (copied, copies) = channel();
         let logs = Logs { log: &log, copied };
-        let (status, asked) = one_life(current.child, group, logs, &sender, &wakes, &shared);
+        let limit = limit.take();
+        let life = one_life(
+            current.child,
+            group,
+            logs,
+            limit,
+            (&sender, &wakes),
+            &shared,
+        );
+        let (status, asked) = (life.status, life.asked);
         end_of_group(group);
         // Whoever sees the exit wants the last lines: both pipes have no writer any more.
         for _ in 0..PIPES {
@@ -272,9 +282,10 @@ fn supervise(
             started_ms,
             ended_ms: folder::now_ms(),
             asked,
+            timed_out: life.timed_out,
         };
         let meant_to = status.success();
-        if asked || meant_to || !launch.restart {
+        if asked || life.timed_out || meant_to || !launch.restart {
             shared.ended(exit.clone());
             return folder::write(&folder.join(EXIT), &exit);
         }
@@ -299,15 +310,23 @@ fn supervise(
     }
 }
 
-/// Waits for the end of one process, and sees to it once somebody asked.
+/// How one life of the instance ended.
+struct Ended {
+    status: ExitStatus,
+    asked: bool,
+    timed_out: bool,
+}
+
+/// Waits for the end of one process, and sees to it once somebody asked or the limit of
+/// its time is reached.
 fn one_life(
     mut child: Child,
     group: Option<Pid>,
     logs: Logs<'_>,
-    sender: &Sender<Wake>,
-    wakes: &Receiver<Wake>,
+    limit: Option<Duration>,
+    (sender, wakes): (&Sender<Wake>, &Receiver<Wake>),
     shared: &Shared,
-) -> (ExitStatus, bool) {
+) -> Ended {
     for pipe in [
         child.stdout.take().map(Pipe::Out),
         child.stderr.take().map(Pipe::Err),
@@ -328,13 +347,28 @@ fn one_life(
         let _alone = ended.send(Wake::Ended(wait_for(pid)));
     });
     let mut kill_at: Option<Instant> = None;
-    let mut asked = false;
+    let mut limit_at = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let (mut asked, mut timed_out) = (false, false);
     loop {
-        let wait = kill_at.map_or(Duration::from_secs(3600), |at| {
+        let next = [kill_at, limit_at].into_iter().flatten().min();
+        let wait = next.map_or(Duration::from_secs(3600), |at| {
             at.saturating_duration_since(Instant::now())
         });
-        match wakes.recv_timeout(wait) {
-            Ok(Wake::Ended(status)) => return (status, asked),
+        let wake = wakes.recv_timeout(wait);
+        if limit_at.is_some_and(|at| at <= Instant::now()) && !matches!(wake, Ok(Wake::Ended(_))) {
+            limit_at = None;
+            timed_out = !asked;
+            // As if somebody had asked; who did before has the better right.
+            let _alone = sender.send(Wake::Stop(shared.grace()));
+        }
+        match wake {
+            Ok(Wake::Ended(status)) => {
+                return Ended {
+                    status,
+                    asked: asked && !timed_out,
+                    timed_out,
+                };
+            }
             Ok(Wake::Stop(grace)) => {
                 if !asked && let Some(pid) = group {
                     let _gone = kill_process(pid, Signal::TERM);

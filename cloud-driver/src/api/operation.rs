@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::{of_journal, of_ledger};
 use crate::config::Config;
-use crate::operation::ledger::{Ledger, State, Submission, Waiter};
+use crate::operation::ledger::{self, Ledger, State, Submission, Waiter};
 use crate::operation::{self, Input};
 use crate::provider::local::journal::Journal;
 
@@ -174,7 +174,12 @@ impl OperationService for Operations {
             self.permitted(policy, &subject, &request.applications, &input)
                 .await?;
         }
-        let subject = self.subject(&input).await?;
+        let subject = if kind.job(&input).is_some() {
+            // Nobody waits for a job but who asked for it.
+            format!("job/{}", ledger::id_of(&request.effect_id))
+        } else {
+            self.subject(&input).await?
+        };
         let submission = Submission {
             effect_id: request.effect_id,
             kind: request.kind,

@@ -1,7 +1,7 @@
 //! The ledger: every operation, its phases and its result, idempotent by effect id.
 //!
 //! An operation is one document in the local provider's shard and one message
-//! in the queue [`QUEUE`], committed together. Operations of one cluster share a
+//! in the queue [`QUEUE`] or [`JOBS`], committed together. Operations of one cluster share a
 //! subject, so they happen one after another.
 
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use super::{Input, Memory};
 
 /// The queue of operations that are to be performed.
 pub const QUEUE: &str = "operations";
+
+/// The queue of those that run a job: hours long, they must not hold up the others.
+pub const JOBS: &str = "jobs";
 
 /// Lines of history kept.
 const MAX_HISTORY: usize = 200;
@@ -183,7 +186,11 @@ impl Operation {
 
     /// Where its message waits.
     pub fn address(&self) -> Address {
-        Address::new(QUEUE, &self.head.subject, &self.head.subject)
+        let queue = match super::kind(&self.head.kind) {
+            Some(kind) if kind.job(&self.input).is_some() => JOBS,
+            _ => QUEUE,
+        };
+        Address::new(queue, &self.head.subject, &self.head.subject)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod ledger;
 mod planning;
 mod replace_in_place;
 mod resize_server_group;
+mod run_job;
 mod sequence;
 mod shift_traffic;
 mod terminate_instances;
@@ -32,10 +33,11 @@ pub(crate) use shift_traffic::first_group as weighed;
 
 use crate::config::Config;
 use crate::provider::local::document::{LoadBalancer, ServerGroup};
+use crate::provider::local::job::Order;
 use crate::provider::local::journal::Stored;
 
 /// Every kind of operation.
-pub static KINDS: [&dyn Kind; 11] = [
+pub static KINDS: [&dyn Kind; 12] = [
     &clone_server_group::CloneServerGroup,
     &create_server_group::CreateServerGroup,
     &destroy_server_group::DestroyServerGroup,
@@ -43,6 +45,7 @@ pub static KINDS: [&dyn Kind; 11] = [
     &enable_server_group::EnableServerGroup,
     &replace_in_place::ReplaceInPlace,
     &resize_server_group::ResizeServerGroup,
+    &run_job::RunJob,
     &sequence::Sequence,
     &shift_traffic::ShiftTraffic,
     &terminate_instances::TerminateInstances,
@@ -133,6 +136,12 @@ pub trait Kind: Send + Sync {
 
     /// What remains to be written when all phases have succeeded.
     fn complete(&self, planning: &Planning<'_>) -> Completion;
+
+    /// The process that it runs to its end instead of planning phases; none for most kinds.
+    fn job(&self, input: &Input) -> Option<Result<Order, Fault>> {
+        let _ = input;
+        None
+    }
 
     /// What remains to be written when a phase failed and was undone. The
     /// default writes nothing.

@@ -7,6 +7,7 @@
 use proto::status::FieldError;
 use serde_json::{Map, Value, json};
 
+use super::run_job::RunJob;
 use super::{Changes, Completion, Fault, Input, Kind, Memory, Phase, Planning, Refused, input};
 use crate::config::Config;
 
@@ -31,10 +32,15 @@ fn part(n: usize, value: &Value) -> Result<Part, Fault> {
             return Err(input::fault(path, message));
         }
     };
-    let kind = super::kind(name).filter(|kind| kind.name() != Sequence.name());
+    // A job stands alone: it moves no groups, and may take hours.
+    let alone = |kind: &dyn Kind| [Sequence.name(), RunJob.name()].contains(&kind.name());
+    let kind = super::kind(name).filter(|kind| !alone(*kind));
     let kind = kind.ok_or_else(|| {
         let name: String = name.chars().take(64).collect();
-        input::fault(path.clone(), format!("\"{name}\" is no kind of operation"))
+        input::fault(
+            path.clone(),
+            format!("\"{name}\" is no kind of operation that can be one of several"),
+        )
     })?;
     Ok(Part {
         kind,

@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{self, Ledger, Operation, State};
-use super::{Changes, Kind, Planning, kind};
+use super::{Changes, Kind, Planning, Refused as Refusal, kind};
 use crate::config::Config;
-use crate::provider::local::{self, Local, journal, run::Run};
+use crate::provider::local::{self, Local, job::Order, journal, run::Run};
 
 /// How long a lease lasts without a heartbeat: what a successor waits after a
 /// `kill -9`.
@@ -32,7 +32,7 @@ const HEARTBEAT: Duration = Duration::from_millis(400);
 /// Deliveries without a single step in between before an operation is given up.
 const MAX_TRIES: u32 = 100;
 
-/// Operations performed at the same time.
+/// Operations performed at the same time, of each queue.
 const MAX_RUNNING: usize = 64;
 
 /// Why the performance of an operation stopped before its end.
@@ -70,6 +70,8 @@ pub struct Worker {
     pub local: Arc<Local>,
     /// The ledger.
     pub ledger: Ledger,
+    /// The queue it takes them from.
+    pub queue: &'static str,
 }
 
 /// The right to perform one operation, passed to every commit.
@@ -87,7 +89,7 @@ impl Worker {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), store::Error> {
         let store = self.local.journal().store().clone();
         let settings = ConsumerSettings {
-            queue: ledger::QUEUE.to_owned(),
+            queue: self.queue.to_owned(),
             lease_ms: LEASE_MS,
             max_tries: MAX_TRIES,
         };
@@ -189,7 +191,41 @@ impl Worker {
                 .finish(operation, Changes::default(), message, right)
                 .await;
         };
-        self.perform(kind, operation, message, right).await
+        match kind.job(&operation.input) {
+            None => self.perform(kind, operation, message, right).await,
+            Some(Ok(order)) => self.job(operation, &order, message, right).await,
+            Some(Err(fault)) => {
+                let text = Refusal::from(fault).to_string();
+                fail(&mut operation, text, Vec::new(), false);
+                self.finish(operation, Changes::default(), message, right)
+                    .await
+            }
+        }
+    }
+
+    /// Runs a job to its end.
+    async fn job(
+        &self,
+        mut operation: Operation,
+        order: &Order,
+        message: &Message,
+        right: &Right,
+    ) -> Result<Option<Delivery>, Stopped> {
+        let run = self
+            .local
+            .run_job(&self.ledger, &mut operation, order, right);
+        let end = run.await?;
+        operation.result = end.result;
+        match end.error {
+            None => operation.head.state = State::Succeeded,
+            Some(error) => fail(&mut operation, error, end.details, end.retryable),
+        }
+        let id = operation.head.id.clone();
+        let next = self
+            .finish(operation, Changes::default(), message, right)
+            .await?;
+        self.local.bury_job(&id).await;
+        Ok(next)
     }
 
     async fn perform(

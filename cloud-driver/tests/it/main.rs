@@ -6,6 +6,7 @@ mod adoption;
 mod bad_luck;
 mod crash;
 mod deployments;
+mod jobs;
 mod permissions;
 mod programs;
 mod registry;

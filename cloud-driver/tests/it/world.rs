@@ -143,9 +143,11 @@ impl World {
     fn config(&self) -> Config {
         let account = format!(
             "{{name: prod, regions: {{local: {{hosts: 3, slots-per-host: {}}}}}, \
+             secrets: {{token: 'file:{}/token'}}, \
              load-balancers: [{{name: shop, host: {HOST}}}], \
              environment: {{LATENCY_MS: '2', FOLDER: '{}'}}{}}}",
             self.slots,
+            self.data().display(),
             self.data().display(),
             if self.guarded {
                 ", permissions: {WRITE: [team]}"

@@ -23,6 +23,8 @@ fn order(command: &[&str]) -> Launch {
         grace_ms: 5_000,
         restart: false,
         max_files: None,
+        time_limit_ms: None,
+        log_bytes: None,
     }
 }
 
@@ -366,4 +368,38 @@ fn a_root_folder_is_entered_where_that_is_allowed() {
     assert!(launch(folder.path(), &order).0);
     assert_eq!(exit(folder.path()).code, Some(0));
     assert_eq!(log(folder.path()), "from inside");
+}
+
+#[test]
+fn one_that_runs_too_long_is_ended_with_its_group_and_the_record_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let order = Launch {
+        time_limit_ms: Some(100),
+        grace_ms: 100,
+        ..order(&[
+            "sh",
+            "-c",
+            "trap '' TERM; sleep 61 & echo child $!; wait; wait",
+        ])
+    };
+    assert!(launch(folder.path(), &order).0);
+    let exit = exit(folder.path());
+    assert!(exit.timed_out && !exit.asked, "{exit:?}");
+    let child = log(folder.path()).trim()["child ".len()..].parse().unwrap();
+    eventually("the group's end", || (!is_alive(child)).then_some(()));
+}
+
+#[test]
+fn one_that_ends_in_time_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let order = Launch {
+        time_limit_ms: Some(60_000),
+        ..order(&["sh", "-c", "exit 3"])
+    };
+    assert!(launch(folder.path(), &order).0);
+    let exit = exit(folder.path());
+    assert_eq!(
+        (exit.code, exit.timed_out, exit.asked),
+        (Some(3), false, false)
+    );
 }

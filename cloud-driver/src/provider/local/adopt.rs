@@ -28,6 +28,9 @@ pub async fn supervise(local: Arc<Local>, ledger: Ledger, shutdown: Shutdown) ->
     };
     begun?;
     report_orphans(&local).await?;
+    if let Err(error) = local.clear_jobs(&ledger).await {
+        tracing::warn!(%error, "what jobs left is not cleared away");
+    }
     let mut known = BTreeSet::new();
     repair(&local, &ledger, &mut known).await?;
     local.router().open();

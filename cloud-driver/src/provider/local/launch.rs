@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::document::{Instance, ServerGroup};
 use super::{Error, Local, UnpackedImage};
 
+/// What a variable begins with whose value is a secret of the account.
+const SECRET: &str = "secret:";
+
 /// Everything a shim needs to start a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch {
@@ -59,32 +62,58 @@ impl Local {
         &self,
         group: &ServerGroup,
     ) -> Result<BTreeMap<String, String>, Error> {
-        let account = self.config.account(&group.account);
-        let given = account.map(|a| &a.environment).into_iter().flatten();
+        let owner = format!("server group {}", group.name);
+        self.variables(&group.account, &owner, &group.environment)
+    }
+
+    /// The account's variables, and over them these, with the values of secrets.
+    ///
+    /// # Errors
+    /// When a secret cannot be read; `owner` is named then.
+    pub(crate) fn variables(
+        &self,
+        account: &str,
+        owner: &str,
+        own: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let known = self.config.account(account);
+        let given = known.map(|a| &a.environment).into_iter().flatten();
         let value = |(name, value): (&String, &String)| {
-            let value = match value.strip_prefix("secret:") {
+            let value = match value.strip_prefix(SECRET) {
                 None => value.clone(),
-                Some(secret) => self.secret(group, name, secret)?,
+                Some(secret) => self
+                    .secret(account, secret)
+                    .map_err(|reason| Error::Secret {
+                        variable: name.clone(),
+                        owner: owner.to_owned(),
+                        reason,
+                    })?,
             };
             Ok((name.clone(), value))
         };
-        given.chain(&group.environment).map(value).collect()
+        given.chain(own).map(value).collect()
     }
 
-    fn secret(&self, group: &ServerGroup, variable: &str, name: &str) -> Result<String, Error> {
-        let failed = |reason: String| Error::Secret {
-            variable: variable.to_owned(),
-            group: group.name.clone(),
-            reason,
-        };
-        let account = self.config.account(&group.account);
-        let reference = account.and_then(|a| a.secrets.get(name));
+    /// The values of the secrets that such variables refer to, as far as they can be read.
+    pub(crate) fn secrets_of(&self, account: &str, own: &BTreeMap<String, String>) -> Vec<String> {
+        let known = self.config.account(account);
+        let given = known.map(|a| &a.environment).into_iter().flatten();
+        given
+            .chain(own)
+            .filter_map(|(_, value)| value.strip_prefix(SECRET))
+            .filter_map(|name| self.secret(account, name).ok())
+            .collect()
+    }
+
+    fn secret(&self, account: &str, name: &str) -> Result<String, String> {
+        let known = self.config.account(account);
+        let reference = known.and_then(|a| a.secrets.get(name));
         let reference = reference.ok_or_else(|| {
-            failed(format!(
-                "account {} has no secret \"{name}\"; declare it in accounts.{}.secrets",
-                group.account, group.account
-            ))
+            format!(
+                "account {account} has no secret \"{name}\"; declare it in \
+                 accounts.{account}.secrets"
+            )
         })?;
-        reference.read().map_err(|e| failed(e.to_string()))
+        reference.read().map_err(|e| e.to_string())
     }
 }

@@ -11,6 +11,7 @@ pub mod adopt;
 pub mod balancer;
 pub mod document;
 pub mod image;
+pub mod job;
 pub mod journal;
 mod launch;
 pub mod port;
@@ -57,12 +58,12 @@ pub enum Error {
         may_pass: bool,
     },
     /// A secret of the account cannot be read.
-    #[error("variable {variable} of server group {group}: {reason}")]
+    #[error("variable {variable} of {owner}: {reason}")]
     Secret {
         /// The variable it is for.
         variable: String,
-        /// The server group.
-        group: String,
+        /// Whose: `server group …`.
+        owner: String,
         /// Why, without the secret.
         reason: String,
     },

@@ -122,7 +122,11 @@ impl Preparations {
     }
 }
 
-async fn fetch(images: &dyn ImageSource, reference: &str) -> Result<UnpackedImage, Error> {
+/// Fetches an image; registries that do not answer are asked again.
+pub(super) async fn fetch(
+    images: &dyn ImageSource,
+    reference: &str,
+) -> Result<UnpackedImage, Error> {
     let mut tries = 0;
     loop {
         tries += 1;

@@ -26,7 +26,7 @@ pub struct Stopped {
     pub left: Vec<String>,
 }
 
-/// Stops the balancer and then every instance of the folder, and returns when they
+/// Stops the balancer and then every instance and job of the folder, and returns when they
 /// have exited.
 pub async fn stop_all(data: &Path, grace: Duration) -> Stopped {
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
@@ -38,9 +38,11 @@ pub async fn stop_all(data: &Path, grace: Duration) -> Stopped {
         &mut stopped,
     )
     .await;
-    let entries = std::fs::read_dir(data.join("instances"));
-    let instances = entries.map(|entries| entries.flatten().map(|e| e.path()).collect());
-    stop_each(instances.unwrap_or_default(), grace, &mut stopped).await;
+    for folder in ["instances", shim::job::JOBS] {
+        let entries = std::fs::read_dir(data.join(folder));
+        let each = entries.map(|entries| entries.flatten().map(|e| e.path()).collect());
+        stop_each(each.unwrap_or_default(), grace, &mut stopped).await;
+    }
     stopped.left.sort();
     stopped
 }

@@ -50,6 +50,8 @@ impl Shims {
             grace_ms: 5_000,
             restart: true,
             max_files: Some(MAX_FILES),
+            time_limit_ms: None,
+            log_bytes: None,
         };
         self.launch(&shim, &order, "balancer").await
     }

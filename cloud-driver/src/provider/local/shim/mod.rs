@@ -5,6 +5,7 @@
 //! when the shim is gone, that of `/proc`.
 
 mod balancer;
+pub(crate) mod job;
 mod look;
 mod record;
 mod root;
@@ -213,6 +214,8 @@ impl Shims {
             grace_ms: launch.grace_ms,
             restart: false,
             max_files: Some(MAX_FILES),
+            time_limit_ms: None,
+            log_bytes: None,
         };
         self.launch(&folder, &order, &instance.id).await
     }
