@@ -34,6 +34,7 @@ mod resize_server_group;
 mod restore_server_group;
 mod rollback_cluster;
 mod rollback_server_group;
+mod run_job;
 mod save_pipeline;
 mod scale_down_cluster;
 mod shift_traffic;
@@ -85,6 +86,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &restore_server_group::STAGE,
     &rollback_cluster::STAGE,
     &rollback_server_group::STAGE,
+    &run_job::STAGE,
     &save_pipeline::STAGE,
     &scale_down_cluster::STAGE,
     &shift_traffic::STAGE,

@@ -11,7 +11,7 @@ pub(crate) mod cluster;
 mod determine_health_providers;
 mod determine_source_server_group;
 mod get_commits;
-mod monitor_operation;
+pub(crate) mod monitor_operation;
 pub(crate) mod quarantine;
 pub(crate) mod server_group;
 pub(crate) mod snapshot_source_server_group;

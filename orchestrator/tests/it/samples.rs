@@ -339,6 +339,20 @@ fn cluster_samples() -> Vec<Sample> {
             nothing,
         ),
         sample(
+            "runJob",
+            on(
+                json!({"imageId": "registry/smoke:1", "command": ["check", "all"],
+                "jobRuntimeLimit": "PT5M", "propertyFile": "job"}),
+            ),
+            nothing,
+        ),
+        sample(
+            "runJob",
+            json!({"credentials": "prod", "waitForCompletion": false,
+                "cluster": {"imageId": "registry/smoke:1", "region": "local"}}),
+            nothing,
+        ),
+        sample(
             "findImage",
             wide(json!({"imageNamePattern": "registry/.*"})),
             both,

@@ -433,3 +433,88 @@ async fn a_jenkins_stage_ends_as_its_build_did() {
         "{error}"
     );
 }
+
+fn job(fields: Value) -> Value {
+    let mut all = json!({"account": "prod", "region": "local", "imageId": "registry/smoke:1"});
+    let more = fields.as_object().cloned().unwrap();
+    all.as_object_mut().unwrap().extend(more);
+    json!([make("runJob", "1", &[], all)])
+}
+
+#[tokio::test]
+async fn a_job_leaves_its_status_and_its_properties_to_the_stages_after_it() {
+    let fields = json!({"jobRuntimeLimit": "PT5M", "propertyFile": "job", "command": "check"});
+    let mut bench = Bench::new(Fake::new(), job(fields));
+    bench.drive(|_, _| Act::Run).await;
+    assert_eq!(bench.status(), Status::Succeeded);
+    let input = bench.fake.operations()[0].input.clone();
+    assert_eq!(
+        (&input["timeLimitSeconds"], &input["command"]),
+        (&json!(300), &json!("check"))
+    );
+    let stage = bench.execution().stages.first().unwrap().clone();
+    for seen in [&stage.context, &stage.outputs] {
+        assert_eq!(seen["build"], "7");
+        assert_eq!(seen["propertyFileContents"], json!({"build": "7"}));
+        assert_eq!(seen["jobStatus"]["logs"], "done");
+        assert_eq!(seen["completionDetails"]["exitCode"], 0);
+        assert_eq!(seen["deploy.jobs"], json!({"local": ["job"]}));
+    }
+    let names: Vec<_> = stage.tasks.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["runJob", "waitOnJobCompletion"]);
+
+    // Properties that nobody asked for are not taken over.
+    let mut bench = Bench::new(Fake::new(), job(json!({})));
+    bench.drive(|_, _| Act::Run).await;
+    let stage = bench.execution().stages.first().unwrap().clone();
+    assert!(!stage.outputs.contains_key("build"));
+    assert!(!stage.outputs.contains_key("propertyFileContents"));
+}
+
+#[tokio::test]
+async fn a_job_that_prints_no_properties_fails_the_stage_that_wants_them() {
+    let fake = Fake::new();
+    fake.plan(
+        "runJob",
+        Plan::Succeed(json!({"jobStatus": {"logs": "done"}})),
+    );
+    let mut bench = Bench::new(fake, job(json!({"propertyFile": "smoke"})));
+    bench.drive(|_, _| Act::Run).await;
+    assert_eq!(bench.status(), Status::Terminal);
+    let stage = bench.execution().stages.first().unwrap().clone();
+    let error = stage.context["exception"].to_string();
+    assert!(error.contains("Expected properties file smoke"), "{error}");
+    assert_eq!(stage.context["jobStatus"]["logs"], "done");
+}
+
+#[tokio::test]
+async fn a_failed_job_says_exit_code_and_last_line_first_and_its_log_after() {
+    let fake = Fake::new();
+    let lines = vec!["one".to_owned(), "no answer".to_owned()];
+    fake.plan("runJob", Plan::Fail("exit code 3: no answer".into(), lines));
+    let mut bench = Bench::new(fake, job(json!({"propertyFile": "smoke"})));
+    bench.drive(|_, _| Act::Run).await;
+    assert_eq!(bench.status(), Status::Terminal);
+    let stage = bench.execution().stages.first().unwrap().clone();
+    let errors = &stage.context["exception"]["details"]["errors"];
+    assert_eq!(
+        *errors,
+        json!(["exit code 3: no answer", "one", "no answer"])
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_stage_ends_its_job() {
+    let fake = Fake::new();
+    fake.plan("runJob", Plan::Wait);
+    let mut bench = Bench::new(fake, job(json!({})));
+    let mut seen = 0;
+    bench
+        .drive(|_, run| {
+            seen += usize::from(run.task_type == "waitOnJobCompletion");
+            if seen == 3 { Act::Cancel } else { Act::Run }
+        })
+        .await;
+    assert_eq!(bench.status(), Status::Canceled);
+    assert_eq!(bench.fake.canceled(), ["op-1"]);
+}

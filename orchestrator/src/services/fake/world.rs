@@ -37,6 +37,12 @@ pub(super) fn default_result(new: &NewOperation) -> Value {
         "createServerGroup" | "cloneServerGroup" | "replaceInPlace" => {
             json!({"serverGroupNames": [format!("{region}:{}", next_name(new))]})
         }
+        "runJob" => json!({
+            "deployedNamesByLocation": {region: ["job"]},
+            "jobStatus": {"name": "job", "jobState": "Succeeded", "logs": "done",
+                "completionDetails": {"exitCode": 0}},
+            "properties": {"build": "7"},
+        }),
         _ => json!({}),
     }
 }
