@@ -5,6 +5,7 @@
 //! Its truth is its environment, read once at the start.
 
 mod answer;
+mod check;
 mod settings;
 
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use answer::Answers;
+pub use check::check;
 pub use settings::{OnSigterm, Settings};
 
 /// How long an announcement may take.

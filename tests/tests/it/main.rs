@@ -12,6 +12,7 @@ mod first_pipeline;
 mod harness;
 mod identity;
 mod image_push;
+mod jobs;
 mod kill;
 mod processes;
 mod promote;
