@@ -73,21 +73,42 @@ impl Peers {
         let request = ListPipelinesRequest {
             application: String::new(),
             trigger_type: kind.to_owned(),
+            with_secrets: true,
         };
         let list = answer(self.definitions.clone().list_pipelines(request)).await?;
         list.items.iter().map(object).collect()
     }
 
-    /// The pipeline of this name in the application, else the one of this id.
+    /// The pipeline of this name in the application, else the one of this id; what is started
+    /// has no business with the secrets of its triggers.
     pub(crate) async fn pipeline(
         &self,
         application: &str,
         name_or_id: &str,
     ) -> Result<Map<String, Value>, Failure> {
+        self.found(application, name_or_id, false).await
+    }
+
+    /// The same with the secrets of its triggers, to check signatures.
+    pub(crate) async fn pipeline_with_secrets(
+        &self,
+        application: &str,
+        name_or_id: &str,
+    ) -> Result<Map<String, Value>, Failure> {
+        self.found(application, name_or_id, true).await
+    }
+
+    async fn found(
+        &self,
+        application: &str,
+        name_or_id: &str,
+        with_secrets: bool,
+    ) -> Result<Map<String, Value>, Failure> {
         let by_name = PipelineKey {
             id: String::new(),
             application: application.to_lowercase(),
             name: name_or_id.to_owned(),
+            with_secrets,
         };
         match answer(self.definitions.clone().get_pipeline(by_name)).await {
             Ok(json) => return object(&json),
@@ -96,6 +117,7 @@ impl Peers {
         }
         let by_id = PipelineKey {
             id: name_or_id.to_owned(),
+            with_secrets,
             ..PipelineKey::default()
         };
         let unknown = || {

@@ -11,6 +11,9 @@ use crate::matcher::{self, Decision};
 use crate::refusal::Refusal;
 use crate::{breaker, cron, decisions, source};
 
+/// What readers of a pipeline see in place of a secret.
+const MASK: &str = "********";
+
 /// Next times that are told of a schedule.
 const NEXT: usize = 5;
 
@@ -86,7 +89,7 @@ async fn pipelines(
 ) -> Result<Vec<Map<String, Value>>, Failure> {
     if let Some(given) = &request.pipeline {
         return match given.value("pipeline")? {
-            Value::Object(pipeline) => Ok(vec![pipeline]),
+            Value::Object(pipeline) => Ok(vec![unmasked(intake, pipeline).await]),
             _ => Err(Failure::new(
                 Kind::Invalid,
                 "pipeline is no object; send a pipeline",
@@ -96,10 +99,33 @@ async fn pipelines(
     if !request.pipeline_id.is_empty() {
         let found = intake
             .peers
-            .pipeline(&request.application, &request.pipeline_id);
+            .pipeline_with_secrets(&request.application, &request.pipeline_id);
         return Ok(vec![found.await?]);
     }
     intake.peers.pipelines(kind).await
+}
+
+/// A pipeline as somebody has read it, with the stored secrets in place of what was shown.
+async fn unmasked(intake: &Intake, mut pipeline: Map<String, Value>) -> Map<String, Value> {
+    let masked = |trigger: &Map<String, Value>| text(trigger, "secret") == MASK;
+    if !all_triggers(&pipeline).any(masked) {
+        return pipeline;
+    }
+    let (application, id) = (text(&pipeline, "application"), text(&pipeline, "id"));
+    let stored = intake.peers.pipeline_with_secrets(application, id).await;
+    let stored = stored.unwrap_or_default();
+    let triggers = pipeline.get_mut("triggers").and_then(Value::as_array_mut);
+    let triggers = triggers.into_iter().flatten();
+    for trigger in triggers.filter_map(Value::as_object_mut) {
+        let same = |other: &&Map<String, Value>| other.get("id") == trigger.get("id");
+        let known = all_triggers(&stored).find(same);
+        if let Some(secret) = known.and_then(|known| known.get("secret"))
+            && masked(trigger)
+        {
+            trigger.insert("secret".to_owned(), secret.clone());
+        }
+    }
+    pipeline
 }
 
 fn decision(

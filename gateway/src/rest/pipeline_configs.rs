@@ -28,7 +28,7 @@ async fn listed(
 ) -> Result<Vec<Value>, Error> {
     let call = caller.request(ListPipelinesRequest {
         application: application.to_lowercase(),
-        trigger_type: String::new(),
+        ..ListPipelinesRequest::default()
     });
     let list = answer(gate.clients.definitions.clone().list_pipelines(call)).await?;
     let mut found = values(&list.items)?;
@@ -91,6 +91,7 @@ pub(super) async fn find(
             String::new()
         },
         name: name.to_owned(),
+        ..PipelineKey::default()
     };
     let unknown = || {
         format!(
@@ -224,6 +225,7 @@ pub(super) async fn delete(
         id: String::new(),
         application: application.to_lowercase(),
         name: name.trim().to_owned(),
+        ..PipelineKey::default()
     });
     answer(gate.clients.definitions.clone().delete_pipeline(call))
         .await

@@ -119,6 +119,7 @@ pub(super) async fn reorder(
             id: id.clone(),
             application: application.clone(),
             name: String::new(),
+            ..PipelineKey::default()
         });
         let found = answer(gate.clients.definitions.clone().get_pipeline(call)).await;
         let unknown = || format!("Pipeline not found (id: {id} in application {application})");

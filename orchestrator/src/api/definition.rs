@@ -1,4 +1,5 @@
-//! `DefinitionService`: applications, pipelines, stage types.
+//! `DefinitionService`: applications, pipelines, stage types. Secrets of triggers leave it only
+//! for who asks for them to check signatures.
 
 use proto::common::v1::{Empty, Json};
 use proto::json::required;
@@ -12,6 +13,7 @@ use proto::status::Failure;
 use tonic::{Request, Response, Status};
 
 use super::{list, user_of};
+use crate::definition::secret::masked;
 use crate::definition::{Definitions, Object};
 use crate::stage;
 
@@ -78,6 +80,11 @@ impl DefinitionService for DefinitionApi {
             .definitions
             .list_pipelines(&asked.application, &asked.trigger_type)
             .await?;
+        let found = if asked.with_secrets {
+            found
+        } else {
+            found.into_iter().map(masked).collect()
+        };
         Ok(Response::new(list(&found)))
     }
 
@@ -92,9 +99,13 @@ impl DefinitionService for DefinitionApi {
                 .get_pipeline(&key.id, &key.application)
                 .await?
         };
-        Ok(Response::new(Json::of(
-            &found.ok_or_else(|| missing(&key))?,
-        )))
+        let found = found.ok_or_else(|| missing(&key))?;
+        let found = if key.with_secrets {
+            found
+        } else {
+            masked(found)
+        };
+        Ok(Response::new(Json::of(&found)))
     }
 
     async fn save_pipeline(
@@ -108,7 +119,7 @@ impl DefinitionService for DefinitionApi {
             .definitions
             .put_pipeline(pipeline, &user, asked.stale_check)
             .await?;
-        Ok(Response::new(Json::of(&saved)))
+        Ok(Response::new(Json::of(&masked(saved))))
     }
 
     async fn delete_pipeline(
@@ -146,6 +157,7 @@ impl DefinitionService for DefinitionApi {
             .definitions
             .pipeline_history(&asked.id, asked.limit)
             .await?;
+        let found: Vec<_> = found.into_iter().map(masked).collect();
         Ok(Response::new(list(&found)))
     }
 

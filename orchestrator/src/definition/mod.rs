@@ -11,6 +11,7 @@ mod environment;
 mod object;
 mod pipeline;
 mod project;
+pub(crate) mod secret;
 mod template;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use store::{Batch, IndexChange, Refused, Shard};
 
 use super::application::busy;
 use super::check::{Accounts, check_pipeline};
-use super::{Collection, Definitions, Stored, TRIES, object, refused, same, text};
+use super::{Collection, Definitions, Stored, TRIES, object, refused, same, secret, text};
 use crate::ids;
 
 /// Pipelines of an application, score = when they were created.
@@ -223,6 +223,7 @@ impl Definitions {
                 .get("regenerateCronTriggerIds")
                 .and_then(Value::as_bool)
                 == Some(true);
+        secret::keep(&mut body, stored.as_ref().map(|s| &s.body))?;
         finish(&mut body, stored.as_ref().map(|s| &s.body), &id, user, now);
         identify_triggers(&mut body, regenerate);
         if let Some(stored) = &stored {

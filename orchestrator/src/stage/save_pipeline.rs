@@ -11,6 +11,7 @@ use proto::status::{Failure, Kind};
 use serde_json::{Value, json};
 
 use super::StageType;
+use crate::definition::secret::masked;
 use crate::task::{Pool, Task, TaskContext, access, failed};
 
 /// The type.
@@ -129,7 +130,15 @@ impl Task for SavePipelineTask {
             .await
             .map_err(failed)?;
         let field = |key: &str| saved.get(key).cloned().unwrap_or_default();
+        // The stage goes on without the secrets; saved again, they stay as they are stored.
+        let kept = match ctx.own("pipeline") {
+            Some(Value::String(_)) => STANDARD
+                .encode(masked(decode(ctx, "pipeline")?).to_string())
+                .into(),
+            other => masked(other.cloned().unwrap_or_default()),
+        };
         Ok(result
+            .with_context("pipeline", kept)
             .with_context("application", field("application"))
             .with_context("pipeline.name", field("name"))
             .with_context("pipeline.id", field("id")))
@@ -156,7 +165,7 @@ async fn bulk(
                 crate::ids::uuid_of(&ctx.effect(&i.to_string())).into(),
             );
         }
-        let mut kept = pipeline.clone();
+        let mut kept = masked(pipeline.clone());
         let permitted = access::require_saving(ctx, &pipeline).await;
         let definitions = ctx.services.definitions();
         let done = match permitted {

@@ -542,6 +542,7 @@ async fn definitions_are_kept_as_written_with_their_history() {
         id: id.to_owned(),
         application: "app".into(),
         name: name.into(),
+        ..PipelineKey::default()
     };
     let get = async |key: PipelineKey| {
         rig.definitions
@@ -558,7 +559,7 @@ async fn definitions_are_kept_as_written_with_their_history() {
     let id = saved["id"].as_str().unwrap();
     let anywhere = PipelineKey {
         id: id.to_owned(),
-        ..Default::default()
+        ..PipelineKey::default()
     };
     assert_eq!(get(anywhere).await.unwrap().value("p").unwrap(), again);
 
@@ -608,6 +609,7 @@ async fn definitions_are_kept_as_written_with_their_history() {
         let request = ListPipelinesRequest {
             application: application.into(),
             trigger_type: trigger.into(),
+            with_secrets: false,
         };
         rig.definitions
             .clone()
@@ -682,7 +684,7 @@ async fn a_malformed_pipeline_changes_nothing_and_every_fault_has_its_path() {
         );
         let key = PipelineKey {
             id: good["id"].as_str().unwrap().into(),
-            ..Default::default()
+            ..PipelineKey::default()
         };
         let stored = rig
             .definitions

@@ -18,6 +18,7 @@ mod recovery;
 mod redis;
 mod rig;
 mod samples;
+mod secrets;
 mod senders;
 mod simulation;
 mod sink;

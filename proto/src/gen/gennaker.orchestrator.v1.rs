@@ -425,6 +425,9 @@ pub struct ListPipelinesRequest {
     /// Only those with an enabled trigger of this type; empty: all.
     #[prost(string, tag = "2")]
     pub trigger_type: ::prost::alloc::string::String,
+    /// With the secrets of their triggers, for who checks signatures; else they are ********.
+    #[prost(bool, tag = "3")]
+    pub with_secrets: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PipelineKey {
@@ -436,6 +439,10 @@ pub struct PipelineKey {
     pub application: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
+    /// To be read with the secrets of its triggers, for who checks signatures; else they are
+    /// ********.
+    #[prost(bool, tag = "4")]
+    pub with_secrets: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SavePipelineRequest {

@@ -83,13 +83,15 @@ impl DefinitionService for Peers {
         &self,
         call: Request<orca::ListPipelinesRequest>,
     ) -> Result<Response<orca::DefinitionList>, Status> {
-        let kind = call.into_inner().trigger_type;
+        let call = call.into_inner();
+        let (kind, open) = (call.trigger_type, call.with_secrets);
         let state = self.up()?;
         let has = |p: &&Value| {
             let triggers = p["triggers"].as_array().into_iter().flatten();
             kind.is_empty() || triggers.into_iter().any(|t| t["type"] == kind.as_str())
         };
-        let items = state.pipelines.iter().filter(has).map(Json::of).collect();
+        let shown = |p: &Value| Json::of(&shown(p, open));
+        let items = state.pipelines.iter().filter(has).map(shown).collect();
         Ok(Response::new(orca::DefinitionList { items }))
     }
 
@@ -103,7 +105,8 @@ impl DefinitionService for Peers {
             p["id"] == key.id.as_str()
                 || (p["application"] == key.application.as_str() && p["name"] == key.name.as_str())
         });
-        found.map(|p| Response::new(Json::of(p))).ok_or_else(no)
+        let shown = |p: &Value| Json::of(&shown(p, key.with_secrets));
+        found.map(|p| Response::new(shown(p))).ok_or_else(no)
     }
 
     async fn list_applications(
@@ -575,4 +578,16 @@ pub(crate) fn with_pipeline() -> State {
         pipelines: vec![pipeline("p", "shop", &[docker("a")])],
         ..State::default()
     }
+}
+
+/// A pipeline as the service shows it: only who asks for secrets sees them.
+fn shown(pipeline: &Value, with_secrets: bool) -> Value {
+    let mut pipeline = pipeline.clone();
+    let triggers = pipeline["triggers"].as_array_mut();
+    for trigger in triggers.into_iter().flatten().filter(|_| !with_secrets) {
+        if trigger.get("secret").is_some() {
+            trigger["secret"] = "********".into();
+        }
+    }
+    pipeline
 }
