@@ -63,10 +63,10 @@ impl Target {
             "quarantine" => object("quarantine", &["id"]),
             "service_accounts" => object("serviceAccount", &["name"]),
             "tokens" if !said.param("id").is_empty() => object("apiToken", &["id"]),
-            "pipeline_configs" | "pipeline_sets" if said.body.is_array() => {
+            "pipeline_configs" | "pipeline_sets" | "strategies" if said.body.is_array() => {
                 Self::Other("pipelines".to_owned())
             }
-            "pipeline_configs" | "pipeline_sets" | "triggers" => Self::Pipeline {
+            "pipeline_configs" | "pipeline_sets" | "strategies" | "triggers" => Self::Pipeline {
                 id: said.any(&["id"]),
                 application: said.any(&["application"]),
                 name: said.any(&["nameOrId", "from", "name"]),
@@ -126,6 +126,7 @@ impl Target {
                         String::new()
                     },
                     name: if by_name { name.clone() } else { String::new() },
+                    ..PipelineKey::default()
                 });
                 answer(gate.clients.definitions.clone().get_pipeline(call)).await
             }

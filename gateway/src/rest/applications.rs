@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use proto::cloud_driver::v1::{ApplicationQuery, ListAccountsRequest};
-use proto::orchestrator::v1::{ApplicationName, ListApplicationsRequest};
+use proto::orchestrator::v1::{
+    ApplicationHistoryRequest, ApplicationName, ListApplicationsRequest,
+};
 use serde_json::{Map, Value, json};
 
 use crate::Gateway;
@@ -111,6 +113,24 @@ pub(super) async fn list(State(gate): State<Gateway>, caller: Caller, query: Que
     Ok(Answer::Ok(found.into_iter().map(Value::Object).collect()))
 }
 
+/// `GET /applications/{application}/history?limit=20`
+pub(super) async fn history(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(application): At<String>,
+    query: Query,
+) -> Reply {
+    let limit = query.number("limit", 20)?.min(500);
+    let call = caller.request(ApplicationHistoryRequest {
+        name: application.to_lowercase(),
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+    });
+    let list = answer(gate.clients.definitions.clone().application_history(call))
+        .await
+        .map_err(|error| error.or_not_found(|| unknown_text(&application)))?;
+    Ok(Answer::Ok(Value::Array(values(&list.items)?)))
+}
+
 /// `GET /applications/{application}?expand=true`
 pub(super) async fn get(
     State(gate): State<Gateway>,
@@ -155,7 +175,11 @@ pub(super) async fn get(
 
 /// 404 in Gate's words.
 pub(super) fn unknown(application: &str) -> Error {
-    Error::not_found(format!("Application not found (id: {application})"))
+    Error::not_found(unknown_text(application))
+}
+
+fn unknown_text(application: &str) -> String {
+    format!("Application not found (id: {application})")
 }
 
 /// Fails when nothing and nobody knows the application.

@@ -107,3 +107,31 @@ pub(super) async fn get_by_query(
 ) -> Reply {
     one(&gate, &caller, at, query.required("job")?).await
 }
+
+async fn job_of(gate: &Gateway, caller: &Caller, master: String, job: String) -> Reply {
+    let call = caller.request(BuildKey {
+        master,
+        job,
+        ..BuildKey::default()
+    });
+    forward(&answer(gate.clients.builds.clone().get_job(call)).await?)
+}
+
+/// `GET /v2/builds/{master}/jobs/{*job}`
+pub(super) async fn job_by_path(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At((master, job)): At<(String, String)>,
+) -> Reply {
+    job_of(&gate, &caller, master, job).await
+}
+
+/// `GET /v3/builds/{master}/job?job=`
+pub(super) async fn job_by_query(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(master): At<String>,
+    query: Query,
+) -> Reply {
+    job_of(&gate, &caller, master, query.required("job")?).await
+}

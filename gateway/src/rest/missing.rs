@@ -10,26 +10,6 @@ use crate::error::Error;
 /// Methods, path, and what is missing.
 pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     (
-        "GET",
-        "/applications/{application}/history",
-        "the history of applications",
-    ),
-    (
-        "GET",
-        "/applications/{application}/tasks/{id}/details/{details}",
-        "the details of an operation",
-    ),
-    (
-        "GET",
-        "/tasks/{id}/details/{details}",
-        "the details of an operation",
-    ),
-    (
-        "GET",
-        "/executions/failedStages",
-        "the search for failed stages",
-    ),
-    (
         "POST",
         "/pipelines/{id}/evaluateVariables",
         "evaluating variables",
@@ -38,26 +18,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
         "GET",
         "/pipelineConfigs/{id}/convertToTemplate",
         "turning a pipeline into a template",
-    ),
-    ("POST", "/actions/strategies/reorder", "ordering strategies"),
-    ("GET", "/strategyConfigs", "strategies made of pipelines"),
-    (
-        "GET",
-        "/strategyConfigs/{id}/history",
-        "strategies made of pipelines",
-    ),
-    (
-        "GET",
-        "/applications/{application}/strategyConfigs/{name}",
-        "strategies made of pipelines",
-    ),
-    ("POST", "/strategies", "strategies made of pipelines"),
-    ("POST", "/strategies/move", "strategies made of pipelines"),
-    ("PUT", "/strategies/{id}", "strategies made of pipelines"),
-    (
-        "DELETE",
-        "/strategies/{application}/{name}",
-        "strategies made of pipelines",
     ),
     ("GET", "/admin", "administration"),
     ("PUT", "/admin/executions/forceCancel", "administration"),
@@ -157,12 +117,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
         "/jobs/preconfigured",
         "job stages configured by the operator",
     ),
-    (
-        "GET",
-        "/v2/builds/{master}/jobs/{*job}",
-        "the parameters of a job",
-    ),
-    ("GET", "/v3/builds/{master}/job", "the parameters of a job"),
     ("GET", "/ci/builds", "build servers"),
     ("GET", "/ci/builds/{id}/output", "build servers"),
     ("ANY", "/gcb/{*rest}", "Google Cloud Build"),

@@ -14,6 +14,7 @@ mod clusters;
 mod credentials;
 mod environments;
 mod executions;
+mod failed_stages;
 mod images;
 mod instances;
 mod load_balancers;
@@ -29,6 +30,7 @@ mod search;
 mod security_groups;
 mod server_groups;
 mod service_accounts;
+mod strategies;
 mod tasks;
 mod tokens;
 mod traffic;
@@ -103,6 +105,7 @@ fn routes() -> Routes {
         .route("/health", get(version::health))
         .route("/version", get(version::version))
         .route("/actions/pipelines/reorder", post(pipeline_sets::reorder))
+        .route("/actions/strategies/reorder", post(pipeline_sets::reorder))
         .route("/applications", get(applications::list))
         .route("/applications/{application}", get(applications::get))
         .route("/applications/{application}/clusters", get(clusters::names))
@@ -113,6 +116,7 @@ fn routes() -> Routes {
         .route("/applications/{application}/clusters/{account}/{cluster}/{cloudProvider}/{scope}/serverGroups/target/{target}", get(clusters::target))
         .route("/applications/{application}/environments", get(environments::of_application))
         .route("/applications/{application}/executions/search", get(executions::search))
+        .route("/applications/{application}/history", get(applications::history))
         .route("/applications/{application}/loadBalancers", get(load_balancers::of_application))
         .route("/applications/{application}/pipelineConfigs", get(pipeline_configs::of_application))
         .route("/applications/{application}/pipelineConfigs/{*nameOrId}", get(pipeline_configs::get).post(pipelines::start))
@@ -122,8 +126,10 @@ fn routes() -> Routes {
         .route("/applications/{application}/serverGroups", get(server_groups::of_application))
         .route("/applications/{application}/serverGroups/{account}/{region}/{name}", get(server_groups::get))
         .route("/applications/{application}/strategyConfigs", get(pipeline_configs::strategies))
+        .route("/applications/{application}/strategyConfigs/{*name}", get(strategies::get))
         .route("/applications/{application}/tasks", get(tasks::of_application).post(tasks::start_of_application))
         .route("/applications/{application}/tasks/{id}", get(tasks::get_of_application))
+        .route("/applications/{application}/tasks/{id}/details/{details}", get(tasks::details_of_application))
         .route("/artifacts/credentials", get(artifacts::credentials))
         .route("/audit", get(audit::list))
         .route("/auth/explain", get(auth::explain))
@@ -136,6 +142,7 @@ fn routes() -> Routes {
         .route("/environments", get(environments::list).post(environments::create))
         .route("/environments/{name}", get(environments::get).put(environments::update).delete(environments::delete))
         .route("/executions", get(executions::list))
+        .route("/executions/failedStages", get(failed_stages::list))
         .route("/firewalls", get(security_groups::all))
         .route("/firewalls/{account}/{region}/{name}", get(security_groups::get))
         .route("/images/find", get(images::find))
@@ -177,12 +184,19 @@ fn routes() -> Routes {
         .route("/serverGroups", get(server_groups::list))
         .route("/serviceAccounts", get(service_accounts::list).post(service_accounts::save))
         .route("/serviceAccounts/{name}", delete(service_accounts::delete))
+        .route("/strategies", post(strategies::save))
+        .route("/strategies/move", post(pipeline_sets::rename))
+        .route("/strategies/{id}", put(strategies::update))
+        .route("/strategies/{application}/{*name}", delete(strategies::delete))
+        .route("/strategyConfigs", get(strategies::all))
+        .route("/strategyConfigs/{id}/history", get(pipeline_configs::history))
         .route("/tasks", post(tasks::start))
         .route("/tasks/cancel", put(tasks::cancel_many))
         .route("/tasks/{id}", get(tasks::get).delete(tasks::delete))
         .route("/tasks/{id}/cancel", put(tasks::cancel))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::delete))
+        .route("/tasks/{id}/details/{details}", get(tasks::details))
         .route("/traffic", get(traffic::get))
         .route("/triggers/events", get(pipelines::decisions_by_name))
         .route("/triggers/test", post(triggers::test))
@@ -193,6 +207,7 @@ fn routes() -> Routes {
         .route("/v2/builds/{master}/build/{number}/{*job}", get(builds::get_by_path))
         .route("/v2/builds/{master}/builds/{*job}", get(builds::list_by_path))
         .route("/v2/builds/{master}/jobs", get(builds::jobs))
+        .route("/v2/builds/{master}/jobs/{*job}", get(builds::job_by_path))
         .route("/v2/pipelineTemplates", get(pipeline_templates::list))
         .route("/v2/pipelineTemplates/create", post(pipeline_templates::create))
         .route("/v2/pipelineTemplates/versions", get(pipeline_templates::versions))
@@ -203,6 +218,7 @@ fn routes() -> Routes {
         .route("/v3/builds", get(builds::masters))
         .route("/v3/builds/{master}/build/{number}", get(builds::get_by_query))
         .route("/v3/builds/{master}/builds", get(builds::list_by_query))
+        .route("/v3/builds/{master}/job", get(builds::job_by_query))
         .route("/v3/builds/{master}/jobs", get(builds::jobs))
         .route("/validateCronExpression", get(triggers::validate_cron))
         .route("/webhooks/{type}/{source}", post(webhooks::receive))

@@ -14,12 +14,12 @@ use crate::clients::answer;
 use crate::error::Error;
 use crate::request::{At, Caller, Definition, Query};
 
-fn is_strategy(pipeline: &Value) -> bool {
+pub(super) fn is_strategy(pipeline: &Value) -> bool {
     pipeline.get("type").and_then(Value::as_str) == Some("strategy")
 }
 
 /// The definitions of an application (all for an empty name), as wanted by the query.
-async fn listed(
+pub(super) async fn listed(
     gate: &Gateway,
     caller: &Caller,
     application: &str,
@@ -146,7 +146,7 @@ pub(super) async fn history(
     Ok(Answer::Ok(Value::Array(values(&list.items)?)))
 }
 
-async fn stored(
+pub(super) async fn stored(
     gate: &Gateway,
     caller: &Caller,
     pipeline: Map<String, Value>,
@@ -192,7 +192,20 @@ pub(super) async fn update(
     query: Query,
     body: Definition,
 ) -> Reply {
-    let mut pipeline = body.object("a pipeline")?;
+    let pipeline = body.object("a pipeline")?;
+    Ok(Answer::Ok(
+        replaced(&gate, &caller, id, pipeline, &query).await?,
+    ))
+}
+
+/// What is stored once this has taken the place of the definition with this id.
+pub(super) async fn replaced(
+    gate: &Gateway,
+    caller: &Caller,
+    id: String,
+    mut pipeline: Map<String, Value>,
+    query: &Query,
+) -> Result<Value, Error> {
     let given = pipeline.entry("id").or_insert_with(|| json!(id));
     if given.as_str() != Some(&id) {
         let message = format!("is {given}, but the path says \"{id}\"; make them equal");
@@ -210,7 +223,7 @@ pub(super) async fn update(
     )
     .await
     .map_err(|error| error.or_not_found(|| format!("Pipeline not found (id: {id})")))?;
-    Ok(Answer::Ok(stored(&gate, &caller, pipeline, &query).await?))
+    stored(gate, caller, pipeline, query).await
 }
 
 /// `DELETE /pipelines/{application}/{name}`

@@ -143,6 +143,45 @@ pub(super) async fn get_of_application(
     get(state, caller, At(id)).await
 }
 
+/// An operation of cloud-driver that one of a task's stages waited for, as the stage knows it.
+fn operation(execution: &Value, id: &str) -> Option<Value> {
+    let stages = execution.get("stages")?.as_array()?.iter();
+    let known = stages.filter_map(|stage| stage.get("context")?.get("kato.tasks")?.as_array());
+    let mut known = known.flatten();
+    known
+        .find(|operation| operation.get("id").and_then(Value::as_str) == Some(id))
+        .cloned()
+}
+
+/// `GET /tasks/{id}/details/{details}`: an operation, by the task it belongs to.
+///
+/// Differs from Spinnaker: there any operation answers under any task.
+pub(super) async fn details(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At((id, details)): At<(String, String)>,
+) -> Reply {
+    let call = caller.request(GetExecutionRequest {
+        kind: KIND,
+        id: id.clone(),
+    });
+    let found = answer(gate.clients.executions.clone().get(call)).await;
+    let execution = value(&found.map_err(named(&id))?)?;
+    let unknown = || Error::not_found(format!("Operation not found (id: {details} in task {id})"));
+    Ok(Answer::Ok(
+        operation(&execution, &details).ok_or_else(unknown)?,
+    ))
+}
+
+/// `GET /applications/{application}/tasks/{id}/details/{details}`: deprecated by Gate.
+pub(super) async fn details_of_application(
+    state: State<Gateway>,
+    caller: Caller,
+    At((_, id, operation)): At<(String, String, String)>,
+) -> Reply {
+    details(state, caller, At((id, operation))).await
+}
+
 async fn cancelled(gate: &Gateway, caller: &Caller, id: &str) -> Result<(), Error> {
     let call = caller.request(CancelRequest {
         kind: KIND,

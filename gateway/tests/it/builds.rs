@@ -40,6 +40,12 @@ impl BuildService for Masters {
         Ok(Response::new(events::MasterList { names }))
     }
 
+    async fn get_job(&self, call: Call<events::BuildKey>) -> Result<Response<Json>, Status> {
+        known(call.get_ref())?;
+        let job = json!({"name": JOB, "parameterDefinitionList": [{"name": "where"}]});
+        Ok(Response::new(Json::of(&job)))
+    }
+
     async fn list_builds(&self, call: Call<events::BuildKey>) -> Result<Response<Json>, Status> {
         known(call.get_ref())?;
         Ok(Response::new(Json::of(&json!([build()]))))
@@ -86,6 +92,7 @@ impl BuildService for Masters {
 async fn both_versions_answer_for_masters_jobs_and_builds() {
     let gate = Gate::up();
     let (list, one) = (json!([build()]), build());
+    let job = json!({"name": JOB, "parameterDefinitionList": [{"name": "where"}]});
     for (path, status, wanted) in [
         ("/v2/builds", 200, json!(["m"])),
         ("/v2/builds?type=JENKINS", 200, json!(["m"])),
@@ -103,8 +110,10 @@ async fn both_versions_answer_for_masters_jobs_and_builds() {
         ("/v3/builds/m/build/8?job=team/job/shop", 404, Value::Null),
         ("/v3/builds/m/build/x?job=team/job/shop", 400, Value::Null),
         ("/v3/builds/m/builds", 400, Value::Null),
-        ("/v3/builds/m/job?job=team/job/shop", 501, Value::Null),
-        ("/v2/builds/m/jobs/team/job/shop", 501, Value::Null),
+        ("/v3/builds/m/job?job=team/job/shop", 200, job.clone()),
+        ("/v2/builds/m/jobs/team/job/shop", 200, job),
+        ("/v3/builds/m/job", 400, Value::Null),
+        ("/v3/builds/m/job?job=none", 404, Value::Null),
     ] {
         let answer = gate.get(path).await;
         assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.text());

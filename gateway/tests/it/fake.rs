@@ -110,8 +110,21 @@ fn execution(id: &str) -> Value {
            "stages": [{"refId": "1", "context": {"z": 1.0, "b": {"y": 1, "a": 2}}, "tasks": []}]})
 }
 
+/// An execution whose stage failed: one that started another, or waited for an operation.
+fn failed(id: &str, kind: &str, child: &str) -> Value {
+    let context = json!({"executionId": child, "kato.tasks": [{"id": "op1", "history": []}],
+        "exception": {"details": {"errors": ["exit code 1"]}}});
+    json!({"id": id, "application": "a", "name": "n", "status": "TERMINAL", "stages": [
+        {"id": "s", "refId": "1", "type": kind, "name": kind, "status": "TERMINAL",
+         "context": context}]})
+}
+
 fn pipeline() -> Value {
     json!({"id": "p1", "application": "a", "name": "n", "stages": [], "triggers": []})
+}
+
+fn strategy() -> Value {
+    json!({"id": "s1", "application": "a", "name": "s", "type": "strategy"})
 }
 
 #[tonic::async_trait]
@@ -138,6 +151,8 @@ impl ExecutionService for Peers {
         self.note("get", call.get_ref())?;
         match call.get_ref().id.as_str() {
             "E1" | "01ABC" => json_reply(&execution(&call.get_ref().id)),
+            "FAILED" => json_reply(&failed("FAILED", "pipeline", "CHILD")),
+            "CHILD" => json_reply(&failed("CHILD", "runJob", "")),
             _ => Err(missing("execution")),
         }
     }
@@ -261,20 +276,34 @@ impl DefinitionService for Peers {
         Ok(Response::new(Empty {}))
     }
 
+    async fn application_history(
+        &self,
+        call: Call<orca::ApplicationHistoryRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        self.note("application_history", call.get_ref())?;
+        if call.get_ref().name != "a" {
+            return Err(missing("application"));
+        }
+        let items = vec![Json::of(&json!({"name": "A", "email": "e@x"}))];
+        Ok(Response::new(orca::DefinitionList { items }))
+    }
+
     async fn list_pipelines(
         &self,
         call: Call<orca::ListPipelinesRequest>,
     ) -> Result<Response<orca::DefinitionList>, Status> {
         self.note("list_pipelines", call.get_ref())?;
-        let strategy = json!({"id": "s1", "application": "a", "name": "s", "type": "strategy"});
         Ok(Response::new(orca::DefinitionList {
-            items: vec![Json::of(&pipeline()), Json::of(&strategy)],
+            items: vec![Json::of(&pipeline()), Json::of(&strategy())],
         }))
     }
 
     async fn get_pipeline(&self, call: Call<orca::PipelineKey>) -> Result<Response<Json>, Status> {
         self.note("get_pipeline", call.get_ref())?;
         let key = call.get_ref();
+        if key.application == "a" && key.name == "s" || key.id == "s1" {
+            return json_reply(&strategy());
+        }
         let named = key.application == "a" && ["n", "my pipe", "x/y"].contains(&key.name.as_str());
         if named || key.id == "p1" {
             json_reply(&pipeline())
@@ -297,7 +326,7 @@ impl DefinitionService for Peers {
     ) -> Result<Response<Empty>, Status> {
         self.note("delete_pipeline", call.get_ref())?;
         match call.get_ref().name.as_str() {
-            "n" => Ok(Response::new(Empty {})),
+            "n" | "s" => Ok(Response::new(Empty {})),
             _ => Err(missing("pipeline")),
         }
     }

@@ -4,6 +4,7 @@
 
 mod authorization;
 mod builds;
+mod details;
 mod errors;
 mod fake;
 mod identity;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::details;
 use crate::fake::Gate;
 
 /// Method, path, body, status, and what the answer holds (`null`: an empty body).
@@ -12,7 +13,7 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
     let pipeline = json!({"id": "p1", "name": "n"});
     let group = json!({"name": "a-v000", "cluster": "a"});
     let attributes = json!({"name": "a", "email": "e@x", "accounts": "k8s"});
-    vec![
+    let mut all = vec![
         (
             "GET",
             "/version",
@@ -907,7 +908,9 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
             200,
             json!({"eventProcessed": true, "eventId": "ev1"}),
         ),
-    ]
+    ];
+    all.extend(details::served());
+    all
 }
 
 /// Whether `found` has all of `wanted`; lists must be equally long.

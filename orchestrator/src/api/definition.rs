@@ -5,9 +5,9 @@ use proto::common::v1::{Empty, Json};
 use proto::json::required;
 use proto::orchestrator::v1::definition_service_server::DefinitionService;
 use proto::orchestrator::v1::{
-    ApplicationName, DefinitionList, ListApplicationsRequest, ListPipelinesRequest, ObjectKey,
-    PipelineHistoryRequest, PipelineKey, SaveApplicationRequest, SaveObjectRequest,
-    SavePipelineRequest,
+    ApplicationHistoryRequest, ApplicationName, DefinitionList, ListApplicationsRequest,
+    ListPipelinesRequest, ObjectKey, PipelineHistoryRequest, PipelineKey, SaveApplicationRequest,
+    SaveObjectRequest, SavePipelineRequest,
 };
 use proto::status::Failure;
 use tonic::{Request, Response, Status};
@@ -69,6 +69,18 @@ impl DefinitionService for DefinitionApi {
             .remove_application(&request.into_inner().name)
             .await?;
         Ok(Response::new(Empty {}))
+    }
+
+    async fn application_history(
+        &self,
+        request: Request<ApplicationHistoryRequest>,
+    ) -> Result<Response<DefinitionList>, Status> {
+        let asked = request.into_inner();
+        let found = self
+            .definitions
+            .application_history(&asked.name, asked.limit)
+            .await?;
+        Ok(Response::new(list(&found)))
     }
 
     async fn list_pipelines(

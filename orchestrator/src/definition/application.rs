@@ -47,6 +47,23 @@ impl Definitions {
         Ok(found.map(|stored| Value::Object(stored.body)))
     }
 
+    /// Former versions of an application, newest first.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such application.
+    pub async fn application_history(&self, name: &str, limit: u32) -> Result<Vec<Value>, Failure> {
+        let id = name.trim().to_lowercase();
+        if self.get_application(&id).await?.is_none() {
+            let text = format!("Application not found (id: {name})");
+            return Err(Failure::not_found(text));
+        }
+        let limit = if limit == 0 { 20 } else { limit };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let shard = self.shard(&id);
+        let versions = self.versions(Collection::Application, shard, &id, limit);
+        Ok(versions.await?.into_iter().map(Value::Object).collect())
+    }
+
     /// Creates an application or changes it: fields that are left out keep
     /// their values (`front50: ApplicationService.merge`).
     ///

@@ -1,7 +1,9 @@
 //! Templates, projects and quarantines as the service keeps them.
 
 use proto::common::v1::Json;
-use proto::orchestrator::v1::{ObjectKey, SaveObjectRequest};
+use proto::orchestrator::v1::{
+    ApplicationHistoryRequest, ObjectKey, SaveApplicationRequest, SaveObjectRequest,
+};
 use proto::status::{Failure, Kind};
 use serde_json::{Value, json};
 
@@ -254,4 +256,34 @@ async fn a_deleted_application_leaves_its_projects() {
     assert_eq!(both["config"]["applications"], json!(["b"]));
     let alone = definitions.get_object(key("project", "alone")).await;
     assert_eq!(Failure::from(alone.unwrap_err()).kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn former_versions_of_an_application_are_told_newest_first() {
+    let rig = Rig::up().await;
+    for description in ["one", "two"] {
+        let application = json!({"name": "Shop", "email": "e", "description": description});
+        let request = SaveApplicationRequest {
+            application: Some(Json::of(&application)),
+            user: "ann".into(),
+        };
+        let saved = rig.definitions.clone().save_application(request).await;
+        saved.unwrap();
+    }
+    let history = async |name: &str| {
+        let request = ApplicationHistoryRequest {
+            name: name.into(),
+            limit: 0,
+        };
+        let found = rig.definitions.clone().application_history(request).await;
+        found.map(|list| list.into_inner().items)
+    };
+    let told = history("SHOP").await.unwrap();
+    let told: Vec<Value> = told.iter().map(|json| json.value("v").unwrap()).collect();
+    let told: Vec<_> = told.iter().map(|version| &version["description"]).collect();
+    assert_eq!(told, ["two", "one"]);
+    assert_eq!(
+        history("none").await.unwrap_err().code(),
+        tonic::Code::NotFound
+    );
 }

@@ -411,6 +411,14 @@ pub struct ApplicationName {
     pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApplicationHistoryRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// 0: 20.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SaveApplicationRequest {
     #[prost(message, optional, tag = "1")]
     pub application: ::core::option::Option<super::super::common::v1::Json>,
@@ -683,6 +691,33 @@ pub mod definition_service_client {
                     GrpcMethod::new(
                         "gennaker.orchestrator.v1.DefinitionService",
                         "DeleteApplication",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Former versions, newest first.
+        pub async fn application_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApplicationHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/ApplicationHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "ApplicationHistory",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -1012,6 +1047,11 @@ pub mod definition_service_server {
             tonic::Response<super::super::super::common::v1::Empty>,
             tonic::Status,
         >;
+        /// Former versions, newest first.
+        async fn application_history(
+            &self,
+            request: tonic::Request<super::ApplicationHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
         async fn list_pipelines(
             &self,
             request: tonic::Request<super::ListPipelinesRequest>,
@@ -1326,6 +1366,55 @@ pub mod definition_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteApplicationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.DefinitionService/ApplicationHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApplicationHistorySvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::ApplicationHistoryRequest>
+                    for ApplicationHistorySvc<T> {
+                        type Response = super::DefinitionList;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApplicationHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::application_history(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApplicationHistorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

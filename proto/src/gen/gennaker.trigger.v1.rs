@@ -183,6 +183,31 @@ pub mod build_service_client {
                 .insert(GrpcMethod::new("gennaker.trigger.v1.BuildService", "ListJobs"));
             self.inner.unary(req, path, codec).await
         }
+        /// Parameters of a job, jobs before and after it.
+        pub async fn get_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BuildKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.trigger.v1.BuildService/GetJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("gennaker.trigger.v1.BuildService", "GetJob"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn list_builds(
             &mut self,
             request: impl tonic::IntoRequest<super::BuildKey>,
@@ -359,6 +384,14 @@ pub mod build_service_server {
             &self,
             request: tonic::Request<super::BuildKey>,
         ) -> std::result::Result<tonic::Response<super::MasterList>, tonic::Status>;
+        /// Parameters of a job, jobs before and after it.
+        async fn get_job(
+            &self,
+            request: tonic::Request<super::BuildKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        >;
         async fn list_builds(
             &self,
             request: tonic::Request<super::BuildKey>,
@@ -552,6 +585,49 @@ pub mod build_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListJobsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.trigger.v1.BuildService/GetJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetJobSvc<T: BuildService>(pub Arc<T>);
+                    impl<T: BuildService> tonic::server::UnaryService<super::BuildKey>
+                    for GetJobSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BuildKey>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BuildService>::get_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetJobSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

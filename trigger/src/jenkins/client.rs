@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Map, Value};
 
 use super::build::Build;
-use super::properties;
+use super::{job, properties};
 use crate::config::Master;
 
 /// How long Jenkins may take.
@@ -182,6 +182,13 @@ impl Client {
         Ok(builds
             .filter_map(|b| serde_json::from_value(b.clone()).ok())
             .collect())
+    }
+
+    /// What a job is made of; none if there is none.
+    pub(crate) async fn job(&self, job: &str) -> Result<Option<Value>, Failure> {
+        let path = format!("job/{}/api/json?tree={}", job_path(job), job::FIELDS);
+        let found = self.get(&path).await?;
+        Ok(found.map(|found| job::to_json(&found, job)))
     }
 
     /// One build; none if there is none.

@@ -7,6 +7,7 @@
 
 mod build;
 mod client;
+mod job;
 mod properties;
 mod service;
 

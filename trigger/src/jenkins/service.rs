@@ -105,6 +105,14 @@ impl BuildService for Builds {
         }))
     }
 
+    async fn get_job(&self, request: Request<BuildKey>) -> Result<Response<Json>, Status> {
+        let key = request.into_inner();
+        let found = client(&self.intake, &key.master)?.job(&key.job).await?;
+        let unknown =
+            || Failure::not_found(format!("master {} has no job {}", key.master, key.job));
+        Ok(Response::new(Json::of(&found.ok_or_else(unknown)?)))
+    }
+
     async fn list_builds(&self, request: Request<BuildKey>) -> Result<Response<Json>, Status> {
         let key = request.into_inner();
         let builds = client(&self.intake, &key.master)?.builds(&key.job).await?;

@@ -196,3 +196,28 @@ async fn a_build_is_started_once_per_effect_followed_and_stopped() {
         assert!(status.message().contains(says), "{status}");
     }
 }
+
+#[tokio::test]
+async fn a_job_tells_its_parameters() {
+    let jenkins = Jenkins::start().await.unwrap();
+    let job = "team/job/shop";
+    jenkins.job(job, &[("ENV", &["staging", "prod"])]);
+    let world = world(memory(), &jenkins, job);
+    let mut builds = BuildServiceClient::new(world.channel.clone());
+    let key = |job: &str| BuildKey {
+        master: "ci".into(),
+        job: job.into(),
+        ..BuildKey::default()
+    };
+    let found = builds.get_job(key(job)).await.unwrap().into_inner();
+    let found = found.value("job").unwrap();
+    assert_eq!(
+        (&found["name"], &found["buildable"]),
+        (&json!(job), &json!(true))
+    );
+    let parameter = &found["parameterDefinitionList"][0];
+    assert_eq!(parameter["name"], "ENV");
+    assert_eq!(parameter["choices"], json!(["staging", "prod"]));
+    let unknown = builds.get_job(key("none")).await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
+}

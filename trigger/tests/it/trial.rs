@@ -1,9 +1,11 @@
 //! Why does my trigger not fire? Each of these mistakes is answered in one call
 //! with the rule that keeps it from firing.
 
+use hmac::{Hmac, Mac};
 use proto::common::v1::Json;
 use proto::trigger::v1::{Header, ReceiveRequest, TestRequest};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::world::{State, World, memory, slow};
 
@@ -304,4 +306,28 @@ async fn what_would_fire_says_so_and_starts_nothing() {
     }
     assert!(world.state().starts.is_empty());
     assert!(world.decisions("p").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_pipeline_as_it_was_read_is_tried_with_its_stored_secret() {
+    let with = |secret: &str, id: &str, says: &'static str| {
+        git(json!({"secret": secret, "id": id}), "secret", says)
+    };
+    let mut stored = json!({"id": "p", "application": "shop", "name": "Promote"});
+    stored["triggers"] = json!([with("s", "t", "").trigger]);
+    let state = State {
+        pipelines: vec![stored],
+        ..State::default()
+    };
+    let world = World::start(memory(), slow(), state);
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"s").unwrap();
+    mac.update(with("s", "t", "").body.to_string().as_bytes());
+    let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+    let signature: &'static str = signature.leak();
+    // A trigger that nobody stored has no secret to be found.
+    for (id, outcome) in [("t", "started"), ("u", "rejected")] {
+        let headers = [("X-Hub-Signature-256", signature)];
+        let tries = tried(&world, &with("********", id, "").with(&headers)).await;
+        assert_eq!(tries[0]["outcome"], outcome, "{tries:#?}");
+    }
 }

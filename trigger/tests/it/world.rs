@@ -121,6 +121,12 @@ impl DefinitionService for Peers {
     ) -> Result<Response<Json>, Status> {
         Err(no())
     }
+    async fn application_history(
+        &self,
+        _: Request<orca::ApplicationHistoryRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        Err(no())
+    }
     async fn save_application(
         &self,
         _: Request<orca::SaveApplicationRequest>,
