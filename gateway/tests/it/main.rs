@@ -10,6 +10,7 @@ mod fake;
 mod identity;
 mod keeper;
 mod live;
+mod live_access;
 mod openapi;
 mod page;
 mod routes;
