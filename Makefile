@@ -13,7 +13,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench simulate strategy-records kill zero-failed-requests clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench simulate strategy-records kill zero-failed-requests replicas clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -64,7 +64,10 @@ e2e: controls build              ## real binaries, real registry, real Redis
 	$(CARGO) test -p tests -- --test-threads=1
 
 zero-failed-requests: controls build  ## every strategy: 90 deployments, at least 900,000 requests
-	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests:: strategies::
+	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests:: strategies:: promote::
+
+replicas: build                  ## processes on Redis under kills: 200 executions, 1,500 events, 1,000 webhooks in an outage
+	REPLICAS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture replicas:: exactly_once::
 
 kill: controls build             ## kill -9 between every pair of consecutive steps of an undisturbed run
 	KILL=all $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture kill::

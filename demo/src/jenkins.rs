@@ -53,6 +53,8 @@ struct State {
     address: String,
     /// Requests that changed something: method and path.
     changes: Vec<String>,
+    /// How often it was asked for its jobs.
+    polls: usize,
 }
 
 /// A running Jenkins on loopback; it ends when this is dropped.
@@ -183,6 +185,11 @@ impl Jenkins {
             .collect()
     }
 
+    /// How often it was asked for its jobs.
+    pub fn polls(&self) -> usize {
+        lock(&self.state).polls
+    }
+
     /// What was changed from outside, in order: method and path.
     pub fn changes(&self) -> Vec<String> {
         lock(&self.state).changes.clone()
@@ -264,6 +271,7 @@ fn answer(state: &Mutex<State>, request: &Request<Incoming>) -> Response<Full<By
         return json_of(&json!({"crumbRequestField": CRUMB.0, "crumb": CRUMB.1}));
     }
     if path == "api/json" {
+        state.polls += 1;
         return json_of(&json!({"jobs": folder(&state, "")}));
     }
     if let Some(item) = path

@@ -183,6 +183,41 @@ impl Gate {
         )
     }
 
+    /// Posts an event that names itself until it is answered with 200, as senders that repeat do; the time of
+    /// the answer, ms since the epoch.
+    ///
+    /// # Errors
+    /// It is refused, or not answered within the deadline.
+    pub async fn deliver(
+        &self,
+        path: &str,
+        delivery: &str,
+        body: &Value,
+        deadline: Duration,
+    ) -> Result<i64> {
+        let client = self.client.clone().header("Idempotency-Key", delivery);
+        let end = tokio::time::Instant::now() + deadline;
+        // Not `eventually`: senders run in tasks of their own.
+        loop {
+            let seen = match client.post(path, body).await {
+                Ok(answer) if answer.status.as_u16() < 500 => {
+                    answer.expect(200)?;
+                    break;
+                }
+                Ok(answer) => format!("{} {}", answer.status, answer.text()),
+                Err(error) => format!("{error:#}"),
+            };
+            let now = tokio::time::Instant::now();
+            ensure!(
+                now < end,
+                "POST {path} ({delivery}) is not answered: {seen}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Ok(i64::try_from(since.as_millis())?)
+    }
+
     /// One execution.
     ///
     /// # Errors

@@ -17,8 +17,10 @@ pub mod port;
 pub mod program;
 pub mod redis;
 pub mod registry;
+pub mod replicas;
 pub mod sink;
 pub mod stack;
+pub mod stall;
 pub mod wait;
 pub mod world;
 

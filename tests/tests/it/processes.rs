@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hyper::Method;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tests::fixture::{pipeline, stage};
 use tests::redis::Fsync;
+use tests::replicas::{self, SERVICES, kill};
 use tests::sink::Sink;
 use tests::stack::Backend;
 use tests::world;
@@ -19,8 +19,6 @@ use tokio::sync::watch;
 const DEADLINE: Duration = Duration::from_secs(180);
 /// Between two kills.
 const PAUSE: Duration = Duration::from_secs(2);
-/// The services.
-const SERVICES: [&str; 4] = ["cloud-driver", "orchestrator", "trigger", "gateway"];
 /// Of each.
 const REPLICAS: usize = 2;
 /// Executions that run while replicas are killed.
@@ -46,51 +44,8 @@ async fn up(sink: &Sink) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Replicas of a supervisor by service, oldest first.
-fn replicas(supervisor: i32) -> BTreeMap<&'static str, Vec<i32>> {
-    let mut found: BTreeMap<&'static str, Vec<(u64, i32)>> = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<i32>().ok())
-        else {
-            continue;
-        };
-        let read =
-            |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
-        let stat = read("stat");
-        let fields: Vec<&str> = stat
-            .rsplit_once(')')
-            .map(|(_, rest)| rest.split_ascii_whitespace().collect())
-            .unwrap_or_default();
-        let is_child = fields.get(1) == Some(&supervisor.to_string().as_str());
-        let began = fields.get(19).and_then(|t| t.parse().ok()).unwrap_or(0);
-        let command = read("cmdline");
-        let name = command.split('\0').nth(1).unwrap_or_default();
-        if let Some(service) = SERVICES.iter().find(|s| **s == name)
-            && is_child
-            && fields.first() != Some(&"Z")
-        {
-            found.entry(service).or_default().push((began, pid));
-        }
-    }
-    let pids = |mut all: Vec<(u64, i32)>| {
-        all.sort_unstable();
-        all.into_iter().map(|(_, pid)| pid).collect()
-    };
-    found
-        .into_iter()
-        .map(|(name, all)| (name, pids(all)))
-        .collect()
-}
-
-fn kill(pid: i32) {
-    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-}
-
 /// Waits, calls, waits, calls.
-fn patient(sink: &Sink) -> Value {
+pub(crate) fn patient(sink: &Sink) -> Value {
     let hook = |id: &str, after: &[&str]| {
         stage(
             "webhook",
@@ -115,7 +70,7 @@ fn patient(sink: &Sink) -> Value {
 }
 
 /// Every stage's request came under one key, whatever was killed meanwhile.
-fn require_once(sink: &Sink, executions: usize, hooks: usize) {
+pub(crate) fn require_once(sink: &Sink, executions: usize, hooks: usize) {
     let mut keys: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for delivery in sink.deliveries("/hook") {
         let body = delivery.json().unwrap();
@@ -148,7 +103,7 @@ async fn one_of_each_is_killed_every_two_seconds_and_nothing_happens_twice() {
     }
     let supervisor = stack.pid().unwrap();
     for _ in 0..KILLS {
-        for (service, pids) in replicas(supervisor) {
+        for (service, pids) in replicas::of(supervisor) {
             assert!(!pids.is_empty(), "{service}");
             // The oldest: with cloud-driver the one that serves.
             kill(pids[0]);
@@ -167,7 +122,7 @@ async fn one_of_each_is_killed_every_two_seconds_and_nothing_happens_twice() {
     require_once(&sink, EXECUTIONS, 4);
     // All places are taken again.
     eventually("every replica runs", DEADLINE, async || {
-        let found = replicas(supervisor);
+        let found = replicas::of(supervisor);
         let full = SERVICES
             .iter()
             .all(|s| found.get(s).is_some_and(|p| p.len() == REPLICAS));
@@ -221,7 +176,8 @@ async fn a_restart_replaces_every_process_and_fails_no_request() {
     let mut stack = up(&sink).await.unwrap();
     stack.gate.save_pipeline(&patient(&sink)).await.unwrap();
     let supervisor = stack.pid().unwrap();
-    let running = || -> BTreeSet<i32> { replicas(supervisor).into_values().flatten().collect() };
+    let running =
+        || -> BTreeSet<i32> { replicas::of(supervisor).into_values().flatten().collect() };
     let (stop, ending) = watch::channel(false);
     let askers: Vec<_> = (0..4)
         .map(|_| tokio::spawn(ask(stack.port, ending.clone())))
@@ -313,7 +269,7 @@ async fn a_deployment_goes_on_when_the_cloud_driver_that_performs_it_is_killed()
             Ok(execution) if gate::is_complete(&execution) => break,
             _ => {}
         }
-        let found = replicas(supervisor);
+        let found = replicas::of(supervisor);
         // The oldest performs, the other stands by.
         for service in ["cloud-driver", "orchestrator"] {
             if let Some(pid) = found.get(service).and_then(|pids| pids.first()) {
@@ -341,7 +297,7 @@ async fn a_deployment_goes_on_when_the_cloud_driver_that_performs_it_is_killed()
 async fn a_restart_into_a_faulty_configuration_leaves_what_runs() {
     let sink = Sink::start().await.unwrap();
     let stack = up(&sink).await.unwrap();
-    let running = || replicas(stack.pid().unwrap());
+    let running = || replicas::of(stack.pid().unwrap());
     let before = running();
     std::fs::write(stack.data.join("gennaker.yml"), "orchestrator: {turnz: 1}").unwrap();
     let data = stack.data.display().to_string();
@@ -357,7 +313,7 @@ async fn a_restart_into_a_faulty_configuration_leaves_what_runs() {
 async fn replicas_end_with_their_supervisor() {
     let sink = Sink::start().await.unwrap();
     let mut stack = up(&sink).await.unwrap();
-    let pids: Vec<i32> = replicas(stack.pid().unwrap())
+    let pids: Vec<i32> = replicas::of(stack.pid().unwrap())
         .into_values()
         .flatten()
         .collect();
