@@ -20,7 +20,7 @@ pub struct Config {
     pub cloud_driver_tasks: usize,
     /// Tasks at the same time that change definitions. Default: 16.
     pub definition_tasks: usize,
-    /// How long a worker that fell silent keeps its work. Default: 10s.
+    /// How long a worker that fell silent keeps its work. Default: 3s.
     pub lease: Span,
     /// Deliveries without an end before a message is given up. Default: 5.
     pub max_tries: u32,
@@ -41,7 +41,7 @@ impl Default for Config {
             http_tasks: 512,
             cloud_driver_tasks: 64,
             definition_tasks: 16,
-            lease: Span(Duration::from_secs(10)),
+            lease: Span(Duration::from_secs(3)),
             max_tries: 5,
             task_limit: Span(Duration::from_secs(120)),
             retention: Span(Duration::from_secs(30 * 24 * 3600)),

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
@@ -36,6 +36,9 @@ const MATCH: &str = "match";
 const LIST: &str = "list";
 /// Message: it is old enough to be forgotten.
 const FORGET: &str = "forget";
+/// How long a sender waits for what is decided about its event; then it is kept and decided from the queue.
+/// Senders give up after ten seconds, GitHub for one.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Starts one event may cause; a batch holds no more.
 const MAX_STARTS: usize = 400;
 
@@ -132,7 +135,9 @@ impl Intake {
             .document(&key, 0)
             .set("event", content)
             .message(self.note(&event.id, FORGET, self.config.event_retention.0.as_millis()));
-        let batch = match self.decide(event).await {
+        let decided = tokio::time::timeout(PATIENCE, self.decide(event)).await;
+        let late = || Failure::new(Kind::Unavailable, "the orchestrator does not answer");
+        let batch = match decided.unwrap_or_else(|_| Err(late())) {
             Ok(decisions) => self.decided(batch, &event.id, decisions)?,
             Err(failure) if matches!(failure.kind, Kind::Unavailable | Kind::Internal) => {
                 tracing::warn!(

@@ -9,7 +9,7 @@ use store::{Consumer, ConsumerSettings, Delivery, Lease, Shared};
 use tokio::task::JoinSet;
 
 /// How long a lease lasts between heartbeats: what a killed process held waits so long.
-const LEASE: Duration = Duration::from_secs(9);
+const LEASE: Duration = Duration::from_secs(3);
 /// Deliveries without success before a message is given up.
 const TRIES: u32 = 1_000;
 /// Pause before something that failed is tried again.

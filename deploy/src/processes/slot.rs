@@ -19,8 +19,9 @@ use super::{Kind, READY};
 const START: Duration = Duration::from_secs(60);
 /// It ends by itself within this time after SIGTERM, or is killed.
 const END: Duration = Duration::from_secs(9);
-/// One that lived so long begins anew with the shortest pause.
-const STEADY: Duration = Duration::from_secs(10);
+/// One that lived so long begins anew with the shortest pause: what is killed again and again must not be kept
+/// away for longer each time, and what dies at its start is.
+const STEADY: Duration = Duration::from_secs(3);
 /// Pauses before one that died is started again.
 const AGAIN: Backoff = Backoff {
     initial: Duration::from_millis(50),

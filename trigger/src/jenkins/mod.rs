@@ -159,8 +159,8 @@ async fn poll(
         }
         let builds = client.builds(&job.name).await?;
         let (found, after) = news(before.as_ref(), &builds);
-        if told + found.len() > MOST_NEWS {
-            // The rest is still news at the next tick.
+        if told > 0 && told + found.len() > MOST_NEWS {
+            // It is still news at the next tick, and then the first.
             continue;
         }
         for build in &found {

@@ -1,6 +1,7 @@
 //! Notifications: durable, once, decided at once or later, explained.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proto::status::Kind;
 use serde_json::json;
@@ -68,6 +69,18 @@ async fn an_event_is_kept_while_the_orchestrator_is_away_and_started_later_once(
         0
     );
     world.state().orchestrator_down = false;
+    assert_eq!(world.starts(1).await[0].event_id, reply.event_ids[0]);
+}
+
+/// A sender gives up after ten seconds, and a killed process leaves calls that nobody answers.
+#[tokio::test]
+async fn a_sender_does_not_wait_for_an_orchestrator_that_is_silent() {
+    let world = quiet();
+    world.state().unanswered = 1;
+    let sent = world.notify("a", "1", "sha256:x");
+    let answered = tokio::time::timeout(Duration::from_secs(8), sent).await;
+    let reply = answered.unwrap().unwrap();
+    assert_eq!(reply.accepted, 1);
     assert_eq!(world.starts(1).await[0].event_id, reply.event_ids[0]);
 }
 
