@@ -22,7 +22,7 @@ pub struct Config {
     pub definition_tasks: usize,
     /// How long a worker that fell silent keeps its work. Default: 3s.
     pub lease: Span,
-    /// Deliveries without an end before a message is given up. Default: 5.
+    /// Deliveries without an end before a message is given up. Default: 10.
     pub max_tries: u32,
     /// How long one run of a task may take. Default: 120s.
     pub task_limit: Span,
@@ -42,7 +42,7 @@ impl Default for Config {
             cloud_driver_tasks: 64,
             definition_tasks: 16,
             lease: Span(Duration::from_secs(3)),
-            max_tries: 5,
+            max_tries: 10,
             task_limit: Span(Duration::from_secs(120)),
             retention: Span(Duration::from_secs(30 * 24 * 3600)),
             page_url: orchestrator_core::Settings::default().page_url,

@@ -1,6 +1,7 @@
 //! The gRPC services as their clients use them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use orchestrator::Config;
 use orchestrator::services::fake::Fake;
@@ -11,6 +12,7 @@ use proto::orchestrator::v1::{
     PipelineHistoryRequest, PipelineKey, SaveApplicationRequest, SavePipelineRequest, WatchRequest,
 };
 use proto::status::{Failure, Kind};
+use runtime::config::Span;
 use serde_json::{Value, json};
 use store::{Address, Batch, Mode, Outgoing};
 
@@ -242,9 +244,13 @@ async fn what_no_commit_can_hold_fails_with_the_cause() {
 /// One turn plans as many stages as one commit can hold, and goes on in the next.
 #[tokio::test]
 async fn six_hundred_planned_stages_are_more_than_one_commit() {
-    // Not the short lease of other tests: built for debugging, and beside them, a step over
-    // this many stages may take as long as that.
-    let rig = Rig::over(memory(), Fake::new(), Config::default()).await;
+    // No short lease: built for debugging, and beside other tests, a step over this many
+    // stages may take as long as one.
+    let config = Config {
+        lease: Span(Duration::from_secs(60)),
+        ..Config::default()
+    };
+    let rig = Rig::over(memory(), Fake::new(), config).await;
     let holds: Vec<_> = (0..100)
         .map(|_| json!({"type": "expression", "context": {"expression": "true"}}))
         .collect();
