@@ -22,6 +22,10 @@ pub use policy::{Fallback, Policy, Prefix, Resolution};
 pub use rule::{Decision, Rule};
 pub use subject::{Scope, Subject};
 
+/// What follows a pipeline's id in the name of the service account that is its own: one whose
+/// roles are the pipeline's `roles` (`orca: SaveServiceAccountTask`).
+pub const MANAGED: &str = "@managed-service-account";
+
 /// What is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource<'a> {

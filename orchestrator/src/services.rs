@@ -280,6 +280,8 @@ pub trait Access: Send + Sync {
     ) -> Result<(), Failure>;
     /// Fails unless a pipeline that the user saves may run as the service account.
     async fn run_as(&self, user: &str, application: &str, account: &str) -> Result<(), Failure>;
+    /// Fails unless the user may give a pipeline these roles: it acts with them.
+    async fn act_with(&self, user: &str, roles: &[String]) -> Result<(), Failure>;
     /// The user's roles, as of now.
     async fn roles(&self, user: &str) -> Result<Vec<String>, Failure>;
 }

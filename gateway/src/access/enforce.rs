@@ -227,6 +227,10 @@ impl Asks<'_> {
                 self.access.pipeline(id, permission).await?;
             }
         }
+        let roles = identity::roles_of(body, "roles");
+        if !roles.is_empty() {
+            self.access.act_with(&roles)?;
+        }
         let triggers = body.get("triggers").and_then(Value::as_array);
         for (at, trigger) in triggers.into_iter().flatten().enumerate() {
             let account = text(trigger, "runAsUser").trim();

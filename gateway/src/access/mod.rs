@@ -11,7 +11,9 @@ mod target;
 
 use std::collections::{BTreeMap, HashMap};
 
-use authorization::{Decision, Permission, Permissions, Resource, Subject, decide, decide_run_as};
+use authorization::{
+    Decision, Permission, Permissions, Resource, Roles, Subject, decide, decide_run_as,
+};
 use http::StatusCode;
 use proto::cloud_driver::v1::ListAccountsRequest;
 use proto::orchestrator::v1::{
@@ -323,6 +325,23 @@ impl<'a> Access<'a> {
             Err(error) if error.status() == StatusCode::NOT_FOUND => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the caller may give a pipeline these roles: it acts with them.
+    pub(crate) fn act_with(&self, roles: &Roles) -> Result<(), Error> {
+        let Some(subject) = self.limited() else {
+            return Ok(());
+        };
+        let resource = Resource::ServiceAccount(roles);
+        let decision = decide(&self.gate.policy, subject, resource, Permission::Execute);
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        Err(refused(
+            "the roles of the pipeline",
+            Permission::Execute,
+            decision,
+        ))
     }
 
     /// Whether what the caller saves or starts in an application may run as somebody else.

@@ -11,10 +11,12 @@ pub mod proxy;
 mod recorded;
 pub(crate) mod token;
 
-use authorization::{Roles, Scope};
+use authorization::{MANAGED, Roles, Scope};
 use http::{Method, StatusCode, header};
+use proto::orchestrator::v1::PipelineKey;
 
-use crate::clients::Clients;
+use crate::answer::value;
+use crate::clients::{Clients, answer};
 use crate::error::Error;
 
 pub use basic::{EntryError, user_entry};
@@ -177,10 +179,24 @@ impl Identity {
     }
 }
 
-/// The roles of a service account; none if there is none of this name.
+/// The roles of a service account, or of the pipeline whose own it is; none if there is none of
+/// this name.
 pub(crate) async fn service_account(clients: &Clients, name: &str) -> Result<Option<Roles>, Error> {
-    let account = object(clients, "serviceAccount", name).await?;
-    Ok(account.map(|account| roles_of(&account, "memberOf")))
+    let Some(id) = name.strip_suffix(MANAGED) else {
+        let account = object(clients, "serviceAccount", name).await?;
+        return Ok(account.map(|account| roles_of(&account, "memberOf")));
+    };
+    let key = PipelineKey {
+        id: id.to_owned(),
+        ..PipelineKey::default()
+    };
+    let roles = match answer(clients.definitions.clone().get_pipeline(key)).await {
+        Ok(found) => roles_of(&value(&found)?, "roles"),
+        Err(error) if error.status() == StatusCode::NOT_FOUND => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // A pipeline without roles has no account of its own.
+    Ok((!roles.is_empty()).then_some(roles))
 }
 
 pub(crate) fn unauthorized(message: impl Into<String>) -> Error {

@@ -298,6 +298,20 @@ async fn a_pipeline_cannot_be_taken_to_another_application_or_run_as_anybody() {
 }
 
 #[tokio::test]
+async fn a_pipeline_acts_with_no_roles_that_its_author_lacks() {
+    let guarded = guarded();
+    for (roles, status) in [
+        (json!(["team"]), 200),
+        (json!(["team", "ops"]), 403),
+        (json!([]), 200),
+    ] {
+        let body = json!({"name": "n", "application": "a", "roles": roles}).to_string();
+        let answer = guarded.asked("ann", "POST", "/pipelines", &body).await;
+        assert_eq!(answer.status, status, "{roles}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn who_acts_is_who_asked_whatever_the_body_says() {
     let guarded = guarded();
     let task = json!({"application": "a", "trigger": {"user": "root"}, "user": "root",

@@ -7,7 +7,7 @@ use store::{Batch, IndexChange, Refused, Shard};
 
 use super::application::busy;
 use super::check::{Accounts, check_pipeline};
-use super::{Collection, Definitions, Stored, TRIES, object, refused, same, secret, text};
+use super::{Collection, Definitions, Stored, TRIES, account, object, refused, same, secret, text};
 use crate::ids;
 
 /// Pipelines of an application, score = when they were created.
@@ -226,6 +226,7 @@ impl Definitions {
         secret::keep(&mut body, stored.as_ref().map(|s| &s.body))?;
         finish(&mut body, stored.as_ref().map(|s| &s.body), &id, user, now);
         identify_triggers(&mut body, regenerate);
+        account::run_as_own(&mut body, &id);
         if let Some(stored) = &stored {
             if same(&stored.body, &body) {
                 return Ok(Prepared::Unchanged(stored.body.clone()));

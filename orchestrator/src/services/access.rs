@@ -26,6 +26,10 @@ impl Access for Open {
         Ok(())
     }
 
+    async fn act_with(&self, _: &str, _: &[String]) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn roles(&self, _: &str) -> Result<Vec<String>, Failure> {
         Ok(Vec::new())
     }
@@ -65,12 +69,8 @@ impl Rules {
 
     /// The roles of a service account, else those a user was last seen with.
     async fn known(&self, user: &str) -> Result<Roles, Failure> {
-        let account = self
-            .definitions
-            .get_object(Object::ServiceAccount, user)
-            .await?;
-        if let Some(account) = account {
-            return Ok(listed(&account, "memberOf"));
+        if let Some(roles) = self.definitions.service_account(user).await? {
+            return Ok(roles.into_iter().collect());
         }
         let user = self.definitions.get_object(Object::User, user).await?;
         Ok(user.map(|user| listed(&user, "roles")).unwrap_or_default())
@@ -127,10 +127,7 @@ impl Access for Rules {
     }
 
     async fn run_as(&self, user: &str, application: &str, account: &str) -> Result<(), Failure> {
-        let found = self
-            .definitions
-            .get_object(Object::ServiceAccount, account)
-            .await?;
+        let found = self.definitions.service_account(account).await?;
         let Some(found) = found else {
             let message = format!("\"{account}\" is no service account; create it first");
             return Err(Failure::field("runAsUser", message));
@@ -141,13 +138,25 @@ impl Access for Rules {
             name: application,
             permissions: permissions.as_ref(),
         };
-        let member_of = listed(&found, "memberOf");
+        let member_of: Roles = found.into_iter().collect();
         let decision = authorization::decide_run_as(&self.policy, &subject, &member_of, resource);
         if decision.is_allowed() {
             return Ok(());
         }
         let what = format!("service account {account} in application {application}");
         Err(refused(&what, Permission::Execute, user, decision))
+    }
+
+    async fn act_with(&self, user: &str, roles: &[String]) -> Result<(), Failure> {
+        let subject = self.subject(user).await?;
+        let roles: Roles = roles.iter().collect();
+        let resource = Resource::ServiceAccount(&roles);
+        let decision = authorization::decide(&self.policy, &subject, resource, Permission::Execute);
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        let what = "the roles of the pipeline";
+        Err(refused(what, Permission::Execute, user, decision))
     }
 
     async fn roles(&self, user: &str) -> Result<Vec<String>, Failure> {

@@ -43,6 +43,17 @@ pub(crate) async fn require_saving(
             require(ctx, &text(&stored, "application"), Permission::Write).await?;
         }
     }
+    let roles = pipeline.get("roles").and_then(Value::as_array);
+    let roles: Vec<String> = roles
+        .into_iter()
+        .flatten()
+        .filter_map(|role| role.as_str().map(ToOwned::to_owned))
+        .collect();
+    if !roles.is_empty() {
+        let access = ctx.services.access();
+        let asked = access.act_with(ctx.execution.user(), &roles);
+        asked.await.map_err(failed)?;
+    }
     let triggers = pipeline.get("triggers").and_then(Value::as_array);
     for trigger in triggers.into_iter().flatten() {
         let account = text(trigger, "runAsUser");

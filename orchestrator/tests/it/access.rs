@@ -126,6 +126,30 @@ async fn a_saved_pipeline_runs_as_nobody_whom_its_author_may_not_be() {
 }
 
 #[tokio::test]
+async fn a_pipeline_with_roles_has_an_account_of_its_own() {
+    let rig = enforced().await;
+    let mut saved = pipeline("with roles", json!([]));
+    saved["roles"] = json!(["team"]);
+    saved["triggers"] =
+        json!([{"type": "docker", "enabled": true, "account": "r", "repository": "x"}]);
+    let saved = rig.save(&saved).await.unwrap();
+    let own = saved["triggers"][0]["runAsUser"].as_str().unwrap();
+    let id = saved["id"].as_str().unwrap();
+    assert_eq!(own, format!("{id}@managed-service-account"));
+    let update = |email: &str| {
+        json!([{"type": "updateApplication", "refId": "1", "requisiteStageRefIds": [],
+                "application": {"name": "app", "email": email}}])
+    };
+    let ended = run(&rig, own, update("x@b")).await;
+    assert_eq!(ended["status"], "SUCCEEDED", "{}", reason(&ended));
+    // Without the roles there is no account any more.
+    let mut without = saved.clone();
+    without["roles"] = json!([]);
+    rig.save(&without).await.unwrap();
+    assert_eq!(run(&rig, own, update("y@b")).await["status"], "TERMINAL");
+}
+
+#[tokio::test]
 async fn the_audit_keeps_every_entry_in_its_order() {
     let rig = Rig::up().await;
     for n in 0..5 {
