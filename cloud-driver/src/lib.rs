@@ -85,7 +85,7 @@ pub fn build(mut config: Config, deps: Deps) -> Result<Service, Error> {
         local.journal().clone(),
         deps.policy,
     );
-    let queries = api::Queries::new(config.clone(), local.clone());
+    let queries = api::Queries::new(config.clone(), local.clone(), ledger.clone());
     let routes = Routes::new(
         OperationServiceServer::new(operations).max_decoding_message_size(MAX_MESSAGE_BYTES),
     )

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use proto::cloud_driver::v1::query_service_server::QueryService;
 use proto::cloud_driver::v1::{
-    AccountName, ApplicationQuery, ClusterQuery, InstanceQuery, JsonList, ListAccountsRequest,
-    ServerGroupQuery, TargetQuery, TrafficQuery,
+    AccountName, ApplicationQuery, ClusterQuery, InstanceQuery, JobQuery, JsonList,
+    ListAccountsRequest, ServerGroupQuery, TargetQuery, TrafficQuery,
 };
 use proto::common::v1::Json;
 use proto::status::Failure;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
-use super::{internal, of_journal};
+use super::{internal, of_journal, of_ledger};
 use crate::config::Config;
+use crate::operation;
+use crate::operation::ledger::Ledger;
 use crate::provider::local::Local;
 use crate::provider::local::balancer::Observed;
 use crate::provider::local::journal::Everything;
@@ -29,6 +31,7 @@ const CONSOLE_LINES: usize = 1_000;
 pub struct Queries {
     config: Arc<Config>,
     local: Arc<Local>,
+    ledger: Ledger,
 }
 
 /// The owned parts of a [`Sight`].
@@ -40,8 +43,12 @@ struct Look {
 
 impl Queries {
     /// The service over the provider.
-    pub fn new(config: Arc<Config>, local: Arc<Local>) -> Self {
-        Self { config, local }
+    pub fn new(config: Arc<Config>, local: Arc<Local>, ledger: Ledger) -> Self {
+        Self {
+            config,
+            local,
+            ledger,
+        }
     }
 
     async fn look(&self) -> Result<Look, Status> {
@@ -222,6 +229,28 @@ impl QueryService for Queries {
         Ok(one(&json!({
             "output": [{"name": instance.id, "output": lines.join("\n")}],
         })))
+    }
+
+    async fn get_job(&self, request: Request<JobQuery>) -> Result<Response<Json>, Status> {
+        let query = request.into_inner();
+        let found = match self.ledger.load(&query.name).await {
+            Err(operation::ledger::Error::Unknown(_)) => None,
+            found => Some(found.map_err(|e| of_ledger(&e))?),
+        };
+        let job = found.and_then(|found| {
+            let order = operation::kind(&found.head.kind)?.job(&found.input)?.ok()?;
+            let here = order.account == query.account
+                && order.region == query.region
+                && order.application.eq_ignore_ascii_case(&query.application);
+            here.then_some((found, order))
+        });
+        let Some((found, order)) = job else {
+            return Err(missing(format!(
+                "job {} of {} is not in {}/{}",
+                query.name, query.application, query.account, query.region
+            )));
+        };
+        Ok(one(&self.local.job_status(&found, &order).await))
     }
 
     async fn list_load_balancers(

@@ -175,6 +175,44 @@ async fn a_canceled_job_ends_with_its_process_group() {
 }
 
 #[tokio::test]
+async fn a_running_job_shows_its_log_and_an_ended_one_how_it_ended() {
+    let world = World::up();
+    let text = "echo so far; echo > begun; while [ ! -e go ]; do sleep 0.05; done; echo all";
+    let job = script(&world, text);
+    let id = world.submit("shown/1", "runJob", &job).await.unwrap().id;
+    appears(&world, "begun").await;
+    let shown = eventually("its log is shown", Duration::from_secs(10), async || {
+        let shown = world.job(&id).await.unwrap();
+        if shown["logs"] == "so far" {
+            Ok(shown)
+        } else {
+            Err(shown)
+        }
+    })
+    .await;
+    assert_eq!(shown["jobState"], "Running");
+    std::fs::write(world.data().join("go"), "").unwrap();
+    world.ended(&id).await;
+    let shown = world.job(&id).await.unwrap();
+    assert_eq!(
+        (&shown["jobState"], &shown["logs"]),
+        (&json!("Succeeded"), &json!("so far\nall"))
+    );
+    assert_eq!(
+        world.job("none").await.unwrap_err().code(),
+        tonic::Code::NotFound
+    );
+
+    let missing = with(script(&world, ""), json!({"imageId": "test/none:1"}));
+    let ended = world.perform("runJob", missing).await;
+    assert_eq!(world.job(&ended.id).await.unwrap()["jobState"], "Failed");
+    let group = world
+        .perform("createServerGroup", World::create("test/demo:1"))
+        .await;
+    assert!(world.job(&group.id).await.is_err(), "no job");
+}
+
+#[tokio::test]
 async fn kills_of_the_control_plane_neither_lose_nor_repeat_a_job() {
     let mut world = World::up();
     let text = "while [ ! -e go ]; do sleep 0.05; done; echo went; exit 5";

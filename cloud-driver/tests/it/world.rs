@@ -11,8 +11,8 @@ use cloud_driver::provider::local::{Error, ImageSource, UnpackedImage};
 use proto::cloud_driver::v1::operation_service_client::OperationServiceClient;
 use proto::cloud_driver::v1::query_service_client::QueryServiceClient;
 use proto::cloud_driver::v1::{
-    ApplicationQuery, ClusterQuery, GetOperationRequest, InstanceQuery, Operation, OperationState,
-    ServerGroupQuery, SubmitRequest, TargetQuery, TrafficQuery, Waiter,
+    ApplicationQuery, ClusterQuery, GetOperationRequest, InstanceQuery, JobQuery, Operation,
+    OperationState, ServerGroupQuery, SubmitRequest, TargetQuery, TrafficQuery, Waiter,
 };
 use proto::common::v1::Json;
 use runtime::Shutdown;
@@ -390,6 +390,17 @@ impl World {
         let answer = self.query().get_console_output(request).await.unwrap();
         let value = answer.into_inner().value("console").unwrap();
         value["output"][0]["output"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn job(&self, name: &str) -> Result<Value, tonic::Status> {
+        let request = JobQuery {
+            application: "Shop".into(),
+            account: "prod".into(),
+            region: "local".into(),
+            name: name.into(),
+        };
+        let answer = self.query().get_job(request).await?;
+        Ok(answer.into_inner().value("job").unwrap())
     }
 
     pub(crate) async fn traffic(&self) -> Value {

@@ -121,6 +121,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("images.tags", Anybody, Nothing),
     ("instances.console", Instance, Nothing),
     ("instances.get", Instance, Nothing),
+    ("jobs.get", Application(Read), Nothing),
     // Each event is asked about by itself.
     ("live.stream", Anybody, Nothing),
     ("load_balancers.get", Anybody, Places),

@@ -56,6 +56,7 @@ pub(super) const TABLE: &[Row] = &[
     ("images.tags", "Tags of a repository", "account repository provider", "", "200 [String]"),
     ("instances.console", "The last lines an instance wrote", "provider", "", "200 Object"),
     ("instances.get", "An instance", "", "", "200 Object"),
+    ("jobs.get", "A job with the last lines of its log, while it runs too", "", "", "200 Object"),
     ("live.stream", "Server-sent events: snapshot, marker, then each change; resumes by Last-Event-ID", "application cursor", "", "200 text/event-stream"),
     ("load_balancers.get", "A load balancer", "provider", "", "200 [LoadBalancer]"),
     ("load_balancers.list", "Load balancers by name", "provider", "", "200 [Object]"),

@@ -45,11 +45,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/applications/{application}/functions", "functions"),
     (
         "GET",
-        "/applications/{application}/jobs/{account}/{region}/{name}",
-        "jobs",
-    ),
-    (
-        "GET",
         "/applications/{application}/snapshots/{account}",
         "snapshots",
     ),

@@ -17,6 +17,7 @@ mod executions;
 mod failed_stages;
 mod images;
 mod instances;
+mod jobs;
 mod load_balancers;
 pub(crate) mod missing;
 mod notifications;
@@ -117,6 +118,7 @@ fn routes() -> Routes {
         .route("/applications/{application}/environments", get(environments::of_application))
         .route("/applications/{application}/executions/search", get(executions::search))
         .route("/applications/{application}/history", get(applications::history))
+        .route("/applications/{application}/jobs/{account}/{region}/{name}", get(jobs::get))
         .route("/applications/{application}/loadBalancers", get(load_balancers::of_application))
         .route("/applications/{application}/pipelineConfigs", get(pipeline_configs::of_application))
         .route("/applications/{application}/pipelineConfigs/{*nameOrId}", get(pipeline_configs::get).post(pipelines::start))

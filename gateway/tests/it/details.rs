@@ -65,6 +65,20 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ),
         (
             "GET",
+            "/applications/A/jobs/k8s/local/j1",
+            "",
+            200,
+            json!({"jobState": "Running", "logs": "so far"}),
+        ),
+        (
+            "GET",
+            "/applications/a/jobs/k8s/local/none",
+            "",
+            404,
+            nothing.clone(),
+        ),
+        (
+            "GET",
             "/tasks/CHILD/details/op1",
             "",
             200,

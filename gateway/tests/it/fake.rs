@@ -560,6 +560,14 @@ impl QueryService for Peers {
         json_reply(&json!({"output": ["line"]}))
     }
 
+    async fn get_job(&self, call: Call<cloud::JobQuery>) -> Result<Response<Json>, Status> {
+        self.note("get_job", call.get_ref())?;
+        match call.get_ref().name.as_str() {
+            "j1" => json_reply(&json!({"name": "j1", "jobState": "Running", "logs": "so far"})),
+            _ => Err(missing("job")),
+        }
+    }
+
     async fn list_load_balancers(
         &self,
         call: Call<cloud::ApplicationQuery>,

@@ -15,19 +15,11 @@ use serde_json::{Map, Value, json};
 use super::{StageType, accounts_of, schema, targeted};
 use crate::services::{Operation, OperationState};
 use crate::task::{
-    CANCEL_OPERATION, Submission, Task, TaskContext, failed, monitor_operation, server_group,
-    submit_operation,
+    CANCEL_OPERATION, Task, TaskContext, failed, monitor_operation, server_group, submit_operation,
 };
 
 /// The type.
 pub(super) static STAGE: RunJob = RunJob;
-
-static SUBMIT: Submission = Submission {
-    kind: "runJob",
-    operation: "runJob",
-    prepare: input,
-    guarded: None,
-};
 
 /// What a job left in the context, which its restart sets aside.
 const LEFT: [&str; 4] = [
@@ -55,7 +47,7 @@ impl StageDefinition for RunJob {
     }
 
     fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
-        let mut tasks = vec![TaskSpec::new("runJob", SUBMIT.kind)];
+        let mut tasks = vec![TaskSpec::new("runJob", Submit.kind())];
         if stage.stage.flag("waitForCompletion") != Some(false) {
             tasks.push(TaskSpec::new("waitOnJobCompletion", Wait.kind()));
         }
@@ -118,7 +110,7 @@ impl StageDefinition for RunJob {
 
 impl StageType for RunJob {
     fn own_tasks(&self) -> &'static [&'static dyn Task] {
-        static OWN: &[&dyn Task] = &[&SUBMIT, &Wait];
+        static OWN: &[&dyn Task] = &[&Submit, &Wait];
         OWN
     }
 
@@ -162,6 +154,32 @@ fn input(ctx: &TaskContext<'_>) -> Result<Map<String, Value>, TaskError> {
         input.shift_remove(key);
     }
     Ok(input)
+}
+
+/// Submits the job, and says under which name it is found.
+#[derive(Debug)]
+struct Submit;
+
+#[async_trait]
+impl Task for Submit {
+    fn kind(&self) -> &'static str {
+        "runJob"
+    }
+
+    fn policy(&self) -> TaskPolicy {
+        submit_operation::SUBMISSION
+    }
+
+    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        let input = input(ctx)?;
+        let region = input.get("region").and_then(Value::as_str);
+        let region = region.unwrap_or(server_group::NO_REGION).to_owned();
+        let submitted = submit_operation::submit(ctx, "runJob", input).await?;
+        let id = submitted.context.get("kato.last.task.id");
+        let id = id.and_then(|last| last.get("id")).cloned();
+        let jobs = json!({ region: [id] });
+        Ok(submitted.with_context("deploy.jobs", jobs))
+    }
 }
 
 /// Waits for the job's end, which wakes it; its own limit is the job's or the stage's.

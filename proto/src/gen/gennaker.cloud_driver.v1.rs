@@ -620,6 +620,17 @@ pub struct InstanceQuery {
     pub id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobQuery {
+    #[prost(string, tag = "1")]
+    pub application: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TrafficQuery {
     /// Empty: all server groups.
     #[prost(string, tag = "1")]
@@ -1008,6 +1019,33 @@ pub mod query_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// A job with the last lines of its log, while it runs too; NOT_FOUND if there is none.
+        pub async fn get_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::JobQuery>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.cloud_driver.v1.QueryService/GetJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("gennaker.cloud_driver.v1.QueryService", "GetJob"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Load balancers, of one application or all.
         pub async fn list_load_balancers(
             &mut self,
@@ -1145,6 +1183,14 @@ pub mod query_service_server {
         async fn get_console_output(
             &self,
             request: tonic::Request<super::InstanceQuery>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        >;
+        /// A job with the last lines of its log, while it runs too; NOT_FOUND if there is none.
+        async fn get_job(
+            &self,
+            request: tonic::Request<super::JobQuery>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
@@ -1675,6 +1721,49 @@ pub mod query_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetConsoleOutputSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.cloud_driver.v1.QueryService/GetJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetJobSvc<T: QueryService>(pub Arc<T>);
+                    impl<T: QueryService> tonic::server::UnaryService<super::JobQuery>
+                    for GetJobSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::JobQuery>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as QueryService>::get_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetJobSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -106,6 +106,16 @@ async fn a_killed_control_plane_neither_loses_nor_repeats_a_job() {
     }
 }
 
+/// The job of an execution's only stage, by the name that the stage has for it.
+async fn running_job(world: &World, id: &str) -> Value {
+    let gate = &world.stack.gate;
+    let execution = gate.execution(id).await.unwrap();
+    let name = &find(&execution, "1").unwrap()["context"]["deploy.jobs"][REGION][0];
+    let name = name.as_str().unwrap();
+    let path = format!("/applications/{APPLICATION}/jobs/{ACCOUNT}/{REGION}/{name}");
+    gate.get(&path).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_cancelled_pipeline_ends_its_job() {
     let world = World::up(Setup::default()).await.unwrap();
@@ -115,6 +125,9 @@ async fn a_cancelled_pipeline_ends_its_job() {
     let image = world.reference(&written);
     let id = start(&world, &[smoke_test("1", &[], &image, &["check", &url])]).await;
     world.sink.wait_for("/smoke", 2, SOON).await.unwrap();
+    let job = running_job(&world, &id).await;
+    assert_eq!(job["jobState"], "Running");
+    assert!(job["logs"].as_str().unwrap().contains("checking"), "{job}");
     world.stack.gate.cancel(&id).await.unwrap();
     ended(&world, &id, "CANCELED").await;
     let query = asked(&world, "/smoke").pop_first().unwrap();

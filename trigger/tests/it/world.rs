@@ -472,7 +472,8 @@ impl World {
     pub(crate) async fn starts_so_far(&self) -> Vec<ExecutionRequested> {
         let settings = ConsumerSettings {
             queue: EXECUTION_REQUESTS.into(),
-            lease_ms: 60_000,
+            // What was leased when the patience below ended comes again soon.
+            lease_ms: 5_000,
             max_tries: 10,
         };
         let mut consumer = Consumer::new(self.store.clone(), settings);

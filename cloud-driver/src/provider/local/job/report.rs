@@ -5,7 +5,7 @@ use ::instance::Exit;
 use serde_json::{Map, Value, json};
 
 use super::{End, Order};
-use crate::operation::ledger::Operation;
+use crate::operation::ledger::{Operation, State};
 use crate::provider::local::{Local, now_ms};
 
 /// Lines of the log that are told, and bytes of them.
@@ -43,15 +43,7 @@ impl Local {
         ending: &Ending,
     ) -> End {
         let id = &operation.head.id;
-        let mut lines = self.shims.job_tail(id, SEARCHED).await;
-        let secrets = self.secrets_of(&order.account, &order.environment);
-        for line in &mut lines {
-            for secret in secrets.iter().filter(|s| s.len() >= SHORTEST_SECRET) {
-                if line.contains(secret.as_str()) {
-                    *line = line.replace(secret.as_str(), "********");
-                }
-            }
-        }
+        let lines = self.lines(id, order).await;
         let properties = properties(&lines);
         let told = last(&lines);
         let canceled = operation.head.cancel.as_deref();
@@ -65,22 +57,20 @@ impl Local {
         } else {
             "Failed"
         };
-        let status = json!({
-            "name": id,
-            "id": id,
-            "account": order.account,
-            "application": order.application,
-            "location": order.region,
-            "provider": "local",
-            "createdTime": started,
-            "completedTime": ended,
-            "jobState": state,
-            "exitCode": code,
-            "signal": signal,
-            "message": error,
-            "logs": told.join("\n"),
-            "completionDetails": {"exitCode": code, "signal": signal, "message": error},
-        });
+        let mut status = status(id, order, started, &told);
+        for (key, value) in [
+            ("completedTime", json!(ended)),
+            ("jobState", json!(state)),
+            ("exitCode", json!(code)),
+            ("signal", json!(signal)),
+            ("message", json!(error)),
+            (
+                "completionDetails",
+                json!({"exitCode": code, "signal": signal, "message": error}),
+            ),
+        ] {
+            status[key] = value;
+        }
         let mut result = Map::new();
         let names = json!({ order.region.as_str(): [id] });
         result.insert("deployedNamesByLocation".to_owned(), names);
@@ -95,6 +85,52 @@ impl Local {
             result,
         }
     }
+
+    /// How a job is: as it was told when it ended, else as it is now.
+    pub(crate) async fn job_status(&self, operation: &Operation, order: &Order) -> Value {
+        if let Some(told) = operation.result.get("jobStatus") {
+            return told.clone();
+        }
+        let head = &operation.head;
+        let told = last(&self.lines(&head.id, order).await);
+        let mut status = status(&head.id, order, head.started_ms, &told);
+        if head.state != State::Running {
+            // It never began.
+            status["jobState"] = "Failed".into();
+            status["completedTime"] = head.finished_ms.into();
+            status["message"] = json!(head.error);
+        }
+        status
+    }
+
+    /// What a job wrote last, without the values of secrets.
+    async fn lines(&self, id: &str, order: &Order) -> Vec<String> {
+        let mut lines = self.shims.job_tail(id, SEARCHED).await;
+        let secrets = self.secrets_of(&order.account, &order.environment);
+        for line in &mut lines {
+            for secret in secrets.iter().filter(|s| s.len() >= SHORTEST_SECRET) {
+                if line.contains(secret.as_str()) {
+                    *line = line.replace(secret.as_str(), "********");
+                }
+            }
+        }
+        lines
+    }
+}
+
+/// A job of which nothing is known but that it runs.
+fn status(id: &str, order: &Order, started: i64, told: &[String]) -> Value {
+    json!({
+        "name": id,
+        "id": id,
+        "account": order.account,
+        "application": order.application,
+        "location": order.region,
+        "provider": "local",
+        "createdTime": started,
+        "jobState": "Running",
+        "logs": told.join("\n"),
+    })
 }
 
 /// The last lines that fit.
