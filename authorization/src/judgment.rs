@@ -7,8 +7,11 @@ use crate::{Decision, Permission, Policy, Resource, Roles, Rule, Subject, decide
 pub struct Judgment<'a> {
     /// `selectedStageRoles`; when empty, EXECUTE on the application suffices.
     pub selected_stage_roles: &'a Roles,
-    /// Who started the execution, if that user may not judge it; else none.
-    pub excluded_author: Option<&'a str>,
+    /// Who started the execution, if they may not judge it; else none. An empty list
+    /// stands for an execution that no person started.
+    pub excluded_authors: Option<&'a [&'a str]>,
+    /// How many different people have to say yes.
+    pub required_approvals: usize,
 }
 
 /// Decides whether `subject` may judge a stage of an execution of `application`.
@@ -23,14 +26,18 @@ pub fn judge(
     application: Resource<'_>,
     judgment: Judgment<'_>,
 ) -> Decision {
-    let excluded = match (&subject.name, judgment.excluded_author) {
-        (Some(name), Some(author)) => name.to_lowercase() == author.to_lowercase(),
-        // Someone without a name cannot be shown to be someone else.
-        (None, Some(_)) => true,
-        (_, None) => false,
-    };
+    // Someone without a name cannot be shown to be someone else.
+    let excluded = judgment.excluded_authors.is_some_and(|authors| {
+        subject.name.as_ref().is_none_or(|name| {
+            let name = name.to_lowercase();
+            authors.iter().any(|author| author.to_lowercase() == name)
+        })
+    });
     if excluded {
         return Decision::Denied(Rule::OwnExecution);
+    }
+    if judgment.required_approvals > 1 && subject.name.is_none() {
+        return Decision::Denied(Rule::Indistinguishable);
     }
     let executes = decide(policy, subject, application, Permission::Execute);
     if !executes.is_allowed() || subject.admin || judgment.selected_stage_roles.is_empty() {

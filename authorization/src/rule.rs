@@ -34,6 +34,8 @@ pub enum Rule {
     NotAJudge,
     /// Who started the execution may not judge it.
     OwnExecution,
+    /// Several people have to agree, and those without a login cannot be told apart.
+    Indistinguishable,
 }
 
 impl fmt::Display for Rule {
@@ -58,6 +60,9 @@ impl fmt::Display for Rule {
                 "a judge needs one of selectedStageRoles, with WRITE, EXECUTE or CREATE on the application"
             }
             Self::OwnExecution => "who started the execution may not judge it",
+            Self::Indistinguishable => {
+                "several people have to agree, and nobody is told apart without a login"
+            }
         })
     }
 }

@@ -1,12 +1,17 @@
 //! What people, and stages of other executions, tell an execution to do.
 
+use authorization::{Permissions, Subject};
 use orchestrator_core::command::{self, Refusal};
-use orchestrator_core::{Effects, Execution, ExecutionType};
+use orchestrator_core::{Effects, Execution, ExecutionType, StageId};
 use proto::status::{Failure, Kind};
+use runtime::auth::AuthContext;
+use serde_json::{Map, Value};
 
 use crate::definition::refused;
 use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::executions::missing;
+use crate::stage::Catalog;
+use crate::stage::manual_judgment::{Voter, is_judgment, vote};
 use crate::turn::Step;
 
 impl Engine {
@@ -19,6 +24,56 @@ impl Engine {
         .map(|_| ())
     }
 
+    /// Merges what a person sends into a stage's context; for a judgment, counts their answer.
+    pub(crate) async fn update_stage(
+        &self,
+        kind: Option<ExecutionType>,
+        id: &str,
+        stage: &StageId,
+        asked: Map<String, Value>,
+        subject: &Subject,
+    ) -> Result<Execution, Failure> {
+        let found = self.executions().get(id, kind).await?;
+        if found.stage(stage).is_some_and(is_judgment) {
+            // Where nobody has to authenticate, permissions bind nobody; what the stage asks does.
+            let open = self.inner.config.authorization.is_none() && subject.name.is_none();
+            let permissions = if open {
+                Permissions::default()
+            } else {
+                self.permissions(&found.application).await?
+            };
+            let voter = Voter {
+                subject,
+                policy: self.policy(),
+                permissions: &permissions,
+            };
+            let decide = |execution: &Execution, now| vote(execution, stage, &asked, voter, now);
+            return self.change(kind, id, decide).await;
+        }
+        let user = subject.name.as_deref().unwrap_or(AuthContext::ANONYMOUS);
+        self.command(kind, id, |execution, now| {
+            let mut context = asked.clone();
+            context.insert("lastModifiedBy".to_owned(), user.into());
+            command::update_stage(execution, stage, context, user, now, &Catalog)
+        })
+        .await
+    }
+
+    /// What is stored about who may do what with an application. One that nobody declared
+    /// restricts nobody: whether such may be touched at all is decided at the edge.
+    async fn permissions(&self, application: &str) -> Result<Permissions, Failure> {
+        let stored = self.inner.services.definitions().application(application);
+        let stored = stored.await?;
+        let listed = stored.as_ref().and_then(|a| a.get("permissions"));
+        match listed.filter(|listed| !listed.is_null()) {
+            None => Ok(Permissions::default()),
+            Some(listed) => serde_json::from_value(listed.clone()).map_err(|error| {
+                let text = format!("the permissions of application {application} cannot be read: {error}; save them again");
+                Failure::new(Kind::Conflict, text)
+            }),
+        }
+    }
+
     /// Decides about an execution as it is now and commits that, again if somebody
     /// else was faster.
     pub(crate) async fn command(
@@ -26,6 +81,19 @@ impl Engine {
         kind: Option<ExecutionType>,
         id: &str,
         decide: impl Fn(&Execution, i64) -> Result<Effects, Refusal>,
+    ) -> Result<Execution, Failure> {
+        self.change(kind, id, |execution, now| {
+            decide(execution, now).map_err(|r| refusal(&r))
+        })
+        .await
+    }
+
+    /// The same for who refuses in other words.
+    async fn change(
+        &self,
+        kind: Option<ExecutionType>,
+        id: &str,
+        decide: impl Fn(&Execution, i64) -> Result<Effects, Failure>,
     ) -> Result<Execution, Failure> {
         for _ in 0..TRIES {
             let executions = self.executions();
@@ -38,7 +106,7 @@ impl Engine {
             if kind.is_some_and(|kind| execution.kind != kind) {
                 return Err(missing(id));
             }
-            let effects = decide(execution, self.now()).map_err(|r| refusal(&r))?;
+            let effects = decide(execution, self.now())?;
             if effects == Effects::default() {
                 return Ok(execution.clone());
             }

@@ -1,7 +1,9 @@
 //! Settings of the orchestrator.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use authorization::Policy;
 use runtime::config::Span;
 use serde::Deserialize;
 
@@ -32,6 +34,10 @@ pub struct Config {
     pub page_url: String,
     /// Who sends notifications, and how.
     pub notifications: notification::Config,
+    /// Who may do what: the settings of the edge, given by whoever assembles the process and
+    /// not by a key of its own, so that there is one answer. None: nobody has to authenticate.
+    #[serde(skip)]
+    pub authorization: Option<Arc<Policy>>,
 }
 
 impl Default for Config {
@@ -47,6 +53,7 @@ impl Default for Config {
             retention: Span(Duration::from_secs(30 * 24 * 3600)),
             page_url: orchestrator_core::Settings::default().page_url,
             notifications: notification::Config::default(),
+            authorization: None,
         }
     }
 }

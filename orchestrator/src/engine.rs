@@ -5,9 +5,10 @@
 //! done outside before the commit that says so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use authorization::Policy;
 use orchestrator_core::{
     Answers, Execution, IdSource, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
     note_losses,
@@ -140,6 +141,13 @@ impl Engine {
     /// What it counts.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.inner.metrics)
+    }
+
+    /// The operator's settings about who may do what.
+    pub(crate) fn policy(&self) -> &Policy {
+        static OPEN: LazyLock<Policy> = LazyLock::new(Policy::default);
+        let own = self.inner.config.authorization.as_deref();
+        own.unwrap_or(&OPEN)
     }
 
     pub(crate) fn now(&self) -> i64 {

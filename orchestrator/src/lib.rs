@@ -99,7 +99,7 @@ pub struct Outside {
 }
 
 /// The service over other doors and another clock, for tests.
-pub fn assemble(config: Config, store: store::Shared, outside: Outside, now: Now) -> Service {
+pub fn assemble(mut config: Config, store: store::Shared, outside: Outside, now: Now) -> Service {
     let Outside {
         cloud_driver,
         http,
@@ -107,6 +107,7 @@ pub fn assemble(config: Config, store: store::Shared, outside: Outside, now: Now
         policy,
     } = outside;
     let definitions = Definitions::new(store.clone(), Arc::clone(&cloud_driver));
+    config.authorization.clone_from(&policy);
     let access: Arc<dyn Access> = match policy {
         Some(policy) => Arc::new(Rules::new(policy, definitions.clone())),
         None => Arc::new(Open),

@@ -130,6 +130,11 @@ pub trait StageDefinition: Send + Sync {
         None
     }
 
+    /// What its running task waited for in vain, told before the fact that its time was over.
+    fn overdue(&self, _stage: StageView<'_>) -> Option<String> {
+        None
+    }
+
     /// What a restart forgets, beside status, times and tasks.
     fn prepare_restart(&self, _stage: &mut Stage) {}
 

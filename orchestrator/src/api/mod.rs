@@ -2,6 +2,7 @@
 //! [`crate::executions`], [`crate::definition`] and the engine.
 
 mod audit;
+mod caller;
 mod definition;
 mod execution;
 mod watch;

@@ -79,7 +79,7 @@ impl Task for SaveTemplateTask {
                 fields.insert("tag".to_owned(), tag.into());
             }
         }
-        let user = ctx.text("user").unwrap_or_else(|| ctx.execution.user());
+        let user = ctx.text("user").unwrap_or_else(|| ctx.user());
         let saved = ctx
             .services
             .definitions()

@@ -25,7 +25,7 @@ mod evaluate_variables;
 mod find_image;
 mod find_image_from_tags;
 mod jenkins;
-mod manual_judgment;
+pub(crate) mod manual_judgment;
 mod modify_aws_scaling_process;
 mod pin_server_group;
 mod pipeline;

@@ -176,7 +176,7 @@ impl Task for Start {
             ctx.execution.id, ctx.stage.id, ctx.stage.attempt
         );
         let mut trigger = json!({
-            "type": "pipeline", "user": ctx.execution.user(), "correlationId": event,
+            "type": "pipeline", "user": ctx.user(), "correlationId": event,
             "parentPipelineId": ctx.execution.id.to_string(),
             "parentPipelineName": ctx.execution.name,
             "parentPipelineApplication": ctx.execution.application,
@@ -194,7 +194,7 @@ impl Task for Start {
         }
         pipeline.insert("trigger".to_owned(), trigger);
         let executions = ctx.services.executions();
-        let user = ctx.execution.user();
+        let user = ctx.user();
         let started = executions.start(pipeline.into(), user, &event).await;
         let execution = started.map_err(failed)?;
         Ok(TaskResult::succeeded()

@@ -95,7 +95,7 @@ impl Task for SavePipelineTask {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let user = ctx.text("user").unwrap_or_else(|| ctx.execution.user());
+        let user = ctx.text("user").unwrap_or_else(|| ctx.user());
         let stale_check = ctx.flag("staleCheck");
         let result = TaskResult::succeeded().with_context("notification.type", "savepipeline");
         if ctx.flag("isBulkSavingPipelines") {

@@ -96,7 +96,7 @@ impl Task for SaveApplicationTask {
             None => Permission::Create,
         };
         access::require(ctx, name, needed).await?;
-        let user = ctx.text("user").unwrap_or_else(|| ctx.execution.user());
+        let user = ctx.text("user").unwrap_or_else(|| ctx.user());
         let after = definitions
             .save_application(application.clone(), user)
             .await

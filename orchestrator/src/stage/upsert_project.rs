@@ -60,7 +60,7 @@ impl Task for Run {
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
         let project = ctx.own("project").cloned().unwrap_or_default();
-        let user = ctx.text("user").unwrap_or_else(|| ctx.execution.user());
+        let user = ctx.text("user").unwrap_or_else(|| ctx.user());
         let definitions = ctx.services.definitions();
         let saved = definitions
             .save_object(Object::Project, project, user)

@@ -16,7 +16,7 @@ pub(crate) async fn require(
     application: &str,
     permission: Permission,
 ) -> Result<(), TaskError> {
-    let user = ctx.execution.user();
+    let user = ctx.user();
     let access = ctx.services.access();
     access
         .application(user, application, permission)
@@ -51,7 +51,7 @@ pub(crate) async fn require_saving(
         .collect();
     if !roles.is_empty() {
         let access = ctx.services.access();
-        let asked = access.act_with(ctx.execution.user(), &roles);
+        let asked = access.act_with(ctx.user(), &roles);
         asked.await.map_err(failed)?;
     }
     let triggers = pipeline.get("triggers").and_then(Value::as_array);
@@ -59,7 +59,7 @@ pub(crate) async fn require_saving(
         let account = text(trigger, "runAsUser");
         if !account.is_empty() {
             let access = ctx.services.access();
-            let asked = access.run_as(ctx.execution.user(), &application, &account);
+            let asked = access.run_as(ctx.user(), &application, &account);
             asked.await.map_err(failed)?;
         }
     }

@@ -179,6 +179,13 @@ impl<'a> TaskContext<'a> {
         number(self.own(key)?)
     }
 
+    /// On whose behalf it acts: who answered the nearest judgment before it that says so, else
+    /// who started the execution (`orca: AuthenticationAware`).
+    pub fn user(&self) -> &'a str {
+        let judge = stage::manual_judgment::acting(self.execution, self.stage);
+        judge.unwrap_or_else(|| self.execution.user())
+    }
+
     /// Itself, as the execution holds it.
     pub fn task(&self) -> Option<&'a TaskExecution> {
         self.stage.task(self.task_id)

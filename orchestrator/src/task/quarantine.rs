@@ -25,7 +25,7 @@ pub(crate) async fn put(
         "application": ctx.execution.application,
     });
     let definitions = ctx.services.definitions();
-    let user = ctx.execution.user();
+    let user = ctx.user();
     let saved = definitions
         .save_object(Object::Quarantine, object, user)
         .await;

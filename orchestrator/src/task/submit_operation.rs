@@ -93,7 +93,7 @@ pub(crate) async fn submit(
         task_id: next.id.to_string(),
     });
     let account = account_of(&input);
-    let user = ctx.execution.user();
+    let user = ctx.user();
     let applications = access::applications(&ctx.execution.application, &input);
     for application in &applications {
         access::require(ctx, application, Permission::Write).await?;

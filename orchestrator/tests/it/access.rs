@@ -2,8 +2,9 @@
 
 use proto::common::v1::{Json, PageRequest};
 use proto::orchestrator::v1::{
-    AppendAuditRequest, ListAuditRequest, SaveApplicationRequest, SaveObjectRequest,
+    AppendAuditRequest, ListAuditRequest, SaveApplicationRequest, SaveObjectRequest, StartRequest,
 };
+use runtime::auth::AuthContext;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, as_user, pipeline};
@@ -50,9 +51,18 @@ async fn enforced() -> Rig {
 
 async fn run(rig: &Rig, user: &str, stages: Value) -> Value {
     let mut body = pipeline("p", stages);
-    body["trigger"] = json!({"type": "manual", "user": user});
-    let id = rig.start(&body).await;
-    rig.end(&id).await
+    body["trigger"] = json!({"type": "manual"});
+    let caller = AuthContext {
+        user: user.to_owned(),
+        ..AuthContext::default()
+    };
+    let request = StartRequest {
+        kind: 0,
+        body: Some(Json::of(&body)),
+        event_id: String::new(),
+    };
+    let started = rig.executions.clone().start(caller.request(request)).await;
+    rig.end(&started.unwrap().into_inner().id).await
 }
 
 /// Why it failed: the reason is with the stage that did, which may be another's child.

@@ -11,7 +11,7 @@ use crate::redis::Server;
 use crate::rig::{Rig, make, memory, pipeline, quick, stage, webhook};
 
 /// The store in memory, and Redis where it is installed.
-async fn backends() -> Vec<(&'static str, Shared, Option<Server>)> {
+pub(crate) async fn backends() -> Vec<(&'static str, Shared, Option<Server>)> {
     let mut all = vec![("memory", memory(), None)];
     if let Some(server) = Server::start("everysec") {
         all.push(("redis", server.store().await, Some(server)));

@@ -11,6 +11,7 @@
 
 use serde_json::Value;
 
+use crate::catalog::StageView;
 use crate::change::{Change, exception, ignored};
 use crate::env::Env;
 use crate::execution::Execution;
@@ -110,8 +111,12 @@ pub(crate) fn handle(
             change.send(complete(Status::Succeeded, Status::Succeeded));
             return change.done();
         }
+        let view = StageView { execution, stage };
+        let definition = env.stages.stage(stage.definition());
+        let overdue = definition.and_then(|definition| definition.overdue(view));
         let message = format!(
-            "{} of stage {} timed out after {}. pausedDuration: {}, elapsedTime: {}, timeoutValue: {}",
+            "{}{} of stage {} timed out after {}. pausedDuration: {}, elapsedTime: {}, timeoutValue: {}",
+            overdue.map_or(String::new(), |waited| format!("{waited}: ")),
             task.implementing_class,
             stage.name,
             timing::words(out.elapsed_ms),
