@@ -117,19 +117,21 @@ impl Operations {
                     return Err(denied(&format!("account {name}"), &why));
                 }
             }
-            let Some(cluster) = self.cluster(&part).await? else {
-                continue;
-            };
-            let application = Moniker::parse(&cluster).app.unwrap_or(cluster);
-            if !applications
-                .iter()
-                .any(|a| a.eq_ignore_ascii_case(&application))
-            {
-                let what = format!("application {application}");
-                return Err(denied(
-                    &what,
-                    "the operation was not asked for on its behalf",
-                ));
+            // What it says it belongs to, as a job may, and what it really acts on.
+            let said = part.text(&["application"]).map(str::to_owned);
+            let acted = self.cluster(&part).await?;
+            let acted = acted.map(|cluster| Moniker::parse(&cluster).app.unwrap_or(cluster));
+            for application in said.into_iter().chain(acted) {
+                if !applications
+                    .iter()
+                    .any(|a| a.eq_ignore_ascii_case(&application))
+                {
+                    let what = format!("application {application}");
+                    return Err(denied(
+                        &what,
+                        "the operation was not asked for on its behalf",
+                    ));
+                }
             }
         }
         Ok(())
