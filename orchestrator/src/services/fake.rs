@@ -120,6 +120,16 @@ impl Fake {
         self.lock().images.push(image);
     }
 
+    /// An object that is stored.
+    pub fn object(&self, kind: Object, object: Value) {
+        self.lock().objects.push((kind, object));
+    }
+
+    /// An execution that is there beside those that stages started.
+    pub fn execution(&self, execution: Value) {
+        self.lock().executions.push(execution);
+    }
+
     /// The pipelines that stages started, each once.
     pub fn started(&self) -> Vec<Value> {
         let world = self.lock();
@@ -398,6 +408,9 @@ impl super::Executions for Fake {
 
     async fn get(&self, id: &str) -> Result<Option<Value>, Failure> {
         self.faulty(|world| {
+            if let Some(known) = world.executions.iter().find(|e| e["id"] == json!(id)) {
+                return Ok(Some(known.clone()));
+            }
             let status = world.child_status.as_deref().unwrap_or("SUCCEEDED");
             Ok(Some(json!({"id": id, "status": status, "stages": []})))
         })

@@ -168,11 +168,16 @@ fn decision(stage: &Stage) -> Option<&'static str> {
 /// Who answered the nearest judgment before a stage whose stages act as its judge; none if
 /// there is no such, or nobody was logged in.
 pub(crate) fn acting<'a>(execution: &'a Execution, stage: &'a Stage) -> Option<&'a str> {
+    let propagates = |at: &Stage| at.flag("propagateAuthenticationContext") == Some(true);
+    // Ancestors are costly to find, and hardly any execution has such a judgment.
+    if !execution.stages.iter().any(propagates) {
+        return None;
+    }
     let before = execution.ancestors(stage).into_iter();
     let mut judged = before.filter(|at| {
         at.id != stage.id
             && at.status != Status::Skipped
-            && at.flag("propagateAuthenticationContext") == Some(true)
+            && propagates(at)
             && is_judgment(at)
             && decision(at) == Some(CONTINUE)
     });

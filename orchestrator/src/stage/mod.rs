@@ -16,6 +16,7 @@ mod delete_pipeline;
 mod delete_project;
 mod delete_v2_pipeline_template;
 mod deploy;
+mod deploy_previous_version;
 mod destroy_server_group;
 mod determine_target_server_group;
 mod disable_cluster;
@@ -29,6 +30,7 @@ pub(crate) mod manual_judgment;
 mod modify_aws_scaling_process;
 mod pin_server_group;
 mod pipeline;
+mod promote_environment;
 mod replace_in_place;
 mod resize_server_group;
 mod restore_server_group;
@@ -36,11 +38,13 @@ mod rollback_cluster;
 mod rollback_server_group;
 mod run_job;
 mod save_pipeline;
+mod save_pipelines_from_artifact;
 mod scale_down_cluster;
 mod shift_traffic;
 mod shrink_cluster;
 pub mod strategy;
 mod targeted;
+mod undo_deployment;
 mod update_application;
 mod update_pipeline;
 mod update_v2_pipeline_template;
@@ -68,6 +72,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &delete_project::STAGE,
     &delete_v2_pipeline_template::STAGE,
     &deploy::STAGE,
+    &deploy_previous_version::STAGE,
     &destroy_server_group::STAGE,
     &determine_target_server_group::STAGE,
     &disable_cluster::STAGE,
@@ -81,6 +86,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &modify_aws_scaling_process::STAGE,
     &pin_server_group::STAGE,
     &pipeline::STAGE,
+    &promote_environment::STAGE,
     &replace_in_place::STAGE,
     &resize_server_group::STAGE,
     &restore_server_group::STAGE,
@@ -88,9 +94,11 @@ pub static STAGES: &[&dyn StageType] = &[
     &rollback_server_group::STAGE,
     &run_job::STAGE,
     &save_pipeline::STAGE,
+    &save_pipelines_from_artifact::STAGE,
     &scale_down_cluster::STAGE,
     &shift_traffic::STAGE,
     &shrink_cluster::STAGE,
+    &undo_deployment::STAGE,
     &update_application::STAGE,
     &update_pipeline::STAGE,
     &update_v2_pipeline_template::STAGE,

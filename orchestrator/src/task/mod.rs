@@ -10,6 +10,7 @@ mod check_if_application_exists;
 pub(crate) mod cluster;
 mod determine_health_providers;
 mod determine_source_server_group;
+pub(crate) mod environment;
 mod get_commits;
 pub(crate) mod monitor_operation;
 pub(crate) mod quarantine;

@@ -25,4 +25,5 @@ mod simulation;
 mod sink;
 mod stages;
 mod strategies;
+mod verbs;
 mod webhook;

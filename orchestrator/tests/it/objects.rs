@@ -7,7 +7,7 @@ use proto::orchestrator::v1::{
 use proto::status::{Failure, Kind};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, as_user};
+use crate::rig::{Rig, as_user, make, stage};
 
 async fn save(rig: &Rig, kind: &str, object: Value, create: bool) -> Result<Value, Failure> {
     let request = SaveObjectRequest {
@@ -286,4 +286,76 @@ async fn former_versions_of_an_application_are_told_newest_first() {
         history("none").await.unwrap_err().code(),
         tonic::Code::NotFound
     );
+}
+
+#[tokio::test]
+async fn an_artifacts_pipelines_are_saved_and_told_as_created_updated_or_refused() {
+    let rig = Rig::up().await;
+    let old = json!({"application": "app", "name": "Old", "id": "old", "stages": []});
+    rig.save(&old).await.unwrap();
+    let waits = json!([{"type": "wait", "refId": "1", "requisiteStageRefIds": [], "waitTime": 1}]);
+    let content = json!({
+        "app": [{"name": "Old", "stages": waits}, {"name": "New", "stages": waits}],
+        "shop": [{"name": "Odd", "stages": [{"type": "teleport"}]}],
+    });
+    let job = |content: &Value| {
+        let artifact = crate::samples::embedded(content);
+        make(
+            "savePipelinesFromArtifact",
+            "1",
+            &[],
+            json!({"pipelinesArtifact": artifact}),
+        )
+    };
+    let id = rig.start_stages(json!([job(&content)])).await;
+    let ended = rig.ends(&id, "TERMINAL").await;
+    let context = &stage(&ended, "1")["context"];
+    let names = |key: &str| {
+        let list = context[key].as_array().unwrap();
+        list.iter().map(|p| p["name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("pipelinesUpdated"), ["Old"]);
+    assert_eq!(context["pipelinesUpdated"][0]["id"], "old");
+    assert_eq!(names("pipelinesCreated"), ["New"]);
+    assert_eq!(names("pipelinesFailedToSave"), ["Odd"]);
+    let told = context["exception"]["details"]["errors"][0]
+        .as_str()
+        .unwrap();
+    assert!(
+        told.starts_with("1 of the pipelines cannot be saved: Odd of shop: "),
+        "{told}"
+    );
+
+    // The same again without the odd one: both are there.
+    let again = json!([{"application": "app", "name": "New", "stages": waits}]);
+    let id = rig.start_stages(json!([job(&again)])).await;
+    let ended = rig.ends(&id, "SUCCEEDED").await;
+    let now = &stage(&ended, "1")["outputs"];
+    assert_eq!(
+        now["pipelinesUpdated"][0]["id"],
+        context["pipelinesCreated"][0]["id"]
+    );
+    assert_eq!(now["pipelinesCreated"], json!([]));
+
+    for (artifact, expected) in [
+        (
+            json!({"type": "gcs/object", "reference": "gs://x"}),
+            "embedded/base64",
+        ),
+        (
+            json!({"type": "embedded/base64", "reference": "%"}),
+            "it is no base64",
+        ),
+        (
+            crate::samples::embedded(&json!("text")),
+            "it holds no list of pipelines",
+        ),
+    ] {
+        let fields = json!({"pipelinesArtifact": artifact});
+        let id = rig
+            .start_stages(json!([make("savePipelinesFromArtifact", "1", &[], fields)]))
+            .await;
+        let ended = rig.ends(&id, "TERMINAL").await;
+        assert!(ended.to_string().contains(expected), "{expected}");
+    }
 }

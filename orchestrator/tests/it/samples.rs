@@ -1,5 +1,8 @@
 //! Stages to try, one or more of each type, with the worlds they run in.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use orchestrator::services::Object;
 use orchestrator::services::fake::{Fake, ok};
 use orchestrator_core::Status;
 use serde_json::{Value, json};
@@ -47,6 +50,40 @@ pub(crate) fn one_group(fake: &Fake) {
 pub(crate) fn two_groups(fake: &Fake) {
     one_group(fake);
     fake.server_group(group("app-main-v001", 2, 2, true));
+}
+
+/// An artifact that holds this.
+pub(crate) fn embedded(content: &Value) -> Value {
+    let reference = STANDARD.encode(content.to_string());
+    json!({"type": "embedded/base64", "reference": reference})
+}
+
+/// Staging runs what prod does not.
+pub(crate) fn two_environments(fake: &Fake) {
+    for (name, account) in [("staging", "test"), ("prod", "prod")] {
+        let environment = json!({"id": name, "name": name, "accounts": [account]});
+        fake.object(Object::Environment, environment);
+    }
+    let mut staged = group("app-main-v007", 9, 1, false);
+    staged["account"] = json!("test");
+    fake.server_group(staged);
+    one_group(fake);
+}
+
+/// Version 2 took over from version 1, by execution `x`.
+pub(crate) fn deployed(fake: &Fake) {
+    let environment = json!({"id": "prod", "name": "prod", "accounts": ["prod"]});
+    fake.object(Object::Environment, environment);
+    fake.server_group(group("app-main-v000", 1, 3, true));
+    fake.server_group(group("app-main-v001", 2, 3, false));
+    let context = json!({
+        "account": "prod", "source": {"serverGroupName": "app-main-v000"},
+        "deploy.server.groups": {"local": ["app-main-v001"]},
+    });
+    fake.execution(json!({
+        "id": "x", "application": "app", "status": "SUCCEEDED",
+        "stages": [{"type": "createServerGroup", "context": context}],
+    }));
 }
 
 fn replaced(fake: &Fake) {
@@ -150,6 +187,18 @@ pub(crate) fn samples() -> Vec<Sample> {
             one_group,
         ),
         sample("createServerGroup", cluster("none"), one_group),
+        sample(
+            "promoteEnvironment",
+            json!({"application": "app", "from": "staging", "to": "prod"}),
+            two_environments,
+        ),
+        sample(
+            "savePipelinesFromArtifact",
+            json!({"pipelinesArtifact": embedded(&json!({"app": [{"name": "A", "stages": []}]}))}),
+            nothing,
+        ),
+        sample("deployPreviousVersion", json!({"environment": "prod"}), deployed),
+        sample("undoDeployment", json!({"executionId": "x"}), deployed),
         sample("cloneServerGroup", cluster("none"), one_group),
         sample(
             "replaceInPlace",

@@ -20,6 +20,7 @@ pub(super) struct World {
     pub(super) images: Vec<Value>,
     pub(super) objects: Vec<(Object, Value)>,
     pub(super) started: Vec<(String, Value)>,
+    pub(super) executions: Vec<Value>,
     pub(super) child_status: Option<String>,
     pub(super) builds: Vec<String>,
     pub(super) build_result: Option<String>,
