@@ -12,6 +12,7 @@ use tests::world::{self, APPLICATION, HOSTS, Pace, REGION};
 use tests::{Setup, World};
 
 use crate::first_pipeline::backends;
+use crate::zero_failed_requests::{abrupt, broken, require_failures};
 
 /// The account with room for several groups.
 pub(crate) const ACCOUNT: &str = "staging";
@@ -190,4 +191,28 @@ async fn no_request_fails_whatever_the_strategy() {
         assert!(report.count("answered").unwrap() >= plan.requests);
         assert!(world.serving(ACCOUNT).await.unwrap() >= HOSTS);
     }
+}
+
+/// A group that serves gets smaller, when enough three-second answers are under way on all its instances.
+fn smaller(_: &World, _: &str) -> Vec<Value> {
+    let fields = json!({
+        "credentials": ACCOUNT, "cloudProvider": "local", "regions": [REGION],
+        "cluster": world::cluster(ACCOUNT), "target": "current_asg_dynamic",
+        "moniker": {"app": APPLICATION, "cluster": world::cluster(ACCOUNT)},
+        "action": "scale_exact", "capacity": {"min": 1, "max": 1, "desired": 1},
+    });
+    let wait = stage("wait", "Wait", "1", &[], json!({"waitTime": 4}));
+    vec![
+        wait,
+        stage("resizeServerGroup", "Resize", "2", &["1"], fields),
+    ]
+}
+
+/// The strategies disable a group, see that its requests have ended, and only then stop it: they do not notice an
+/// operation that does not drain, nor one that does not see the new group serve, because the stage looks for
+/// itself. Whoever makes a group that serves smaller notices.
+#[tokio::test]
+async fn control_making_a_group_smaller_without_a_drain_makes_requests_fail() {
+    let report = broken("drain-off", (ACCOUNT, smaller), abrupt).await;
+    require_failures("stopped without a drain", &report, &["slow"]);
 }

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::balancer::{self, Metrics, Watched, Watcher};
+use tests::fixture::pipeline;
 use tests::load::{Load, Report};
-use tests::world::{self, HOSTS, Pace};
+use tests::world::{self, APPLICATION, HOSTS, Pace};
 use tests::{Backend, Setup, World, eventually};
 
 use crate::first_pipeline::backends;
 
 const ACCOUNT: &str = "prod";
+/// What the controls here deploy with.
+const IN_PLACE: (&str, Stages) = (ACCOUNT, in_place);
 
 /// How much is asked for.
 struct Plan {
@@ -229,8 +232,20 @@ async fn no_request_fails_over_deployments_rollbacks_and_kills() {
     }
 }
 
-/// Runs one deployment with a rule broken and returns what the users saw.
-async fn broken(control: &str, image: impl Fn(&World, &str) -> tests::image::Image) -> Report {
+/// The stages that deploy an image.
+pub(crate) type Stages = fn(&World, &str) -> Vec<Value>;
+
+fn in_place(world: &World, image: &str) -> Vec<Value> {
+    let cluster = world.cluster(ACCOUNT, image, "inplacedrain");
+    vec![world.deploy_stage("1", &[], &cluster)]
+}
+
+/// Deploys an image with a rule broken, by these stages, and returns what the users of the account saw.
+pub(crate) async fn broken(
+    control: &str,
+    (account, stages): (&str, Stages),
+    image: impl Fn(&World, &str) -> tests::image::Image,
+) -> Report {
     let setup = Setup {
         controls: true,
         ..Setup::default()
@@ -239,10 +254,10 @@ async fn broken(control: &str, image: impl Fn(&World, &str) -> tests::image::Ima
     let first = world.push(&image(&world, "1")).await.unwrap();
     let first = world.reference(&first);
     world
-        .deploy(ACCOUNT, &first, "none", "SUCCEEDED")
+        .deploy(account, &first, "none", "SUCCEEDED")
         .await
         .unwrap();
-    world.require_version(ACCOUNT, "1").await.unwrap();
+    world.require_version(account, "1").await.unwrap();
     let second = world.push(&image(&world, "2")).await.unwrap();
     let second = world.reference(&second);
     // The rule is broken from here on.
@@ -250,12 +265,10 @@ async fn broken(control: &str, image: impl Fn(&World, &str) -> tests::image::Ima
     world.stack.kill_and_restart().await.unwrap();
 
     let folder = world.folder().unwrap();
-    let host = world::host(ACCOUNT);
+    let host = world::host(account);
     let load = Load::start(&folder, world.stack.balancer_port, &host, 200, &[]).unwrap();
-    let id = world
-        .start_deployment(ACCOUNT, &second, "inplacedrain")
-        .await
-        .unwrap();
+    let pipeline = pipeline(APPLICATION, "Deploy", &stages(&world, &second));
+    let id = world.stack.gate.start_ad_hoc(&pipeline).await.unwrap();
     // However it ends, and even if it does not: what users saw is what counts.
     let _ended = world
         .stack
@@ -276,8 +289,13 @@ fn slow_to_start(world: &World, version: &str) -> tests::image::Image {
     }
 }
 
+/// It exits when it is told to, whatever it is doing.
+pub(crate) fn abrupt(world: &World, version: &str) -> tests::image::Image {
+    world.image(version).with("ON_SIGTERM", "exit")
+}
+
 /// Requires that requests failed, and prints which.
-fn require_failures(what: &str, report: &Report, kinds: &[&str]) {
+pub(crate) fn require_failures(what: &str, report: &Report, kinds: &[&str]) {
     assert!(
         !report.failures.is_empty(),
         "{what}: nothing failed, so nothing is proven"
@@ -304,14 +322,13 @@ fn require_failures(what: &str, report: &Report, kinds: &[&str]) {
 /// Short requests do not notice it; three-second answers do.
 #[tokio::test]
 async fn control_without_a_drain_requests_fail() {
-    let abrupt = |world: &World, version: &str| world.image(version).with("ON_SIGTERM", "exit");
-    let report = broken("drain-off", abrupt).await;
+    let report = broken("drain-off", IN_PLACE, abrupt).await;
     require_failures("drain off", &report, &["slow"]);
 }
 
 #[tokio::test]
 async fn control_trusting_the_written_configuration_makes_requests_fail() {
-    let report = broken("trust-desired-state", slow_to_start).await;
+    let report = broken("trust-desired-state", IN_PLACE, slow_to_start).await;
     require_failures(
         "endpoint removed when the configuration was written",
         &report,
@@ -321,6 +338,6 @@ async fn control_trusting_the_written_configuration_makes_requests_fail() {
 
 #[tokio::test]
 async fn control_a_health_check_slower_than_the_swap_makes_requests_fail() {
-    let report = broken("slow-health-check", slow_to_start).await;
+    let report = broken("slow-health-check", IN_PLACE, slow_to_start).await;
     require_failures("exchanged in place under a slow health check", &report, &[]);
 }
