@@ -138,6 +138,13 @@ async fn identify(State(gate): State<Gateway>, mut request: Request, next: Next)
         ))
     } else {
         match gate.identity.of(&gate.clients, &proof).await {
+            Ok(None)
+                if !identity::is_open(&method, &path)
+                    && gate.identity.oidc().is_some()
+                    && asks_for_a_page(&method, &proof) =>
+            {
+                return to_login(&request, id);
+            }
             Ok(None) if !identity::is_open(&method, &path) => Err(identity::unauthorized(
                 "nobody is logged in; send a credential",
             )),
@@ -167,6 +174,35 @@ async fn identify(State(gate): State<Gateway>, mut request: Request, next: Next)
     }
     if let Ok(value) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// Whether a browser goes somewhere, so that a person can log in.
+fn asks_for_a_page(method: &Method, proof: &Proof) -> bool {
+    let accept = proof
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok());
+    *method == Method::GET && accept.is_some_and(|accept| accept.starts_with("text/html"))
+}
+
+/// Differs from Spinnaker: only browsers are sent to a login, since a program would follow and
+/// take the provider's page for an answer.
+fn to_login(request: &Request, id: String) -> Response {
+    let here = request
+        .uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str);
+    let to: String = url::form_urlencoded::byte_serialize(here.as_bytes()).collect();
+    let mut response = StatusCode::FOUND.into_response();
+    for (name, value) in [
+        (header::LOCATION, format!("/login?to={to}")),
+        (REQUEST_ID, id),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
     }
     response
 }

@@ -29,6 +29,7 @@ mod ui;
 use std::sync::Arc;
 
 use authorization::Policy;
+use runtime::auth::Key;
 use runtime::client::Peer;
 use runtime::health::Health;
 use runtime::{Service, Shutdown};
@@ -55,6 +56,8 @@ pub struct Deps {
     pub shutdown: Shutdown,
     /// The operator's rules of who may do what; of use only where people authenticate.
     pub policy: Arc<Policy>,
+    /// What cookies are authenticated with; the same in every replica.
+    pub key: Key,
 }
 
 /// What every handler may use.
@@ -67,6 +70,7 @@ pub(crate) struct Gateway {
     pub(crate) hub: Arc<live::Hub>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) policy: Arc<Policy>,
+    pub(crate) key: Key,
     pub(crate) directory: Arc<access::Directory>,
     pub(crate) shutdown: Shutdown,
 }
@@ -77,8 +81,12 @@ pub fn build(config: Config, deps: Deps) -> Service {
         clients: Clients::new(deps.orchestrator, deps.cloud_driver, deps.trigger),
         live: Arc::new(Semaphore::new(config.live_clients)),
         hub: Arc::new(live::Hub::new()),
-        identity: Arc::new(Identity::new(config.authentication.clone())),
+        identity: Arc::new(Identity::new(
+            config.authentication.clone(),
+            deps.key.clone(),
+        )),
         policy: deps.policy,
+        key: deps.key,
         directory: Arc::default(),
         config: Arc::new(config),
         health: Arc::new(deps.health),

@@ -76,6 +76,7 @@ async fn serve(
             health: Health::new(),
             shutdown: shutdown.clone(),
             policy: settings.policy,
+            key: key.clone(),
         };
         return face_users(gateway::build(settings.gateway, deps), &shutdown).await;
     }

@@ -146,6 +146,7 @@ pub(super) fn start(
             health: health.clone(),
             shutdown: shutdown.clone(),
             policy: settings.policy,
+            key: key.clone(),
         },
     );
     metrics.extend(gateway.all_metrics().iter().cloned());

@@ -38,7 +38,7 @@ static HANDLERS: LazyLock<HashMap<&'static str, Served>> = LazyLock::new(|| {
 
 /// Handlers of changing methods that change nothing, or write down what they take themselves.
 const UNAUDITED: [&str; 4] = [
-    "auth.logged_out",
+    "login.logout",
     "pipelines.evaluate_body",
     "triggers.test",
     "webhooks.receive",

@@ -6,14 +6,17 @@
 
 mod basic;
 mod config;
+pub mod oidc;
 pub(crate) mod proof;
 pub mod proxy;
 mod recorded;
+pub(crate) mod session;
 pub(crate) mod token;
 
 use authorization::{MANAGED, Roles, Scope};
 use http::{Method, StatusCode, header};
 use proto::orchestrator::v1::PipelineKey;
+use runtime::auth::Key;
 
 use crate::answer::value;
 use crate::clients::{Clients, answer};
@@ -21,6 +24,7 @@ use crate::error::Error;
 
 pub use basic::{EntryError, user_entry};
 pub use config::Config;
+pub(crate) use oidc::Oidc;
 pub(crate) use proof::Proof;
 pub(crate) use recorded::{object, roles_of};
 
@@ -30,6 +34,7 @@ pub(crate) enum How {
     Password,
     Token,
     Proxy,
+    Session,
 }
 
 impl How {
@@ -39,6 +44,7 @@ impl How {
             Self::Password => "password",
             Self::Token => "token",
             Self::Proxy => "proxy",
+            Self::Session => "session",
         }
     }
 }
@@ -66,11 +72,15 @@ pub(crate) struct Identity {
     config: Config,
     users: Option<basic::Users>,
     recorded: recorded::Recorded,
+    oidc: Option<Oidc>,
+    key: Key,
 }
 
 impl Identity {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, key: Key) -> Self {
         Self {
+            oidc: config.oidc.clone().map(|oidc| Oidc::new(oidc, key.clone())),
+            key,
             users: config.users_file.clone().map(basic::Users::new),
             recorded: recorded::Recorded::default(),
             config,
@@ -109,6 +119,11 @@ impl Identity {
         }
         if let Some(text) = proof.token()? {
             return self.token(clients, &text).await.map(Some);
+        }
+        if self.oidc.is_some()
+            && let Some(user) = session::user(clients, &self.key, &proof.headers).await?
+        {
+            return Ok(Some(user));
         }
         if let Some(proxy) = &self.config.proxy
             && let Some(user) = proxy.user(proof.peer, &proof.headers)?
@@ -154,12 +169,26 @@ impl Identity {
                 return Ok(Some(roles));
             }
             // With the file as the only source, who is not in it does not exist.
-            if self.config.proxy.is_none() {
+            if self.config.proxy.is_none() && self.oidc.is_none() {
                 return Ok(None);
             }
         }
         let seen = recorded::object(clients, "user", name).await?;
         Ok(seen.map(|user| recorded::roles_of(&user, "roles")))
+    }
+
+    /// The provider that browsers log in at.
+    pub(crate) fn oidc(&self) -> Option<&Oidc> {
+        self.oidc.as_ref()
+    }
+
+    /// How long a session lasts, in ms.
+    pub(crate) fn session_lifetime_ms(&self) -> u64 {
+        const USUAL: u64 = 8 * 3_600_000;
+        let configured = self.config.session_lifetime.as_ref();
+        configured.map_or(USUAL, |span| {
+            u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX)
+        })
     }
 
     /// The longest life of an API token, in ms.
@@ -206,7 +235,8 @@ pub(crate) fn unauthorized(message: impl Into<String>) -> Error {
 /// Paths that need no login (`gate: AuthConfig`).
 pub(crate) fn is_open(method: &Method, path: &str) -> bool {
     match path {
-        "/health" | "/auth/loggedOut" => true,
+        "/health" | "/auth/loggedOut" | "/auth/logout" | "/login" => true,
+        _ if path.starts_with("/login/oauth2/code/") => *method == Method::GET,
         "/auth/user" => matches!(*method, Method::GET | Method::HEAD),
         _ => {
             *method == Method::OPTIONS

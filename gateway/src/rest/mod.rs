@@ -19,6 +19,7 @@ mod images;
 mod instances;
 mod jobs;
 mod load_balancers;
+mod login;
 pub(crate) mod missing;
 mod notifications;
 mod pipeline_configs;
@@ -136,7 +137,7 @@ fn routes() -> Routes {
         .route("/audit", get(audit::list))
         .route("/auth/explain", get(auth::explain))
         .route("/auth/loggedOut", get(auth::logged_out))
-        .route("/auth/logout", get(auth::logged_out).post(auth::logged_out))
+        .route("/auth/logout", get(login::logout).post(login::logout))
         .route("/auth/user", get(auth::user))
         .route("/auth/user/serviceAccounts", get(auth::service_accounts))
         .route("/credentials", get(credentials::list))
@@ -155,6 +156,8 @@ fn routes() -> Routes {
         .route("/loadBalancers", get(load_balancers::list))
         .route("/loadBalancers/{name}", get(load_balancers::named))
         .route("/loadBalancers/{account}/{region}/{name}", get(load_balancers::get))
+        .route("/login", get(login::begin))
+        .route("/login/oauth2/code/{id}", get(login::callback))
         .route("/openapi.json", get(openapi::document))
         .route("/pipelineConfigs", get(pipeline_configs::all))
         .route("/pipelineConfigs/{id}/history", get(pipeline_configs::history))

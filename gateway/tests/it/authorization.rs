@@ -77,6 +77,7 @@ async fn every_route_is_closed_to_a_stranger_and_open_to_an_administrator() {
             "GET /health",
             "GET /auth/user",
             "GET /auth/loggedOut",
+            "POST /auth/logout",
             "POST /webhooks/",
         ];
         if !open

@@ -19,7 +19,7 @@ use proto::orchestrator::v1::definition_service_server::{
     DefinitionService, DefinitionServiceServer,
 };
 use proto::orchestrator::v1::execution_service_server::{ExecutionService, ExecutionServiceServer};
-use proto::status::Failure;
+use proto::status::{Failure, Kind};
 use proto::trigger::v1 as events;
 use proto::trigger::v1::build_service_server::BuildServiceServer;
 use proto::trigger::v1::event_service_server::{EventService, EventServiceServer};
@@ -379,6 +379,9 @@ impl DefinitionService for Peers {
         self.note("save_object", call.get_ref())?;
         let request = call.into_inner();
         let object = request.object.unwrap_or_default();
+        if request.create && self.kept(|kept| kept.has(&request.kind, &object)) {
+            return Err(Failure::new(Kind::Conflict, "it exists already").into());
+        }
         self.kept(|kept| kept.save(&request.kind, &object));
         Ok(Response::new(object))
     }
@@ -698,6 +701,7 @@ impl Gate {
             health: Health::new(),
             shutdown: shutdown.clone(),
             policy: Arc::new(crate::keeper::policy()),
+            key: runtime::auth::Key::from([7; 32]),
         };
         let router = gateway::build(config, deps).take_http().unwrap();
         Self {

@@ -39,11 +39,21 @@ impl Kept {
         })
     }
 
-    pub(crate) fn save(&mut self, kind: &str, object: &Json) {
+    /// Key and value of an object as sent.
+    fn place(kind: &str, object: &Json) -> ((String, String), Value) {
         let object: Value = serde_json::from_str(&object.text).unwrap_or_default();
         let id = object.get("id").or_else(|| object.get("name"));
         let id = id.and_then(Value::as_str).unwrap_or_default().to_owned();
-        self.objects.insert((kind.to_owned(), id), object);
+        ((kind.to_owned(), id), object)
+    }
+
+    pub(crate) fn has(&self, kind: &str, object: &Json) -> bool {
+        self.objects.contains_key(&Self::place(kind, object).0)
+    }
+
+    pub(crate) fn save(&mut self, kind: &str, object: &Json) {
+        let (key, object) = Self::place(kind, object);
+        self.objects.insert(key, object);
     }
 
     pub(crate) fn delete(&mut self, kind: &str, id: &str) {
