@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::identity;
+use crate::{identity, tls};
 
 /// Section `gateway` of the configuration.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Config {
     /// Names, without port, under which browsers may reach the gateway beside
     /// `localhost` and loopback addresses. This is what keeps other sites' pages away. Default: none.
     pub hosts: Vec<String>,
+    /// TLS towards users. Default: none; put a proxy in front that has it.
+    pub tls: Option<tls::Config>,
     /// How people and programs prove who they are. Default: nobody has to.
     pub authentication: identity::Config,
 }
@@ -26,6 +28,7 @@ impl Default for Config {
             live_clients: 256,
             live_buffer: 256,
             hosts: Vec::new(),
+            tls: None,
             authentication: identity::Config::default(),
         }
     }

@@ -115,6 +115,7 @@ async fn identify(State(gate): State<Gateway>, mut request: Request, next: Next)
     let connection = request.extensions().get::<ConnectInfo<Connection>>();
     let proof = Proof {
         headers: request.headers().clone(),
+        certificate: connection.and_then(|ConnectInfo(c)| c.certificate.clone()),
         peer: connection.map(|ConnectInfo(connection)| connection.peer.ip()),
     };
     let webhook = path.starts_with("/webhooks/");

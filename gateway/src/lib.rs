@@ -23,6 +23,7 @@ mod project_clusters;
 mod request;
 mod rest;
 mod routes;
+pub mod tls;
 mod trigger_subset;
 mod ui;
 
@@ -36,7 +37,7 @@ use runtime::{Service, Shutdown};
 use tokio::sync::Semaphore;
 
 pub use config::Config;
-pub use front::serve;
+pub use front::{serve, tls as acceptor};
 
 use clients::Clients;
 use identity::Identity;

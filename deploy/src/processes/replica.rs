@@ -17,6 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use store::Shared;
 use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
 
 use super::{Kind, READY, folder, socket};
 use crate::cli::Replica;
@@ -78,7 +79,8 @@ async fn serve(
             policy: settings.policy,
             key: key.clone(),
         };
-        return face_users(gateway::build(settings.gateway, deps), &shutdown).await;
+        let tls = gateway::acceptor(&settings.gateway).map_err(anyhow::Error::msg)?;
+        return face_users(gateway::build(settings.gateway, deps), tls, &shutdown).await;
     }
     let enforced = settings.enforced();
     let store = wire::store(&options.up, data).await?;
@@ -181,7 +183,11 @@ async fn answer(
 }
 
 /// Serves HTTP until the shutdown begins, and then what is under way.
-async fn face_users(mut service: Service, shutdown: &Shutdown) -> anyhow::Result<()> {
+async fn face_users(
+    mut service: Service,
+    tls: Option<TlsAcceptor>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
     let listener = std::net::TcpListener::from(inherited()?);
     let listener = TcpListener::from_std(listener)?;
     let metrics = service.all_metrics().to_vec();
@@ -194,7 +200,7 @@ async fn face_users(mut service: Service, shutdown: &Shutdown) -> anyhow::Result
         .unwrap_or_default()
         .merge(Router::new().route("/metrics", axum::routing::get(metrics)));
     let running = service.start(shutdown);
-    let served = tokio::spawn(gateway::serve(listener, http, shutdown.clone()));
+    let served = tokio::spawn(gateway::serve(listener, http, tls, shutdown.clone()));
     ready()?;
     shutdown.begun().await;
     let (_late, ()) = tokio::join!(tokio::time::timeout(GRACE, served), running.end(GRACE),);

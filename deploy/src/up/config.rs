@@ -69,6 +69,9 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
         .check()
         .map_err(anyhow::Error::msg)
         .with_context(|| file.display().to_string())?;
+    gateway::acceptor(&gateway)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| file.display().to_string())?;
     if !options.bind.is_loopback() && !gateway.authentication.is_enabled() {
         bail!(
             "--bind {} lets other machines in, but nobody has to authenticate: set \

@@ -85,9 +85,11 @@ async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
         .map_err(anyhow::Error::msg)?;
     let shutdown = runtime::shutdown::on_signal();
     let store = wire::store(&options, &settings.data).await?;
+    let tls = gateway::acceptor(&settings.gateway).map_err(anyhow::Error::msg)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let running = wire::start(settings, store, &shutdown)?;
     tracing::info!(%address, balancer = options.balancer_port, "up");
-    println!("page       http://{address}/ui/");
+    println!("page       {scheme}://{address}/ui/");
     println!("balancer   http://127.0.0.1:{}/", options.balancer_port);
     if options.demo {
         let (peers, ports) = (running.peers.clone(), (options.port, options.balancer_port));
@@ -99,7 +101,7 @@ async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
         });
     }
     let http = running.http.clone();
-    let served = tokio::spawn(gateway::serve(listener, http, shutdown.clone()));
+    let served = tokio::spawn(gateway::serve(listener, http, tls, shutdown.clone()));
     shutdown.begun().await;
     let end = tokio::time::Instant::now() + GRACE;
     let _late = tokio::time::timeout_at(end, served).await;

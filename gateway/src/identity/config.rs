@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use runtime::config::Span;
 use serde::Deserialize;
 
-use super::{oidc, proxy};
+use super::{certificate, oidc, proxy};
 
 /// Section `gateway.authentication`. Without any way everybody may do everything,
 /// and the gateway is reached from this machine only.
@@ -18,6 +18,8 @@ pub struct Config {
     pub users_file: Option<PathBuf>,
     /// Users whom a proxy names in a header. Default: none.
     pub proxy: Option<proxy::Config>,
+    /// Users who show a certificate of the operator's authority. Default: none.
+    pub certificates: Option<certificate::Config>,
     /// An OpenID Connect provider that browsers log in at. Default: none.
     pub oidc: Option<oidc::Config>,
     /// How long such a login counts. Default: 8h.
@@ -29,6 +31,9 @@ pub struct Config {
 impl Config {
     /// Whether anybody can prove to be somebody, so that everybody has to.
     pub fn is_enabled(&self) -> bool {
-        self.users_file.is_some() || self.proxy.is_some() || self.oidc.is_some()
+        self.users_file.is_some()
+            || self.proxy.is_some()
+            || self.oidc.is_some()
+            || self.certificates.is_some()
     }
 }

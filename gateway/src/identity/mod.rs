@@ -5,6 +5,7 @@
 //! was removed, a role that was taken, a token that expired count at the next one.
 
 mod basic;
+pub mod certificate;
 mod config;
 pub mod oidc;
 pub(crate) mod proof;
@@ -35,6 +36,7 @@ pub(crate) enum How {
     Token,
     Proxy,
     Session,
+    Certificate,
 }
 
 impl How {
@@ -45,6 +47,7 @@ impl How {
             Self::Token => "token",
             Self::Proxy => "proxy",
             Self::Session => "session",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -125,6 +128,15 @@ impl Identity {
         {
             return Ok(Some(user));
         }
+        if let (Some(config), Some(der)) = (&self.config.certificates, &proof.certificate) {
+            let mut user = config.user(der)?;
+            if !config.organizational_units_are_roles
+                && let Some(users) = &self.users
+            {
+                user.roles = users.roles(&user.name).await?.unwrap_or_default();
+            }
+            return Ok(Some(user));
+        }
         if let Some(proxy) = &self.config.proxy
             && let Some(user) = proxy.user(proof.peer, &proof.headers)?
         {
@@ -169,7 +181,10 @@ impl Identity {
                 return Ok(Some(roles));
             }
             // With the file as the only source, who is not in it does not exist.
-            if self.config.proxy.is_none() && self.oidc.is_none() {
+            if self.config.proxy.is_none()
+                && self.oidc.is_none()
+                && self.config.certificates.is_none()
+            {
                 return Ok(None);
             }
         }

@@ -1,6 +1,7 @@
 //! What of a request may prove who sent it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -16,6 +17,8 @@ pub(crate) struct Proof {
     pub(crate) headers: HeaderMap,
     /// Where the connection comes from.
     pub(crate) peer: Option<IpAddr>,
+    /// The certificate it was opened with, in DER.
+    pub(crate) certificate: Option<Arc<[u8]>>,
 }
 
 impl Proof {

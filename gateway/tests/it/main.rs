@@ -4,6 +4,7 @@
 
 mod authorization;
 mod builds;
+mod certificates;
 mod details;
 mod errors;
 mod fake;
