@@ -146,7 +146,7 @@ pub(super) fn start(
             health: health.clone(),
             shutdown: shutdown.clone(),
             policy: settings.policy,
-            key: key.clone(),
+            key,
         },
     );
     metrics.extend(gateway.all_metrics().iter().cloned());

@@ -48,7 +48,7 @@ impl Kept {
     }
 
     pub(crate) fn has(&self, kind: &str, object: &Json) -> bool {
-        self.objects.contains_key(&Self::place(kind, object).0)
+        KINDS.contains(&kind) && self.objects.contains_key(&Self::place(kind, object).0)
     }
 
     pub(crate) fn save(&mut self, kind: &str, object: &Json) {
