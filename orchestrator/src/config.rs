@@ -25,7 +25,7 @@ pub struct Config {
     /// How long a worker that fell silent keeps its work. Default: 3s.
     pub lease: Span,
     /// Deliveries without an end before a message is given up: so many workers must have fallen silent over it, by
-    /// its own fault or by a crash loop of another cause. Default: 20.
+    /// its own fault or by a crash loop of another cause. Default: 200, which ten minutes of either do not reach.
     pub max_tries: u32,
     /// How long one run of a task may take. Default: 120s.
     pub task_limit: Span,
@@ -49,7 +49,7 @@ impl Default for Config {
             cloud_driver_tasks: 64,
             definition_tasks: 16,
             lease: Span(Duration::from_secs(3)),
-            max_tries: 20,
+            max_tries: 200,
             task_limit: Span(Duration::from_secs(120)),
             retention: Span(Duration::from_secs(30 * 24 * 3600)),
             page_url: orchestrator_core::Settings::default().page_url,
