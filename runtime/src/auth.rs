@@ -284,6 +284,7 @@ pub(crate) fn guarded(routes: Routes, key: Key) -> Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
 
     fn context() -> AuthContext {
         AuthContext {
@@ -352,5 +353,35 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(&path, "short").unwrap();
         assert!(Key::of_file(&path, [2; 32]).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_server_handles_only_what_a_service_of_its_installation_signed() {
+        use tower::{Service, ServiceExt};
+        let key = Key::from([7; 32]);
+        let (channel, mut acceptor) = crate::client::pipe();
+        acceptor.key = Some(key.clone());
+        let handled = Router::new().fallback(async || Status::ok("").into_http::<Body>());
+        let shutdown = crate::shutdown::Shutdown::new();
+        tokio::spawn(acceptor.serve(Routes::from(handled), shutdown));
+        let request = || {
+            let mut request = http::Request::new(tonic::body::Body::empty());
+            *request.uri_mut() = PATH.parse().unwrap();
+            *request.method_mut() = http::Method::POST;
+            let method = GrpcMethod::new("a.Service", "Get");
+            request.extensions_mut().insert(method);
+            request
+        };
+        let status = |headers: &HeaderMap| {
+            let status = headers.get("grpc-status");
+            status.map_or(0, |s| s.to_str().unwrap().parse::<i32>().unwrap())
+        };
+        let unsigned = channel.clone().ready().await.unwrap().call(request()).await;
+        assert_eq!(status(unsigned.unwrap().headers()), 16);
+        for (by, expected) in [(Key::from([8; 32]), 16), (key, 0)] {
+            let mut peer = crate::client::Link::new(channel.clone(), by).of("gateway");
+            let answer = peer.ready().await.unwrap().call(request()).await.unwrap();
+            assert_eq!(status(answer.headers()), expected);
+        }
     }
 }
