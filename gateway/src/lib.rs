@@ -30,6 +30,7 @@ mod ui;
 use std::sync::Arc;
 
 use authorization::Policy;
+use runtime::admin::Metrics;
 use runtime::auth::Key;
 use runtime::client::Peer;
 use runtime::health::Health;
@@ -41,6 +42,16 @@ pub use front::{serve, tls as acceptor};
 
 use clients::Clients;
 use identity::Identity;
+
+/// Metrics to show.
+#[derive(Clone, Default)]
+pub struct Shown(pub Arc<[Metrics]>);
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shown({})", self.0.len())
+    }
+}
 
 /// What the gateway needs of the process it runs in.
 #[derive(Debug, Clone)]
@@ -57,6 +68,8 @@ pub struct Deps {
     pub shutdown: Shutdown,
     /// The operator's rules of who may do what; of use only where people authenticate.
     pub policy: Arc<Policy>,
+    /// The metrics of everything in this process, shown at `/metrics` to who is logged in.
+    pub metrics: Shown,
     /// What cookies are authenticated with; the same in every replica.
     pub key: Key,
 }
@@ -71,6 +84,7 @@ pub(crate) struct Gateway {
     pub(crate) hub: Arc<live::Hub>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) policy: Arc<Policy>,
+    pub(crate) metrics: Shown,
     pub(crate) key: Key,
     pub(crate) directory: Arc<access::Directory>,
     pub(crate) shutdown: Shutdown,
@@ -87,6 +101,7 @@ pub fn build(config: Config, deps: Deps) -> Service {
             deps.key.clone(),
         )),
         policy: deps.policy,
+        metrics: deps.metrics,
         key: deps.key,
         directory: Arc::default(),
         config: Arc::new(config),

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use authorization::Policy;
-use axum::Router;
 use runtime::auth::Key;
 use runtime::health::Health;
 use runtime::{Running, Service, Shutdown, relay, server, telemetry};
@@ -78,6 +77,7 @@ async fn serve(
             shutdown: shutdown.clone(),
             policy: settings.policy,
             key: key.clone(),
+            metrics: gateway::Shown::default(),
         };
         let tls = gateway::acceptor(&settings.gateway).map_err(anyhow::Error::msg)?;
         return face_users(gateway::build(settings.gateway, deps), tls, &shutdown).await;
@@ -190,15 +190,7 @@ async fn face_users(
 ) -> anyhow::Result<()> {
     let listener = std::net::TcpListener::from(inherited()?);
     let listener = TcpListener::from_std(listener)?;
-    let metrics = service.all_metrics().to_vec();
-    let metrics = move || {
-        let text: String = metrics.iter().map(|render| render()).collect();
-        std::future::ready(([("content-type", "text/plain; version=0.0.4")], text))
-    };
-    let http = service
-        .take_http()
-        .unwrap_or_default()
-        .merge(Router::new().route("/metrics", axum::routing::get(metrics)));
+    let http = service.take_http().unwrap_or_default();
     let running = service.start(shutdown);
     let served = tokio::spawn(gateway::serve(listener, http, tls, shutdown.clone()));
     ready()?;

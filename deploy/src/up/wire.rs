@@ -147,15 +147,10 @@ pub(super) fn start(
             shutdown: shutdown.clone(),
             policy: settings.policy,
             key,
+            metrics: gateway::Shown(metrics.into()),
         },
     );
-    metrics.extend(gateway.all_metrics().iter().cloned());
     let http = gateway.take_http().unwrap_or_default();
-    let metrics = move || {
-        let text: String = metrics.iter().map(|render| render()).collect();
-        std::future::ready(([("content-type", "text/plain; version=0.0.4")], text))
-    };
-    let http = http.merge(Router::new().route("/metrics", axum::routing::get(metrics)));
     services.push(gateway.start(shutdown));
     services.push(canary_judge::build().start(shutdown));
     services.push(relay(store).start(shutdown));

@@ -215,6 +215,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("ui.page", Anybody, Nothing),
     ("ui.redirect", Anybody, Nothing),
     ("version.health", Anybody, Nothing),
+    ("version.metrics", Anybody, Nothing),
     ("version.root", Anybody, Nothing),
     ("version.version", Anybody, Nothing),
     ("webhooks.receive", Anybody, Nothing),

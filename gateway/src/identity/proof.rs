@@ -1,5 +1,6 @@
 //! What of a request may prove who sent it.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,13 +13,22 @@ use crate::error::Error;
 pub(crate) const TOKEN: HeaderName = HeaderName::from_static("x-spinnaker-token");
 
 /// What a request proves its sender by; kept with live connections, which are proven again.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Proof {
     pub(crate) headers: HeaderMap,
     /// Where the connection comes from.
     pub(crate) peer: Option<IpAddr>,
     /// The certificate it was opened with, in DER.
     pub(crate) certificate: Option<Arc<[u8]>>,
+}
+
+impl fmt::Debug for Proof {
+    /// Without the headers: they hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Proof {

@@ -146,6 +146,7 @@ pub(super) const TABLE: &[Row] = &[
     ("ui.page", "The page", "", "", "200 text/html"),
     ("ui.redirect", "To the page", "", "", "303"),
     ("version.health", "Whether all parts work", "", "", "200 Object"),
+    ("version.metrics", "What the process counts, as Prometheus reads it", "", "", "200 text/plain"),
     ("version.root", "To the page", "", "", "303"),
     ("version.version", "The version", "", "", "200 Version"),
     ("webhooks.receive", "Takes an event in; answered when it is durable", "", "Any", "200 Object"),

@@ -105,6 +105,7 @@ fn routes() -> Routes {
     Routes::new()
         .route("/", get(version::root))
         .route("/health", get(version::health))
+        .route("/metrics", get(version::metrics))
         .route("/version", get(version::version))
         .route("/actions/pipelines/reorder", post(pipeline_sets::reorder))
         .route("/actions/strategies/reorder", post(pipeline_sets::reorder))

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use crate::answer::{self, Answer, Reply};
@@ -26,6 +26,12 @@ pub(super) async fn health(State(gate): State<Gateway>) -> Response {
     };
     let body = json!({"status": report.status, "components": Value::Object(components)});
     answer::json(status, body)
+}
+
+/// `GET /metrics`: Prometheus' text.
+pub(super) async fn metrics(State(gate): State<Gateway>) -> Response {
+    let text: String = gate.metrics.0.iter().map(|render| render()).collect();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
 /// The version of this build.

@@ -29,3 +29,16 @@ fn the_pages_own_tests_pass() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
 }
+
+#[tokio::test]
+async fn metrics_are_shown_to_who_is_logged_in() {
+    let gate = crate::fake::Gate::up();
+    let shown = gate.get("/metrics").await;
+    assert_eq!(shown.text(), "executions 1\n");
+    let guarded = crate::identity::Guarded::with(&[("ann", "dev")]);
+    assert_eq!(guarded.gate.get("/metrics").await.status, 401);
+    assert_eq!(
+        guarded.asked("ann", "GET", "/metrics", "").await.status,
+        200
+    );
+}
