@@ -1,6 +1,7 @@
 //! Settings of the gateway.
 
 use serde::Deserialize;
+use url::Url;
 
 use crate::{identity, tls};
 
@@ -31,5 +32,16 @@ impl Default for Config {
             tls: None,
             authentication: identity::Config::default(),
         }
+    }
+}
+
+impl Config {
+    /// Every name that browsers may use: the configured ones, and the one they come back to
+    /// from a login.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let back = self.authentication.oidc.as_ref();
+        let back = back.and_then(|oidc| Url::parse(&oidc.redirect_url).ok());
+        let back = back.and_then(|url| url.host_str().map(ToOwned::to_owned));
+        self.hosts.iter().cloned().chain(back).collect()
     }
 }

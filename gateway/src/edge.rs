@@ -29,7 +29,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-spinnaker-request-id")
 
 /// Puts a router behind the edge.
 pub(crate) fn around(inner: Router, gate: &Gateway) -> Router {
-    let hosts: Arc<[String]> = gate.config.hosts.clone().into();
+    let hosts: Arc<[String]> = gate.config.names().into();
     let guard = move |request: Request, next: Next| {
         let hosts = Arc::clone(&hosts);
         async move {

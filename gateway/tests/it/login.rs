@@ -65,7 +65,11 @@ impl World {
 
     async fn visit(&self, browser: &mut Browser, path: &str) -> Answer {
         let cookies = browser.header();
-        let headers = [("cookie", cookies.as_str()), ("accept", "text/html,*/*")];
+        let headers = [
+            ("cookie", cookies.as_str()),
+            ("accept", "text/html,*/*"),
+            ("host", "gate.example"),
+        ];
         let answer = self.gate.send_with("GET", path, "", &headers).await;
         browser.keep(&answer.headers);
         answer
