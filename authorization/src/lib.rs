@@ -19,7 +19,7 @@ mod subject;
 pub use judgment::{Judgment, judge};
 pub use permissions::{Permission, Permissions, Roles};
 pub use policy::{Fallback, Policy, Prefix, Resolution};
-pub use rule::{Decision, Rule};
+pub use rule::{Decision, Rule, refusal};
 pub use subject::{Scope, Subject};
 
 /// What follows a pipeline's id in the name of the service account that is its own: one whose

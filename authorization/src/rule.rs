@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Permission;
+
 /// The rule that decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,4 +90,19 @@ impl Decision {
             Self::Allowed(rule) | Self::Denied(rule) => rule,
         }
     }
+}
+
+/// A refusal in Fiat's words, with the rule by name and in words; `user` where it is not who asks.
+/// Source: `fiat: FiatAccessDeniedExceptionHandler`.
+pub fn refusal(what: &str, permission: Permission, user: Option<&str>, rule: Rule) -> String {
+    let permission = format!("{permission:?}").to_uppercase();
+    let user = user.map(|user| format!(" for {user}")).unwrap_or_default();
+    let name = format!("{rule:?}");
+    // As it is serialized: the first letter is small.
+    let mut name = name.chars();
+    let first = name.next().map(|c| c.to_ascii_lowercase());
+    let name: String = first.into_iter().chain(name).collect();
+    format!(
+        "Access denied to {what} - required authorization: {permission}{user}; rule {name}: {rule}"
+    )
 }

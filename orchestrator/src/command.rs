@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::definition::refused;
 use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::executions::missing;
+use crate::services::permissions_of;
 use crate::stage::Catalog;
 use crate::stage::manual_judgment::{Voter, is_judgment, vote};
 use crate::turn::Step;
@@ -64,14 +65,9 @@ impl Engine {
     async fn permissions(&self, application: &str) -> Result<Permissions, Failure> {
         let stored = self.inner.services.definitions().application(application);
         let stored = stored.await?;
-        let listed = stored.as_ref().and_then(|a| a.get("permissions"));
-        match listed.filter(|listed| !listed.is_null()) {
-            None => Ok(Permissions::default()),
-            Some(listed) => serde_json::from_value(listed.clone()).map_err(|error| {
-                let text = format!("the permissions of application {application} cannot be read: {error}; save them again");
-                Failure::new(Kind::Conflict, text)
-            }),
-        }
+        stored
+            .as_ref()
+            .map_or_else(|| Ok(Permissions::default()), permissions_of)
     }
 
     /// Decides about an execution as it is now and commits that, again if somebody

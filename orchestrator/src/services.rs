@@ -20,6 +20,7 @@ use proto::status::Failure;
 use serde_json::{Map, Value};
 
 pub use crate::definition::Object;
+pub(crate) use access::permissions_of;
 pub use access::{Open, Rules};
 pub use builds::GrpcBuilds;
 pub use cloud_driver::GrpcCloudDriver;

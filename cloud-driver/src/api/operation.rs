@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use authorization::{Permission, Policy, Resource, Subject, decide};
+use authorization::{Permission, Policy, Resource, Subject, decide, refusal};
 use proto::cloud_driver::v1::operation_service_server::OperationService;
 use proto::cloud_driver::v1::{
     GetOperationRequest, Operation, OperationState, Phase, SubmitRequest,
@@ -101,20 +101,16 @@ impl Operations {
         input: &Input,
     ) -> Result<(), Status> {
         let user = subject.name.as_deref().unwrap_or(AuthContext::ANONYMOUS);
-        let denied = |what: &str, why: &str| {
-            let message = format!(
-                "Access denied to {what} - required authorization: WRITE for {user}: {why}"
-            );
-            Status::from(Failure::new(FailureKind::Denied, message))
-        };
+        let denied = |message: String| Status::from(Failure::new(FailureKind::Denied, message));
         for part in operation::each_of(input) {
             let name = part.account().unwrap_or_default();
             if let Some(account) = self.config.account(name) {
                 let resource = Resource::Configured(&account.permissions);
                 let decision = decide(policy, subject, resource, Permission::Write);
                 if !decision.is_allowed() {
-                    let why = decision.rule().to_string();
-                    return Err(denied(&format!("account {name}"), &why));
+                    let what = format!("account {name}");
+                    let rule = decision.rule();
+                    return Err(denied(refusal(&what, Permission::Write, Some(user), rule)));
                 }
             }
             // What it says it belongs to, as a job may, and what it really acts on.
@@ -126,11 +122,10 @@ impl Operations {
                     .iter()
                     .any(|a| a.eq_ignore_ascii_case(&application))
                 {
-                    let what = format!("application {application}");
-                    return Err(denied(
-                        &what,
-                        "the operation was not asked for on its behalf",
-                    ));
+                    return Err(denied(format!(
+                        "Access denied to application {application} - required authorization: \
+                         WRITE for {user}: the operation was not asked for on its behalf"
+                    )));
                 }
             }
         }

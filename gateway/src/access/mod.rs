@@ -12,7 +12,7 @@ mod target;
 use std::collections::{BTreeMap, HashMap};
 
 use authorization::{
-    Decision, Permission, Permissions, Resource, Roles, Subject, decide, decide_run_as,
+    Decision, Permission, Permissions, Resource, Roles, Subject, decide, decide_run_as, refusal,
 };
 use http::StatusCode;
 use proto::cloud_driver::v1::ListAccountsRequest;
@@ -41,11 +41,6 @@ pub(crate) struct Access<'a> {
     caller: &'a Caller,
 }
 
-/// As Fiat writes it.
-fn upper(permission: Permission) -> String {
-    format!("{permission:?}").to_uppercase()
-}
-
 /// The permissions stored with an application.
 ///
 /// # Errors
@@ -71,18 +66,9 @@ fn cut(name: &str) -> String {
     name.chars().take(100).collect()
 }
 
-/// A refusal as Fiat words it, with the rule.
 fn refused(what: &str, permission: Permission, decision: Decision) -> Error {
-    let rule = decision.rule();
-    let name = serde_json::to_value(rule).unwrap_or_default();
-    Error::new(
-        StatusCode::FORBIDDEN,
-        format!(
-            "Access denied to {what} - required authorization: {}; rule {}: {rule}",
-            upper(permission),
-            name.as_str().unwrap_or_default()
-        ),
-    )
+    let message = refusal(what, permission, None, decision.rule());
+    Error::new(StatusCode::FORBIDDEN, message)
 }
 
 impl<'a> Access<'a> {

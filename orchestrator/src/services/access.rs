@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use authorization::{Decision, Permission, Permissions, Policy, Resource, Roles, Subject};
+use authorization::{Decision, Permission, Permissions, Policy, Resource, Roles, Subject, refusal};
 use proto::status::{Failure, Kind};
 use serde_json::Value;
 
@@ -49,12 +49,27 @@ fn listed(object: &Value, field: &str) -> Roles {
         .collect()
 }
 
+/// The permissions stored with an application.
+///
+/// # Errors
+/// `Denied` when they cannot be understood: they then allow nothing.
+pub(crate) fn permissions_of(application: &Value) -> Result<Permissions, Failure> {
+    match application.get("permissions") {
+        None | Some(Value::Null) => Ok(Permissions::default()),
+        Some(own) => serde_json::from_value(own.clone()).map_err(|_| {
+            let name = application.get("name").and_then(Value::as_str);
+            let message = format!(
+                "the permissions of application {} are not lists of roles under READ, WRITE, \
+                 EXECUTE and CREATE; an administrator can save it anew",
+                name.unwrap_or_default()
+            );
+            Failure::new(Kind::Denied, message)
+        }),
+    }
+}
+
 fn refused(what: &str, permission: Permission, user: &str, decision: Decision) -> Failure {
-    let permission = format!("{permission:?}").to_uppercase();
-    let rule = decision.rule();
-    let message = format!(
-        "Access denied to {what} - required authorization: {permission} for {user}: {rule}"
-    );
+    let message = refusal(what, permission, Some(user), decision.rule());
     Failure::new(Kind::Denied, message)
 }
 
@@ -87,16 +102,7 @@ impl Rules {
         let Some(stored) = self.definitions.get_application(application).await? else {
             return Ok(None);
         };
-        match stored.get("permissions") {
-            None | Some(Value::Null) => Ok(Some(Permissions::default())),
-            Some(own) => serde_json::from_value(own.clone()).map(Some).map_err(|_| {
-                let message = format!(
-                    "the permissions of application {application} are not lists of roles under READ, \
-                     WRITE, EXECUTE and CREATE; an administrator can save it anew"
-                );
-                Failure::new(Kind::Denied, message)
-            }),
-        }
+        permissions_of(&stored).map(Some)
     }
 }
 
