@@ -178,6 +178,12 @@ impl Input {
             }
         };
         let (min, max, desired) = (read("min")?, read("max")?, read("desired")?);
+        if let (Some(least), Some(most)) = (min, max)
+            && least > most
+        {
+            let message = format!("{least} is more than capacity.max, {most}; make it less");
+            return Err(fault("capacity.min", message));
+        }
         let Some(desired) = desired.or(min).or(max) else {
             return Ok(None);
         };
@@ -371,6 +377,10 @@ mod tests {
             (json!({"capacity": {"desired": -1}}), "capacity.desired"),
             (json!({"capacity": {"desired": 1.5}}), "capacity.desired"),
             (json!({"capacity": {"max": 1_000_000}}), "capacity.max"),
+            (
+                json!({"capacity": {"min": 3, "max": 1, "desired": 2}}),
+                "capacity.min",
+            ),
         ] {
             assert_eq!(input(given).capacity().unwrap_err().path, path);
         }

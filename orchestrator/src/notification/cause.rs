@@ -158,9 +158,12 @@ fn roots(execution: &Execution, stages: &[&Stage]) -> Option<Cause> {
     let mut causes = causes.into_iter();
     let Some(mut first) = causes.next() else {
         return silent.map(|stage| Cause {
-            first: match failed_task(stage) {
-                Some(task) => format!("task {task} ended {} without a reason", stage.status),
-                None => format!("{} ended {} without a reason", named(stage), stage.status),
+            first: match (condition(stage), failed_task(stage)) {
+                (Some(condition), _) => condition,
+                (None, Some(task)) => {
+                    format!("task {task} ended {} without a reason", stage.status)
+                }
+                (None, None) => format!("{} ended {} without a reason", named(stage), stage.status),
             },
             place: place(execution, stage),
             more: Vec::new(),
@@ -209,6 +212,16 @@ fn failed_task(stage: &Stage) -> Option<&str> {
         )
     });
     failed.map(|t| t.name.as_str())
+}
+
+/// What a `checkPreconditions` stage found not to hold, where its author gave no message.
+fn condition(stage: &Stage) -> Option<String> {
+    let own = stage.context.get("context")?;
+    let text = |key: &str| own.get(key).and_then(Value::as_str);
+    let (asked, found) = (text("expression")?, text("expressionResult")?);
+    Some(line(&format!(
+        "the condition {asked} does not hold: it is {found}"
+    )))
 }
 
 fn named(stage: &Stage) -> &str {

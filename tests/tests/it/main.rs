@@ -9,6 +9,7 @@ mod conventions;
 mod demo;
 mod environments;
 mod exactly_once;
+mod faults;
 mod first_pipeline;
 mod harness;
 mod identity;

@@ -10,6 +10,15 @@ use super::{
 pub(super) fn outside() -> Vec<Row> {
     vec![
         (
+            "a condition without a message",
+            one(
+                "checkPreconditions",
+                json!({"context": {"expression": "1 == 2", "expressionResult": "false"}}),
+            ),
+            "the condition 1 == 2 does not hold: it is false",
+            "",
+        ),
+        (
             "webhook 500",
             webhook(
                 json!({"webhook": {"statusCode": "INTERNAL_SERVER_ERROR", "statusCodeValue": 500, "body": "database is down",
