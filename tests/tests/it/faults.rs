@@ -252,7 +252,7 @@ fn around() -> Vec<Fault> {
             "resizing in no cluster",
             one(
                 "resizeServerGroup",
-                with(cluster.clone(), json!({"capacity": {"desired": 1}})),
+                with(cluster, json!({"capacity": {"desired": 1}})),
             ),
             "shop-gone",
         ),
