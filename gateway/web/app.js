@@ -329,12 +329,13 @@ every(() => EVERY.traffic, readTraffic);
 every(() => 10000, readPipelines);
 every(() => (state.live ? EVERY.executions : EVERY.fallback), readExecutions);
 setInterval(tick, 1000);
-attempt("User", async () => {
-  const user = await ask("/auth/user");
-  $("user").hidden = !user;
-  if (!user) return;
-  $("user").textContent = user.username;
-  $("user").title = user.roles.length ? `Roles: ${user.roles.join(", ")}` : "No roles";
-});
-attempt("Version", async () => { $("version").textContent = (await ask("/version")).version; });
+attempt("Version", async () => { $("version").textContent = (await ask("/version")).version; })
+  // Only now: /auth/user needs no login, so a browser sends its password there once it was asked for elsewhere.
+  .then(() => attempt("User", async () => {
+    const user = await ask("/auth/user");
+    $("user").hidden = !user;
+    if (!user) return;
+    $("user").textContent = user.username;
+    $("user").title = user.roles.length ? `Roles: ${user.roles.join(", ")}` : "No roles";
+  }));
 listen();
