@@ -480,17 +480,9 @@ impl Drop for World {
                 .build()
                 .unwrap();
             let stop = cloud_driver::provider::local::stop::stop_all;
-            let mut left = Vec::new();
-            // On a machine with much else to do an end may take longer than one try waits.
-            for _ in 0..4 {
-                left = runtime
-                    .block_on(stop(&data, Duration::from_millis(500)))
-                    .left;
-                if left.is_empty() {
-                    break;
-                }
-            }
-            left
+            runtime
+                .block_on(stop(&data, Duration::from_millis(500)))
+                .left
         });
         let left = ended.join().unwrap_or_default();
         if !std::thread::panicking() {
