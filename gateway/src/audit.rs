@@ -42,6 +42,18 @@ async fn append(gate: &Gateway, caller: &Caller, entry: &Value) -> Result<(), Er
     Ok(())
 }
 
+/// Writes down what has been decided already: it stands also when this cannot be written.
+async fn note(gate: &Gateway, caller: &Caller, entry: &Value) {
+    if let Err(error) = append(gate, caller, entry).await {
+        let reason = error.message();
+        tracing::error!(
+            reason,
+            request = caller.request_id(),
+            "an audit entry was not written"
+        );
+    }
+}
+
 /// Before the change; `before` is the hash of what it changes.
 ///
 /// # Errors
@@ -68,14 +80,7 @@ pub(crate) async fn ended(
     let mut entry = change.entry(caller, "ended");
     entry["status"] = json!(status.as_u16());
     entry["after"] = json!(after);
-    if let Err(error) = append(gate, caller, &entry).await {
-        let reason = error.message();
-        tracing::error!(
-            reason,
-            request = caller.request_id(),
-            "an audit entry was not written"
-        );
-    }
+    note(gate, caller, &entry).await;
 }
 
 /// Something that the caller may not do.
@@ -83,12 +88,5 @@ pub(crate) async fn refused(gate: &Gateway, caller: &Caller, change: &Change<'_>
     let mut entry = change.entry(caller, "refused");
     entry["status"] = json!(error.status().as_u16());
     entry["reason"] = json!(error.message());
-    if let Err(error) = append(gate, caller, &entry).await {
-        let reason = error.message();
-        tracing::error!(
-            reason,
-            request = caller.request_id(),
-            "an audit entry was not written"
-        );
-    }
+    note(gate, caller, &entry).await;
 }

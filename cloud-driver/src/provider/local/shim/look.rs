@@ -177,7 +177,7 @@ pub(super) async fn look(folder: &Path, token: &str, port: Option<u16>) -> Look 
     }
 }
 
-fn shim_runs(ids: &Ids) -> bool {
+pub(super) fn shim_runs(ids: &Ids) -> bool {
     runs(&Ids {
         pid: ids.shim_pid,
         start: ids.shim_start,
