@@ -147,15 +147,17 @@ mod tests {
         starting.lock().unwrap();
         std::fs::write(path.join(SOCKET), "").unwrap();
         let second = path.clone();
-        let clearing = std::thread::spawn(move || cleared(&second).unwrap());
-        // Long enough to remove it, if it were not waited for.
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(path.join(SOCKET).exists());
+        let (answer, answered) = std::sync::mpsc::channel();
+        let clearing = std::thread::spawn(move || answer.send(cleared(&second).unwrap()).unwrap());
+        // Long enough to be done with it, if it were not waited for.
+        let early = answered.recv_timeout(std::time::Duration::from_millis(50));
+        assert!(early.is_err() && path.join(SOCKET).exists());
         // Its record is written before it lets go of the lock, as a shim does.
         let state = serde_json::to_vec(&own()).unwrap();
         std::fs::write(path.join(STATE), state).unwrap();
         drop(starting);
-        assert!(!clearing.join().unwrap(), "a shim runs there");
+        assert!(!answered.recv().unwrap(), "a shim runs there");
+        clearing.join().unwrap();
         assert!(path.join(SOCKET).exists() && path.join(STATE).exists());
         // What has ended is cleared away.
         std::fs::write(path.join(EXIT), "{}").unwrap();
