@@ -71,36 +71,21 @@ impl Killer {
         services: &'static [&'static str],
         pause: Duration,
     ) -> Self {
-        Self::start(pause, move |turn| {
-            let found = of(supervisor);
-            let service = services.get(turn % services.len().max(1));
-            let oldest = service.and_then(|service| found.get(service)?.first());
-            oldest.copied().into_iter().collect()
-        })
-    }
-
-    /// No replica of a service is let live: all that are there every `pause` are killed.
-    pub fn down(supervisor: i32, service: &'static str, pause: Duration) -> Self {
-        Self::start(pause, move |_| {
-            of(supervisor).remove(service).unwrap_or_default()
-        })
-    }
-
-    fn start(pause: Duration, victims: impl Fn(usize) -> Vec<i32> + Send + 'static) -> Self {
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(pause);
-            let (mut turn, mut killed) = (0, 0);
+            let (mut turns, mut killed) = (services.iter().cycle(), 0);
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {}
                     _ = stopped.changed() => return killed,
                 }
-                for pid in victims(turn) {
-                    kill(pid);
+                let found = of(supervisor);
+                let service = turns.next().and_then(|service| found.get(service));
+                if let Some(oldest) = service.and_then(|replicas| replicas.first()) {
+                    kill(*oldest);
                     killed += 1;
                 }
-                turn += 1;
             }
         });
         Self { stop, task }

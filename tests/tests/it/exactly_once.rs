@@ -10,7 +10,7 @@ use ::demo::jenkins::Jenkins;
 use serde_json::{Value, json};
 use tests::fixture::{pipeline, stage};
 use tests::gate::{self, outline};
-use tests::replicas::{Killer, SERVICES};
+use tests::replicas::{self, Killer, SERVICES};
 use tests::world::{APPLICATION, JENKINS, Pace, REGISTRY, REPOSITORY};
 use tests::{World, eventually};
 
@@ -246,8 +246,16 @@ async fn webhooks_that_come_while_no_orchestrator_lives_each_start_one_execution
         let event = "${trigger['payload']['event']}";
         save(&world, &format!("Hook {group}"), event, trigger).await;
     }
+    // Nothing starts with a configuration that cannot be read, however often the supervisor tries; who runs
+    // already has read it.
+    let file = world.stack.data.join("gennaker.yml");
+    let configuration = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "orchestrator: [").unwrap();
     let supervisor = world.stack.pid().unwrap();
-    let killer = Killer::down(supervisor, "orchestrator", Duration::from_millis(20));
+    let mut found = replicas::of(supervisor);
+    let orchestrators = found.remove("orchestrator").unwrap();
+    assert_eq!(orchestrators.len(), 2);
+    orchestrators.iter().copied().for_each(replicas::kill);
     let mut ticks = tokio::time::interval(plan.outage / u32::try_from(plan.webhooks).unwrap());
     let mut answers = Vec::new();
     for number in 0..plan.webhooks {
@@ -270,21 +278,21 @@ async fn webhooks_that_come_while_no_orchestrator_lives_each_start_one_execution
     for answer in answers {
         slowest = slowest.max(answer.await.unwrap());
     }
-    let started = world.sink.deliveries("/hook").len();
-    let kills = killer.stop().await.unwrap();
+    assert!(slowest < ANSWER, "a webhook was answered after {slowest:?}");
+    let told = world.sink.deliveries("/hook").len();
+    assert_eq!(told, 0, "an orchestrator lived");
+    let others = replicas::of(supervisor);
+    found.keys().for_each(|service| {
+        assert_eq!(others.get(service), found.get(service), "{service}");
+    });
+    std::fs::write(&file, configuration).unwrap();
     let back = Instant::now();
     let expected: BTreeSet<String> = (0..plan.webhooks).map(|n| format!("hook-{n}")).collect();
     require_one_each(&world, &expected).await;
     println!(
-        "outage of {:?}: {} webhooks, slowest answer {slowest:?}, {started} told meanwhile, {kills} kills, \
-         all ended {:?} after it",
+        "outage of {:?}: {} webhooks, slowest answer {slowest:?}, all ended {:?} after it",
         plan.outage,
         plan.webhooks,
         back.elapsed()
-    );
-    assert!(slowest < ANSWER, "a webhook was answered after {slowest:?}");
-    assert!(
-        started < plan.webhooks / 2,
-        "the orchestrator lived: {started}"
     );
 }
