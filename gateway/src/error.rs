@@ -4,7 +4,7 @@
 //! address of a peer and no trace ever leaves through it.
 //! Source: `kork: ErrorConfiguration, GenericExceptionHandlers`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -19,6 +19,8 @@ pub(crate) struct Error {
     status: StatusCode,
     message: String,
     fields: Vec<FieldError>,
+    /// Whole seconds to wait before it is worth trying again.
+    retry_after: Option<u64>,
 }
 
 impl Error {
@@ -27,6 +29,17 @@ impl Error {
             status,
             message: message.into(),
             fields: Vec::new(),
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        }
+    }
+
+    /// 429: too much of something from one place.
+    pub(crate) fn too_many(what: &str, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let message = format!("too many {what}; try again in {seconds} s");
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, message)
         }
     }
 
@@ -138,9 +151,8 @@ impl From<Failure> for Error {
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self {
-            status,
-            message: failure.message,
             fields: failure.fields,
+            ..Self::new(status, failure.message)
         }
     }
 }
@@ -190,9 +202,9 @@ pub(crate) fn now_ms() -> u64 {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = answer::json(self.status, self.body());
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.retry_after {
             let headers = response.headers_mut();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

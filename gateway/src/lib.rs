@@ -34,6 +34,7 @@ use runtime::admin::Metrics;
 use runtime::auth::Key;
 use runtime::client::Peer;
 use runtime::health::Health;
+use runtime::task::OnError;
 use runtime::{Service, Shutdown};
 use tokio::sync::Semaphore;
 
@@ -109,5 +110,10 @@ pub fn build(config: Config, deps: Deps) -> Service {
         shutdown: deps.shutdown,
     };
     let router = rest::router(&gateway);
-    Service::new("gateway").http(edge::around(router, &gateway))
+    let (identity, clients) = (Arc::clone(&gateway.identity), gateway.clients.clone());
+    Service::new("gateway")
+        .http(edge::around(router, &gateway))
+        .task("gateway-roles", OnError::Restart, move |shutdown| {
+            identity::follow::follow(Arc::clone(&identity), clients.clone(), shutdown)
+        })
 }

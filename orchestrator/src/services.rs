@@ -236,9 +236,13 @@ pub trait Definitions: Send + Sync {
     async fn delete_object(&self, kind: Object, id: &str) -> Result<(), Failure>;
 }
 
-/// A build of a build server.
+/// A build of a build server, and for whom it is asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildOf {
+    /// Whose permissions on the build server count, with the roles as of now.
+    pub user: String,
+    /// See [`Access::roles`].
+    pub roles: Vec<String>,
     /// The build server.
     pub master: String,
     /// The job.

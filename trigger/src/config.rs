@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use authorization::Permissions;
 use runtime::config::{SecretRef, Span};
 use serde::Deserialize;
 
@@ -41,6 +42,10 @@ pub struct Master {
     /// Ask for a crumb before each change. Default: false.
     #[serde(default)]
     pub csrf: bool,
+    /// Who may see its jobs and builds (READ), and start and stop builds (WRITE), where people
+    /// have to authenticate. Default: everybody.
+    #[serde(default)]
+    pub permissions: Permissions,
 }
 
 impl Default for Config {

@@ -23,6 +23,7 @@ use crate::breaker;
 use crate::config::Config;
 use crate::decisions;
 use crate::event::{self, Event};
+use crate::jenkins::access::{self, Access};
 use crate::matcher::{self, Decision};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -49,6 +50,7 @@ pub(crate) struct Intake {
     pub(crate) peers: Peers,
     pub(crate) config: Arc<Config>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access: Access,
     commits: Arc<AtomicU64>,
     process: String,
 }
@@ -85,6 +87,7 @@ impl Intake {
         peers: Peers,
         config: Arc<Config>,
         metrics: Arc<Metrics>,
+        access: Access,
     ) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let started = since.unwrap_or_default().as_nanos();
@@ -93,6 +96,7 @@ impl Intake {
             peers,
             config,
             metrics,
+            access,
             commits: Arc::default(),
             process: format!("{}-{started}", std::process::id()),
         }
@@ -181,6 +185,7 @@ impl Intake {
         let prior = self.prior(source, event, &pipelines).await?;
         let of = |id: &str| prior.get(id).cloned().unwrap_or_default();
         let mut decisions = matcher::decide(source, event, &pipelines, &of);
+        access::apply(self, event, &pipelines, &mut decisions).await?;
         breaker::apply(self, &event.id, &mut decisions).await?;
         Ok(decisions)
     }

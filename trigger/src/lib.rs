@@ -32,6 +32,7 @@ mod worker;
 
 use std::sync::Arc;
 
+use authorization::Policy;
 use proto::message::PIPELINE_COMPLETED;
 use runtime::Service;
 use runtime::client::Peer;
@@ -53,6 +54,8 @@ pub struct Deps {
     pub orchestrator: Peer,
     /// Serves registries.
     pub cloud_driver: Peer,
+    /// The rules of who may do what, where people have to authenticate.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// The service. Starts leave it as messages that cross shards: some part of the
@@ -64,6 +67,7 @@ pub fn build(config: Config, deps: Deps) -> Service {
         Peers::new(deps.orchestrator, deps.cloud_driver),
         Arc::new(config),
         Arc::clone(&metrics),
+        jenkins::access::Access(deps.policy),
     ));
     let again = || Arc::clone(&intake);
     let (events, polls, begin, check) = (again(), again(), again(), again());

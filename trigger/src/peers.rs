@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use authorization::MANAGED;
 use proto::MAX_MESSAGE_BYTES;
 use proto::cloud_driver::v1::registry_service_client::RegistryServiceClient;
 use proto::cloud_driver::v1::{ImageQuery, ListRegistriesRequest, Registry, RepositoryQuery};
@@ -11,8 +12,8 @@ use proto::common::v1::{Json, PageRequest};
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::orchestrator::v1::{
-    ExecutionKind, GetExecutionRequest, ListExecutionsRequest, ListPipelinesRequest, PipelineKey,
-    StartReply, StartRequest,
+    ExecutionKind, GetExecutionRequest, ListExecutionsRequest, ListPipelinesRequest, ObjectKey,
+    PipelineKey, StartReply, StartRequest,
 };
 use proto::status::{Failure, Kind};
 use runtime::client::Peer;
@@ -48,9 +49,9 @@ async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> R
 }
 
 fn object(json: &Json) -> Result<Map<String, Value>, Failure> {
-    match json.value("pipeline")? {
+    match json.value("answer")? {
         Value::Object(map) => Ok(map),
-        _ => Err(Failure::internal("a pipeline is no object")),
+        _ => Err(Failure::internal("what a peer answered is no object")),
     }
 }
 
@@ -163,6 +164,44 @@ impl Peers {
         let last = last.value("execution")?;
         let artifacts = last.pointer("/trigger/artifacts").and_then(Value::as_array);
         Ok(artifacts.cloned().unwrap_or_default())
+    }
+
+    /// The roles of whoever a trigger of a pipeline runs as: the pipeline's own for its own account.
+    pub(crate) async fn roles(
+        &self,
+        pipeline: &Map<String, Value>,
+        user: &str,
+    ) -> Result<Vec<String>, Failure> {
+        let listed = |object: &Map<String, Value>, field: &str| -> Vec<String> {
+            let list = object.get(field).and_then(Value::as_array);
+            let names = list.into_iter().flatten().filter_map(Value::as_str);
+            names.map(ToOwned::to_owned).collect()
+        };
+        let mut definitions = self.definitions.clone();
+        let (found, field) = match user.strip_suffix(MANAGED) {
+            Some(id) if pipeline.get("id").and_then(Value::as_str) == Some(id) => {
+                return Ok(listed(pipeline, "roles"));
+            }
+            Some(id) => {
+                let key = PipelineKey {
+                    id: id.to_owned(),
+                    ..PipelineKey::default()
+                };
+                (answer(definitions.get_pipeline(key)).await, "roles")
+            }
+            None => {
+                let key = ObjectKey {
+                    kind: "serviceAccount".to_owned(),
+                    id: user.to_owned(),
+                };
+                (answer(definitions.get_object(key)).await, "memberOf")
+            }
+        };
+        match found {
+            Ok(found) => Ok(listed(&object(&found)?, field)),
+            Err(failure) if failure.kind == Kind::NotFound => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// An execution; none if there is none.

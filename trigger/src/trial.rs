@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::Api;
 use crate::intake::{Intake, now_ms};
+use crate::jenkins::access;
 use crate::matcher::{self, Decision};
 use crate::refusal::Refusal;
 use crate::{breaker, cron, decisions, source};
@@ -28,7 +29,7 @@ pub(crate) async fn run(
     if event.r#type.is_empty() {
         let mut found: Vec<Value> = Vec::new();
         for pipeline in &chosen {
-            found.extend(standing(pipeline));
+            found.extend(standing(intake, pipeline).await?);
         }
         return Ok(found);
     }
@@ -153,7 +154,7 @@ fn decision(
 }
 
 /// Whether each trigger of a pipeline can ever fire.
-fn standing(pipeline: &Map<String, Value>) -> Vec<Value> {
+async fn standing(intake: &Intake, pipeline: &Map<String, Value>) -> Result<Vec<Value>, Failure> {
     let mut found = Vec::new();
     for trigger in all_triggers(pipeline) {
         let id = matcher::trigger_id(trigger);
@@ -188,7 +189,13 @@ fn standing(pipeline: &Map<String, Value>) -> Vec<Value> {
                 }
             }
         }
+        if kind.eq_ignore_ascii_case("jenkins") && outcome.is_ok() {
+            let master = text(trigger, "master");
+            if let Some(refusal) = access::refused(intake, pipeline, trigger, master).await? {
+                told = decision(pipeline, trigger, Err(refusal));
+            }
+        }
         found.push(told);
     }
-    found
+    Ok(found)
 }

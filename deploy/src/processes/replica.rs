@@ -112,6 +112,7 @@ async fn serve(
                 store,
                 orchestrator: peer(Kind::Orchestrator),
                 cloud_driver: peer(Kind::CloudDriver),
+                policy: enforced,
             },
         ),
     };

@@ -103,7 +103,7 @@ pub(super) fn start(
                     cloud_driver: peers.cloud_driver.of("orchestrator"),
                     trigger: peers.trigger.of("orchestrator"),
                     egress,
-                    policy: enforced,
+                    policy: enforced.clone(),
                 },
             ),
             orchestrator_end,
@@ -115,6 +115,7 @@ pub(super) fn start(
                     store: store.clone(),
                     orchestrator: peers.orchestrator.of("trigger"),
                     cloud_driver: peers.cloud_driver.of("trigger"),
+                    policy: enforced,
                 },
             ),
             trigger_end,
@@ -168,7 +169,7 @@ pub(crate) fn relay(store: Shared) -> Service {
         async move {
             let settings = ConsumerSettings {
                 queue: outbox::QUEUE.to_owned(),
-                lease_ms: 5_000,
+                lease_ms: 3_000,
                 // It is delivered until it is: the target is our own store.
                 max_tries: u32::MAX,
             };

@@ -155,6 +155,7 @@ impl Asks<'_> {
         let id = self.said.param("id");
         match need {
             Need::Anybody => Ok(()),
+            Need::BuildServer => self.access.build_server(),
             Need::Admin => self.access.admin(),
             Need::Application(permission) => self.access.application(application, permission).await,
             Need::Query(permission) => match self.query.get("application") {

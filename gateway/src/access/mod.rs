@@ -273,6 +273,21 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// What the credential was narrowed to is known here alone; whose roles a build server lists, trigger.
+    pub(crate) fn build_server(&self) -> Result<(), Error> {
+        let Some(subject) = self.limited() else {
+            return Ok(());
+        };
+        let unrestricted = Permissions::default();
+        let resource = Resource::Configured(&unrestricted);
+        let decision = decide(&self.gate.policy, subject, resource, Permission::Read);
+        if decision.is_allowed() {
+            Ok(())
+        } else {
+            Err(refused("build services", Permission::Read, decision))
+        }
+    }
+
     /// The application of an execution.
     pub(crate) async fn execution(&self, id: &str, permission: Permission) -> Result<(), Error> {
         if self.limited().is_none() {

@@ -9,6 +9,8 @@ use authorization::Permission::{self, Execute, Read, Write};
 pub(crate) enum Need {
     /// To be logged in, where the path needs it at all.
     Anybody,
+    /// A credential that is not narrowed to applications; trigger asks for READ of the build server.
+    BuildServer,
     /// To be an administrator.
     Admin,
     /// A permission on the application that the path names.
@@ -70,8 +72,8 @@ use Lose::{
     Results,
 };
 use Need::{
-    Admin, Anybody, Application, Body, Cluster, Definition, Definitions, Environment, Execution,
-    Executions, Instance, Pipeline, Query, Search, Task, Template,
+    Admin, Anybody, Application, Body, BuildServer, Cluster, Definition, Definitions, Environment,
+    Execution, Executions, Instance, Pipeline, Query, Search, Task, Template,
 };
 
 /// The line of a handler.
@@ -91,14 +93,14 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("auth.logged_out", Anybody, Nothing),
     ("auth.service_accounts", Anybody, Nothing),
     ("auth.user", Anybody, Nothing),
-    ("builds.get_by_path", Anybody, Nothing),
-    ("builds.get_by_query", Anybody, Nothing),
-    ("builds.job_by_path", Anybody, Nothing),
-    ("builds.job_by_query", Anybody, Nothing),
-    ("builds.jobs", Anybody, Nothing),
-    ("builds.list_by_path", Anybody, Nothing),
-    ("builds.list_by_query", Anybody, Nothing),
-    ("builds.masters", Anybody, Nothing),
+    ("builds.get_by_path", BuildServer, Nothing),
+    ("builds.get_by_query", BuildServer, Nothing),
+    ("builds.job_by_path", BuildServer, Nothing),
+    ("builds.job_by_query", BuildServer, Nothing),
+    ("builds.jobs", BuildServer, Nothing),
+    ("builds.list_by_path", BuildServer, Nothing),
+    ("builds.list_by_query", BuildServer, Nothing),
+    ("builds.masters", BuildServer, Nothing),
     ("clusters.get", Application(Read), Nothing),
     ("clusters.names", Application(Read), ByAccount),
     ("clusters.of_account", Application(Read), Nothing),

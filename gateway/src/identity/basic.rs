@@ -2,8 +2,10 @@
 //! Source: `gate: BasicAuthConfig`.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -15,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 
+use super::guess::Guesses;
 use super::{How, User, is_name, unauthorized};
 use crate::error::Error;
 
@@ -92,6 +95,15 @@ fn entry<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
     })
 }
 
+/// The names and roles of all lines.
+pub(super) fn entries(text: &str) -> impl Iterator<Item = (&str, Roles)> {
+    text.lines().filter_map(|line| {
+        let mut parts = line.trim().splitn(3, ':');
+        let name = parts.next().filter(|name| !name.is_empty())?;
+        Some((name, listed(parts.nth(1).unwrap_or_default())))
+    })
+}
+
 fn listed(roles: &str) -> Roles {
     roles.split(',').collect()
 }
@@ -103,6 +115,7 @@ pub(super) struct Users {
     /// Keeps what is remembered from being of use elsewhere.
     key: [u8; 32],
     proven: Mutex<HashSet<[u8; 32]>>,
+    guesses: Mutex<Guesses>,
     hashing: Arc<Semaphore>,
 }
 
@@ -112,6 +125,7 @@ impl Users {
             file,
             key: rand::random(),
             proven: Mutex::default(),
+            guesses: Mutex::default(),
             hashing: Arc::new(Semaphore::new(HASHING)),
         }
     }
@@ -119,8 +133,13 @@ impl Users {
     /// The user, if the password is the user's.
     ///
     /// # Errors
-    /// 401 when it is not, 503 when the file cannot be read.
-    pub(super) async fn prove(&self, name: &str, password: &str) -> Result<User, Error> {
+    /// 401 when it is not, 429 when too many were wrong, 503 when the file cannot be read.
+    pub(super) async fn prove(
+        &self,
+        name: &str,
+        password: &str,
+        from: Option<IpAddr>,
+    ) -> Result<User, Error> {
         let refused = || unauthorized("name or password is wrong");
         if !is_name(name) || password.len() > MAX_PASSWORD {
             return Err(refused());
@@ -129,7 +148,7 @@ impl Users {
         let entry = entry(&text, name);
         // Whether a name exists must not show in how long the answer takes.
         let (hash, roles) = entry.unwrap_or((NOBODYS, ""));
-        let right = self.is_right(hash, password).await?;
+        let right = self.is_right((name, from), hash, password).await?;
         if !right || entry.is_none() {
             return Err(refused());
         }
@@ -150,7 +169,11 @@ impl Users {
         Ok(entry(&text, name).map(|(_, roles)| listed(roles)))
     }
 
-    async fn read(&self) -> Result<String, Error> {
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// 503 when it cannot be read.
+    pub(super) async fn read(&self) -> Result<String, Error> {
         let read = async {
             let file = tokio::fs::File::open(&self.file).await?;
             let mut text = String::new();
@@ -163,7 +186,13 @@ impl Users {
         })
     }
 
-    async fn is_right(&self, hash: &str, password: &str) -> Result<bool, Error> {
+    /// `of` are the name and where the request comes from.
+    async fn is_right(
+        &self,
+        of: (&str, Option<IpAddr>),
+        hash: &str,
+        password: &str,
+    ) -> Result<bool, Error> {
         // The hash is part of what is remembered: a changed entry is proven anew.
         let mut digest = Sha256::new();
         for part in [&self.key[..], hash.as_bytes(), b"\0", password.as_bytes()] {
@@ -176,6 +205,18 @@ impl Users {
         }
         let permit = Arc::clone(&self.hashing).acquire_owned().await;
         let permit = permit.map_err(|_| unavailable())?;
+        // Several requests of one page come at the same time; the first of them has proven it.
+        if proven().contains(&seen) {
+            return Ok(true);
+        }
+        let guesses = || self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let (mut guesses, now) = (guesses(), Instant::now());
+            if let Some(wait) = guesses.wait(of.0, of.1, now) {
+                return Err(Error::too_many("passwords for this name were wrong", wait));
+            }
+            guesses.begin(of.0, of.1, now);
+        }
         let (hash, password) = (hash.to_owned(), password.to_owned());
         let right = tokio::task::spawn_blocking(move || {
             let _held = permit;
@@ -186,6 +227,7 @@ impl Users {
         });
         let right = right.await.map_err(|_| unavailable())?;
         if right {
+            guesses().right(of.0, of.1);
             let mut proven = proven();
             if proven.len() >= REMEMBERED {
                 proven.clear();
@@ -244,17 +286,44 @@ mod tests {
             |password: &str, role: &str| user_entry("ann", password, &[role.to_owned()]).unwrap();
         std::fs::write(&file, line("one", "Dev")).unwrap();
         let users = Users::new(file.clone());
-        let ann = users.prove("ann", "one").await.unwrap();
+        let ann = users.prove("ann", "one", None).await.unwrap();
         assert_eq!(ann.roles.iter().collect::<Vec<_>>(), ["dev"]);
-        assert!(users.prove("ann", "two").await.is_err());
-        assert!(users.prove("bob", "one").await.is_err());
+        assert!(users.prove("ann", "two", None).await.is_err());
+        assert!(users.prove("bob", "one", None).await.is_err());
         std::fs::write(&file, line("two", "ops")).unwrap();
-        assert!(users.prove("ann", "one").await.is_err());
-        assert!(users.prove("ann", "two").await.is_ok());
+        assert!(users.prove("ann", "one", None).await.is_err());
+        assert!(users.prove("ann", "two", None).await.is_ok());
         std::fs::write(&file, "").unwrap();
-        assert!(users.prove("ann", "two").await.is_err());
+        assert!(users.prove("ann", "two", None).await.is_err());
         std::fs::remove_file(&file).unwrap();
-        let error = users.prove("ann", "two").await.unwrap_err();
+        let error = users.prove("ann", "two", None).await.unwrap_err();
         assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn whoever_guesses_has_to_wait_and_whoever_knows_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        std::fs::write(&file, user_entry("ann", "right", &[]).unwrap()).unwrap();
+        let users = Users::new(file);
+        let (home, elsewhere) = (
+            Some(IpAddr::from([10, 0, 0, 1])),
+            Some(IpAddr::from([10, 0, 0, 2])),
+        );
+        users.prove("ann", "right", home).await.unwrap();
+        let guess = async |text: &str| {
+            users
+                .prove("ann", text, elsewhere)
+                .await
+                .unwrap_err()
+                .status()
+        };
+        let guesses = ["1", "2", "3", "4", "5", "6", "right2"].map(guess);
+        let mut statuses = Vec::new();
+        for answer in guesses {
+            statuses.push(answer.await.as_u16());
+        }
+        assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429]);
+        users.prove("ann", "right", home).await.unwrap();
     }
 }

@@ -7,12 +7,16 @@
 mod basic;
 pub mod certificate;
 mod config;
+pub(crate) mod follow;
+mod guess;
 pub mod oidc;
 pub(crate) mod proof;
 pub mod proxy;
 mod recorded;
 pub(crate) mod session;
 pub(crate) mod token;
+
+use std::net::IpAddr;
 
 use authorization::{MANAGED, Roles, Scope};
 use http::{Method, StatusCode, header};
@@ -90,6 +94,17 @@ impl Identity {
         }
     }
 
+    /// Whether users come from the users file alone.
+    fn file_is_all(&self) -> bool {
+        let config = &self.config;
+        let others = [
+            config.proxy.is_some(),
+            self.oidc.is_some(),
+            config.certificates.is_some(),
+        ];
+        self.users.is_some() && !others.contains(&true)
+    }
+
     /// Whether everybody has to be somebody.
     pub(crate) fn is_enabled(&self) -> bool {
         self.config.is_enabled()
@@ -114,7 +129,7 @@ impl Identity {
                 "bearer" if rest.starts_with(token::PREFIX) => {
                     self.token(clients, &rest).await.map(Some)
                 }
-                "basic" => self.password(&rest).await.map(Some),
+                "basic" => self.password(&rest, proof.peer).await.map(Some),
                 _ => Err(unauthorized(
                     "header Authorization is neither Basic nor Bearer with an API token",
                 )),
@@ -145,12 +160,12 @@ impl Identity {
         Ok(None)
     }
 
-    async fn password(&self, encoded: &str) -> Result<User, Error> {
+    async fn password(&self, encoded: &str, from: Option<IpAddr>) -> Result<User, Error> {
         let Some(users) = &self.users else {
             return Err(unauthorized("nobody logs in with a password here"));
         };
         let (name, password) = basic::credentials(encoded)?;
-        users.prove(&name, &password).await
+        users.prove(&name, &password, from).await
     }
 
     async fn token(&self, clients: &Clients, text: &str) -> Result<User, Error> {
@@ -181,10 +196,7 @@ impl Identity {
                 return Ok(Some(roles));
             }
             // With the file as the only source, who is not in it does not exist.
-            if self.config.proxy.is_none()
-                && self.oidc.is_none()
-                && self.config.certificates.is_none()
-            {
+            if self.file_is_all() {
                 return Ok(None);
             }
         }

@@ -46,6 +46,23 @@ pub(crate) fn roles_of(object: &Value, field: &str) -> Roles {
     names.collect()
 }
 
+/// Stores a user's roles.
+///
+/// # Errors
+/// What the orchestrator answers.
+pub(super) async fn store(clients: &Clients, name: &str, roles: &Roles) -> Result<(), Error> {
+    let roles: Vec<&str> = roles.iter().collect();
+    let user = json!({"id": name.to_lowercase(), "roles": roles});
+    let call = SaveObjectRequest {
+        kind: "user".to_owned(),
+        object: Some(Json::of(&user)),
+        user: name.to_owned(),
+        create: false,
+    };
+    answer(clients.definitions.clone().save_object(call)).await?;
+    Ok(())
+}
+
 /// Which roles each user was last told to have, by this process.
 #[derive(Debug, Default)]
 pub(super) struct Recorded(Mutex<HashMap<String, (Roles, Instant)>>);
@@ -63,16 +80,7 @@ impl Recorded {
         if is_told {
             return Ok(());
         }
-        let roles: Vec<&str> = user.roles.iter().collect();
-        let call = SaveObjectRequest {
-            kind: "user".to_owned(),
-            object: Some(Json::of(
-                &json!({"id": user.name.to_lowercase(), "roles": roles}),
-            )),
-            user: user.name.clone(),
-            create: false,
-        };
-        answer(clients.definitions.clone().save_object(call)).await?;
+        store(clients, &user.name, &user.roles).await?;
         let mut told = told();
         if told.len() >= MOST {
             told.clear();

@@ -107,13 +107,16 @@ impl StageType for Jenkins {
 }
 
 /// The build a stage is about, as far as it is known.
-fn build_of(ctx: &TaskContext<'_>) -> Result<BuildOf, TaskError> {
+async fn build_of(ctx: &TaskContext<'_>) -> Result<BuildOf, TaskError> {
     let text = |key: &str| {
         let found = ctx.text(key);
         found.ok_or_else(|| TaskError::user(format!("{key} is missing; name it")))
     };
     let number = ctx.own("buildNumber").and_then(Value::as_u64);
+    let roles = ctx.services.access().roles(ctx.user()).await;
     Ok(BuildOf {
+        user: ctx.user().to_owned(),
+        roles: roles.map_err(failed)?,
         master: text("master")?.to_owned(),
         job: text("job")?.to_owned(),
         number: number.unwrap_or(0),
@@ -147,7 +150,7 @@ impl Task for Start {
         let parameters = parameters.cloned().unwrap_or_default();
         let builds = ctx.services.builds();
         let started = builds
-            .start(&build_of(ctx)?, &parameters, &ctx.effect("0"))
+            .start(&build_of(ctx).await?, &parameters, &ctx.effect("0"))
             .await;
         let item = started.map_err(failed)?;
         Ok(TaskResult::succeeded().with_context("queuedBuild", item))
@@ -172,7 +175,7 @@ impl Task for WaitForStart {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let queued = ctx.services.builds().queued(&build_of(ctx)?).await;
+        let queued = ctx.services.builds().queued(&build_of(ctx).await?).await;
         Ok(match queued.map_err(failed)? {
             Some(number) => TaskResult::succeeded().with_context("buildNumber", number),
             None => TaskResult::running(),
@@ -198,7 +201,7 @@ impl Task for Monitor {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let found = ctx.services.builds().build(&build_of(ctx)?).await;
+        let found = ctx.services.builds().build(&build_of(ctx).await?).await;
         let Some(build) = found.map_err(failed)? else {
             return Ok(TaskResult::running());
         };
@@ -261,7 +264,7 @@ impl Task for Properties {
         let found = ctx
             .services
             .builds()
-            .properties(&build_of(ctx)?, file)
+            .properties(&build_of(ctx).await?, file)
             .await;
         let found = match found {
             Err(failure) if failure.kind == Kind::Invalid => None,
@@ -335,7 +338,7 @@ impl Task for Stop {
         if ctx.text("queuedBuild").is_none() || ended {
             return Ok(TaskResult::succeeded());
         }
-        match ctx.services.builds().stop(&build_of(ctx)?).await {
+        match ctx.services.builds().stop(&build_of(ctx).await?).await {
             Err(failure) if failure.kind == Kind::NotFound => Ok(TaskResult::succeeded()),
             stopped => stopped.map(|()| TaskResult::succeeded()).map_err(failed),
         }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::demo::jenkins::Jenkins;
 use hyper::Method;
 use serde_json::{Value, json};
-use tests::fixture::pipeline;
+use tests::fixture::{pipeline, stage};
 use tests::gate::Gate;
 use tests::program::Program;
-use tests::world::APPLICATION;
+use tests::world::{APPLICATION, Pace};
 use tests::{Setup, Stack, World};
 use tokio::io::AsyncWriteExt;
 
@@ -37,19 +38,25 @@ async fn add(stack: &Stack, file: &Path, name: &str, roles: &str) {
     .await;
 }
 
-/// A world in which version 1 runs and from then on people have to authenticate: Ann and account
-/// `staging` are the team's, Root is an administrator, Eve is neither.
+/// A world in which version 1 runs and from then on people have to authenticate.
 async fn guarded() -> (World, PathBuf) {
-    let mut world = World::serving_one(Setup::default(), "staging")
-        .await
-        .unwrap();
+    let world = World::serving_one(Setup::default(), "staging").await;
+    guard(world.unwrap()).await
+}
+
+/// From now on people have to authenticate: Ann, account `staging` and the builds of a Jenkins are the
+/// team's, Root is an administrator, Eve is neither.
+async fn guard(mut world: World) -> (World, PathBuf) {
     let file = world.folder().unwrap().join("users");
     for (name, roles) in [("ann", "team"), ("eve", "other"), ("root", "admin")] {
         add(&world.stack, &file, name, roles).await;
     }
     let before = std::fs::read_to_string(world.stack.data.join("gennaker.yml")).unwrap();
     let team = "  - name: staging\n    permissions: {READ: [team], WRITE: [team]}\n";
-    let configuration = before.replace("  - name: staging\n", team);
+    let configuration = before.replace("  - name: staging\n", team).replace(
+        "{name: ci,",
+        "{name: ci, permissions: {READ: [team], WRITE: [builders]},",
+    );
     assert_ne!(configuration, before);
     let identity = format!(
         "gateway:\n  authentication: {{users-file: {}}}\nauthorization: {{admin-roles: [admin]}}\n",
@@ -150,12 +157,26 @@ async fn people_deploy_what_is_theirs_and_nothing_else() {
         tests::gate::outline(&ended)
     );
 
+    // What runs for somebody is decided by the roles of the moment too.
+    let wait = stage("wait", "Wait", "1", &[], json!({"waitTime": 5}));
+    let deploy = world.deploy_stage("2", &["1"], &cluster);
+    let waiting = ann
+        .start_ad_hoc(&pipeline(APPLICATION, "Later", &[wait, deploy]))
+        .await
+        .unwrap();
     // A role that is taken counts at the next request, and so does a user who is removed.
     add(&world.stack, &file, "ann", "other").await;
     assert_eq!(status(&ann, Method::GET, &path, None).await, 403);
     let of_file = file.display().to_string();
     user(&world.stack, &["remove", "ann", "--file", &of_file], "").await;
     assert_eq!(status(&ann, Method::GET, &path, None).await, 401);
+    let root = gate.with_password("root", "root");
+    let ended = root.wait_for_execution(&waiting, Duration::from_secs(60));
+    let ended = ended.await.unwrap();
+    let shown = tests::gate::outline(&ended);
+    assert_eq!(ended["status"], "TERMINAL", "{shown}");
+    let says = "Access denied to application shop - required authorization: WRITE for ann";
+    assert!(ended.to_string().contains(says), "{shown}");
     world.require_version("staging", "2").await.unwrap();
 }
 
@@ -263,6 +284,65 @@ async fn a_trigger_runs_as_its_service_account_and_a_token_reaches_as_far_as_it_
     // The log holds no password and no token either.
     let log = world.stack.log().unwrap();
     assert!(!log.contains(made["token"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn a_build_server_is_seen_and_asked_to_build_by_whom_its_permissions_name() {
+    let jenkins = Jenkins::start().await.unwrap();
+    jenkins.job("shop", &[]);
+    let pace = Pace {
+        jenkins: Some(jenkins.address().to_owned()),
+        ..Pace::default()
+    };
+    let world = World::up_at(Setup::default(), &pace).await.unwrap();
+    let (world, _) = guard(world).await;
+    let gate = &world.stack.gate;
+    let by = |name: &str| gate.with_password(name, name);
+    let (ann, eve, root) = (by("ann"), by("eve"), by("root"));
+    let narrow = json!({"name": "narrow", "applications": [APPLICATION]});
+    let made = ann.http().post("/tokens", &narrow).await.unwrap();
+    let made = made.expect(200).unwrap().json().unwrap();
+    let narrow = gate.with_token(made["token"].as_str().unwrap());
+    let jobs = "/v2/builds/ci/jobs";
+    for (gate, masters, seen) in [
+        (&ann, json!(["ci"]), 200),
+        (&root, json!(["ci"]), 200),
+        (&eve, json!([]), 403),
+    ] {
+        assert_eq!(gate.get("/v2/builds").await.unwrap(), masters);
+        assert_eq!(status(gate, Method::GET, jobs, None).await, seen);
+    }
+    assert_eq!(status(gate, Method::GET, jobs, None).await, 401);
+    assert_eq!(status(&narrow, Method::GET, jobs, None).await, 403);
+
+    let fields = json!({"master": "ci", "job": "shop"});
+    let build = pipeline(
+        APPLICATION,
+        "Build",
+        &[stage("jenkins", "Build", "1", &[], fields)],
+    );
+    let started = ann.start_ad_hoc(&build).await.unwrap();
+    let soon = Duration::from_secs(30);
+    let ended = ann.wait_for_execution(&started, soon).await.unwrap();
+    let shown = tests::gate::outline(&ended);
+    assert_eq!(ended["status"], "TERMINAL", "{shown}");
+    let says = "Access denied to build service ci - required authorization: WRITE for ann";
+    assert!(ended.to_string().contains(says), "{shown}");
+    assert!(jenkins.changes().is_empty(), "nothing was built");
+
+    let started = root.start_ad_hoc(&build).await.unwrap();
+    let number = tests::eventually("it is built", soon, async || {
+        let running = jenkins.running("shop");
+        running.first().copied().ok_or_else(String::new)
+    });
+    jenkins.end("shop", number.await.unwrap(), "SUCCESS", &[]);
+    let ended = root.wait_for_execution(&started, soon).await.unwrap();
+    assert_eq!(
+        ended["status"],
+        "SUCCEEDED",
+        "{}",
+        tests::gate::outline(&ended)
+    );
 }
 
 #[tokio::test]

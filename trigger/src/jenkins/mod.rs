@@ -5,6 +5,7 @@
 //! master, job and number. What ran before a job was first seen is history and
 //! fires nothing, also when the cursor was lost.
 
+pub(crate) mod access;
 mod build;
 mod client;
 mod job;
@@ -20,6 +21,7 @@ use runtime::Shutdown;
 use serde_json::{Map, Value, json};
 use store::{Address, Batch, Delivery, Document, DocumentKey, Mode, Outgoing, Refused, Then};
 
+use crate::config::Master;
 use crate::event::{self, Event};
 use crate::intake::{Intake, failed, now_ms};
 use crate::matcher;
@@ -73,13 +75,13 @@ pub(crate) async fn begin(intake: Intake, shutdown: Shutdown) -> Result<(), Fail
     Ok(())
 }
 
-/// The client of a configured master.
+/// A configured master.
 ///
 /// # Errors
 /// When there is none of that name; names those there are.
-pub(crate) fn client(intake: &Intake, name: &str) -> Result<Client, Failure> {
+fn configured<'a>(intake: &'a Intake, name: &str) -> Result<&'a Master, Failure> {
     let master = intake.config.jenkins.iter().find(|m| m.name == name);
-    let master = master.cloned().ok_or_else(|| {
+    master.ok_or_else(|| {
         let known: Vec<_> = intake
             .config
             .jenkins
@@ -90,10 +92,17 @@ pub(crate) fn client(intake: &Intake, name: &str) -> Result<Client, Failure> {
             "there is no Jenkins master \"{name}\"; known are: {}",
             known.join(", ")
         ))
-    })?;
+    })
+}
+
+/// The client of a master.
+///
+/// # Errors
+/// When no client can be made.
+fn client(master: &Master) -> Result<Client, Failure> {
     let http = runtime::egress::operator_client();
     let http = http.map_err(|e| Failure::internal(e.to_string()))?;
-    Ok(Client::new(master, http))
+    Ok(Client::new(master.clone(), http))
 }
 
 /// Handles one tick.
@@ -141,7 +150,7 @@ async fn poll(
     master: &str,
     document: Option<&Document>,
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let client = client(intake, master)?;
+    let client = client(configured(intake, master)?)?;
     let known = |job: &str| -> Option<Known> {
         let stored = document.and_then(|d| serde_json::from_str(d.text(&part(job))?).ok());
         // A job that appears at a master that was seen as a whole is new.

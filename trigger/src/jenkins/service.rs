@@ -2,18 +2,26 @@
 
 use std::sync::Arc;
 
+use authorization::Permission;
 use proto::common::v1::{Empty, Json};
 use proto::status::{Failure, Kind};
 use proto::trigger::v1::build_service_server::{BuildService, BuildServiceServer};
 use proto::trigger::v1::{
     BuildKey, MasterList, PropertiesRequest, QueueReply, StartBuildRequest, StopBuildRequest,
 };
+use runtime::auth::AuthContext;
 use serde_json::{Map, Value, json};
 use store::{Batch, DocumentKey, Refused};
 use tonic::{Request, Response, Status};
 
-use super::client;
+use super::client::Client;
+use super::{client, configured};
+use crate::config::Master;
 use crate::intake::{Intake, failed};
+
+fn master(build: Option<&BuildKey>) -> String {
+    build.map(|build| build.master.clone()).unwrap_or_default()
+}
 
 /// Serves [`BuildService`].
 #[derive(Debug, Clone)]
@@ -30,9 +38,27 @@ impl Builds {
         BuildServiceServer::new(self).max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
     }
 
+    /// The client of a master that the caller may do this to, and what is asked.
+    fn permitted<T>(
+        &self,
+        request: Request<T>,
+        master: impl Fn(&T) -> String,
+        permission: Permission,
+    ) -> Result<(Client, T), Failure> {
+        let caller = AuthContext::from_metadata(request.metadata());
+        let asked = request.into_inner();
+        let master = configured(&self.intake, &master(&asked))?;
+        self.intake.access.require(&caller, master, permission)?;
+        Ok((client(master)?, asked))
+    }
+
+    fn may_read(&self, request: Request<BuildKey>) -> Result<(Client, BuildKey), Failure> {
+        self.permitted(request, |key| key.master.clone(), Permission::Read)
+    }
+
     /// Starts a build once per effect. Jenkins cannot be asked whether a start
     /// arrived, so one that may have arrived is not repeated.
-    async fn started(&self, asked: &StartBuildRequest) -> Result<String, Failure> {
+    async fn started(&self, client: &Client, asked: &StartBuildRequest) -> Result<String, Failure> {
         let store = &self.intake.store;
         let shard = store.shards().of_name(&asked.effect_id);
         let key = DocumentKey::new("build-start", &asked.effect_id);
@@ -61,7 +87,6 @@ impl Builds {
                 ));
             }
         };
-        let client = client(&self.intake, &asked.master)?;
         let begun = Batch::new(shard, format!("build:{}", self.intake.unique()))
             .document(&key, 0)
             .set("job", asked.job.clone());
@@ -90,15 +115,24 @@ impl Builds {
 
 #[tonic::async_trait]
 impl BuildService for Builds {
-    async fn list_masters(&self, _: Request<Empty>) -> Result<Response<MasterList>, Status> {
-        let names = self.intake.config.jenkins.iter().map(|m| m.name.clone());
+    async fn list_masters(&self, request: Request<Empty>) -> Result<Response<MasterList>, Status> {
+        let caller = AuthContext::from_metadata(request.metadata());
+        let may = |master: &&Master| {
+            let asked = self
+                .intake
+                .access
+                .require(&caller, master, Permission::Read);
+            asked.is_ok()
+        };
+        let names = self.intake.config.jenkins.iter().filter(may);
+        let names = names.map(|master| master.name.clone());
         Ok(Response::new(MasterList {
             names: names.collect(),
         }))
     }
 
     async fn list_jobs(&self, request: Request<BuildKey>) -> Result<Response<MasterList>, Status> {
-        let client = client(&self.intake, &request.into_inner().master)?;
+        let (client, _) = self.may_read(request)?;
         let jobs = client.jobs().await?;
         Ok(Response::new(MasterList {
             names: jobs.into_iter().map(|job| job.name).collect(),
@@ -106,23 +140,22 @@ impl BuildService for Builds {
     }
 
     async fn get_job(&self, request: Request<BuildKey>) -> Result<Response<Json>, Status> {
-        let key = request.into_inner();
-        let found = client(&self.intake, &key.master)?.job(&key.job).await?;
+        let (client, key) = self.may_read(request)?;
+        let found = client.job(&key.job).await?;
         let unknown =
             || Failure::not_found(format!("master {} has no job {}", key.master, key.job));
         Ok(Response::new(Json::of(&found.ok_or_else(unknown)?)))
     }
 
     async fn list_builds(&self, request: Request<BuildKey>) -> Result<Response<Json>, Status> {
-        let key = request.into_inner();
-        let builds = client(&self.intake, &key.master)?.builds(&key.job).await?;
+        let (client, key) = self.may_read(request)?;
+        let builds = client.builds(&key.job).await?;
         let builds: Vec<Value> = builds.iter().map(|b| b.to_json(&key.job)).collect();
         Ok(Response::new(Json::of(&json!(builds))))
     }
 
     async fn get_build(&self, request: Request<BuildKey>) -> Result<Response<Json>, Status> {
-        let key = request.into_inner();
-        let client = client(&self.intake, &key.master)?;
+        let (client, key) = self.may_read(request)?;
         let build = client.build(&key.job, key.number).await?.ok_or_else(|| {
             Failure::not_found(format!("job {} has no build {}", key.job, key.number))
         })?;
@@ -133,9 +166,9 @@ impl BuildService for Builds {
         &self,
         request: Request<PropertiesRequest>,
     ) -> Result<Response<Json>, Status> {
-        let asked = request.into_inner();
+        let of = |asked: &PropertiesRequest| master(asked.build.as_ref());
+        let (client, asked) = self.permitted(request, of, Permission::Read)?;
         let key = asked.build.unwrap_or_default();
-        let client = client(&self.intake, &key.master)?;
         let build = client.build(&key.job, key.number).await?.ok_or_else(|| {
             Failure::not_found(format!("job {} has no build {}", key.job, key.number))
         })?;
@@ -153,13 +186,14 @@ impl BuildService for Builds {
         &self,
         request: Request<StartBuildRequest>,
     ) -> Result<Response<QueueReply>, Status> {
-        let item = self.started(&request.into_inner()).await?;
+        let (client, asked) = self.permitted(request, |a| a.master.clone(), Permission::Write)?;
+        let item = self.started(&client, &asked).await?;
         Ok(Response::new(QueueReply { item, number: 0 }))
     }
 
     async fn get_queued(&self, request: Request<BuildKey>) -> Result<Response<QueueReply>, Status> {
-        let key = request.into_inner();
-        let number = client(&self.intake, &key.master)?.queued(&key.item).await?;
+        let (client, key) = self.may_read(request)?;
+        let number = client.queued(&key.item).await?;
         Ok(Response::new(QueueReply {
             item: key.item,
             number: number.unwrap_or(0),
@@ -170,8 +204,9 @@ impl BuildService for Builds {
         &self,
         request: Request<StopBuildRequest>,
     ) -> Result<Response<Empty>, Status> {
-        let key = request.into_inner().build.unwrap_or_default();
-        let client = client(&self.intake, &key.master)?;
+        let of = |asked: &StopBuildRequest| master(asked.build.as_ref());
+        let (client, asked) = self.permitted(request, of, Permission::Write)?;
+        let key = asked.build.unwrap_or_default();
         client.stop(&key.job, &key.item, key.number).await?;
         Ok(Response::new(Empty {}))
     }

@@ -1,9 +1,10 @@
 //! Builds of a Jenkins start pipelines, once each and never for history.
 
 use demo::jenkins::Jenkins;
-use proto::common::v1::Json;
+use proto::common::v1::{Empty, Json};
 use proto::trigger::v1::build_service_client::BuildServiceClient;
-use proto::trigger::v1::{BuildKey, StartBuildRequest, StopBuildRequest};
+use proto::trigger::v1::{BuildKey, StartBuildRequest, StopBuildRequest, TestRequest};
+use runtime::auth::AuthContext;
 use serde_json::{Value, json};
 
 use crate::world::{State, World, memory, pipeline, slow};
@@ -220,4 +221,128 @@ async fn a_job_tells_its_parameters() {
     assert_eq!(parameter["choices"], json!(["staging", "prod"]));
     let unknown = builds.get_job(key("none")).await.unwrap_err();
     assert_eq!(unknown.code(), tonic::Code::NotFound);
+}
+
+#[tokio::test]
+async fn only_whoever_may_read_a_master_learns_of_its_builds_and_only_writers_start_one() {
+    let jenkins = Jenkins::start().await.unwrap();
+    jenkins.job("shop", &[]);
+    let mut config = config(&jenkins);
+    config.jenkins[0].permissions =
+        serde_yaml_ng::from_str("{READ: [Team, ops], WRITE: [ops]}").unwrap();
+    let trigger = |id: &str, user: &str| json!({"type": "jenkins", "id": id, "enabled": true, "master": "ci", "job": "shop", "runAsUser": user});
+    let own = "own@managed-service-account";
+    let mut managed = pipeline("own", "shop", &[trigger("m", own)]);
+    managed["roles"] = json!(["team"]);
+    let each = [
+        trigger("nobody", ""),
+        trigger("stranger", "stranger"),
+        trigger("bot", "bot"),
+        // Another pipeline's account is its account too.
+        trigger("other", own),
+        trigger("gone", "gone@managed-service-account"),
+    ];
+    let accounts = [("bot", "team"), ("stranger", "others")];
+    let account = |(name, role): (&str, &str)| {
+        let stored = json!({"id": name, "name": name, "memberOf": [role]});
+        (name.to_owned(), stored)
+    };
+    let state = State {
+        pipelines: vec![pipeline("p", "shop", &each), managed],
+        accounts: accounts.map(account).into(),
+        policy: Some(std::sync::Arc::default()),
+        ..State::default()
+    };
+    let world = World::start(memory(), config, state);
+    learnt(&world).await;
+    jenkins.build("shop", "SUCCESS", GOOD);
+    let starts = world.starts(3).await;
+    let mut fired: Vec<&str> = starts.iter().map(|s| s.trigger_id.as_str()).collect();
+    fired.sort_unstable();
+    assert_eq!(fired, ["bot", "m", "other"]);
+    let decisions = world.decided("p", 5).await;
+    let refused = |id: &str| decisions.iter().find(|d| d["triggerId"] == id).unwrap();
+    for (id, user) in [
+        ("nobody", "anonymous"),
+        ("stranger", "stranger"),
+        ("gone", "gone@managed-service-account"),
+    ] {
+        let refused = refused(id);
+        assert_eq!(
+            (&refused["field"], &refused["expected"], &refused["actual"]),
+            (
+                &json!("runAsUser"),
+                &json!("one of the roles ops, team"),
+                &json!(user)
+            ),
+            "{refused:#}"
+        );
+    }
+    // Looking at the triggers themselves says the same.
+    let test = TestRequest {
+        application: "shop".into(),
+        pipeline_id: "p".into(),
+        ..TestRequest::default()
+    };
+    let tried = world.events.clone().test(test).await.unwrap().into_inner();
+    let tried: Vec<Value> = tried
+        .decisions
+        .iter()
+        .map(|d| d.value("d").unwrap())
+        .collect();
+    let fields: Vec<&Value> = tried.iter().map(|d| &d["field"]).collect();
+    let (wrong, right) = (&json!("runAsUser"), &Value::Null);
+    assert_eq!(fields, [wrong, wrong, right, right, wrong], "{tried:#?}");
+
+    let mut builds = BuildServiceClient::new(world.channel.clone());
+    let by = |user: &str, role: &str| AuthContext {
+        user: user.into(),
+        roles: vec![role.into()],
+        request_id: None,
+    };
+    let key = || BuildKey {
+        master: "ci".into(),
+        job: "shop".into(),
+        number: 1,
+        item: String::new(),
+    };
+    let start = || StartBuildRequest {
+        master: "ci".into(),
+        job: "shop".into(),
+        parameters: None,
+        effect_id: "e".into(),
+    };
+    for (user, role, reads, writes) in [
+        ("anonymous", "", false, false),
+        ("eve", "others", false, false),
+        ("ann", "team", true, false),
+        ("olga", "ops", true, true),
+    ] {
+        let by = by(user, role);
+        let masters = builds.list_masters(by.request(Empty {})).await.unwrap();
+        assert_eq!(
+            masters.into_inner().names.len(),
+            usize::from(reads),
+            "{user}"
+        );
+        let build = builds.get_build(by.request(key())).await;
+        assert_eq!(build.is_ok(), reads, "{user}");
+        let started = builds.start_build(by.request(start())).await;
+        assert_eq!(started.is_ok(), writes, "{user}");
+        let stop = StopBuildRequest { build: Some(key()) };
+        let stopped = builds.stop_build(by.request(stop)).await;
+        for refused in [build.err(), started.err(), stopped.err()]
+            .into_iter()
+            .flatten()
+        {
+            if !writes {
+                let says = refused.message();
+                assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{says}");
+                assert!(
+                    says.contains("build service ci") && says.contains(user),
+                    "{says}"
+                );
+            }
+        }
+    }
 }

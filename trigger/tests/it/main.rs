@@ -6,6 +6,7 @@ mod breaker;
 mod intake;
 mod jenkins;
 mod manual;
+mod peers;
 mod poll;
 mod trial;
 mod types;

@@ -1,0 +1,79 @@
+//! Stored roles follow the users file: a pipeline that runs for somebody is decided by the roles the file
+//! lists now, and by none once the file does not list that user any more.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use authorization::Roles;
+use proto::orchestrator::v1::ObjectKey;
+use runtime::Shutdown;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::recorded::{roles_of, store};
+use super::{Identity, basic};
+use crate::answer::values;
+use crate::clients::{Clients, answer};
+use crate::error::Error;
+
+/// From one look at the file to the next.
+const EVERY: Duration = Duration::from_secs(1);
+/// A request that read the file before it changed may store its roles after that.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Looks at the file until the shutdown begins, where it is the only place that users come from. What fails
+/// is tried again.
+pub(crate) async fn follow(
+    identity: Arc<Identity>,
+    clients: Clients,
+    shutdown: Shutdown,
+) -> Result<(), Infallible> {
+    let Some(users) = identity.users.as_ref().filter(|_| identity.file_is_all()) else {
+        shutdown.begun().await;
+        return Ok(());
+    };
+    let mut followed = None;
+    loop {
+        // A file that cannot be read lets nobody in, and says nothing of roles.
+        if let Ok(text) = users.read().await {
+            let digest = Sha256::digest(text.as_bytes());
+            let is_followed = followed
+                .is_some_and(|(last, at): (_, Instant)| last == digest && at.elapsed() < AGAIN);
+            if !is_followed {
+                match bring_up_to_date(&clients, &text).await {
+                    Ok(()) => followed = Some((digest, Instant::now())),
+                    Err(error) => {
+                        let reason = error.message();
+                        tracing::warn!(reason, "stored roles do not follow the users file yet");
+                    }
+                }
+            }
+        }
+        if !shutdown.sleep(EVERY).await {
+            return Ok(());
+        }
+    }
+}
+
+/// Stores the roles of every known user whose roles the file lists otherwise.
+async fn bring_up_to_date(clients: &Clients, text: &str) -> Result<(), Error> {
+    let listed: HashMap<String, Roles> = basic::entries(text)
+        .map(|(name, roles)| (name.to_lowercase(), roles))
+        .collect();
+    let key = ObjectKey {
+        kind: "user".to_owned(),
+        id: String::new(),
+    };
+    let known = answer(clients.definitions.clone().list_objects(key)).await?;
+    for user in values(&known.items)? {
+        let name = user.get("id").and_then(Value::as_str).unwrap_or_default();
+        let roles = listed.get(name).cloned().unwrap_or_default();
+        if roles != roles_of(&user, "roles") {
+            tracing::info!(user = name, "roles follow the users file");
+            store(clients, name, &roles).await?;
+        }
+    }
+    Ok(())
+}
