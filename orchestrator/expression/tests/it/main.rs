@@ -9,6 +9,7 @@
 
 mod behaviour;
 mod golden;
+mod library;
 mod limits;
 mod lookups;
 mod properties;
