@@ -140,6 +140,74 @@ async fn spin(stack: &Stack, line: &str) -> (Option<i32>, String) {
     (output.status.code(), text)
 }
 
+/// What each command shall exit with, in this order; `{…}` stand for files and ids.
+const COMMANDS: &[(&str, i32)] = &[
+    ("account list", 0),
+    ("account get none", 1),
+    ("account whoami", 0),
+    ("application get a", 1),
+    ("application delete a", 1),
+    (
+        "application save -a a --owner-email e@x --cloud-providers local",
+        0,
+    ),
+    ("application save -f {application}", 0),
+    ("application list", 0),
+    ("application get a", 0),
+    ("application get a --expand", 0),
+    ("application get a -o yaml", 0),
+    ("application get a -o jsonpath={.email}", 0),
+    ("pipeline save -f {bad}", 1),
+    ("pipeline save -f {pipeline}", 0),
+    ("pipeline save -f {slow}", 0),
+    ("pipeline list -a a", 0),
+    ("pipeline get -a a -n n", 0),
+    ("pipeline get -a a -n none", 1),
+    ("pipeline get -a a -n ü", 1),
+    ("pipeline execute -a a -n n", 0),
+    ("pipeline execute -a a -n n -p k=v -p x=1=2", 0),
+    ("pipeline execute -a a -n none", 1),
+    ("application pipelines get -a a", 0),
+    ("application pipelines get -a a -s RUNNING -x", 0),
+    // It sends its own placeholder in place of the application.
+    ("application pipelines cancel -i none -r because", 1),
+    ("pipeline execution list -i {id}", 0),
+    (
+        "pipeline execution list -i {id} -l 5 --running --succeeded --failed --canceled",
+        0,
+    ),
+    ("pipeline execute -a a -n slow", 0),
+    ("pipeline execution get {running}", 0),
+    ("pipeline execution cancel {running}", 0),
+    ("pipeline execution get none", 0),
+    ("pipeline execution cancel none", 1),
+    ("pipeline update -a a -n n -d", 0),
+    ("pipeline update -a a -n n -e", 0),
+    ("pipeline update -a a -n none -d", 1),
+    ("pipeline delete -a a -n n -q", 0),
+    ("pipeline delete -a a -n n", 1),
+    ("pipeline-template get t1", 1),
+    ("pipeline-template save -f {template}", 0),
+    ("pipeline-template save -f {template} --tag v1", 0),
+    ("pipeline-template save -f {template} --tag v1", 0),
+    ("pipeline-template get t1 --tag v1", 0),
+    ("pipeline-template get t1", 0),
+    ("pipeline-template list", 0),
+    ("pipeline-template list --scopes global --scopes a", 0),
+    ("pipeline-template use t1 -a a -n m --set k=v -d desc", 0),
+    ("pipeline-template delete t1 --tag v1", 0),
+    ("pipeline-template delete t1", 0),
+    ("project get p", 1),
+    ("project save -n p -e e@x", 0),
+    ("project save -n p -e f@x", 0),
+    ("project list", 0),
+    ("project get p", 0),
+    ("project get-pipelines p", 0),
+    ("project delete -n p", 0),
+    ("project delete -n p", 1),
+    ("application delete a", 0),
+];
+
 #[tokio::test]
 async fn spin_itself_succeeds_and_fails_as_it_should() {
     if !installed("spin") {
@@ -147,49 +215,34 @@ async fn spin_itself_succeeds_and_fails_as_it_should() {
         return;
     }
     let stack = up().await;
-    let file = |name: &str, content: &Value| {
-        let path = stack.data.join(name);
-        std::fs::write(&path, content.to_string()).unwrap();
-        path.display().to_string()
-    };
-    let wait = json!([{"type": "wait", "refId": "1", "requisiteStageRefIds": [], "waitTime": 0}]);
-    let pipeline = json!({"application": "a", "name": "n", "stages": wait, "triggers": []});
-    let (pipeline, template) = (file("p.json", &pipeline), file("t.json", &template()));
-    for (line, code) in [
-        ("account list".to_owned(), 0),
-        ("account get none".to_owned(), 1),
-        ("application get a".to_owned(), 1),
-        (
-            "application save -a a --owner-email e@x --cloud-providers local".to_owned(),
-            0,
-        ),
-        ("application list".to_owned(), 0),
-        ("application get a".to_owned(), 0),
-        (format!("pipeline save -f {pipeline}"), 0),
-        ("pipeline list -a a".to_owned(), 0),
-        ("pipeline get -a a -n n".to_owned(), 0),
-        ("pipeline get -a a -n none".to_owned(), 1),
-        ("pipeline execute -a a -n n".to_owned(), 0),
-        ("application pipelines get -a a".to_owned(), 0),
-        ("pipeline update -a a -n n -d".to_owned(), 0),
-        ("pipeline delete -a a -n n".to_owned(), 0),
-        ("pipeline-template get t1".to_owned(), 1),
-        (format!("pipeline-template save -f {template}"), 0),
-        (format!("pipeline-template save -f {template} --tag v1"), 0),
-        ("pipeline-template get t1 --tag v1".to_owned(), 0),
-        ("pipeline-template get t1".to_owned(), 0),
-        ("pipeline-template list".to_owned(), 0),
-        ("pipeline-template use t1 -a a -n m".to_owned(), 0),
-        ("pipeline-template delete t1".to_owned(), 0),
-        ("project get p".to_owned(), 1),
-        ("project save -n p -e e@x".to_owned(), 0),
-        ("project list".to_owned(), 0),
-        ("project get p".to_owned(), 0),
-        ("project get-pipelines p".to_owned(), 0),
-        ("project delete -n p".to_owned(), 0),
-        ("application delete a".to_owned(), 0),
+    let wait = |seconds: u32| json!([{"type": "wait", "refId": "1", "requisiteStageRefIds": [], "waitTime": seconds}]);
+    let pipeline = |name: &str, seconds: u32| json!({"application": "a", "name": name, "stages": wait(seconds), "triggers": []});
+    let application = json!({"name": "a", "email": "f@x", "cloudProviders": "local"});
+    for (name, content) in [
+        ("application", application),
+        ("pipeline", pipeline("n", 0)),
+        ("slow", pipeline("slow", 600)),
+        ("bad", json!({"name": "n"})),
+        ("template", template()),
     ] {
+        std::fs::write(stack.data.join(name), content.to_string()).unwrap();
+    }
+    for (line, code) in COMMANDS {
+        let mut line = (*line).to_owned();
+        for name in ["application", "pipeline", "slow", "bad", "template"] {
+            let path = stack.data.join(name).display().to_string();
+            line = line.replace(&format!("{{{name}}}"), &path);
+        }
+        if line.contains("{id}") {
+            let found = stack.gate.get("/applications/a/pipelineConfigs/n").await;
+            line = line.replace("{id}", found.unwrap()["id"].as_str().unwrap());
+        }
+        if line.contains("{running}") {
+            let running = "/applications/a/pipelines?statuses=RUNNING";
+            let found = stack.gate.get(running).await.unwrap();
+            line = line.replace("{running}", found[0]["id"].as_str().unwrap());
+        }
         let (found, text) = spin(&stack, &line).await;
-        assert_eq!(found, Some(code), "spin {line}: {text}");
+        assert_eq!(found, Some(*code), "spin {line}: {text}");
     }
 }
