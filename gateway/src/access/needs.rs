@@ -132,6 +132,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("load_balancers.of_application", Application(Read), Places),
     ("login.begin", Anybody, Nothing),
     ("login.callback", Anybody, Nothing),
+    ("login.form", Anybody, Nothing),
     ("login.logout", Anybody, Nothing),
     ("notifications.delete", Application(Write), Nothing),
     ("notifications.get", Application(Read), Nothing),

@@ -104,6 +104,10 @@ pub(super) fn entries(text: &str) -> impl Iterator<Item = (&str, Roles)> {
     })
 }
 
+fn bound(hash: &str) -> String {
+    hex::encode(Sha256::digest(hash.as_bytes()))
+}
+
 fn listed(roles: &str) -> Roles {
     roles.split(',').collect()
 }
@@ -158,6 +162,33 @@ impl Users {
             scope: None,
             how: How::Password,
         })
+    }
+
+    /// Proves the user and answers what a session that begins with it is bound to.
+    ///
+    /// # Errors
+    /// See [`Users::prove`].
+    pub(super) async fn log_in(
+        &self,
+        name: &str,
+        password: &str,
+        from: Option<IpAddr>,
+    ) -> Result<(User, String), Error> {
+        let user = self.prove(name, password, from).await?;
+        let text = self.read().await?;
+        let bound = entry(&text, name).map(|(hash, _)| bound(hash));
+        Ok((user, bound.unwrap_or_default()))
+    }
+
+    /// The roles of a user now, if the entry is still the one that a session is bound to: a changed
+    /// password ends it.
+    ///
+    /// # Errors
+    /// 503 when the file cannot be read.
+    pub(super) async fn still(&self, name: &str, to: &str) -> Result<Option<Roles>, Error> {
+        let text = self.read().await?;
+        let entry = entry(&text, name).filter(|(hash, _)| bound(hash) == to);
+        Ok(entry.map(|(_, roles)| listed(roles)))
     }
 
     /// The roles of a user now; none if the file does not list the user.

@@ -29,7 +29,7 @@ use crate::error::Error;
 
 pub use basic::{EntryError, user_entry};
 pub use config::Config;
-pub(crate) use oidc::Oidc;
+pub(crate) use oidc::{LoggedIn, Oidc};
 pub(crate) use proof::Proof;
 pub(crate) use recorded::{object, roles_of};
 
@@ -41,6 +41,7 @@ pub(crate) enum How {
     Proxy,
     Session,
     Certificate,
+    AccessToken,
 }
 
 impl How {
@@ -52,6 +53,7 @@ impl How {
             Self::Proxy => "proxy",
             Self::Session => "session",
             Self::Certificate => "certificate",
+            Self::AccessToken => "access-token",
         }
     }
 }
@@ -125,11 +127,12 @@ impl Identity {
 
     async fn proven(&self, clients: &Clients, proof: &Proof) -> Result<Option<User>, Error> {
         if let Some((scheme, rest)) = proof.authorization()? {
-            return match scheme.as_str() {
-                "bearer" if rest.starts_with(token::PREFIX) => {
+            return match (scheme.as_str(), &self.oidc) {
+                ("bearer", _) if rest.starts_with(token::PREFIX) => {
                     self.token(clients, &rest).await.map(Some)
                 }
-                "basic" => self.password(&rest, proof.peer).await.map(Some),
+                ("bearer", Some(oidc)) => oidc.bearer(&rest).await.map(Some),
+                ("basic", _) => self.password(&rest, proof.peer).await.map(Some),
                 _ => Err(unauthorized(
                     "header Authorization is neither Basic nor Bearer with an API token",
                 )),
@@ -138,9 +141,7 @@ impl Identity {
         if let Some(text) = proof.token()? {
             return self.token(clients, &text).await.map(Some);
         }
-        if self.oidc.is_some()
-            && let Some(user) = session::user(clients, &self.key, &proof.headers).await?
-        {
+        if let Some(user) = self.session(clients, proof).await? {
             return Ok(Some(user));
         }
         if let (Some(config), Some(der)) = (&self.config.certificates, &proof.certificate) {
@@ -158,6 +159,44 @@ impl Identity {
             return Ok(Some(user));
         }
         Ok(None)
+    }
+
+    /// Whoever a session is of: as its login said, or as the users file says now.
+    async fn session(&self, clients: &Clients, proof: &Proof) -> Result<Option<User>, Error> {
+        if self.oidc.is_none() && self.users.is_none() {
+            return Ok(None);
+        }
+        let found = session::user(clients, &self.key, &proof.headers).await?;
+        match (found, &self.users) {
+            (Some((user, None)), _) => Ok(self.oidc.is_some().then_some(user)),
+            (Some((mut user, Some(to))), Some(users)) => {
+                let roles = users.still(&user.name, &to).await?;
+                Ok(roles.map(|roles| {
+                    user.roles = roles;
+                    user
+                }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Somebody who logs in with name and password, as `spin` does for LDAP.
+    ///
+    /// # Errors
+    /// 401 when the password is wrong, 404 when nobody has one here, 429 after too many wrong ones.
+    pub(crate) async fn log_in(
+        &self,
+        name: &str,
+        password: &str,
+        from: Option<IpAddr>,
+    ) -> Result<LoggedIn, Error> {
+        let users = self.users.as_ref().ok_or_else(|| {
+            Error::not_found(
+                "nobody logs in with a password here; set gateway.authentication.users-file",
+            )
+        })?;
+        let (user, bound) = users.log_in(name, password, from).await?;
+        Ok(LoggedIn::once(user.name, user.roles, Some(bound)))
     }
 
     async fn password(&self, encoded: &str, from: Option<IpAddr>) -> Result<User, Error> {

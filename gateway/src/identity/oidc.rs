@@ -3,7 +3,7 @@
 //! protocol and its checks are the library's.
 //! Source: `gate: OAuth2SsoConfig`, OpenID Connect Core 1.0.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use authorization::Roles;
@@ -21,9 +21,10 @@ use runtime::auth::Key;
 use runtime::config::SecretRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::{is_name, unauthorized};
+use super::{How, User, is_name, unauthorized};
 use crate::error::{Error, now_ms, unavailable};
 
 /// How long a login may take, in ms.
@@ -33,6 +34,10 @@ const FRESH: Duration = Duration::from_secs(300);
 /// The largest answer of a provider, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it is kept whose an access token is: one that was taken back counts so long.
+const KNOWN: Duration = Duration::from_secs(60);
+/// Access tokens kept.
+const MOST_BEARERS: usize = 1_024;
 const PURPOSE: &str = "oidc-login";
 
 /// Section `gateway.authentication.oidc`.
@@ -58,6 +63,10 @@ pub struct Config {
     /// The claim that lists the user's roles. Default: `groups`.
     #[serde(default = "roles_claim")]
     pub roles_claim: String,
+    /// Whether programs may show an access token of the provider, as `spin` does: whoever the provider
+    /// says it is of is the user, whichever client it was given to. Default: false.
+    #[serde(default)]
+    pub access_tokens: bool,
 }
 
 fn scopes() -> Vec<String> {
@@ -91,6 +100,21 @@ pub(crate) struct LoggedIn {
     pub(crate) state: String,
     /// The local path to go to.
     pub(crate) to: String,
+    /// The entry of the users file that proved it, if a password did.
+    pub(crate) bound: Option<String>,
+}
+
+impl LoggedIn {
+    /// A login without a way back that could be repeated.
+    pub(crate) fn once(user: String, roles: Roles, bound: Option<String>) -> Self {
+        Self {
+            user,
+            roles,
+            state: hex::encode(rand::random::<[u8; 16]>()),
+            to: "/".to_owned(),
+            bound,
+        }
+    }
 }
 
 type Client = CoreClient<
@@ -108,6 +132,8 @@ pub(crate) struct Oidc {
     config: Config,
     key: Key,
     known: Mutex<Option<(Instant, CoreProviderMetadata)>>,
+    /// By the digest of an access token: whose it is, and since when that is known.
+    bearers: Mutex<HashMap<[u8; 32], (Instant, User)>>,
 }
 
 /// Why the provider could not be asked.
@@ -159,6 +185,7 @@ impl Oidc {
             config,
             key,
             known: Mutex::default(),
+            bearers: Mutex::default(),
         }
     }
 
@@ -288,28 +315,72 @@ impl Oidc {
             tracing::warn!(reason, "an ID token was refused");
             return Err(unauthorized(format!("the ID token is not valid: {reason}")));
         }
-        let (user, roles) = self.named(&token.to_string())?;
+        let (user, roles) = self.named(&payload(&token.to_string()))?;
         Ok(LoggedIn {
             user,
             roles,
             state: begun.state,
             to: begun.to,
+            bound: None,
         })
     }
 
-    /// User and roles by the configured claims of a token that was verified.
-    fn named(&self, token: &str) -> Result<(String, Roles), Error> {
-        let payload = token.split('.').nth(1).unwrap_or_default();
-        let claims: Option<Value> = URL_SAFE_NO_PAD
-            .decode(payload)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let claims = claims.unwrap_or_default();
+    /// Whose an access token is, by the provider's user-info endpoint.
+    ///
+    /// # Errors
+    /// 401 when tokens are not accepted here or the provider does not know it, 503 when it cannot be asked.
+    pub(crate) async fn bearer(&self, token: &str) -> Result<User, Error> {
+        if !self.config.access_tokens {
+            return Err(unauthorized(
+                "header Authorization holds no API token, and access tokens of the identity provider are not \
+                 accepted; set gateway.authentication.oidc.access-tokens, or make an API token",
+            ));
+        }
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let mut bearers = self.bearers.lock().await;
+        bearers.retain(|_, (at, _)| at.elapsed() < KNOWN);
+        if let Some((_, user)) = bearers.get(&digest) {
+            return Ok(user.clone());
+        }
+        drop(bearers);
+        let metadata = self.metadata(FRESH).await?;
+        let endpoint = metadata.userinfo_endpoint().ok_or_else(|| {
+            self.failed("access-tokens", &"the provider names no user-info endpoint")
+        })?;
+        let refused = || unauthorized("the identity provider does not know this access token");
+        let asked = http::Request::get(endpoint.as_str())
+            .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(http::header::ACCEPT, "application/json")
+            .body(Vec::new());
+        let answer = send(asked.map_err(|_| refused())?).await;
+        let answer = answer.map_err(|e| self.failed("user info", &e))?;
+        if answer.status().is_client_error() {
+            return Err(refused());
+        }
+        let claims: Value = serde_json::from_slice(answer.body())
+            .map_err(|e| self.failed("user info", &format!("{}: {e}", answer.status())))?;
+        let (name, roles) = self.named(&claims)?;
+        let user = User {
+            name,
+            roles,
+            scope: None,
+            how: How::AccessToken,
+        };
+        let mut bearers = self.bearers.lock().await;
+        if bearers.len() >= MOST_BEARERS {
+            bearers.clear();
+        }
+        bearers.insert(digest, (Instant::now(), user.clone()));
+        Ok(user)
+    }
+
+    /// User and roles by the configured claims of somebody the provider vouches for.
+    fn named(&self, claims: &Value) -> Result<(String, Roles), Error> {
         let user = claims.get(&self.config.user_claim).and_then(Value::as_str);
         let user = user.filter(|name| is_name(name)).ok_or_else(|| {
             let claim = &self.config.user_claim;
             unauthorized(format!(
-                "the ID token has no claim \"{claim}\" that can be a name"
+                "the identity provider tells no claim \"{claim}\" that can be a name"
             ))
         })?;
         if claims.get("email_verified") == Some(&Value::Bool(false))
@@ -326,6 +397,13 @@ impl Oidc {
         };
         Ok((user.to_owned(), roles))
     }
+}
+
+/// The claims of a token that was verified.
+fn payload(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap_or_default();
+    let bytes = URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 /// Signature, issuer, audience, expiry and nonce.

@@ -64,9 +64,12 @@ pub(crate) async fn begin(
     remove_old(clients).await;
     let id = hex::encode(Sha256::digest(format!("session/{}", login.state)));
     let roles: Vec<&str> = login.roles.iter().collect();
-    let stored = json!({
+    let mut stored = json!({
         "id": id, "user": login.user, "roles": roles, "expiresAt": now_ms() + lifetime_ms,
     });
+    if let Some(to) = &login.bound {
+        stored["bound"] = json!(to);
+    }
     save(clients, &stored, &login.user, true)
         .await
         .map_err(|error| {
@@ -91,7 +94,8 @@ async fn save(clients: &Clients, stored: &Value, user: &str, create: bool) -> Re
     Ok(())
 }
 
-/// The user of a session; none without one, or when it is over.
+/// The user of a session, and the entry of the users file it is bound to, if it began with a password; none
+/// without a session, or when it is over.
 ///
 /// # Errors
 /// When it cannot be looked up.
@@ -99,13 +103,14 @@ pub(crate) async fn user(
     clients: &Clients,
     key: &Key,
     headers: &HeaderMap,
-) -> Result<Option<User>, Error> {
+) -> Result<Option<(User, Option<String>)>, Error> {
     let Some(id) = cookie(headers, SESSION).and_then(|value| id_of(key, value)) else {
         return Ok(None);
     };
     let Some(stored) = object(clients, KIND, &id).await? else {
         return Ok(None);
     };
+    let bound = stored.get("bound").and_then(Value::as_str);
     let expires = stored.get("expiresAt").and_then(Value::as_u64).unwrap_or(0);
     let name = stored
         .get("user")
@@ -114,12 +119,13 @@ pub(crate) async fn user(
     if expires <= now_ms() || name.is_empty() {
         return Ok(None);
     }
-    Ok(Some(User {
+    let user = User {
         name: name.to_owned(),
         roles: roles_of(&stored, "roles"),
         scope: None,
         how: How::Session,
-    }))
+    };
+    Ok(Some((user, bound.map(ToOwned::to_owned))))
 }
 
 /// Ends the session of a request; whom it was of.

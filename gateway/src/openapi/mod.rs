@@ -101,7 +101,11 @@ fn describe(operation: &Operation, path: &str, id: &str) -> Value {
         "responses": responses(answer),
     });
     if !body.is_empty() {
-        told["requestBody"] = json!({"content": {"application/json": {"schema": schema(body)}}});
+        let media = match *body {
+            "Form" => "application/x-www-form-urlencoded",
+            _ => "application/json",
+        };
+        told["requestBody"] = json!({"content": {media: {"schema": schema(body)}}});
     }
     told
 }

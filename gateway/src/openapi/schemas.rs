@@ -34,6 +34,8 @@ pub(super) fn all() -> Value {
     json!({
         "Any": any,
         "Object": map,
+        "Form": {"type": "object", "required": ["username", "password"],
+            "properties": {"username": {"type": "string"}, "password": {"type": "string"}}},
         "String": text(),
         "Account": object(&["name", "authorized"], &json!({
             "name": text(), "type": text(), "authorized": {"type": "boolean"},

@@ -64,6 +64,7 @@ pub(super) const TABLE: &[Row] = &[
     ("load_balancers.of_application", "Load balancers of an application", "", "", "200 [LoadBalancer]"),
     ("login.begin", "To the identity provider", "to", "", "302"),
     ("login.callback", "Back from the identity provider; counts once", "state code error", "", "302"),
+    ("login.form", "A session for a name and a password", "", "Form", "302"),
     ("login.logout", "Ends the session", "", "", "200"),
     ("notifications.delete", "Deletes the notifications of an application", "", "", "200"),
     ("notifications.get", "Notifications of an application", "", "", "200 Object"),

@@ -7,8 +7,11 @@ use http::{HeaderValue, StatusCode, header};
 use crate::Gateway;
 use crate::audit::{self, Change};
 use crate::error::Error;
-use crate::identity::{Oidc, session, unauthorized};
-use crate::request::{At, Caller, Query};
+use crate::identity::{How, LoggedIn, Oidc, session, unauthorized};
+use crate::request::{At, Caller, Query, Raw};
+
+/// The largest form of a login, in bytes.
+const MAX_FORM: usize = 16 * 1024;
 
 fn provider(gate: &Gateway) -> Result<&Oidc, Error> {
     gate.identity.oidc().ok_or_else(|| {
@@ -38,18 +41,67 @@ fn redirect(to: &str, cookies: &[String]) -> Result<Response, Error> {
     Ok(response)
 }
 
-/// `GET /login?to=/ui/`: to the identity provider.
-pub(super) async fn begin(State(gate): State<Gateway>, query: Query) -> Result<Response, Error> {
+/// Begins a session, writes it down, and leads to where the login wanted to go.
+async fn begun(
+    gate: &Gateway,
+    caller: &Caller,
+    login: &LoggedIn,
+    action: &str,
+) -> Result<Response, Error> {
+    let lifetime = gate.identity.session_lifetime_ms();
+    let value = session::begin(&gate.clients, &gate.key, login, lifetime).await?;
+    let change = Change {
+        action,
+        method: "GET",
+        target: format!("session/{}", login.user),
+    };
+    audit::ended(gate, caller, &change, StatusCode::FOUND, None).await;
+    let secure = is_secure(gate);
+    let cookies = [
+        session::set(session::SESSION, &value, lifetime / 1_000, secure),
+        session::set(session::LOGIN, "", 0, secure),
+    ];
+    redirect(&login.to, &cookies)
+}
+
+/// Whether browsers come by TLS, so that cookies are only sent over it.
+fn is_secure(gate: &Gateway) -> bool {
+    gate.config.tls.is_some() || gate.identity.oidc().is_some_and(Oidc::is_secure)
+}
+
+/// `POST /login` with `username` and `password` of a form: a session for programs that log in so, such as
+/// `spin` with `ldap`. A wrong password leads to `/login?error`, as Spring's form does.
+pub(super) async fn form(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    Raw(form): Raw<MAX_FORM>,
+) -> Result<Response, Error> {
+    let form = Query::parse(&String::from_utf8_lossy(&form));
+    let (name, password) = (form.required("username")?, form.required("password")?);
+    let from = caller.proof().and_then(|proof| proof.peer);
+    let login = gate.identity.log_in(&name, &password, from);
+    match login.await {
+        Ok(login) => begun(&gate, &caller, &login, "login.form").await,
+        Err(error) if error.status() == StatusCode::UNAUTHORIZED => redirect("/login?error", &[]),
+        Err(error) => Err(error),
+    }
+}
+
+/// `GET /login?to=/ui/`: to the identity provider; with an access token of its, a session at once.
+pub(super) async fn begin(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    query: Query,
+) -> Result<Response, Error> {
+    if let (Some(How::AccessToken), Some(subject)) = (caller.how(), caller.subject()) {
+        let login = LoggedIn::once(caller.user(), subject.roles.clone(), None);
+        return begun(&gate, &caller, &login, "login.begin").await;
+    }
     let provider = provider(&gate)?;
     let (url, cookie) = provider.begin(&query.text("to")).await?;
     redirect(
         &url,
-        &[session::set(
-            session::LOGIN,
-            &cookie,
-            600,
-            provider.is_secure(),
-        )],
+        &[session::set(session::LOGIN, &cookie, 600, is_secure(&gate))],
     )
 }
 
@@ -77,20 +129,7 @@ pub(super) async fn callback(
         .and_then(|proof| session::cookie(&proof.headers, session::LOGIN));
     let (state, code) = (query.required("state")?, query.required("code")?);
     let login = provider.complete(kept, &state, &code).await?;
-    let lifetime = gate.identity.session_lifetime_ms();
-    let value = session::begin(&gate.clients, &gate.key, &login, lifetime).await?;
-    let change = Change {
-        action: "login.callback",
-        method: "GET",
-        target: format!("session/{}", login.user),
-    };
-    audit::ended(&gate, &caller, &change, StatusCode::FOUND, None).await;
-    let secure = provider.is_secure();
-    let cookies = [
-        session::set(session::SESSION, &value, lifetime / 1_000, secure),
-        session::set(session::LOGIN, "", 0, secure),
-    ];
-    redirect(&login.to, &cookies)
+    begun(&gate, &caller, &login, "login.callback").await
 }
 
 /// `GET` or `POST /auth/logout`: the session ends; the provider's own is left alone.
@@ -105,8 +144,7 @@ pub(super) async fn logout(State(gate): State<Gateway>, caller: Caller) -> Resul
             target: format!("session/{user}"),
         };
         audit::ended(&gate, &caller, &change, StatusCode::OK, None).await;
-        let secure = gate.identity.oidc().is_some_and(Oidc::is_secure);
-        cookies.push(session::set(session::SESSION, "", 0, secure));
+        cookies.push(session::set(session::SESSION, "", 0, is_secure(&gate)));
     }
     let mut response = StatusCode::OK.into_response();
     for cookie in cookies {

@@ -210,7 +210,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/auth/deleteSessionCache", "authentication"),
     ("ANY", "/auth/apiTokens", "API tokens"),
     ("ANY", "/auth/apiTokens/{*rest}", "API tokens"),
-    ("ANY", "/login", "authentication"),
     ("ANY", "/banners", "banners"),
     ("ANY", "/banners/{*rest}", "banners"),
     ("ANY", "/plugins/{*rest}", "plugins"),

@@ -157,7 +157,7 @@ fn routes() -> Routes {
         .route("/loadBalancers", get(load_balancers::list))
         .route("/loadBalancers/{name}", get(load_balancers::named))
         .route("/loadBalancers/{account}/{region}/{name}", get(load_balancers::get))
-        .route("/login", get(login::begin))
+        .route("/login", get(login::begin).post(login::form))
         .route("/login/oauth2/code/{id}", get(login::callback))
         .route("/openapi.json", get(openapi::document))
         .route("/pipelineConfigs", get(pipeline_configs::all))

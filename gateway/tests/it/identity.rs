@@ -1,6 +1,6 @@
 //! Proving who one is: passwords, tokens, the proxy's header; and what does not prove it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gateway::Config;
 use serde_json::{Value, json};
@@ -48,7 +48,12 @@ impl Guarded {
     }
 
     pub(crate) fn users(&self, users: &[(&str, &str)]) {
-        write(&self.folder.path().join("users"), users);
+        write(&self.file(), users);
+    }
+
+    /// The users file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("users")
     }
 
     pub(crate) async fn asked(&self, user: &str, method: &str, path: &str, body: &str) -> Answer {

@@ -15,6 +15,7 @@ mod live_access;
 mod login;
 mod openapi;
 mod page;
+mod programs;
 mod provider;
 mod routes;
 mod spin;

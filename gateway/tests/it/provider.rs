@@ -74,6 +74,7 @@ impl Provider {
             .route("/.well-known/openid-configuration", get(description))
             .route("/keys", get(published))
             .route("/token", post(token))
+            .route("/userinfo", get(user_info))
             .with_state(provider.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         provider
@@ -110,7 +111,7 @@ async fn description(State(provider): State<Provider>) -> Json<Value> {
     let at = &provider.0.address;
     Json(json!({
         "issuer": at, "authorization_endpoint": format!("{at}/authorize"),
-        "token_endpoint": format!("{at}/token"), "jwks_uri": format!("{at}/keys"),
+        "token_endpoint": format!("{at}/token"), "userinfo_endpoint": format!("{at}/userinfo"), "jwks_uri": format!("{at}/keys"),
         "response_types_supported": ["code"], "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["EdDSA"],
     }))
@@ -121,6 +122,18 @@ async fn published(State(provider): State<Provider>) -> Json<Value> {
     Json(json!({"keys": [
         {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "k1", "x": public},
     ]}))
+}
+
+/// Whose the one access token is.
+async fn user_info(
+    State(provider): State<Provider>,
+    headers: http::HeaderMap,
+) -> Result<Json<Value>, StatusCode> {
+    let given = headers.get("authorization").and_then(|v| v.to_str().ok());
+    if given != Some("Bearer opaque") {
+        return Err(StatusCode::UNAUTHORIZED);
+    }
+    Ok(Json(provider.0.state.lock().unwrap().claims.clone()))
 }
 
 async fn token(

@@ -17,6 +17,9 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
     let mut all = vec![
         ("GET", "/version", "", 200, json!({"version": env!("CARGO_PKG_VERSION")})),
         ("GET", "/health", "", 200, json!({"status": "UP"})),
+        // Nobody logs in here.
+        ("POST", "/login", "username=a&password=b", 404, json!({})),
+        ("POST", "/login", "username=a", 400, json!({})),
         ("GET", "/audit", "", 200, json!({"nextCursor": ""})),
         ("GET", "/auth/explain?application=a&permission=read", "", 200, json!({"allowed": true, "rule": "notEnforced"})),
         ("GET", "/serviceAccounts", "", 200, json!([])),

@@ -28,7 +28,7 @@ async fn user(stack: &Stack, arguments: &[&str], password: &str) {
     assert!(child.wait().await.unwrap().success());
 }
 
-async fn add(stack: &Stack, file: &Path, name: &str, roles: &str) {
+pub(crate) async fn add(stack: &Stack, file: &Path, name: &str, roles: &str) {
     let file = file.display().to_string();
     user(
         stack,

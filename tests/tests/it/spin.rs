@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tests::program::installed;
 use tests::{Gate, Setup, Stack};
 
+use crate::identity;
+
 const SOON: Duration = Duration::from_secs(20);
 
 async fn up() -> Stack {
@@ -244,5 +246,45 @@ async fn spin_itself_succeeds_and_fails_as_it_should() {
         }
         let (found, text) = spin(&stack, &line).await;
         assert_eq!(found, Some(*code), "spin {line}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn spin_itself_logs_in_in_its_ways() {
+    if !installed("spin") {
+        println!("skipped: spin is not installed");
+        return;
+    }
+    let mut stack = Stack::prepare(Setup::default()).await.unwrap();
+    let file = stack.folder().unwrap().join("users");
+    identity::add(&stack, &file, "ann", "team").await;
+    let users = file.display();
+    stack.configure(&format!(
+        "gateway: {{authentication: {{users-file: {users}}}}}\n"
+    ));
+    stack.start().await.unwrap();
+    let ann = stack.gate.with_password("ann", "ann");
+    let made = ann.http().post("/tokens", &json!({"name": "spin"})).await;
+    let made = made.unwrap().expect(200).unwrap().json().unwrap();
+    let token = made["token"].as_str().unwrap();
+    let ways = [
+        ("basic: {username: ann, password: ann}", "", 0),
+        ("basic: {username: ann, password: eve}", "", 1),
+        ("ldap: {username: ann, password: ann}", "", 0),
+        ("ldap: {username: ann, password: eve}", "", 1),
+        ("ignoreCertErrors: false", token, 0),
+        ("ignoreCertErrors: false", "gnk_none", 1),
+    ];
+    for (way, token, code) in ways {
+        let config = stack.data.join("spin.yml");
+        std::fs::write(&config, format!("auth: {{enabled: true, {way}}}\n")).unwrap();
+        let header = match token {
+            "" => String::new(),
+            token => format!("--default-headers X-SPINNAKER-TOKEN={token}"),
+        };
+        let line = format!("account whoami --config {} {header}", config.display());
+        let (found, text) = spin(&stack, &line).await;
+        assert_eq!(found, Some(code), "spin with {way}: {text}");
+        assert_eq!(text.contains("\"username\": \"ann\""), code == 0, "{text}");
     }
 }
