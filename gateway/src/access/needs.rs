@@ -9,7 +9,7 @@ use authorization::Permission::{self, Execute, Read, Write};
 pub(crate) enum Need {
     /// To be logged in, where the path needs it at all.
     Anybody,
-    /// A credential that is not narrowed to applications; trigger asks for READ of the build server.
+    /// A credential that was not narrowed to less than READ; trigger asks for READ of the build server.
     BuildServer,
     /// To be an administrator.
     Admin,

@@ -299,7 +299,7 @@ async fn a_build_server_is_seen_and_asked_to_build_by_whom_its_permissions_name(
     let gate = &world.stack.gate;
     let by = |name: &str| gate.with_password(name, name);
     let (ann, eve, root) = (by("ann"), by("eve"), by("root"));
-    let narrow = json!({"name": "narrow", "applications": [APPLICATION]});
+    let narrow = json!({"name": "narrow", "permissions": ["EXECUTE"]});
     let made = ann.http().post("/tokens", &narrow).await.unwrap();
     let made = made.expect(200).unwrap().json().unwrap();
     let narrow = gate.with_token(made["token"].as_str().unwrap());
