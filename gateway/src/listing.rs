@@ -1,11 +1,11 @@
-//! Lists of executions, read page by page from the orchestrator.
+//! Lists that the orchestrator keeps: executions, read page by page, and objects of a kind.
 
 use proto::common::v1::PageRequest;
-use proto::orchestrator::v1::ListExecutionsRequest;
+use proto::orchestrator::v1::{ListExecutionsRequest, ObjectKey};
 use serde_json::Value;
 
 use crate::answer::values;
-use crate::clients::answer;
+use crate::clients::{Clients, answer};
 use crate::error::Error;
 use crate::{Gateway, request::Caller};
 
@@ -69,4 +69,21 @@ pub(crate) async fn search(
         }
         cursor = page.next_cursor;
     }
+}
+
+/// All objects of a kind.
+///
+/// # Errors
+/// What the orchestrator answers.
+pub(crate) async fn objects(
+    clients: &Clients,
+    caller: &Caller,
+    kind: &str,
+) -> Result<Vec<Value>, Error> {
+    let call = caller.request(ObjectKey {
+        kind: kind.to_owned(),
+        id: String::new(),
+    });
+    let list = answer(clients.definitions.clone().list_objects(call)).await?;
+    values(&list.items)
 }

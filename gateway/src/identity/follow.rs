@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use authorization::Roles;
-use proto::orchestrator::v1::ObjectKey;
 use runtime::Shutdown;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::recorded::{roles_of, store};
 use super::{Identity, basic};
-use crate::answer::values;
-use crate::clients::{Clients, answer};
+use crate::clients::Clients;
 use crate::error::Error;
+use crate::listing;
+use crate::request::Caller;
 
 /// From one look at the file to the next.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,14 +34,16 @@ pub(crate) async fn follow(
         shutdown.begun().await;
         return Ok(());
     };
-    let mut followed = None;
+    let (mut seen, mut followed) = (None, None);
     loop {
         // A file that cannot be read lets nobody in, and says nothing of roles.
         if let Ok(text) = users.read().await {
             let digest = Sha256::digest(text.as_bytes());
             let is_followed = followed
                 .is_some_and(|(last, at): (_, Instant)| last == digest && at.elapsed() < AGAIN);
-            if !is_followed {
+            // One that is being written is not believed: it says the same twice when it is whole.
+            let is_whole = seen.replace(digest) == Some(digest);
+            if is_whole && !is_followed {
                 match bring_up_to_date(&clients, &text).await {
                     Ok(()) => followed = Some((digest, Instant::now())),
                     Err(error) => {
@@ -62,12 +64,7 @@ async fn bring_up_to_date(clients: &Clients, text: &str) -> Result<(), Error> {
     let listed: HashMap<String, Roles> = basic::entries(text)
         .map(|(name, roles)| (name.to_lowercase(), roles))
         .collect();
-    let key = ObjectKey {
-        kind: "user".to_owned(),
-        id: String::new(),
-    };
-    let known = answer(clients.definitions.clone().list_objects(key)).await?;
-    for user in values(&known.items)? {
+    for user in listing::objects(clients, &Caller::default(), "user").await? {
         let name = user.get("id").and_then(Value::as_str).unwrap_or_default();
         let roles = listed.get(name).cloned().unwrap_or_default();
         if roles != roles_of(&user, "roles") {

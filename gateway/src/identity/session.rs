@@ -13,9 +13,10 @@ use sha2::{Digest, Sha256};
 use super::oidc::LoggedIn;
 use super::recorded::{object, roles_of};
 use super::{How, User, unauthorized};
-use crate::answer::values;
 use crate::clients::{Clients, answer};
 use crate::error::{Error, now_ms};
+use crate::listing;
+use crate::request::Caller;
 
 /// The cookie of a session.
 pub(crate) const SESSION: &str = "gennaker-session";
@@ -161,10 +162,8 @@ async fn remove_old(clients: &Clients) {
         kind: KIND.to_owned(),
         id: id.to_owned(),
     };
-    let listed = answer(clients.definitions.clone().list_objects(key(""))).await;
-    let all = listed
-        .and_then(|list| values(&list.items))
-        .unwrap_or_default();
+    let all = listing::objects(clients, &Caller::default(), KIND).await;
+    let all = all.unwrap_or_default();
     let is_over = |session: &&Value| {
         let expires = session
             .get("expiresAt")

@@ -31,9 +31,7 @@ fn key(name: &str) -> ObjectKey {
 }
 
 async fn all(gate: &Gateway, caller: &Caller) -> Result<Vec<Value>, Error> {
-    let call = caller.request(key(""));
-    let list = answer(gate.clients.definitions.clone().list_objects(call)).await?;
-    let mut found = values(&list.items)?;
+    let mut found = listing::objects(&gate.clients, caller, KIND).await?;
     found.sort_by_cached_key(|e| {
         let order = e.get("order").and_then(Value::as_i64).unwrap_or(i64::MAX);
         let name = e.get("name").and_then(Value::as_str).unwrap_or_default();

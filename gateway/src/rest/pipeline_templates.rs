@@ -9,11 +9,11 @@ use proto::common::v1::Json;
 use proto::orchestrator::v1::{ListPipelinesRequest, ObjectKey, SaveObjectRequest};
 use serde_json::{Map, Value};
 
-use crate::Gateway;
 use crate::answer::{Answer, Reply, value, values};
 use crate::clients::answer;
 use crate::error::Error;
 use crate::request::{At, Caller, Definition, Query};
+use crate::{Gateway, listing};
 
 const KIND: &str = "pipelineTemplate";
 
@@ -35,12 +35,7 @@ fn key(id: &str, query: &Query) -> Result<String, Error> {
 }
 
 async fn all(gate: &Gateway, caller: &Caller) -> Result<Vec<Value>, Error> {
-    let call = caller.request(ObjectKey {
-        kind: KIND.to_owned(),
-        id: String::new(),
-    });
-    let list = answer(gate.clients.definitions.clone().list_objects(call)).await?;
-    values(&list.items)
+    listing::objects(&gate.clients, caller, KIND).await
 }
 
 /// Those that have one of the scopes asked for; all when none is.

@@ -7,23 +7,18 @@ use proto::common::v1::PageRequest;
 use proto::orchestrator::v1::{ExecutionKind, ListExecutionsRequest, ObjectKey};
 use serde_json::Value;
 
-use crate::Gateway;
 use crate::answer::{Answer, Reply, value, values};
 use crate::clients::answer;
 use crate::error::Error;
 use crate::project_clusters;
 use crate::request::{At, Caller, Query};
+use crate::{Gateway, listing};
 
 const KIND: &str = "project";
 
 /// Every project.
 pub(super) async fn all(gate: &Gateway, caller: &Caller) -> Result<Vec<Value>, Error> {
-    let call = caller.request(ObjectKey {
-        kind: KIND.to_owned(),
-        id: String::new(),
-    });
-    let list = answer(gate.clients.definitions.clone().list_objects(call)).await?;
-    values(&list.items)
+    listing::objects(&gate.clients, caller, KIND).await
 }
 
 /// `GET /projects`

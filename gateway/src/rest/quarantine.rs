@@ -5,21 +5,16 @@ use axum::extract::State;
 use proto::orchestrator::v1::ObjectKey;
 use serde_json::Value;
 
-use crate::Gateway;
-use crate::answer::{Answer, Reply, values};
+use crate::answer::{Answer, Reply};
 use crate::clients::answer;
 use crate::request::{At, Caller, Query};
+use crate::{Gateway, listing};
 
 const KIND: &str = "quarantine";
 
 /// `GET /quarantine?application=`
 pub(super) async fn list(State(gate): State<Gateway>, caller: Caller, query: Query) -> Reply {
-    let call = caller.request(ObjectKey {
-        kind: KIND.to_owned(),
-        id: String::new(),
-    });
-    let list = answer(gate.clients.definitions.clone().list_objects(call)).await?;
-    let mut found = values(&list.items)?;
+    let mut found = listing::objects(&gate.clients, &caller, KIND).await?;
     let application = query.text("application");
     if !application.is_empty() {
         found.retain(|q| {

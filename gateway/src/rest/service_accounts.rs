@@ -6,22 +6,17 @@ use proto::common::v1::Json;
 use proto::orchestrator::v1::{ObjectKey, SaveObjectRequest};
 use serde_json::Value;
 
-use crate::Gateway;
-use crate::answer::{Answer, Reply, value, values};
+use crate::answer::{Answer, Reply, value};
 use crate::clients::answer;
 use crate::error::Error;
 use crate::request::{At, Caller, Definition};
+use crate::{Gateway, listing};
 
 const KIND: &str = "serviceAccount";
 
 /// Every service account.
 pub(super) async fn all(gate: &Gateway, caller: &Caller) -> Result<Vec<Value>, Error> {
-    let call = caller.request(ObjectKey {
-        kind: KIND.to_owned(),
-        id: String::new(),
-    });
-    let list = answer(gate.clients.definitions.clone().list_objects(call)).await?;
-    values(&list.items)
+    listing::objects(&gate.clients, caller, KIND).await
 }
 
 /// `GET /serviceAccounts`

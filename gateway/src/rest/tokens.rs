@@ -6,13 +6,13 @@ use proto::common::v1::Json;
 use proto::orchestrator::v1::{ObjectKey, SaveObjectRequest};
 use serde_json::{Value, json};
 
-use crate::Gateway;
 use crate::access::Access;
-use crate::answer::{Answer, Reply, values};
+use crate::answer::{Answer, Reply};
 use crate::clients::answer;
 use crate::error::{Error, now_ms};
 use crate::identity::{self, token};
 use crate::request::{At, Caller, Definition};
+use crate::{Gateway, listing};
 
 const KIND: &str = "apiToken";
 /// Tokens of one user.
@@ -24,12 +24,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 async fn all(gate: &Gateway, caller: &Caller) -> Result<Vec<Value>, Error> {
-    let call = caller.request(ObjectKey {
-        kind: KIND.to_owned(),
-        id: String::new(),
-    });
-    let list = answer(gate.clients.definitions.clone().list_objects(call)).await?;
-    values(&list.items)
+    listing::objects(&gate.clients, caller, KIND).await
 }
 
 /// What may be shown of a token: everything but its hash.
