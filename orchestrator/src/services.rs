@@ -121,6 +121,10 @@ pub trait CloudDriver: Send + Sync {
     async fn clusters(&self, application: &str) -> Result<Value, Failure>;
     /// Images of a provider whose name contains a text, as its search tells of them.
     async fn images(&self, cloud_provider: &str, name: &str) -> Result<Vec<Value>, Failure>;
+    /// The labels of an image of a registry, as [`CloudDriver::images`] lists it.
+    async fn labels(&self, _image: &Value) -> Result<Map<String, Value>, Failure> {
+        Ok(Map::new())
+    }
 }
 
 /// What stages do to other executions.

@@ -142,6 +142,13 @@ impl RegistryService for Api {
         Ok(Response::new(ImageReply { digest }))
     }
 
+    async fn get_labels(&self, request: Request<ImageQuery>) -> Result<Response<Json>, Status> {
+        let query = request.into_inner();
+        let (_, client) = self.registries.named(&query.account).map_err(status)?;
+        let labels = client.labels(&query.repository, &query.tag).await;
+        Ok(Response::new(Json::of(&json!(labels.map_err(status)?))))
+    }
+
     async fn find_images(
         &self,
         request: Request<FindImagesRequest>,

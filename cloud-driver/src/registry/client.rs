@@ -7,7 +7,7 @@
 use http::header::{CONTENT_TYPE, LINK};
 use http::{HeaderMap, Method};
 use reqwest::Response;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -125,6 +125,29 @@ impl Client {
         self.transport
             .send(&Method::GET, url, repository, &what)
             .await
+    }
+
+    /// The labels of an image, as its configuration lists them.
+    ///
+    /// # Errors
+    /// As [`Client::manifest`], and when its configuration is not what its manifest says.
+    pub async fn labels(&self, repository: &str, tag: &str) -> Result<Map<String, Value>, Error> {
+        let (_, manifest) = self.manifest(repository, tag).await?;
+        let config = self.blob(repository, &manifest.config).await?;
+        let what = format!("configuration of {repository}:{tag}");
+        let body = self.transport.read(config, &what).await?;
+        let malformed = |reason: String| Error::Malformed {
+            registry: self.transport.registry.clone(),
+            what: what.clone(),
+            reason,
+        };
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(&body)));
+        if digest != manifest.config.digest {
+            return Err(malformed(format!("its bytes have digest {digest}")));
+        }
+        let config: Value = serde_json::from_slice(&body).map_err(|e| malformed(e.to_string()))?;
+        let labels = config.pointer("/config/Labels").and_then(Value::as_object);
+        Ok(labels.cloned().unwrap_or_default())
     }
 
     fn url(&self, path: &str) -> Result<Url, Error> {

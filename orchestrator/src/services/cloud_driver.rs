@@ -9,7 +9,7 @@ use proto::common::v1::Json;
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
 use runtime::client::Peer;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{CloudDriver, NewOperation, Operation, OperationState, Target};
 
@@ -196,5 +196,22 @@ impl CloudDriver for GrpcCloudDriver {
         let images = reply.map_err(failure)?.into_inner().items;
         let images = images.iter().map(|json| json.value("image"));
         Ok(images.collect::<Result<_, _>>()?)
+    }
+
+    async fn labels(&self, image: &Value) -> Result<Map<String, Value>, Failure> {
+        let text = |key: &str| {
+            let found = image.get(key).and_then(Value::as_str);
+            found.unwrap_or_default().to_owned()
+        };
+        let query = wire::ImageQuery {
+            account: text("account"),
+            repository: text("repository"),
+            tag: text("tag"),
+        };
+        let reply = self.registries.clone().get_labels(query).await;
+        match reply.map_err(failure)?.into_inner().value("labels")? {
+            Value::Object(labels) => Ok(labels),
+            _ => Ok(Map::new()),
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use proto::status::{Failure, Kind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     CloudDriver, Definitions, Http, HttpError, HttpRequest, HttpResponse, NewOperation, Object,
@@ -391,6 +391,11 @@ impl CloudDriver for Fake {
             let named = |i: &&Value| i.to_string().contains(name);
             Ok(world.images.iter().filter(named).cloned().collect())
         })
+    }
+
+    async fn labels(&self, image: &Value) -> Result<Map<String, Value>, Failure> {
+        let labels = image.get("labels").and_then(Value::as_object);
+        self.faulty(|_| Ok(labels.cloned().unwrap_or_default()))
     }
 }
 

@@ -1,6 +1,8 @@
 //! `findImageFromTags`: the newest image of a package that carries some tags.
 //! Source: `orca: FindImageFromTagsStage`, `AmazonImageFinder`, `frigga: AppVersion`.
 
+use std::cmp::Reverse;
+
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
@@ -13,6 +15,9 @@ use super::{StageType, schema};
 use crate::provider;
 use crate::task::server_group::{self, regions_of};
 use crate::task::{Task, TaskContext, failed};
+
+/// Images whose labels are looked at, newest first.
+const MOST_LOOKED_AT: usize = 100;
 
 /// The type.
 pub(super) static STAGE: FindImageFromTags = FindImageFromTags;
@@ -98,7 +103,10 @@ impl Task for Find {
         let details = if images.iter().any(|i| i.get("amis").is_some()) {
             of_regions(&images, package, &tags, &regions)
         } else {
-            of_registry(&images, package, &tags)?.into_iter().collect()
+            of_registry(ctx, &images, package, &tags)
+                .await?
+                .into_iter()
+                .collect()
         };
         if details.is_empty() {
             return Err(TaskError::user(format!(
@@ -147,45 +155,69 @@ fn of_regions(
     details
 }
 
-/// The newest image of a registry's repository.
-fn of_registry(
+/// The newest image of a registry's repository whose labels have all tags.
+async fn of_registry(
+    ctx: &TaskContext<'_>,
     images: &[Value],
     package: &str,
     tags: &Map<String, Value>,
 ) -> Result<Option<Value>, TaskError> {
-    if !tags.is_empty() {
-        return Err(TaskError::user(
-            "tags: images of a registry carry none; leave tags empty",
-        ));
-    }
-    let text = |image: &'_ Value, key: &str| -> Option<String> {
-        Some(image.get(key)?.as_str()?.to_owned())
+    let text = |image: &'_ Value, key: &str| -> String {
+        let found = image.get(key).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
     };
-    let of_package = images.iter().filter(|image| {
-        let repository = text(image, "repository").unwrap_or_default();
+    let of_package = |image: &&Value| {
+        let repository = text(image, "repository");
         repository == package || repository.ends_with(&format!("/{package}"))
-    });
-    let newest = of_package.max_by_key(|image| order(&text(image, "tag").unwrap_or_default()));
-    Ok(newest.and_then(|image| {
-        let reference = image.pointer("/artifact/reference")?;
-        Some(json!({
-            "imageId": reference, "imageName": image.pointer("/artifact/name"),
-            "tag": image.get("tag"),
-        }))
-    }))
+    };
+    let mut candidates: Vec<&Value> = images.iter().filter(of_package).collect();
+    candidates.sort_by_cached_key(|image| Reverse(order(&text(image, "tag"))));
+    let driver = ctx.services.cloud_driver();
+    for (looked, image) in candidates.into_iter().enumerate() {
+        if !tags.is_empty() {
+            if looked == MOST_LOOKED_AT {
+                return Err(TaskError::user(format!(
+                    "none of the newest {MOST_LOOKED_AT} images of {package} has these tags as labels"
+                )));
+            }
+            let labels = driver.labels(image).await.map_err(failed)?;
+            let has = |(key, value): (&String, &Value)| labels.get(key) == Some(value);
+            if !tags.iter().all(has) {
+                continue;
+            }
+        }
+        return Ok(image.pointer("/artifact/reference").map(|reference| {
+            json!({
+                "imageId": reference, "imageName": image.pointer("/artifact/name"),
+                "tag": image.get("tag"),
+            })
+        }));
+    }
+    Ok(None)
 }
 
-/// Versions in their order: numbers by value, texts as they are.
-fn order(tag: &str) -> Vec<(u64, String)> {
-    let parts = tag.split(['.', '-', '_', '+']);
+/// Words of versions that come before the version itself.
+const BEFORE: [&str; 7] = ["alpha", "beta", "dev", "pre", "preview", "rc", "snapshot"];
+
+/// Versions in their order: numbers by value, texts as they are, `1.9-rc1` before `1.9` before `1.9-h2`.
+fn order(tag: &str) -> Vec<(u8, u64, String)> {
     let part = |part: &str| {
-        let digits = part.trim_start_matches('v');
-        match digits.parse() {
-            Ok(number) => (number, String::new()),
-            Err(_) => (0, part.to_owned()),
+        let number = part.trim_start_matches('v').parse::<u64>();
+        let word = part.trim_end_matches(|c: char| c.is_ascii_digit());
+        let lower = word.to_lowercase();
+        match number {
+            Ok(number) => (3, number, String::new()),
+            Err(_) if BEFORE.contains(&lower.as_str()) => {
+                let number = part
+                    .strip_prefix(word)
+                    .and_then(|digits| digits.parse().ok());
+                (0, number.unwrap_or(0), lower)
+            }
+            Err(_) => (2, 0, part.to_owned()),
         }
     };
-    parts.map(part).collect()
+    let parts = tag.split(['.', '-', '_', '+']).map(part);
+    parts.chain([(1, 0, String::new())]).collect()
 }
 
 /// The build that an image's `appversion` names: `name-1.2-h3.abc/JOB/3`.
@@ -219,9 +251,21 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_by_their_numbers() {
-        let mut tags = vec!["1.10", "1.9", "v2", "1.9-rc1", "latest"];
+        let sorted = [
+            "latest",
+            "1.9-alpha",
+            "1.9-rc2",
+            "1.9-rc10",
+            "1.9",
+            "1.9-h2",
+            "1.9.0",
+            "1.10",
+            "v2",
+        ];
+        let mut tags = sorted.to_vec();
+        tags.reverse();
         tags.sort_by_key(|tag| order(tag));
-        assert_eq!(tags, ["latest", "1.9", "1.9-rc1", "1.10", "v2"]);
+        assert_eq!(tags, sorted);
     }
 
     #[test]

@@ -518,3 +518,46 @@ async fn a_cancelled_stage_ends_its_job() {
     assert_eq!(bench.status(), Status::Canceled);
     assert_eq!(bench.fake.canceled(), ["op-1"]);
 }
+
+#[tokio::test]
+async fn the_newest_image_whose_labels_have_the_tags_is_found() {
+    let find = |tags: Value| {
+        let fields = json!({"packageName": "app", "cloudProvider": "local", "tags": tags});
+        json!([make("findImageFromTags", "1", &[], fields)])
+    };
+    for (tags, found) in [
+        (json!({}), "1.10"),
+        (json!({"stack": "test"}), "1.9"),
+        (json!({"stack": "test", "team": "a"}), "1.9-rc1"),
+        (json!({"stack": "prod"}), ""),
+    ] {
+        let fake = Fake::new();
+        for (tag, labels) in [
+            ("1.9-rc1", json!({"stack": "test", "team": "a"})),
+            ("1.9", json!({"stack": "test"})),
+            ("1.10", json!({})),
+        ] {
+            fake.image(
+                json!({"repository": "team/app", "tag": tag, "labels": labels,
+                "artifact": {"name": "r/team/app", "reference": format!("r/team/app:{tag}")}}),
+            );
+        }
+        let mut bench = Bench::new(fake, find(tags.clone()));
+        bench.drive(|_, _| Act::Run).await;
+        let stage = bench.execution().stages.first().unwrap().clone();
+        if found.is_empty() {
+            let says =
+                "Could not find tagged image for package: app and tags: {\"stack\":\"prod\"}";
+            assert_eq!(stage.status, Status::Terminal);
+            assert!(
+                json!(stage.context)
+                    .pointer("/exception/details/errors/0")
+                    .unwrap()
+                    == says
+            );
+            continue;
+        }
+        let details = &stage.outputs["deploymentDetails"][0];
+        assert_eq!(details["imageId"], format!("r/team/app:{found}"), "{tags}");
+    }
+}

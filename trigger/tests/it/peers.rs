@@ -320,6 +320,10 @@ impl RegistryService for Peers {
         Ok(Response::new(cloud::ImageReply { digest }))
     }
 
+    async fn get_labels(&self, _: Request<cloud::ImageQuery>) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+
     async fn find_images(
         &self,
         _: Request<cloud::FindImagesRequest>,

@@ -32,7 +32,8 @@ pub(super) fn image(content: &str) -> Built {
     let diff_ids: Vec<_> = layers.iter().map(|l| digest(l)).collect();
     let config = json!({
         "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, "os": "linux",
-        "config": {"Entrypoint": ["run"], "Env": ["PATH=/bin", "A=b"], "WorkingDir": "/srv"},
+        "config": {"Entrypoint": ["run"], "Env": ["PATH=/bin", "A=b"], "WorkingDir": "/srv",
+            "Labels": {"content": content}},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
     let mut blobs = vec![(String::new(), config.to_string().into_bytes())];

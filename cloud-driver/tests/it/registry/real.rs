@@ -126,6 +126,12 @@ async fn pushed_images_are_listed_resolved_and_unpacked_by_digest() {
     tags.sort();
     assert_eq!(tags, ["1", "2"]);
     assert_eq!(client.digest("team/demo", "1").await.unwrap(), first);
+    for (tag, content) in [("1", "first"), ("2", "second")] {
+        let labels = client.labels("team/demo", tag).await.unwrap();
+        assert_eq!(labels["content"], content);
+    }
+    let missing = client.labels("team/demo", "9").await.unwrap_err();
+    assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
     let missing = client.digest("team/demo", "9").await.unwrap_err();
     assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
 

@@ -175,6 +175,10 @@ impl RegistryService for Peers {
         Ok(Response::new(cloud::ImageReply::default()))
     }
 
+    async fn get_labels(&self, _: Call<cloud::ImageQuery>) -> Result<Response<Json>, Status> {
+        Err(missing("labels"))
+    }
+
     async fn find_images(
         &self,
         call: Call<cloud::FindImagesRequest>,
