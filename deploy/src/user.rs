@@ -22,6 +22,17 @@ pub(crate) fn run(order: &User) -> anyhow::Result<ExitCode> {
             let password = password()?;
             let entry = gateway::identity::user_entry(&options.name, &password, &options.roles)?;
             let mut lines = others(&options.file, &options.name)?;
+            let named = |line: &String| {
+                let name = line.trim().split(':').next().unwrap_or_default().to_owned();
+                (name.to_lowercase() == options.name.to_lowercase()).then_some(name)
+            };
+            if let Some(other) = lines.iter().find_map(named) {
+                bail!(
+                    "{} lists user {other}, and names that differ in case alone are one user to pipelines; \
+                     choose another name, or remove {other}",
+                    options.file.display()
+                );
+            }
             lines.push(entry);
             write(&options.file, &lines)?;
             println!("user {} may log in with this password", options.name);

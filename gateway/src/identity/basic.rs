@@ -134,7 +134,7 @@ impl Users {
         }
     }
 
-    /// The user, if the password is the user's.
+    /// The user, if the password is the user's, and what a session that begins with it is bound to.
     ///
     /// # Errors
     /// 401 when it is not, 429 when too many were wrong, 503 when the file cannot be read.
@@ -143,7 +143,7 @@ impl Users {
         name: &str,
         password: &str,
         from: Option<IpAddr>,
-    ) -> Result<User, Error> {
+    ) -> Result<(User, String), Error> {
         let refused = || unauthorized("name or password is wrong");
         if !is_name(name) || password.len() > MAX_PASSWORD {
             return Err(refused());
@@ -156,28 +156,13 @@ impl Users {
         if !right || entry.is_none() {
             return Err(refused());
         }
-        Ok(User {
+        let user = User {
             name: name.to_owned(),
             roles: listed(roles),
             scope: None,
             how: How::Password,
-        })
-    }
-
-    /// Proves the user and answers what a session that begins with it is bound to.
-    ///
-    /// # Errors
-    /// See [`Users::prove`].
-    pub(super) async fn log_in(
-        &self,
-        name: &str,
-        password: &str,
-        from: Option<IpAddr>,
-    ) -> Result<(User, String), Error> {
-        let user = self.prove(name, password, from).await?;
-        let text = self.read().await?;
-        let bound = entry(&text, name).map(|(hash, _)| bound(hash));
-        Ok((user, bound.unwrap_or_default()))
+        };
+        Ok((user, bound(hash)))
     }
 
     /// The roles of a user now, if the entry is still the one that a session is bound to: a changed
@@ -224,15 +209,27 @@ impl Users {
         hash: &str,
         password: &str,
     ) -> Result<bool, Error> {
-        // The hash is part of what is remembered: a changed entry is proven anew.
+        // The hash is part of what is remembered, so that a changed entry is proven anew, and the place is, so
+        // that nobody elsewhere can try what was right here.
         let mut digest = Sha256::new();
-        for part in [&self.key[..], hash.as_bytes(), b"\0", password.as_bytes()] {
+        let place = of.1.map(|from| from.to_string()).unwrap_or_default();
+        for part in [hash, place.as_str(), password] {
+            digest.update(part.len().to_le_bytes());
             digest.update(part);
         }
+        digest.update(self.key);
         let seen: [u8; 32] = digest.finalize().into();
         let proven = || self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if proven().contains(&seen) {
+        let guesses = || self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |wait| Error::too_many("passwords for this name were wrong", wait);
+        let now = Instant::now();
+        let wait = guesses().wait(of.0, of.1, now);
+        let may_look = wait.is_none() || guesses().look(of.0, of.1, now);
+        if may_look && proven().contains(&seen) {
             return Ok(true);
+        }
+        if let Some(wait) = wait {
+            return Err(waits(wait));
         }
         let permit = Arc::clone(&self.hashing).acquire_owned().await;
         let permit = permit.map_err(|_| unavailable())?;
@@ -240,11 +237,10 @@ impl Users {
         if proven().contains(&seen) {
             return Ok(true);
         }
-        let guesses = || self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let (mut guesses, now) = (guesses(), Instant::now());
             if let Some(wait) = guesses.wait(of.0, of.1, now) {
-                return Err(Error::too_many("passwords for this name were wrong", wait));
+                return Err(waits(wait));
             }
             guesses.begin(of.0, of.1, now);
         }
@@ -317,7 +313,7 @@ mod tests {
             |password: &str, role: &str| user_entry("ann", password, &[role.to_owned()]).unwrap();
         std::fs::write(&file, line("one", "Dev")).unwrap();
         let users = Users::new(file.clone());
-        let ann = users.prove("ann", "one", None).await.unwrap();
+        let (ann, _) = users.prove("ann", "one", None).await.unwrap();
         assert_eq!(ann.roles.iter().collect::<Vec<_>>(), ["dev"]);
         assert!(users.prove("ann", "two", None).await.is_err());
         assert!(users.prove("bob", "one", None).await.is_err());
@@ -356,5 +352,7 @@ mod tests {
         }
         assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429]);
         users.prove("ann", "right", home).await.unwrap();
+        // What was right at home is no oracle elsewhere.
+        assert_eq!(guess("right").await, 429);
     }
 }

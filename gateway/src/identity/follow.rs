@@ -1,7 +1,7 @@
 //! Stored roles follow the users file: a pipeline that runs for somebody is decided by the roles the file
 //! lists now, and by none once the file does not list that user any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,16 +61,23 @@ pub(crate) async fn follow(
 
 /// Stores the roles of every known user whose roles the file lists otherwise.
 async fn bring_up_to_date(clients: &Clients, text: &str) -> Result<(), Error> {
-    let listed: HashMap<String, Roles> = basic::entries(text)
-        .map(|(name, roles)| (name.to_lowercase(), roles))
-        .collect();
+    let mut listed: HashMap<String, Roles> = HashMap::new();
+    for (name, roles) in basic::entries(text) {
+        // The first line of a name counts, as it does at a login.
+        listed.entry(name.to_lowercase()).or_insert(roles);
+    }
+    let accounts = listing::objects(clients, &Caller::default(), "serviceAccount").await?;
+    let account = |object: &Value| Some(object.get("name")?.as_str()?.to_lowercase());
+    // Their roles are their own; they are users only where a token of theirs was used.
+    let accounts: HashSet<String> = accounts.iter().filter_map(account).collect();
+    let mut failed = Ok(());
     for user in listing::objects(clients, &Caller::default(), "user").await? {
         let name = user.get("id").and_then(Value::as_str).unwrap_or_default();
         let roles = listed.get(name).cloned().unwrap_or_default();
-        if roles != roles_of(&user, "roles") {
+        if !accounts.contains(name) && roles != roles_of(&user, "roles") {
             tracing::info!(user = name, "roles follow the users file");
-            store(clients, name, &roles).await?;
+            failed = store(clients, name, &roles).await.and(failed);
         }
     }
-    Ok(())
+    failed
 }

@@ -1,15 +1,18 @@
 //! Passwords that are guessed: after a few wrong ones for a name from one address, that name has to wait
-//! longer and longer there. Counted by both, so that nobody can lock somebody out from elsewhere, and not
-//! at all for a password that was right before.
+//! longer and longer there. Counted by both, so that nobody can lock somebody out from elsewhere. While a name
+//! waits, a password that was right there before is still looked for, but so seldom that trying passwords
+//! that way is slower than hashing them.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// Wrong ones that cost nothing but themselves.
 const FREE: u32 = 5;
 /// The first pause; each more wrong one doubles it.
 const FIRST: Duration = Duration::from_secs(1);
+/// Between two looks for a password that was right before, while its name waits.
+const LOOK: Duration = Duration::from_millis(250);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Forgotten after so long without another one.
@@ -21,6 +24,7 @@ const MOST: usize = 10_000;
 struct Wrong {
     count: u32,
     last: Instant,
+    looked: Instant,
 }
 
 impl Wrong {
@@ -41,19 +45,44 @@ impl Wrong {
 #[derive(Debug, Default)]
 pub(super) struct Guesses(HashMap<(String, Option<IpAddr>), Wrong>);
 
+/// A name at an address; of IPv6 the network, since a host has all of it.
+fn key(name: &str, from: Option<IpAddr>) -> (String, Option<IpAddr>) {
+    let place = from.map(|from| match from.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    });
+    (name.to_owned(), place)
+}
+
 impl Guesses {
     /// How long an attempt has to wait; none if it may be made.
     pub(super) fn wait(&self, name: &str, from: Option<IpAddr>, now: Instant) -> Option<Duration> {
-        let wrong = self.0.get(&(name.to_owned(), from))?;
+        let wrong = self.0.get(&key(name, from))?;
         let left = wrong.until().checked_duration_since(now)?;
         Some(left).filter(|left| !left.is_zero())
+    }
+
+    /// Whether a password that was right before may be looked for while the name waits.
+    pub(super) fn look(&mut self, name: &str, from: Option<IpAddr>, now: Instant) -> bool {
+        let Some(wrong) = self.0.get_mut(&key(name, from)) else {
+            return true;
+        };
+        let due = now.saturating_duration_since(wrong.looked) >= LOOK;
+        if due {
+            wrong.looked = now;
+        }
+        due
     }
 
     /// An attempt begins; it counts as wrong until it is [`Guesses::right`], so that many at the same
     /// time are many.
     pub(super) fn begin(&mut self, name: &str, from: Option<IpAddr>, now: Instant) {
         if self.0.len() >= MOST {
-            self.0.retain(|_, wrong| now - wrong.last < FORGET);
+            self.0
+                .retain(|_, wrong| now.saturating_duration_since(wrong.last) < FORGET);
         }
         if self.0.len() >= MOST {
             // Whoever fills it pays a slow hash for each entry.
@@ -62,9 +91,10 @@ impl Guesses {
         let new = Wrong {
             count: 0,
             last: now,
+            looked: now,
         };
-        let wrong = self.0.entry((name.to_owned(), from)).or_insert(new);
-        if now - wrong.last >= FORGET {
+        let wrong = self.0.entry(key(name, from)).or_insert(new);
+        if now.saturating_duration_since(wrong.last) >= FORGET {
             wrong.count = 0;
         }
         wrong.count = wrong.count.saturating_add(1);
@@ -73,7 +103,7 @@ impl Guesses {
 
     /// The password was right.
     pub(super) fn right(&mut self, name: &str, from: Option<IpAddr>) {
-        self.0.remove(&(name.to_owned(), from));
+        self.0.remove(&key(name, from));
     }
 }
 
@@ -109,6 +139,21 @@ mod tests {
         now += FORGET;
         guesses.begin("bob", here, now);
         assert_eq!(guesses.wait("bob", here, now), None);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_place_and_a_look_is_seldom() {
+        let at = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let (mut guesses, now) = (Guesses::default(), Instant::now());
+        for n in 0..10 {
+            guesses.begin("ann", at(&format!("2001:db8::{n}")), now);
+        }
+        assert!(guesses.wait("ann", at("2001:db8::ffff"), now).is_some());
+        assert_eq!(guesses.wait("ann", at("2001:db8:0:1::1"), now), None);
+        guesses.begin("bob", at("::ffff:10.0.0.1"), now);
+        assert!(!guesses.look("bob", at("10.0.0.1"), now));
+        assert!(guesses.look("bob", at("10.0.0.1"), now + LOOK));
+        assert!(!guesses.look("bob", at("10.0.0.1"), now + LOOK));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! was removed, a role that was taken, a token that expired count at the next one.
 
 mod basic;
+mod bearer;
 pub mod certificate;
 mod config;
 pub(crate) mod follow;
@@ -131,8 +132,21 @@ impl Identity {
                 ("bearer", _) if rest.starts_with(token::PREFIX) => {
                     self.token(clients, &rest).await.map(Some)
                 }
-                ("bearer", Some(oidc)) => oidc.bearer(&rest).await.map(Some),
-                ("basic", _) => self.password(&rest, proof.peer).await.map(Some),
+                ("bearer", Some(oidc)) => {
+                    let (name, roles) = oidc.bearer(&rest).await?;
+                    let roles = match roles {
+                        Some(roles) => roles,
+                        // A provider that names roles in ID tokens alone: those of the last login.
+                        None => recorded::roles(clients, &name).await?.unwrap_or_default(),
+                    };
+                    Ok(Some(User {
+                        name,
+                        roles,
+                        scope: None,
+                        how: How::AccessToken,
+                    }))
+                }
+                ("basic", _) => self.password(&rest, proof).await.map(Some),
                 _ => Err(unauthorized(
                     "header Authorization is neither Basic nor Bearer with an API token",
                 )),
@@ -180,6 +194,13 @@ impl Identity {
         }
     }
 
+    /// Where a request comes from: what a trusted proxy says, else the other end of the connection.
+    fn place(&self, proof: &Proof) -> Option<IpAddr> {
+        let proxy = self.config.proxy.as_ref();
+        let told = proxy.and_then(|proxy| proxy.forwarded(proof.peer, &proof.headers));
+        told.or(proof.peer)
+    }
+
     /// Somebody who logs in with name and password, as `spin` does for LDAP.
     ///
     /// # Errors
@@ -188,23 +209,23 @@ impl Identity {
         &self,
         name: &str,
         password: &str,
-        from: Option<IpAddr>,
+        proof: &Proof,
     ) -> Result<LoggedIn, Error> {
         let users = self.users.as_ref().ok_or_else(|| {
             Error::not_found(
                 "nobody logs in with a password here; set gateway.authentication.users-file",
             )
         })?;
-        let (user, bound) = users.log_in(name, password, from).await?;
+        let (user, bound) = users.prove(name, password, self.place(proof)).await?;
         Ok(LoggedIn::once(user.name, user.roles, Some(bound)))
     }
 
-    async fn password(&self, encoded: &str, from: Option<IpAddr>) -> Result<User, Error> {
+    async fn password(&self, encoded: &str, proof: &Proof) -> Result<User, Error> {
         let Some(users) = &self.users else {
             return Err(unauthorized("nobody logs in with a password here"));
         };
         let (name, password) = basic::credentials(encoded)?;
-        users.prove(&name, &password, from).await
+        Ok(users.prove(&name, &password, self.place(proof)).await?.0)
     }
 
     async fn token(&self, clients: &Clients, text: &str) -> Result<User, Error> {
@@ -239,8 +260,7 @@ impl Identity {
                 return Ok(None);
             }
         }
-        let seen = recorded::object(clients, "user", name).await?;
-        Ok(seen.map(|user| recorded::roles_of(&user, "roles")))
+        recorded::roles(clients, name).await
     }
 
     /// The provider that browsers log in at.

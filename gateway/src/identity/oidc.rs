@@ -3,7 +3,7 @@
 //! protocol and its checks are the library's.
 //! Source: `gate: OAuth2SsoConfig`, OpenID Connect Core 1.0.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use authorization::Roles;
@@ -22,9 +22,10 @@ use runtime::config::SecretRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
-use super::{How, User, is_name, unauthorized};
+use super::bearer::Bearers;
+use super::{is_name, unauthorized};
 use crate::error::{Error, now_ms, unavailable};
 
 /// How long a login may take, in ms.
@@ -34,10 +35,10 @@ const FRESH: Duration = Duration::from_secs(300);
 /// The largest answer of a provider, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it is kept whose an access token is: one that was taken back counts so long.
-const KNOWN: Duration = Duration::from_secs(60);
-/// Access tokens kept.
-const MOST_BEARERS: usize = 1_024;
+/// Questions about access tokens at the same time.
+const ASKING: usize = 4;
+/// After a description could not be had, it is not asked for so long.
+const FAILED: Duration = Duration::from_secs(2);
 const PURPOSE: &str = "oidc-login";
 
 /// Section `gateway.authentication.oidc`.
@@ -102,6 +103,8 @@ pub(crate) struct LoggedIn {
     pub(crate) to: String,
     /// The entry of the users file that proved it, if a password did.
     pub(crate) bound: Option<String>,
+    /// Whether a program logged in, which does so again for each of its runs.
+    pub(crate) is_program: bool,
 }
 
 impl LoggedIn {
@@ -113,6 +116,7 @@ impl LoggedIn {
             state: hex::encode(rand::random::<[u8; 16]>()),
             to: "/".to_owned(),
             bound,
+            is_program: true,
         }
     }
 }
@@ -132,8 +136,10 @@ pub(crate) struct Oidc {
     config: Config,
     key: Key,
     known: Mutex<Option<(Instant, CoreProviderMetadata)>>,
-    /// By the digest of an access token: whose it is, and since when that is known.
-    bearers: Mutex<HashMap<[u8; 32], (Instant, User)>>,
+    failed_at: Mutex<Option<Instant>>,
+    bearers: Mutex<Bearers>,
+    /// Questions about access tokens at the same time.
+    asking: Semaphore,
 }
 
 /// Why the provider could not be asked.
@@ -185,7 +191,9 @@ impl Oidc {
             config,
             key,
             known: Mutex::default(),
+            failed_at: Mutex::default(),
             bearers: Mutex::default(),
+            asking: Semaphore::new(ASKING),
         }
     }
 
@@ -207,10 +215,18 @@ impl Oidc {
         {
             return Ok(metadata.clone());
         }
+        // Those that waited for a question that failed do not ask it again one after another.
+        let mut failed_at = self.failed_at.lock().await;
+        if failed_at.is_some_and(|at| at.elapsed() < FAILED) {
+            return Err(unavailable().into());
+        }
         let issuer = IssuerUrl::new(self.config.issuer.clone());
         let issuer = issuer.map_err(|e| self.failed("gateway.authentication.oidc.issuer", &e))?;
         let found = CoreProviderMetadata::discover_async(issuer, &send).await;
-        let found = found.map_err(|e| self.failed("discovery", &e))?;
+        let found = found.map_err(|e| {
+            *failed_at = Some(Instant::now());
+            self.failed("discovery", &e)
+        })?;
         *known = Some((Instant::now(), found.clone()));
         Ok(found)
     }
@@ -318,64 +334,79 @@ impl Oidc {
         let (user, roles) = self.named(&payload(&token.to_string()))?;
         Ok(LoggedIn {
             user,
-            roles,
+            roles: roles.unwrap_or_default(),
             state: begun.state,
             to: begun.to,
             bound: None,
+            is_program: false,
         })
     }
 
-    /// Whose an access token is, by the provider's user-info endpoint.
+    /// Whose an access token is, by the provider's user-info endpoint, and with which roles if it tells any.
     ///
     /// # Errors
     /// 401 when tokens are not accepted here or the provider does not know it, 503 when it cannot be asked.
-    pub(crate) async fn bearer(&self, token: &str) -> Result<User, Error> {
+    pub(crate) async fn bearer(&self, token: &str) -> Result<(String, Option<Roles>), Error> {
         if !self.config.access_tokens {
             return Err(unauthorized(
                 "header Authorization holds no API token, and access tokens of the identity provider are not \
                  accepted; set gateway.authentication.oidc.access-tokens, or make an API token",
             ));
         }
+        let refused = || unauthorized("the identity provider does not know this access token");
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let mut bearers = self.bearers.lock().await;
-        bearers.retain(|_, (at, _)| at.elapsed() < KNOWN);
-        if let Some((_, user)) = bearers.get(&digest) {
-            return Ok(user.clone());
+        let known = self.bearers.lock().await.get(&digest, Instant::now());
+        if let Some(known) = known {
+            return known.ok_or_else(refused);
         }
-        drop(bearers);
+        // Whoever makes tokens up must not make us ask without end.
+        let _asking = self
+            .asking
+            .acquire()
+            .await
+            .map_err(|e| self.failed("user info", &e))?;
+        let known = self.bearers.lock().await.get(&digest, Instant::now());
+        if let Some(known) = known {
+            return known.ok_or_else(refused);
+        }
+        let whose = self.user_info(token).await?;
+        let named = whose.map(|claims| self.named(&claims)).transpose()?;
+        self.bearers
+            .lock()
+            .await
+            .keep(digest, named.clone(), Instant::now());
+        named.ok_or_else(refused)
+    }
+
+    /// What the provider tells about whoever an access token is of; none if it does not know it.
+    async fn user_info(&self, token: &str) -> Result<Option<Value>, Error> {
         let metadata = self.metadata(FRESH).await?;
         let endpoint = metadata.userinfo_endpoint().ok_or_else(|| {
             self.failed("access-tokens", &"the provider names no user-info endpoint")
         })?;
-        let refused = || unauthorized("the identity provider does not know this access token");
         let asked = http::Request::get(endpoint.as_str())
             .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
             .header(http::header::ACCEPT, "application/json")
             .body(Vec::new());
-        let answer = send(asked.map_err(|_| refused())?).await;
-        let answer = answer.map_err(|e| self.failed("user info", &e))?;
-        if answer.status().is_client_error() {
-            return Err(refused());
+        // What is no header is no token.
+        let Ok(asked) = asked else { return Ok(None) };
+        let answer = send(asked)
+            .await
+            .map_err(|e| self.failed("user info", &e))?;
+        let status = answer.status();
+        if matches!(status.as_u16(), 400 | 401 | 403) {
+            return Ok(None);
         }
-        let claims: Value = serde_json::from_slice(answer.body())
-            .map_err(|e| self.failed("user info", &format!("{}: {e}", answer.status())))?;
-        let (name, roles) = self.named(&claims)?;
-        let user = User {
-            name,
-            roles,
-            scope: None,
-            how: How::AccessToken,
-        };
-        let mut bearers = self.bearers.lock().await;
-        if bearers.len() >= MOST_BEARERS {
-            bearers.clear();
+        if !status.is_success() {
+            return Err(self.failed("user info", &status));
         }
-        bearers.insert(digest, (Instant::now(), user.clone()));
-        Ok(user)
+        let claims = serde_json::from_slice(answer.body());
+        claims.map(Some).map_err(|e| self.failed("user info", &e))
     }
 
-    /// User and roles by the configured claims of somebody the provider vouches for.
-    fn named(&self, claims: &Value) -> Result<(String, Roles), Error> {
+    /// User and roles by the configured claims of somebody the provider vouches for; no roles where it says
+    /// nothing of them.
+    fn named(&self, claims: &Value) -> Result<(String, Option<Roles>), Error> {
         let user = claims.get(&self.config.user_claim).and_then(Value::as_str);
         let user = user.filter(|name| is_name(name)).ok_or_else(|| {
             let claim = &self.config.user_claim;
@@ -383,17 +414,20 @@ impl Oidc {
                 "the identity provider tells no claim \"{claim}\" that can be a name"
             ))
         })?;
-        if claims.get("email_verified") == Some(&Value::Bool(false))
-            && self.config.user_claim == "email"
-        {
+        // Some providers write their flags as texts.
+        let verified = match claims.get("email_verified") {
+            None | Some(Value::Bool(true)) => true,
+            Some(flag) => flag == "true",
+        };
+        if !verified && self.config.user_claim == "email" {
             return Err(unauthorized(
                 "the identity provider has not verified this e-mail address",
             ));
         }
         let roles = match claims.get(&self.config.roles_claim) {
-            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-            Some(Value::String(names)) => names.split([',', ' ']).collect(),
-            _ => Roles::default(),
+            Some(Value::Array(names)) => Some(names.iter().filter_map(Value::as_str).collect()),
+            Some(Value::String(names)) => Some(names.split([',', ' ']).collect()),
+            _ => None,
         };
         Ok((user.to_owned(), roles))
     }

@@ -40,13 +40,25 @@ impl Config {
             .filter_map(|name| name.to_lowercase().parse().ok())
     }
 
+    fn is_proxy(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_some_and(|peer| self.addresses.contains(&peer.to_canonical()))
+    }
+
+    /// Whom the proxy speaks for, by the end of `X-Forwarded-For`, which is its own; none when the request is not
+    /// the proxy's.
+    pub(super) fn forwarded(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let told = headers.get_all("x-forwarded-for").iter().next_back();
+        let told = told.filter(|_| self.is_proxy(peer))?.to_str().ok()?;
+        told.rsplit(',').next()?.trim().parse().ok()
+    }
+
     /// The user the proxy names; none when the request is not the proxy's or names nobody.
     pub(super) fn user(
         &self,
         peer: Option<IpAddr>,
         headers: &HeaderMap,
     ) -> Result<Option<User>, Error> {
-        if !peer.is_some_and(|peer| self.addresses.contains(&peer.to_canonical())) {
+        if !self.is_proxy(peer) {
             return Ok(None);
         }
         let mut given = headers.get_all(self.user_header.to_lowercase()).iter();
@@ -79,6 +91,24 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_proxy_says_whom_it_speaks_for_and_others_do_not() {
+        let config = Config {
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+            ..serde_json::from_value(serde_json::json!({"addresses": []})).unwrap()
+        };
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "1.1.1.1".parse().unwrap());
+        headers.append("x-forwarded-for", "2.2.2.2, 3.3.3.3".parse().unwrap());
+        let asked = |peer: &str| config.forwarded(peer.parse().ok(), &headers);
+        assert_eq!(asked("10.0.0.1"), "3.3.3.3".parse().ok());
+        assert_eq!(asked("10.0.0.2"), None);
+        assert_eq!(
+            config.forwarded("10.0.0.1".parse().ok(), &HeaderMap::new()),
+            None
+        );
+    }
 
     #[test]
     fn only_the_proxy_is_believed() {

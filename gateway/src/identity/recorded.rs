@@ -39,6 +39,12 @@ pub(crate) async fn object(
     }
 }
 
+/// The roles a user was last seen with; none for somebody who was never seen.
+pub(super) async fn roles(clients: &Clients, name: &str) -> Result<Option<Roles>, Error> {
+    let seen = object(clients, "user", &name.to_lowercase()).await?;
+    Ok(seen.map(|user| roles_of(&user, "roles")))
+}
+
 /// A list of roles in an object.
 pub(crate) fn roles_of(object: &Value, field: &str) -> Roles {
     let list = object.get(field).and_then(Value::as_array);

@@ -2,6 +2,8 @@
 //! authenticated cookie that names it. A session's id follows from its login, so
 //! that a login makes one session however often its answer comes.
 
+use std::cmp::Reverse;
+
 use authorization::Roles;
 use http::{HeaderMap, StatusCode, header};
 use proto::common::v1::Json;
@@ -28,6 +30,10 @@ const PURPOSE: &str = "session";
 const KEPT_MS: u64 = 3_600_000;
 /// Of those that are over, so many are removed at a login.
 const MOST_REMOVED: usize = 100;
+/// The longest session of a program, in ms: it logs in again for each of its runs.
+const PROGRAM_MS: u64 = 3_600_000;
+/// Sessions of programs that one user has; the oldest gives way.
+const MOST_PROGRAMS: usize = 50;
 
 /// The value of a cookie.
 pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -62,7 +68,12 @@ pub(crate) async fn begin(
     login: &LoggedIn,
     lifetime_ms: u64,
 ) -> Result<String, Error> {
-    remove_old(clients).await;
+    remove_old(clients, login).await;
+    let lifetime_ms = if login.is_program {
+        lifetime_ms.min(PROGRAM_MS)
+    } else {
+        lifetime_ms
+    };
     let id = hex::encode(Sha256::digest(format!("session/{}", login.state)));
     let roles: Vec<&str> = login.roles.iter().collect();
     let mut stored = json!({
@@ -70,6 +81,9 @@ pub(crate) async fn begin(
     });
     if let Some(to) = &login.bound {
         stored["bound"] = json!(to);
+    }
+    if login.is_program {
+        stored["program"] = json!(true);
     }
     save(clients, &stored, &login.user, true)
         .await
@@ -156,27 +170,34 @@ pub(crate) async fn end(
     Ok(Some(name))
 }
 
-/// Removes sessions that have long been over: logins make them, so a login clears away.
-async fn remove_old(clients: &Clients) {
-    let key = |id: &str| ObjectKey {
-        kind: KIND.to_owned(),
-        id: id.to_owned(),
+/// Removes sessions that are over, and those that a user's programs have left behind: logins make them, so a
+/// login clears away. What a browser began stays for a while, so that its login cannot be repeated.
+async fn remove_old(clients: &Clients, login: &LoggedIn) {
+    let all = match listing::objects(clients, &Caller::default(), KIND).await {
+        Ok(all) => all,
+        Err(error) => {
+            tracing::warn!(reason = error.message(), "old sessions are not removed");
+            return;
+        }
     };
-    let all = listing::objects(clients, &Caller::default(), KIND).await;
-    let all = all.unwrap_or_default();
+    let number = |session: &Value, key: &str| session.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let is_program = |session: &Value| session.get("program") == Some(&Value::Bool(true));
     let is_over = |session: &&Value| {
-        let expires = session
-            .get("expiresAt")
-            .and_then(Value::as_u64)
-            .unwrap_or(0);
-        expires.saturating_add(KEPT_MS) < now_ms()
+        let kept = if is_program(session) { 0 } else { KEPT_MS };
+        number(session, "expiresAt").saturating_add(kept) < now_ms()
     };
-    for session in all.iter().filter(is_over).take(MOST_REMOVED) {
-        let id = session
-            .get("id")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+    let mut own: Vec<&Value> = all.iter().filter(|s| is_program(s)).collect();
+    own.retain(|session| session.get("user").and_then(Value::as_str) == Some(&login.user));
+    own.sort_by_key(|session| Reverse(number(session, "expiresAt")));
+    let left_behind = own.into_iter().skip(MOST_PROGRAMS - 1);
+    let gone = all.iter().filter(is_over).take(MOST_REMOVED);
+    for session in gone.chain(left_behind.filter(|_| login.is_program)) {
+        let id = session.get("id").and_then(Value::as_str);
+        let key = ObjectKey {
+            kind: KIND.to_owned(),
+            id: id.unwrap_or_default().to_owned(),
+        };
         // What is left is removed at a later login.
-        let _left = answer(clients.definitions.clone().delete_object(key(id))).await;
+        let _left = answer(clients.definitions.clone().delete_object(key)).await;
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use crate::Gateway;
 use crate::audit::{self, Change};
 use crate::error::Error;
-use crate::identity::{How, LoggedIn, Oidc, session, unauthorized};
+use crate::identity::{How, LoggedIn, Oidc, Proof, session, unauthorized};
 use crate::request::{At, Caller, Query, Raw};
 
 /// The largest form of a login, in bytes.
@@ -46,13 +46,13 @@ async fn begun(
     gate: &Gateway,
     caller: &Caller,
     login: &LoggedIn,
-    action: &str,
+    (action, method): (&str, &str),
 ) -> Result<Response, Error> {
     let lifetime = gate.identity.session_lifetime_ms();
     let value = session::begin(&gate.clients, &gate.key, login, lifetime).await?;
     let change = Change {
         action,
-        method: "GET",
+        method,
         target: format!("session/{}", login.user),
     };
     audit::ended(gate, caller, &change, StatusCode::FOUND, None).await;
@@ -78,10 +78,11 @@ pub(super) async fn form(
 ) -> Result<Response, Error> {
     let form = Query::parse(&String::from_utf8_lossy(&form));
     let (name, password) = (form.required("username")?, form.required("password")?);
-    let from = caller.proof().and_then(|proof| proof.peer);
-    let login = gate.identity.log_in(&name, &password, from);
+    let nothing = Proof::default();
+    let proof = caller.proof().unwrap_or(&nothing);
+    let login = gate.identity.log_in(&name, &password, proof);
     match login.await {
-        Ok(login) => begun(&gate, &caller, &login, "login.form").await,
+        Ok(login) => begun(&gate, &caller, &login, ("login.form", "POST")).await,
         Err(error) if error.status() == StatusCode::UNAUTHORIZED => redirect("/login?error", &[]),
         Err(error) => Err(error),
     }
@@ -95,7 +96,7 @@ pub(super) async fn begin(
 ) -> Result<Response, Error> {
     if let (Some(How::AccessToken), Some(subject)) = (caller.how(), caller.subject()) {
         let login = LoggedIn::once(caller.user(), subject.roles.clone(), None);
-        return begun(&gate, &caller, &login, "login.begin").await;
+        return begun(&gate, &caller, &login, ("login.begin", "GET")).await;
     }
     let provider = provider(&gate)?;
     let (url, cookie) = provider.begin(&query.text("to")).await?;
@@ -129,7 +130,7 @@ pub(super) async fn callback(
         .and_then(|proof| session::cookie(&proof.headers, session::LOGIN));
     let (state, code) = (query.required("state")?, query.required("code")?);
     let login = provider.complete(kept, &state, &code).await?;
-    begun(&gate, &caller, &login, "login.callback").await
+    begun(&gate, &caller, &login, ("login.callback", "GET")).await
 }
 
 /// `GET` or `POST /auth/logout`: the session ends; the provider's own is left alone.

@@ -69,6 +69,24 @@ async fn a_form_makes_a_session_that_lasts_as_long_as_its_password_and_knows_the
 }
 
 #[tokio::test]
+async fn sessions_that_programs_leave_behind_do_not_pile_up() {
+    let guarded = Guarded::with(&[("ann", "dev"), ("bob", "")]);
+    let first = cookie(&posted(&guarded.gate, "bob", "bob").await);
+    let mut last = String::new();
+    for _ in 0..60 {
+        last = cookie(&posted(&guarded.gate, "ann", "ann").await);
+    }
+    let kept = guarded
+        .gate
+        .peers
+        .kept(|kept| kept.list("session").unwrap().len());
+    assert_eq!(kept, 51);
+    for (session, name) in [(first, "bob"), (last, "ann")] {
+        assert_eq!(user(&guarded.gate, &session).await["username"], name);
+    }
+}
+
+#[tokio::test]
 async fn whoever_guesses_is_told_to_wait_and_nobody_else() {
     let guarded = Guarded::with(&[("ann", "dev"), ("bob", "")]);
     for _ in 0..5 {
@@ -122,6 +140,36 @@ async fn an_access_token_counts_on_every_route_and_makes_a_session_at_login() {
     assert_eq!(to(&begun), "/");
     let told = user(&gate, &cookie(&begun)).await;
     assert_eq!(told["username"], "ann@example.com");
+}
+
+#[tokio::test]
+async fn an_access_token_is_as_good_as_what_the_provider_tells() {
+    let told = async |claims: Value| {
+        let (gate, provider) = at_provider(true).await;
+        let roles = json!({"id": "ann@example.com", "roles": ["seen"]});
+        let roles = proto::common::v1::Json::of(&roles);
+        gate.peers.kept(|kept| kept.save("user", &roles));
+        provider.claims(claims);
+        let headers = [("authorization", "Bearer opaque")];
+        let answer = gate.send_with("GET", "/auth/user", "", &headers).await;
+        (answer.status.as_u16(), answer.json()["roles"].clone())
+    };
+    let claims = |verified: Value, groups: Value| json!({"email": "ann@example.com", "email_verified": verified, "groups": groups});
+    let some = json!(["a"]);
+    for (verified, groups, status, roles) in [
+        (json!(true), some.clone(), 200, some.clone()),
+        (json!("true"), some.clone(), 200, some.clone()),
+        (json!(true), json!([]), 200, json!([])),
+        // It says nothing of roles: those of the last login.
+        (json!(true), Value::Null, 200, json!(["seen"])),
+        (json!(false), some.clone(), 401, Value::Null),
+        (json!("false"), some.clone(), 401, Value::Null),
+        (Value::Null, some, 401, Value::Null),
+    ] {
+        let found = told(claims(verified.clone(), groups.clone())).await;
+        assert_eq!(found, (status, roles), "{verified} {groups}");
+    }
+    assert_eq!(told(json!({"groups": ["a"]})).await.0, 401);
 }
 
 #[tokio::test]

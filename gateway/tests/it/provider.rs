@@ -88,6 +88,11 @@ impl Provider {
         self.0.state.lock().unwrap().fault = fault;
     }
 
+    /// What is told of the user from now on.
+    pub(crate) fn claims(&self, claims: Value) {
+        self.0.state.lock().unwrap().claims = claims;
+    }
+
     /// The user logs in where the gateway sent the browser; where the browser goes then, as
     /// path and query.
     pub(crate) fn log_in(&self, url: &str) -> String {

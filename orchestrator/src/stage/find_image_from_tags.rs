@@ -8,6 +8,7 @@ use orchestrator_core::graph::Fault;
 use orchestrator_core::{
     Description, PlanError, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult, TaskSpec,
 };
+use proto::status::Kind;
 use serde_json::{Map, Value, json};
 
 use super::find_image::{made, regions_after};
@@ -180,7 +181,12 @@ async fn of_registry(
                     "none of the newest {MOST_LOOKED_AT} images of {package} has these tags as labels"
                 )));
             }
-            let labels = driver.labels(image).await.map_err(failed)?;
+            let labels = match driver.labels(image).await {
+                Ok(labels) => labels,
+                // Deleted meanwhile, of another platform, or damaged: it is none of those looked for.
+                Err(failure) if matches!(failure.kind, Kind::NotFound | Kind::Internal) => continue,
+                Err(failure) => return Err(failed(failure)),
+            };
             let has = |(key, value): (&String, &Value)| labels.get(key) == Some(value);
             if !tags.iter().all(has) {
                 continue;
@@ -200,24 +206,24 @@ async fn of_registry(
 const BEFORE: [&str; 7] = ["alpha", "beta", "dev", "pre", "preview", "rc", "snapshot"];
 
 /// Versions in their order: numbers by value, texts as they are, `1.9-rc1` before `1.9` before `1.9-h2`.
-fn order(tag: &str) -> Vec<(u8, u64, String)> {
+fn order(tag: &str) -> Vec<(u8, String, u64)> {
     let part = |part: &str| {
         let number = part.trim_start_matches('v').parse::<u64>();
         let word = part.trim_end_matches(|c: char| c.is_ascii_digit());
         let lower = word.to_lowercase();
         match number {
-            Ok(number) => (3, number, String::new()),
+            Ok(number) => (3, String::new(), number),
             Err(_) if BEFORE.contains(&lower.as_str()) => {
                 let number = part
                     .strip_prefix(word)
                     .and_then(|digits| digits.parse().ok());
-                (0, number.unwrap_or(0), lower)
+                (0, lower, number.unwrap_or(0))
             }
-            Err(_) => (2, 0, part.to_owned()),
+            Err(_) => (2, part.to_owned(), 0),
         }
     };
     let parts = tag.split(['.', '-', '_', '+']).map(part);
-    parts.chain([(1, 0, String::new())]).collect()
+    parts.chain([(1, String::new(), 0)]).collect()
 }
 
 /// The build that an image's `appversion` names: `name-1.2-h3.abc/JOB/3`.

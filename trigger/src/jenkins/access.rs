@@ -91,14 +91,11 @@ pub(crate) async fn refused(
     if decision.is_none_or(Decision::is_allowed) {
         return Ok(None);
     }
-    let readers = master.permissions.roles(Permission::Read);
-    let readers: Vec<&str> = readers.into_iter().flat_map(|roles| roles.iter()).collect();
-    let expected = format!("one of the roles {}", readers.join(", "));
-    let message = format!(
-        "{user} may not read build service {}: that needs {expected}",
-        master.name
-    );
-    let remedy = "set runAsUser to a service account with such a role";
+    let name = &master.name;
+    let expected = format!("READ of build service {name}");
+    let message = format!("{user} may not read build service {name}");
+    let remedy = "set runAsUser to a service account that may; an operator lists its roles in the permissions \
+                  of the master";
     Ok(Some(Refusal::new(
         "runAsUser",
         &expected,

@@ -82,12 +82,10 @@ pub(crate) async fn begin(intake: Intake, shutdown: Shutdown) -> Result<(), Fail
 fn configured<'a>(intake: &'a Intake, name: &str) -> Result<&'a Master, Failure> {
     let master = intake.config.jenkins.iter().find(|m| m.name == name);
     master.ok_or_else(|| {
-        let known: Vec<_> = intake
-            .config
-            .jenkins
-            .iter()
-            .map(|m| m.name.as_str())
-            .collect();
+        // Who may not see a master is not told of it either.
+        let open = |m: &&Master| intake.access.0.is_none() || m.permissions.is_unrestricted();
+        let known = intake.config.jenkins.iter().filter(open);
+        let known: Vec<_> = known.map(|m| m.name.as_str()).collect();
         Failure::not_found(format!(
             "there is no Jenkins master \"{name}\"; known are: {}",
             known.join(", ")

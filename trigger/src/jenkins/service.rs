@@ -186,6 +186,12 @@ impl BuildService for Builds {
         &self,
         request: Request<StartBuildRequest>,
     ) -> Result<Response<QueueReply>, Status> {
+        let caller = AuthContext::from_metadata(request.metadata());
+        let master = configured(&self.intake, &request.get_ref().master)?;
+        // Whoever starts a build follows it: one that cannot be followed would go on by itself.
+        self.intake
+            .access
+            .require(&caller, master, Permission::Read)?;
         let (client, asked) = self.permitted(request, |a| a.master.clone(), Permission::Write)?;
         let item = self.started(&client, &asked).await?;
         Ok(Response::new(QueueReply { item, number: 0 }))

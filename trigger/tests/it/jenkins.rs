@@ -272,7 +272,7 @@ async fn only_whoever_may_read_a_master_learns_of_its_builds_and_only_writers_st
             (&refused["field"], &refused["expected"], &refused["actual"]),
             (
                 &json!("runAsUser"),
-                &json!("one of the roles ops, team"),
+                &json!("READ of build service ci"),
                 &json!(user)
             ),
             "{refused:#}"
