@@ -15,7 +15,7 @@ use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::orchestrator::v1::{
     ApplicationName, ExecutionKind, GetExecutionRequest, PipelineKey, SaveApplicationRequest,
-    SavePipelineRequest, StartRequest,
+    SaveObjectRequest, SavePipelineRequest, StartRequest,
 };
 use serde_json::{Value, json};
 use tonic::Code;
@@ -66,7 +66,7 @@ trigger:
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Makes application, pipeline and a first deployment of version 1, if they are not there.
+/// Makes application, environments, pipeline and a first deployment of version 1, if they are not there.
 pub(crate) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()> {
     let registry = std::env::var(REGISTRY_VARIABLE).context(REGISTRY_VARIABLE)?;
     let mut definitions = DefinitionServiceClient::new(peers.orchestrator.of("deploy"));
@@ -85,6 +85,21 @@ pub(crate) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()
             definitions.save_application(request).await?;
         }
         Err(status) => return Err(status.into()),
+    }
+    for (order, account) in ACCOUNTS.into_iter().enumerate() {
+        let environment = json!({"name": account, "order": order + 1, "accounts": [account]});
+        let request = SaveObjectRequest {
+            kind: "environment".into(),
+            object: Some(Json::of(&environment)),
+            user: USER.into(),
+            create: true,
+        };
+        match definitions.save_object(request).await {
+            Ok(_) => {}
+            // It is there, maybe changed by somebody since.
+            Err(status) if status.code() == Code::FailedPrecondition => {}
+            Err(status) => return Err(status.into()),
+        }
     }
     let key = PipelineKey {
         application: APPLICATION.into(),

@@ -147,6 +147,17 @@ async fn a_stranger_sees_the_next_version_go_live() {
     let ended = demo.gate.wait_for_execution(&id, SOON).await.unwrap();
     assert_eq!(ended["status"], "SUCCEEDED", "{}", outline(&ended));
     demo.serves("/version", "2").await;
+    let environments = demo.gate.get("/applications/demo/environments").await;
+    let environments = environments.unwrap();
+    for (at, name) in ["staging", "prod"].into_iter().enumerate() {
+        let told = &environments[at];
+        assert_eq!(
+            (&told["name"], &told["health"]),
+            (&json!(name), &json!("healthy")),
+            "{told:#}"
+        );
+        assert!(told.to_string().contains("demo:2"), "{told:#}");
+    }
 
     // The first one stands; a second is told of it.
     let refused = program::run(Path::new("/usr/bin/env"), demo.up_words())
