@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::processes::{Kind, replica, restart};
-use crate::{doctor, down, up, user};
+use crate::{doctor, down, expression, up, user};
 
 /// Continuous delivery: pipelines that replace running services without a failed request.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ enum Command {
     /// Users who log in with a password, in a file.
     #[command(subcommand)]
     User(User),
+    /// Expressions, tried on an execution in a file.
+    #[command(subcommand)]
+    Expression(Expression),
     /// One replica, as `up --processes` starts it.
     #[command(hide = true)]
     Gateway(Replica),
@@ -132,6 +135,31 @@ pub(crate) struct RemoveUser {
     pub(crate) file: PathBuf,
 }
 
+/// What to do with expressions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Expression {
+    /// Evaluate one expression, or with --jsonl a line {"id", "expression"} each of standard input. Nothing is
+    /// looked up.
+    Eval(EvalExpression),
+}
+
+/// Options of `gennaker expression eval`.
+#[derive(Debug, Args)]
+pub(crate) struct EvalExpression {
+    /// The text, such as '${trigger.buildNumber}'.
+    #[arg(required_unless_present = "jsonl", conflicts_with = "jsonl")]
+    pub(crate) expression: Option<String>,
+    /// Answer lines {"id", "result"}, with "detail" where something failed.
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+    /// An execution, as GET /pipelines/ID serves it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) execution: PathBuf,
+    /// The stage whose context is seen, by id or reference id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) stage: String,
+}
+
 /// A data folder.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Folder {
@@ -155,6 +183,7 @@ impl Arguments {
             Command::Down(options) => down::run(&options.data),
             Command::Restart(options) => restart::run(&options.data),
             Command::User(order) => user::run(&order),
+            Command::Expression(order) => expression::run(&order),
             Command::Gateway(options) => replica::run(Kind::Gateway, &options),
             Command::Orchestrator(options) => replica::run(Kind::Orchestrator, &options),
             Command::CloudDriver(options) => replica::run(Kind::CloudDriver, &options),

@@ -43,6 +43,7 @@ mod lexer;
 mod limits;
 mod method;
 mod number;
+mod offline;
 mod operator;
 mod parser;
 mod pattern;
@@ -55,6 +56,7 @@ mod value;
 mod walk;
 
 pub use error::{Failure, Level, ParseError, summary};
+pub use offline::Offline;
 
 /// Answers to look-ups that were recorded, by [`Need::key`]: the text, or why there
 /// is none.

@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_luck;
 mod conventions;
 mod demo;
+mod differences;
 mod environments;
 mod exactly_once;
 mod faults;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use expression::{Answers, Options, Scope, evaluate_with, summary};
+use expression::Offline;
 use serde_json::{Map, Value, json};
 
-use crate::world::{NOW, alike, object};
+use crate::world::{NOW, alike};
 
 const RECORDS: &str = include_str!("../fixtures/orca-visible.jsonl");
 
@@ -19,12 +19,6 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("spel-365", "the text is SnakeYAML's own"),
 ];
 
-struct World {
-    root: Map<String, Value>,
-    stage: String,
-    answers: Answers,
-}
-
 fn records() -> Vec<Value> {
     RECORDS
         .lines()
@@ -32,62 +26,14 @@ fn records() -> Vec<Value> {
         .collect()
 }
 
-/// The root as it is bound for a stage: its context, execution, trigger, parameters.
-fn world() -> World {
+/// The recorded execution and its stage; the application had no pipelines.
+fn world() -> Offline {
     let fixture = records()
         .into_iter()
         .find(|r| r["kind"] == "spel-fixture")
         .unwrap();
-    let stage = fixture["stage"].as_str().unwrap().to_owned();
-    let execution = &fixture["execution"];
-    let here = execution["stages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|s| s["id"] == *stage)
-        .unwrap();
-    let mut root = object(here["context"].clone());
-    root.insert("execution".to_owned(), execution.clone());
-    root.insert("trigger".to_owned(), execution["trigger"].clone());
-    root.insert(
-        "parameters".to_owned(),
-        execution["trigger"]["parameters"].clone(),
-    );
-    World {
-        root,
-        stage,
-        answers: Answers::new(),
-    }
-}
-
-impl World {
-    /// Evaluates, giving to each look-up the answer the recording had: the application
-    /// has no pipelines.
-    fn ask(&self, expression: &str) -> (Value, Map<String, Value>) {
-        let mut answers = self.answers.clone();
-        loop {
-            let scope = Scope {
-                root: &self.root,
-                now_ms: NOW,
-                answers: &answers,
-                place: "golden",
-            };
-            let options = Options {
-                inherit_for: Some(&self.stage),
-                ..Options::default()
-            };
-            let template = json!({"expression": expression});
-            let evaluated = evaluate_with(&template, &scope, &options);
-            if evaluated.needs.is_empty() {
-                let detail = summary(&evaluated.failures, NOW);
-                return (evaluated.value["expression"].clone(), detail);
-            }
-            for need in evaluated.needs {
-                assert!(need.url.starts_with("pipeline-id:golden/"), "{}", need.url);
-                answers.insert(need.key, Ok("null".to_owned()));
-            }
-        }
-    }
+    let stage = fixture["stage"].as_str().unwrap();
+    Offline::new(&fixture["execution"], stage).unwrap()
 }
 
 /// JSON printed into a text is compared as JSON: the fixture's keys were sorted after
@@ -107,7 +53,7 @@ fn every_recorded_expression_gives_what_orca_gave() {
     for record in records().iter().filter(|r| r["kind"] == "spel") {
         let id = record["id"].as_str().unwrap();
         let expression = record["expression"].as_str().unwrap();
-        let (result, detail) = world.ask(expression);
+        let (result, detail) = world.ask(expression, NOW);
         let failed = record["response"]
             .get("detail")
             .is_some_and(|d| d != &json!({}));
@@ -151,7 +97,7 @@ fn failures_have_the_key_the_words_the_class_and_the_level_that_orca_gave() {
             continue;
         };
         let id = record["id"].as_str().unwrap();
-        let (_, detail) = world.ask(record["expression"].as_str().unwrap());
+        let (_, detail) = world.ask(record["expression"].as_str().unwrap(), NOW);
         let told = |detail: &Map<String, Value>| -> Vec<Value> {
             let entries = detail.iter().flat_map(|(key, list)| {
                 list.as_array()
