@@ -25,6 +25,9 @@ use tokio::task::JoinHandle;
 /// The crumb that changes must carry, when crumbs are asked for.
 const CRUMB: (&str, &str) = ("Jenkins-Crumb", "a1b2");
 
+/// Builds that a job lists under `builds`.
+const NEWEST: usize = 100;
+
 /// One build.
 #[derive(Debug, Clone, Default)]
 struct Build {
@@ -347,9 +350,11 @@ fn read(state: &State, path: &str) -> Response<Full<Bytes>> {
     };
     if rest == "api/json" {
         let builds = job.builds.iter().rev();
-        let builds: Vec<Value> = builds
+        let all: Vec<Value> = builds
             .map(|(n, b)| build_json(state, &name, *n, b))
             .collect();
+        // Whatever there is, `builds` holds the newest hundred.
+        let newest = all.get(..NEWEST).unwrap_or(&all).to_vec();
         let defined = job.parameters.iter().map(|(name, choices)| {
             json!({"name": name, "type": "StringParameterDefinition", "choices": choices})
         });
@@ -359,7 +364,8 @@ fn read(state: &State, path: &str) -> Response<Full<Bytes>> {
             json!([{"parameterDefinitions": defined.collect::<Vec<_>>()}])
         };
         return json_of(&json!({
-            "name": name, "buildable": !job.disabled, "property": property, "builds": builds,
+            "name": name, "buildable": !job.disabled, "property": property, "builds": newest,
+            "allBuilds": all,
         }));
     }
     let (number, what) = rest.split_once('/').unwrap_or((&rest, ""));

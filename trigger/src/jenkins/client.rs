@@ -15,6 +15,13 @@ use crate::config::Master;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer, in bytes.
 const MAX: usize = 16 * 1024 * 1024;
+/// Builds that a job lists under `builds`.
+const NEWEST: usize = 100;
+/// Builds of a job looked at when those are not enough.
+const MOST_BUILDS: usize = 1_000;
+/// What is asked of a build.
+const BUILD: &str = "number,building,result,timestamp,duration,url,fullDisplayName,\
+                     artifacts[displayPath,fileName,relativePath]";
 /// How deep folders are looked into.
 const DEPTH: usize = 10;
 /// Jobs of one master.
@@ -171,13 +178,26 @@ impl Client {
         Ok(jobs)
     }
 
-    /// The builds of a job, newest first, as many as Jenkins tells of.
+    /// The builds of a job, newest first: the last hundred, which Jenkins lists without reading the rest.
     pub(crate) async fn builds(&self, job: &str) -> Result<Vec<Build>, Failure> {
-        let fields = "number,building,result,timestamp,duration,url,fullDisplayName,\
-                      artifacts[displayPath,fileName,relativePath]";
-        let path = format!("job/{}/api/json?tree=builds[{fields}]", job_path(job));
+        self.listed(job, "builds", "").await
+    }
+
+    /// The builds of a job, newest first, back to number `low`, as far as Jenkins keeps them.
+    pub(crate) async fn builds_since(&self, job: &str, low: u64) -> Result<Vec<Build>, Failure> {
+        let newest = self.builds(job).await?;
+        let reaches = newest.last().is_none_or(|oldest| oldest.number <= low + 1);
+        if reaches || newest.len() < NEWEST {
+            return Ok(newest);
+        }
+        self.listed(job, "allBuilds", &format!("{{0,{MOST_BUILDS}}}"))
+            .await
+    }
+
+    async fn listed(&self, job: &str, list: &str, range: &str) -> Result<Vec<Build>, Failure> {
+        let path = format!("job/{}/api/json?tree={list}[{BUILD}]{range}", job_path(job));
         let found = self.get(&path).await?.unwrap_or_default();
-        let listed = found.get("builds").and_then(Value::as_array);
+        let listed = found.get(list).and_then(Value::as_array);
         let builds = listed.into_iter().flatten();
         Ok(builds
             .filter_map(|b| serde_json::from_value(b.clone()).ok())
@@ -193,9 +213,7 @@ impl Client {
 
     /// One build; none if there is none.
     pub(crate) async fn build(&self, job: &str, number: u64) -> Result<Option<Build>, Failure> {
-        let fields = "number,building,result,timestamp,duration,url,fullDisplayName,\
-                      artifacts[displayPath,fileName,relativePath]";
-        let path = format!("job/{}/{number}/api/json?tree={fields}", job_path(job));
+        let path = format!("job/{}/{number}/api/json?tree={BUILD}", job_path(job));
         let found = self.get(&path).await?;
         Ok(found.and_then(|b| serde_json::from_value(b).ok()))
     }

@@ -164,7 +164,11 @@ async fn poll(
         if before.as_ref().is_some_and(|k| !k.is_behind(last)) {
             continue;
         }
-        let builds = client.builds(&job.name).await?;
+        let builds = match &before {
+            Some(known) if known.low > 0 => client.builds_since(&job.name, known.low).await?,
+            // One that appeared, maybe under a new name: not its whole past.
+            _ => client.builds(&job.name).await?,
+        };
         let (found, after) = news(before.as_ref(), &builds);
         if told > 0 && told + found.len() > MOST_NEWS {
             // It is still news at the next tick, and then the first.

@@ -146,6 +146,31 @@ async fn five_hundred_builds_with_three_replicas_that_come_and_go_are_one_start_
 }
 
 #[tokio::test]
+async fn more_builds_than_jenkins_lists_at_once_are_all_told() {
+    let jenkins = Jenkins::start().await.unwrap();
+    jenkins.job("shop", &[]);
+    for _ in 0..130 {
+        jenkins.build("shop", "SUCCESS", GOOD);
+    }
+    let store = memory();
+    let world = world(store.clone(), &jenkins, "shop");
+    learnt(&world).await;
+    drop(world);
+    for _ in 0..130 {
+        jenkins.build("shop", "SUCCESS", GOOD);
+    }
+    let world = self::world(store, &jenkins, "shop");
+    let mut numbers: Vec<u64> = world
+        .starts(130)
+        .await
+        .iter()
+        .map(|s| s.trigger["buildNumber"].as_u64().unwrap())
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (131..=260).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_build_is_started_once_per_effect_followed_and_stopped() {
     let jenkins = Jenkins::start().await.unwrap();
     jenkins.ask_for_crumbs();
