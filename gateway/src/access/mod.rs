@@ -19,7 +19,9 @@ use proto::cloud_driver::v1::ListAccountsRequest;
 use proto::orchestrator::v1::{
     ApplicationName, GetExecutionRequest, ListApplicationsRequest, PipelineKey,
 };
-use serde_json::Value;
+use proto::trigger::v1::ExplainMasterRequest;
+use runtime::auth::AuthContext;
+use serde_json::{Value, json};
 
 use crate::Gateway;
 use crate::answer::{value, values};
@@ -271,6 +273,28 @@ impl<'a> Access<'a> {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// The decision about a build server, for anybody, as trigger tells it: `allowed`, `rule`, `because`.
+    pub(crate) async fn build_server_decision(
+        &self,
+        subject: &Subject,
+        name: &str,
+        permission: Permission,
+    ) -> Result<Value, Error> {
+        let by = AuthContext {
+            user: subject
+                .name
+                .clone()
+                .unwrap_or_else(|| AuthContext::ANONYMOUS.to_owned()),
+            roles: subject.roles.iter().map(ToOwned::to_owned).collect(),
+            ..AuthContext::default()
+        };
+        let call = by.request(ExplainMasterRequest {
+            master: name.to_owned(),
+            permission: json!(permission).as_str().unwrap_or_default().to_owned(),
+        });
+        value(&answer(self.gate.clients.builds.clone().explain(call)).await?)
     }
 
     /// What the credential was narrowed to is known here alone; whose roles a build server lists, trigger.

@@ -22,7 +22,7 @@ pub(super) const TABLE: &[Row] = &[
     ("applications.list", "Applications, as their attributes", "account owner", "", "200 [Attributes]"),
     ("artifacts.credentials", "Artifact accounts and the types each can fetch", "", "", "200 [Object]"),
     ("audit.list", "Who changed what, newest first", "limit cursor", "", "200 Object"),
-    ("auth.explain", "Whether somebody may do something, and the rule that decides", "application account permission user", "", "200 Object"),
+    ("auth.explain", "Whether somebody may do something, and the rule that decides", "application account buildService permission user", "", "200 Object"),
     ("auth.logged_out", "Nothing is left of a session", "", "", "200"),
     ("auth.service_accounts", "Service accounts the caller may use", "application", "", "200 [Any]"),
     ("auth.user", "Who is logged in; empty for nobody", "", "", "200"),

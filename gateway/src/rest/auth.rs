@@ -1,6 +1,6 @@
 //! Who is logged in, and what that lets one do. Source: `gate: AuthController`.
 
-use authorization::{Permission, Resource, Subject, decide};
+use authorization::{Decision, Permission, Resource, Subject, decide};
 use axum::extract::State;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn permission(query: &Query) -> Result<Permission, Error> {
     })
 }
 
-/// `GET /auth/explain?application=|account=&permission=&user=`: whether somebody may, and the
+/// `GET /auth/explain?application=|account=|buildService=&permission=&user=`: whether somebody may, and the
 /// rule that decides. Another user than oneself is an administrator's to ask about.
 pub(super) async fn explain(State(gate): State<Gateway>, caller: Caller, query: Query) -> Reply {
     let access = Access::of(&gate, &caller);
@@ -108,23 +108,35 @@ pub(super) async fn explain(State(gate): State<Gateway>, caller: Caller, query: 
         }
         _ => caller.subject().cloned().unwrap_or_default(),
     };
-    let (what, decision) = match (query.get("application"), query.get("account")) {
-        (Some(name), None) => {
+    let decided = |decision: Decision| {
+        let rule = decision.rule();
+        json!({"allowed": decision.is_allowed(), "rule": rule, "because": rule.to_string()})
+    };
+    let asked = ["application", "account", "buildService"].map(|key| (key, query.get(key)));
+    let named = asked
+        .into_iter()
+        .filter_map(|(key, name)| Some((key, name?)));
+    let (key, name, mut told) = match named.collect::<Vec<_>>()[..] {
+        [(key @ "application", name)] => {
             let decision = access.decision(&subject, name, permission).await?;
-            (json!({"application": name}), Some(decision))
+            (key, name, decided(decision))
         }
-        (None, Some(name)) => {
+        [(key @ "account", name)] => {
             let decision = access.account_decision(&subject, name, permission).await?;
-            (json!({"account": name}), Some(decision))
+            (key, name, decided(decision))
+        }
+        [(key, name)] => {
+            let told = access.build_server_decision(&subject, name, permission);
+            (key, name, told.await?)
         }
         _ => {
             return Err(Error::field(
                 "application",
-                "is missing; name it, or an account",
+                "is missing; name one application, account or buildService",
             ));
         }
     };
-    let mut told = what;
+    told[key] = json!(name);
     told["permission"] = json!(permission);
     told["user"] = json!(subject.name);
     told["roles"] = subject.roles.iter().map(ToOwned::to_owned).collect();
@@ -132,10 +144,6 @@ pub(super) async fn explain(State(gate): State<Gateway>, caller: Caller, query: 
         told["allowed"] = json!(true);
         told["rule"] = json!("notEnforced");
         told["because"] = json!("nobody has to authenticate here, so everybody may do everything");
-    } else if let Some(decision) = decision {
-        told["allowed"] = json!(decision.is_allowed());
-        told["rule"] = json!(decision.rule());
-        told["because"] = json!(decision.rule().to_string());
     }
     Ok(Answer::Ok(told))
 }

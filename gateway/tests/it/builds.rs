@@ -3,6 +3,7 @@
 use proto::common::v1::{Empty, Json};
 use proto::trigger::v1 as events;
 use proto::trigger::v1::build_service_server::BuildService;
+use runtime::auth::AuthContext;
 use serde_json::{Value, json};
 use tonic::{Request as Call, Response, Status};
 
@@ -29,6 +30,17 @@ impl BuildService for Masters {
     async fn list_masters(&self, _: Call<Empty>) -> Result<Response<events::MasterList>, Status> {
         let names = vec!["m".to_owned()];
         Ok(Response::new(events::MasterList { names }))
+    }
+
+    async fn explain(
+        &self,
+        call: Call<events::ExplainMasterRequest>,
+    ) -> Result<Response<Json>, Status> {
+        let by = AuthContext::from_metadata(call.metadata());
+        let asked = call.into_inner();
+        let told = json!({"allowed": asked.permission == "READ", "rule": "roleListed",
+            "because": format!("{} {}", by.user, by.roles.join(","))});
+        Ok(Response::new(Json::of(&told)))
     }
 
     async fn list_jobs(

@@ -22,6 +22,8 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("POST", "/login", "username=a", 400, json!({})),
         ("GET", "/audit", "", 200, json!({"nextCursor": ""})),
         ("GET", "/auth/explain?application=a&permission=read", "", 200, json!({"allowed": true, "rule": "notEnforced"})),
+        ("GET", "/auth/explain?buildService=m&permission=read", "", 200, json!({"allowed": true, "rule": "notEnforced", "buildService": "m"})),
+        ("GET", "/auth/explain?buildService=m&account=k8s&permission=read", "", 400, json!({})),
         ("GET", "/serviceAccounts", "", 200, json!([])),
         ("POST", "/serviceAccounts", "{\"name\": \"bot\", \"memberOf\": [\"dev\"]}", 200, json!({"name": "bot"})),
         ("DELETE", "/serviceAccounts/bot", "", 200, Value::Null),

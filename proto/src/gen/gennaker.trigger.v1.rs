@@ -5,6 +5,14 @@ pub struct MasterList {
     pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainMasterRequest {
+    #[prost(string, tag = "1")]
+    pub master: ::prost::alloc::string::String,
+    /// READ, WRITE, EXECUTE or CREATE.
+    #[prost(string, tag = "2")]
+    pub permission: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BuildKey {
     #[prost(string, tag = "1")]
     pub master: ::prost::alloc::string::String,
@@ -159,6 +167,31 @@ pub mod build_service_client {
                 .insert(
                     GrpcMethod::new("gennaker.trigger.v1.BuildService", "ListMasters"),
                 );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether the caller may do something to a master, and the rule: an object with `allowed`, `rule`, `because`.
+        pub async fn explain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainMasterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.trigger.v1.BuildService/Explain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("gennaker.trigger.v1.BuildService", "Explain"));
             self.inner.unary(req, path, codec).await
         }
         /// `folder/job/name`, all of a master.
@@ -379,6 +412,14 @@ pub mod build_service_server {
             &self,
             request: tonic::Request<super::super::super::common::v1::Empty>,
         ) -> std::result::Result<tonic::Response<super::MasterList>, tonic::Status>;
+        /// Whether the caller may do something to a master, and the rule: an object with `allowed`, `rule`, `because`.
+        async fn explain(
+            &self,
+            request: tonic::Request<super::ExplainMasterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        >;
         /// `folder/job/name`, all of a master.
         async fn list_jobs(
             &self,
@@ -542,6 +583,51 @@ pub mod build_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListMastersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.trigger.v1.BuildService/Explain" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainSvc<T: BuildService>(pub Arc<T>);
+                    impl<
+                        T: BuildService,
+                    > tonic::server::UnaryService<super::ExplainMasterRequest>
+                    for ExplainSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainMasterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BuildService>::explain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

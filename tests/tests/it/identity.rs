@@ -310,6 +310,10 @@ async fn a_build_server_is_seen_and_asked_to_build_by_whom_its_permissions_name(
         (&eve, json!([]), 403),
     ] {
         assert_eq!(gate.get("/v2/builds").await.unwrap(), masters);
+        let path = "/auth/explain?buildService=ci&permission=READ";
+        let explained = gate.get(path).await.unwrap();
+        assert_eq!(explained["allowed"], seen == 200, "{explained}");
+        assert!(explained["rule"].is_string(), "{explained}");
         assert_eq!(status(gate, Method::GET, jobs, None).await, seen);
     }
     assert_eq!(status(gate, Method::GET, jobs, None).await, 401);

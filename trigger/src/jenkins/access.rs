@@ -8,7 +8,7 @@ use std::sync::Arc;
 use authorization::{Decision, Permission, Policy, Resource, Subject, decide, refusal};
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::config::Master;
 use crate::event::Event;
@@ -35,6 +35,23 @@ impl Access {
         };
         let resource = Resource::Configured(&master.permissions);
         Some(decide(policy, &subject, resource, permission))
+    }
+
+    /// The decision about a caller, as `GET /auth/explain` tells it.
+    pub(crate) fn explain(
+        &self,
+        caller: &AuthContext,
+        master: &Master,
+        permission: Permission,
+    ) -> Value {
+        let decision = self.decision(&caller.user, &caller.roles, master, permission);
+        decision.map_or_else(
+            || json!({"allowed": true}),
+            |decision| {
+                let rule = decision.rule();
+                json!({"allowed": decision.is_allowed(), "rule": rule, "because": rule.to_string()})
+            },
+        )
     }
 
     /// Whether a caller may do this to a master.

@@ -7,7 +7,8 @@ use proto::common::v1::{Empty, Json};
 use proto::status::{Failure, Kind};
 use proto::trigger::v1::build_service_server::{BuildService, BuildServiceServer};
 use proto::trigger::v1::{
-    BuildKey, MasterList, PropertiesRequest, QueueReply, StartBuildRequest, StopBuildRequest,
+    BuildKey, ExplainMasterRequest, MasterList, PropertiesRequest, QueueReply, StartBuildRequest,
+    StopBuildRequest,
 };
 use runtime::auth::AuthContext;
 use serde_json::{Map, Value, json};
@@ -129,6 +130,23 @@ impl BuildService for Builds {
         Ok(Response::new(MasterList {
             names: names.collect(),
         }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainMasterRequest>,
+    ) -> Result<Response<Json>, Status> {
+        let caller = AuthContext::from_metadata(request.metadata());
+        let asked = request.into_inner();
+        let master = configured(&self.intake, &asked.master)?;
+        let permission = serde_json::from_value(Value::from(asked.permission.as_str()));
+        let permission = permission.map_err(|_| {
+            let told: String = asked.permission.chars().take(40).collect();
+            let message = format!("\"{told}\" is none; use READ, WRITE, EXECUTE or CREATE");
+            Failure::field("permission", message)
+        })?;
+        let told = self.intake.access.explain(&caller, master, permission);
+        Ok(Response::new(Json::of(&told)))
     }
 
     async fn list_jobs(&self, request: Request<BuildKey>) -> Result<Response<MasterList>, Status> {
