@@ -25,6 +25,14 @@ use tokio::task::JoinHandle;
 /// The crumb that changes must carry, when crumbs are asked for.
 const CRUMB: (&str, &str) = ("Jenkins-Crumb", "a1b2");
 
+/// How long each build took, in ms.
+const DURATION_MS: i64 = 1_000;
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Builds that a job lists under `builds`.
 const NEWEST: usize = 100;
 
@@ -178,6 +186,23 @@ impl Jenkins {
         build.map(|b| b.parameters.clone()).unwrap_or_default()
     }
 
+    /// A job that comes back with so many builds that ended well, so many ms ago.
+    pub fn restore(&self, job: &str, builds: u64, ago_ms: i64) {
+        let build = |number| {
+            let build = Build {
+                timestamp: now_ms() - ago_ms,
+                result: Some("SUCCESS".to_owned()),
+                ..Build::default()
+            };
+            (number, build)
+        };
+        let restored = Job {
+            builds: (1..=builds).map(build).collect(),
+            ..Job::default()
+        };
+        lock(&self.state).jobs.insert(job.to_owned(), restored);
+    }
+
     /// Numbers of a job's builds that run.
     pub fn running(&self, job: &str) -> Vec<u64> {
         let state = lock(&self.state);
@@ -205,7 +230,7 @@ fn begin(state: &mut State, job: &str, parameters: BTreeMap<String, String>) -> 
     };
     let number = job.builds.keys().last().map_or(1, |last| last + 1);
     let build = Build {
-        timestamp: 1_795_000_000_000 + i64::try_from(number).unwrap_or(0) * 60_000,
+        timestamp: now_ms() - DURATION_MS,
         parameters,
         ..Build::default()
     };
@@ -326,7 +351,7 @@ fn build_json(state: &State, job: &str, number: u64, build: &Build) -> Value {
         .collect();
     json!({
         "number": number, "building": build.result.is_none(), "result": build.result,
-        "timestamp": build.timestamp, "duration": 1000, "artifacts": artifacts,
+        "timestamp": build.timestamp, "duration": DURATION_MS, "artifacts": artifacts,
         "url": format!("{}/job/{job}/{number}/", state.address),
         "fullDisplayName": format!("{job} #{number}"),
     })

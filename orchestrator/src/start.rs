@@ -211,11 +211,16 @@ impl Engine {
         Ok(())
     }
 
-    /// The id that belongs to a trigger and an event.
+    /// The id that belongs to a pipeline, a trigger and an event: a copied pipeline has its triggers' ids too.
     fn requested_id(&self, asked: &ExecutionRequested) -> (ExecutionId, store::Shard) {
         let shards = self.inner.store.shards();
         let shard = shards.of_application(asked.application.trim());
-        let seed = format!("{}/{}", asked.trigger_id, asked.event_id);
+        let parts = [
+            &asked.pipeline_config_id,
+            &asked.trigger_id,
+            &asked.event_id,
+        ];
+        let seed = parts.map(String::as_str).join("/");
         (
             ExecutionId::new(shards.mint_id(asked.recorded_at_ms, &seed, shard)),
             shard,

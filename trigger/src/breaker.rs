@@ -5,7 +5,8 @@
 //! in the window before its event is committed, under the event's id: a repeat
 //! finds the place it had, so nothing is counted twice and no start slips through
 //! between two replicas. A process that dies in between leaves a place taken,
-//! which can only hold a trigger earlier. Starts by hand are not counted.
+//! which can only hold a trigger earlier. Starts by hand are not counted. An event counts at the time it came:
+//! what was kept during an outage and is decided at once afterwards is no burst.
 //!
 //! Differs from Spinnaker: it has no such limit, and a flapping source starts
 //! pipelines without end.
@@ -42,7 +43,8 @@ impl Window {
         if self.held_since_ms.is_some() {
             return false;
         }
-        self.starts.retain(|(_, at)| now_ms - at < WINDOW_MS);
+        self.starts
+            .retain(|(_, at)| (now_ms - at).abs() < WINDOW_MS);
         if self.starts.len() >= limit {
             self.held_since_ms = Some(now_ms);
             return false;
@@ -89,16 +91,15 @@ async fn read(intake: &Intake, shard: Shard, key: &DocumentKey) -> Result<(u64, 
 /// When the store does not answer; what was counted stays counted.
 pub(crate) async fn apply(
     intake: &Intake,
-    event_id: &str,
+    (event_id, received_at_ms): (&str, i64),
     decisions: &mut [Decision],
 ) -> Result<(), Failure> {
     if intake.config.burst_limit == 0 || decisions.iter().all(|d| d.outcome.is_err()) {
         return Ok(());
     }
-    let now_ms = intake.store.now_ms().await.map_err(failed)?;
     for decision in decisions.iter_mut().filter(|d| d.outcome.is_ok()) {
         let (pipeline, trigger) = (&decision.pipeline_id, &decision.trigger_id);
-        if !admitted(intake, event_id, pipeline, trigger, now_ms).await? {
+        if !admitted(intake, event_id, pipeline, trigger, received_at_ms).await? {
             decision.outcome = Err(refusal(intake, pipeline, trigger));
         }
     }

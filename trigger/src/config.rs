@@ -19,7 +19,7 @@ pub struct Config {
     /// notifications must be, such as `Bearer …`, by reference. Default: not checked.
     pub notification_secrets: BTreeMap<String, SecretRef>,
     /// Starts of one pipeline by one trigger within a minute; one more and the trigger
-    /// is held until it is released by hand. Default: 60; 0: any number.
+    /// is held until it is released by hand. Default: 120; 0: any number.
     pub burst_limit: u32,
     /// Jenkins masters. Default: none.
     pub jenkins: Vec<Master>,
@@ -54,7 +54,7 @@ impl Default for Config {
             poll_interval: Span(Duration::from_secs(30)),
             event_retention: Span(Duration::from_secs(30 * 24 * 3600)),
             notification_secrets: BTreeMap::new(),
-            burst_limit: 60,
+            burst_limit: 120,
             jenkins: Vec::new(),
             jenkins_poll_interval: Span(Duration::from_secs(30)),
         }

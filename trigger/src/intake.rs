@@ -186,7 +186,7 @@ impl Intake {
         let of = |id: &str| prior.get(id).cloned().unwrap_or_default();
         let mut decisions = matcher::decide(source, event, &pipelines, &of);
         access::apply(self, event, &pipelines, &mut decisions).await?;
-        breaker::apply(self, &event.id, &mut decisions).await?;
+        breaker::apply(self, (&event.id, event.received_at_ms), &mut decisions).await?;
         Ok(decisions)
     }
 

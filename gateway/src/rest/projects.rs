@@ -40,7 +40,7 @@ pub(super) async fn get(State(gate): State<Gateway>, caller: Caller, At(id): At<
     Ok(Answer::Ok(find(&gate, &caller, &id).await?))
 }
 
-/// `GET /projects/{id}/pipelines?limit=`: the last executions of its applications.
+/// `GET /projects/{id}/pipelines?limit=&statuses=`: the last executions of its applications.
 pub(super) async fn pipelines(
     State(gate): State<Gateway>,
     caller: Caller,
@@ -59,6 +59,7 @@ pub(super) async fn pipelines(
             kind: ExecutionKind::Pipeline.into(),
             application: application.to_lowercase(),
             per_pipeline: limit,
+            statuses: query.list("statuses"),
             page: Some(PageRequest::default()),
             expand: true,
             ..ListExecutionsRequest::default()

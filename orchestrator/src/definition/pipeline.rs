@@ -403,9 +403,18 @@ fn identify_triggers(body: &mut Map<String, Value>, regenerate_cron: bool) {
     }
 }
 
+/// `true`, also when it was stored as a text.
+fn is_true(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Bool(flag)) => *flag,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
+}
+
 /// Types of the enabled triggers, each once; none for a disabled pipeline.
 fn trigger_types(body: &Map<String, Value>) -> Vec<String> {
-    if body.get("disabled").and_then(Value::as_bool) == Some(true) {
+    if is_true(body.get("disabled")) {
         return Vec::new();
     }
     let Some(Value::Array(triggers)) = body.get("triggers") else {
@@ -414,7 +423,7 @@ fn trigger_types(body: &Map<String, Value>) -> Vec<String> {
     let mut types: Vec<String> = triggers
         .iter()
         .filter_map(Value::as_object)
-        .filter(|t| t.get("enabled").and_then(Value::as_bool) == Some(true))
+        .filter(|t| is_true(t.get("enabled")))
         .filter_map(|t| text(t, "type"))
         .map(ToOwned::to_owned)
         .collect();

@@ -10,10 +10,12 @@ use orchestrator_core::{
     Description, NewStage, PlanError, StageDefinition, StageView, TaskError, TaskPolicy,
     TaskResult, TaskSpec,
 };
+use proto::moniker::Moniker;
 use serde_json::{Map, Value, json};
 
 use super::StageType;
 use super::create_server_group::{deployed_here, wants};
+use crate::task::quarantine;
 use crate::task::server_group::{self, Capacity};
 use crate::task::{CANCEL_OPERATION, MONITOR_OPERATION, Task, TaskContext, submit_operation};
 
@@ -88,6 +90,9 @@ pub(super) fn planned(stage: StageView<'_>) -> Option<NewStage> {
     if let Some((_, deployed)) = deployed_here(stage) {
         context.insert("deployed".to_owned(), deployed.into());
     }
+    if let Some(image) = stage.stage.context.get("imageId").and_then(Value::as_str) {
+        context.insert("failedImage".to_owned(), image.into());
+    }
     context.insert("stageTimeoutMs".to_owned(), 1_800_000.into());
     Some(NewStage::new("restoreServerGroup", &name, context))
 }
@@ -121,6 +126,14 @@ impl Task for Determine {
             Some(deployed) => server_group::live(ctx, deployed).await?,
             None => None,
         };
+        // What failed here is not deployed again by a trigger, whoever took it back.
+        let image = new.as_ref().and_then(server_group::image);
+        if let Some(image) = image.or_else(|| ctx.text("failedImage")) {
+            let cluster = Moniker::parse(name).cluster.unwrap_or_default();
+            let account = server_group::account(ctx)?;
+            let failed = ctx.text("deployed").unwrap_or_default();
+            quarantine::put(ctx, account, &cluster, failed, image).await?;
+        }
         let plan = decide(&before, old.as_ref(), new.as_ref());
         Ok(TaskResult::succeeded().with_context("restore", plan))
     }

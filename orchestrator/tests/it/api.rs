@@ -92,7 +92,11 @@ async fn a_trigger_message_starts_one_execution_however_often_it_comes() {
     };
     let shards = rig.store.shards();
     let shard = shards.of_application("app");
-    let id = shards.mint_id(1_700_000_000_000, "t1/push-1", shard);
+    let of = |pipeline: &str, event: &str| {
+        shards.mint_id(1_700_000_000_000, &format!("{pipeline}/t1/{event}"), shard)
+    };
+    let first = message.pipeline_config_id.clone();
+    let id = of(&first, "push-1");
     for round in 0..2 {
         let batch = Batch::new(shard, format!("push {round}")).message(Outgoing {
             to: Address::new(EXECUTION_REQUESTS, &format!("push-1/{round}"), "app"),
@@ -115,8 +119,23 @@ async fn a_trigger_message_starts_one_execution_however_often_it_comes() {
         body: body.into(),
     });
     rig.store.commit(batch).await.unwrap().unwrap();
-    let second = shards.mint_id(1_700_000_000_000, "t1/push-2", shard);
-    for id in [&id, &second] {
+    let second = of(&first, "push-2");
+    // A copy of the pipeline has a trigger of the same id, and the push is its too.
+    let mut copy = definition.clone();
+    copy["name"] = json!("copied");
+    let copied = rig.save(&copy).await.unwrap();
+    let mut other = message.clone();
+    other.pipeline_config_id = copied["id"].as_str().unwrap().into();
+    let third = of(&other.pipeline_config_id, "push-1");
+    let batch = Batch::new(shard, "copy").message(Outgoing {
+        to: Address::new(EXECUTION_REQUESTS, "copy", "app"),
+        fingerprint: "copy".into(),
+        mode: Mode::Ensure,
+        delay_ms: 0,
+        body: serde_json::to_vec(&other).unwrap().into(),
+    });
+    rig.store.commit(batch).await.unwrap().unwrap();
+    for id in [&id, &second, &third] {
         let known = async || {
             let request = proto::orchestrator::v1::GetExecutionRequest {
                 kind: 0,
@@ -139,8 +158,8 @@ async fn a_trigger_message_starts_one_execution_however_often_it_comes() {
         .await
         .unwrap()
         .into_inner();
-    assert_eq!(listed.executions.len(), 2);
-    assert_eq!(rig.fake.requests().len(), 2);
+    assert_eq!(listed.executions.len(), 3);
+    assert_eq!(rig.fake.requests().len(), 3);
 }
 
 #[tokio::test]

@@ -34,9 +34,12 @@ pub(crate) use service::Builds;
 
 /// The queue of ticks, one subject per master.
 pub(crate) const QUEUE: &str = "trigger-jenkins";
+/// How far the clock of a master may be behind ours.
+const CLOCKS_MS: i64 = 120_000;
 /// Builds one tick tells; the next one tells the rest.
 const MOST_NEWS: usize = 100;
-/// The part that says that a master was seen as a whole.
+/// The part that says that a master was seen as a whole, and when that was begun the last time, ms since the
+/// epoch by our clock.
 const COMPLETE: &str = "complete";
 
 fn tick(master: &str, mode: Mode, delay: Duration) -> Outgoing {
@@ -149,15 +152,17 @@ async fn poll(
     document: Option<&Document>,
 ) -> Result<BTreeMap<String, String>, Failure> {
     let client = client(configured(intake, master)?)?;
+    let begun = now_ms();
+    let seen = document.and_then(|d| d.text(COMPLETE));
+    let seen: Option<i64> = seen.map(|text| text.parse().unwrap_or(0));
     let known = |job: &str| -> Option<Known> {
         let stored = document.and_then(|d| serde_json::from_str(d.text(&part(job))?).ok());
         // A job that appears at a master that was seen as a whole is new.
-        let whole = document.is_some_and(|d| d.parts.contains_key(COMPLETE));
-        stored.or_else(|| whole.then(Known::default))
+        stored.or_else(|| seen.is_some().then(Known::default))
     };
     let waiting = waiting(intake, master).await?;
     let mut changed = BTreeMap::new();
-    let mut told = 0;
+    let (mut told, mut left) = (0, false);
     for job in client.jobs().await? {
         let Some(last) = &job.last else { continue };
         let before = known(&job.name);
@@ -172,9 +177,16 @@ async fn poll(
         let (found, after) = news(before.as_ref(), &builds);
         if told > 0 && told + found.len() > MOST_NEWS {
             // It is still news at the next tick, and then the first.
+            left = true;
             continue;
         }
+        // One that came back, or under another name, brings its past along.
+        let appeared = before.as_ref().is_some_and(|known| known.low == 0);
+        let history = seen.filter(|_| appeared).map(|at| at - CLOCKS_MS);
         for build in &found {
+            if history.is_some_and(|at| build.timestamp + build.duration < at) {
+                continue;
+            }
             if let Some(files) = waiting.get(&job.name) {
                 let event = event_of(&client, master, &job.name, build, files).await?;
                 intake.take_in(&event).await?;
@@ -185,8 +197,8 @@ async fn poll(
             changed.insert(part(&job.name), json!(after).to_string());
         }
     }
-    if document.is_none_or(|d| !d.parts.contains_key(COMPLETE)) {
-        changed.insert(COMPLETE.to_owned(), "true".to_owned());
+    if !left {
+        changed.insert(COMPLETE.to_owned(), begun.to_string());
     }
     Ok(changed)
 }

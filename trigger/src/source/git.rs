@@ -215,7 +215,9 @@ fn stash(body: &Body) -> Option<Change> {
 /// Nothing is left to build where a branch was deleted.
 fn is_deletion(change: &Change, body: &Body) -> bool {
     let zeros = !change.hash.is_empty() && change.hash.bytes().all(|b| b == b'0');
-    zeros || body.0.get("deleted") == Some(&Value::Bool(true))
+    // Bitbucket Cloud has nothing where the branch was.
+    let gone = body.0.pointer("/push/changes/0/new") == Some(&Value::Null);
+    zeros || gone || body.0.get("deleted") == Some(&Value::Bool(true))
 }
 
 fn artifacts(source: &str, change: &Change, body: &Body) -> Vec<Value> {

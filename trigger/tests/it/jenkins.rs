@@ -171,6 +171,23 @@ async fn more_builds_than_jenkins_lists_at_once_are_all_told() {
 }
 
 #[tokio::test]
+async fn a_job_that_comes_back_starts_nothing_for_its_past() {
+    let jenkins = Jenkins::start().await.unwrap();
+    jenkins.job("other", &[]);
+    let world = world(memory(), &jenkins, "shop");
+    learnt(&world).await;
+    jenkins.restore("shop", 5, 86_400_000);
+    let polls = jenkins.polls();
+    while jenkins.polls() < polls + 3 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let next = jenkins.build("shop", "SUCCESS", GOOD);
+    let starts = world.starts(1).await;
+    assert_eq!(starts[0].trigger["buildNumber"], next);
+    assert_eq!(world.decided("p", 1).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_build_is_started_once_per_effect_followed_and_stopped() {
     let jenkins = Jenkins::start().await.unwrap();
     jenkins.ask_for_crumbs();
