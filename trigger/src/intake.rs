@@ -18,12 +18,13 @@ use store::{
     Address, Batch, Crossing, Delivery, DocumentKey, Mode, Outgoing, Refused, Shard, Then,
 };
 
+use crate::access;
 use crate::artifacts;
 use crate::breaker;
 use crate::config::Config;
 use crate::decisions;
 use crate::event::{self, Event};
-use crate::jenkins::access::{self, Access};
+use crate::jenkins::access::{self as masters, Access};
 use crate::matcher::{self, Decision};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -185,7 +186,8 @@ impl Intake {
         let prior = self.prior(source, event, &pipelines).await?;
         let of = |id: &str| prior.get(id).cloned().unwrap_or_default();
         let mut decisions = matcher::decide(source, event, &pipelines, &of);
-        access::apply(self, event, &pipelines, &mut decisions).await?;
+        access::apply(self, &pipelines, &mut decisions).await?;
+        masters::apply(self, event, &pipelines, &mut decisions).await?;
         breaker::apply(self, (&event.id, event.received_at_ms), &mut decisions).await?;
         Ok(decisions)
     }

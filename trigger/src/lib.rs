@@ -5,6 +5,7 @@
 //! cloud-driver for tags and digests. The truth about pipelines is the
 //! orchestrator's and is read anew for every event.
 
+mod access;
 mod ad_hoc;
 mod api;
 pub mod artifacts;

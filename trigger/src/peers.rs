@@ -12,12 +12,12 @@ use proto::common::v1::{Json, PageRequest};
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::orchestrator::v1::{
-    ExecutionKind, GetExecutionRequest, ListExecutionsRequest, ListPipelinesRequest, ObjectKey,
-    PipelineKey, StartReply, StartRequest,
+    ApplicationName, ExecutionKind, GetExecutionRequest, ListExecutionsRequest,
+    ListPipelinesRequest, ObjectKey, PipelineKey, StartReply, StartRequest,
 };
 use proto::status::{Failure, Kind};
 use runtime::client::Peer;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tonic::{Response, Status};
 
 /// How long a peer may take.
@@ -198,8 +198,34 @@ impl Peers {
             }
         };
         match found {
-            Ok(found) => Ok(listed(&object(&found)?, field)),
+            Ok(found) => return Ok(listed(&object(&found)?, field)),
+            Err(failure) if failure.kind == Kind::NotFound => {}
+            Err(failure) => return Err(failure),
+        }
+        // No service account: a person, such as the one whose execution ended.
+        let key = ObjectKey {
+            kind: "user".to_owned(),
+            id: user.to_lowercase(),
+        };
+        match answer(self.definitions.clone().get_object(key)).await {
+            Ok(found) => Ok(listed(&object(&found)?, "roles")),
             Err(failure) if failure.kind == Kind::NotFound => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The permissions stored with an application, empty where it has none; none if it is not stored.
+    pub(crate) async fn permissions(&self, application: &str) -> Result<Option<Value>, Failure> {
+        let name = ApplicationName {
+            name: application.to_lowercase(),
+        };
+        match answer(self.definitions.clone().get_application(name)).await {
+            Ok(found) => {
+                let found = object(&found)?;
+                let own = found.get("permissions").filter(|own| !own.is_null());
+                Ok(Some(own.cloned().unwrap_or_else(|| json!({}))))
+            }
+            Err(failure) if failure.kind == Kind::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::status::Kind;
 use serde_json::json;
 
-use crate::world::{World, docker, eventually, memory, pipeline, slow, with_pipeline};
+use crate::world::{State, World, docker, eventually, memory, pipeline, slow, with_pipeline};
 
 fn quiet() -> World {
     World::start(memory(), slow(), with_pipeline())
@@ -264,4 +264,43 @@ async fn an_old_event_is_forgotten() {
         gone.load(std::sync::atomic::Ordering::SeqCst)
     })
     .await;
+}
+
+#[tokio::test]
+async fn whoever_a_trigger_runs_as_needs_leave_to_run_the_pipeline() {
+    let trigger = |id: &str, user: &str| json!({"type": "docker", "id": id, "enabled": true, "account": "r", "repository": "a", "runAsUser": user});
+    let triggers = [
+        trigger("nobody", ""),
+        trigger("bot", "bot"),
+        trigger("other", "stranger"),
+    ];
+    let account =
+        |name: &str, role: &str| (name.to_owned(), json!({"name": name, "memberOf": [role]}));
+    let state = State {
+        pipelines: vec![pipeline("p", "shop", &triggers)],
+        accounts: [account("bot", "team"), account("stranger", "others")].into(),
+        permissions: json!({"READ": ["everybody"], "EXECUTE": ["team"]}),
+        policy: Some(std::sync::Arc::default()),
+        ..State::default()
+    };
+    let world = World::start(memory(), slow(), state);
+    world
+        .notify("a", "v1", &format!("sha256:{:064x}", 1))
+        .await
+        .unwrap();
+    let starts = world.starts(1).await;
+    assert_eq!(starts[0].trigger_id, "bot");
+    let decisions = world.decided("p", 3).await;
+    for (id, user) in [("nobody", "anonymous"), ("other", "stranger")] {
+        let refused = decisions.iter().find(|d| d["triggerId"] == id).unwrap();
+        assert_eq!(
+            (&refused["field"], &refused["expected"], &refused["actual"]),
+            (
+                &json!("runAsUser"),
+                &json!("EXECUTE on application shop"),
+                &json!(user)
+            ),
+            "{refused:#}"
+        );
+    }
 }

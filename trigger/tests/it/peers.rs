@@ -11,7 +11,7 @@ use proto::orchestrator::v1 as orca;
 use proto::orchestrator::v1::definition_service_server::DefinitionService;
 use proto::orchestrator::v1::execution_service_server::ExecutionService;
 use proto::status::{Failure, Kind};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_stream::Empty as NoStream;
 use tonic::{Request, Response, Status};
 
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) configured: Vec<String>,
     /// Service accounts by name.
     pub(crate) accounts: BTreeMap<String, Value>,
+    /// Those of every application.
+    pub(crate) permissions: Value,
     /// The rules, where people have to authenticate.
     pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) orchestrator_down: bool,
@@ -110,9 +112,14 @@ impl DefinitionService for Peers {
     }
     async fn get_application(
         &self,
-        _: Request<orca::ApplicationName>,
+        call: Request<orca::ApplicationName>,
     ) -> Result<Response<Json>, Status> {
-        Err(no())
+        let state = self.up()?;
+        let name = call.into_inner().name;
+        let own = state.permissions.clone();
+        Ok(Response::new(Json::of(
+            &json!({"name": name, "permissions": own}),
+        )))
     }
     async fn application_history(
         &self,
@@ -158,9 +165,12 @@ impl DefinitionService for Peers {
     }
     async fn get_object(&self, call: Request<orca::ObjectKey>) -> Result<Response<Json>, Status> {
         let key = call.into_inner();
-        assert_eq!(key.kind, "serviceAccount");
         let state = self.up()?;
-        let found = state.accounts.get(&key.id).map(Json::of);
+        let found = state
+            .accounts
+            .get(&key.id)
+            .filter(|_| key.kind == "serviceAccount");
+        let found = found.map(Json::of);
         found.map(Response::new).ok_or_else(no)
     }
     async fn save_object(
