@@ -237,21 +237,17 @@ async fn executions_and_deployments_go_on_while_one_process_after_another_is_kil
         "one execution for each start"
     );
     require_once(&world.sink, plan.executions, HOOKS);
-    let of_executions = stall::longest(&executions);
-    let mut all = executions.clone();
-    all.extend(deployments.iter().map(|e| (e.clone(), None)));
-    let of_all = stall::longest(&all).of_all;
+    // A deployment is one stage that goes on for as long as its hosts take: it says nothing of standing still.
+    let stall = stall::longest(&executions);
     println!(
         "replicas: {} executions, {} deployments, {kills} kills; longest stall of one execution {} ms, \
-         of everything {of_all} ms",
+         of all {} ms",
         executions.len(),
         deployments.len(),
-        of_executions.of_one,
+        stall.of_one,
+        stall.of_all,
     );
-    assert!(
-        of_executions.of_one <= STALL && of_all <= STALL,
-        "{of_executions:?}"
-    );
+    assert!(stall.of_one <= STALL && stall.of_all <= STALL, "{stall:?}");
     for load in loads {
         load.stop().await.unwrap().require_clean().unwrap();
     }
