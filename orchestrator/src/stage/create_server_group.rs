@@ -84,7 +84,12 @@ impl StageDefinition for NewServerGroup {
     }
 
     fn before(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
-        strategy::of(stage)?.before(stage)
+        let strategy = strategy::of(stage)?;
+        // Here nothing is made yet; found by the stages after it, the new group would be there and in traffic.
+        if let Some((field, message)) = strategy.faults(&stage.stage.context).into_iter().next() {
+            return Err(format!("{field}: {message}"));
+        }
+        strategy.before(stage)
     }
 
     fn after(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {

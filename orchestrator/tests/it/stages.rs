@@ -561,3 +561,25 @@ async fn the_newest_image_whose_labels_have_the_tags_is_found() {
         assert_eq!(details["imageId"], format!("r/team/app:{found}"), "{tags}");
     }
 }
+
+#[tokio::test]
+async fn steps_that_cannot_be_are_refused_before_a_group_is_made() {
+    for (strategy, field, steps) in [
+        ("canary", "trafficPercentages", json!([50, 10])),
+        ("rollingredblack", "targetPercentages", json!([150])),
+    ] {
+        let mut fields = json!({"account": "prod", "region": "local", "application": "app",
+            "imageId": "r/app:1", "cloudProvider": "local", "strategy": strategy});
+        fields[field] = steps;
+        let stages = json!([make("createServerGroup", "1", &[], fields)]);
+        let mut bench = Bench::new(Fake::new(), stages);
+        bench.drive(|_, _| Act::Run).await;
+        assert_eq!(bench.status(), Status::Terminal);
+        assert!(
+            bench.fake.operations().is_empty(),
+            "{strategy}: something was made"
+        );
+        let told = json!(bench.execution().stages.first().unwrap().context).to_string();
+        assert!(told.contains(field), "{told}");
+    }
+}
