@@ -2,14 +2,40 @@
 //! operations of its stages are asked about again when they come.
 //! Source: `echo: BaseTriggerEventHandler.canAccessApplication`.
 
-use authorization::{Permission, Permissions, Resource, Subject, decide};
+use std::sync::Arc;
+
+use authorization::{Decision, Permission, Permissions, Policy, Resource, Subject};
 use proto::status::Failure;
 use runtime::auth::AuthContext;
 use serde_json::{Map, Value};
 
 use crate::intake::Intake;
-use crate::matcher::Decision;
+use crate::matcher;
 use crate::refusal::Refusal;
+
+/// The operator's rules, where people have to authenticate; without them everybody may do everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Access(pub(crate) Option<Arc<Policy>>);
+
+impl Access {
+    /// The decision about a user with these roles; none where nobody has to authenticate.
+    pub(crate) fn decide(
+        &self,
+        user: &str,
+        roles: &[String],
+        resource: Resource<'_>,
+        permission: Permission,
+    ) -> Option<Decision> {
+        let policy = self.0.as_ref()?;
+        let subject = match user {
+            AuthContext::ANONYMOUS => Subject::default(),
+            user => Subject::user(policy, user, roles.iter().collect()),
+        };
+        Some(authorization::decide(
+            policy, &subject, resource, permission,
+        ))
+    }
+}
 
 /// Takes back the starts of triggers whose user may not run their pipeline.
 ///
@@ -18,11 +44,11 @@ use crate::refusal::Refusal;
 pub(crate) async fn apply(
     intake: &Intake,
     pipelines: &[Map<String, Value>],
-    decisions: &mut [Decision],
+    decisions: &mut [matcher::Decision],
 ) -> Result<(), Failure> {
-    let Some(policy) = &intake.access.0 else {
+    if intake.access.0.is_none() {
         return Ok(());
-    };
+    }
     for decision in decisions {
         let Ok(request) = &decision.outcome else {
             continue;
@@ -33,11 +59,10 @@ pub(crate) async fn apply(
             p.get("id").and_then(Value::as_str) == Some(decision.pipeline_id.as_str())
         };
         let pipeline = pipelines.iter().find(is).cloned().unwrap_or_default();
-        let subject = if user == AuthContext::ANONYMOUS {
-            Subject::default()
+        let roles = if user == AuthContext::ANONYMOUS {
+            Vec::new()
         } else {
-            let roles = intake.peers.roles(&pipeline, user).await?;
-            Subject::user(policy, user, roles.iter().collect())
+            intake.peers.roles(&pipeline, user).await?
         };
         let name = decision.application.as_str();
         let stored = intake.peers.permissions(name).await?;
@@ -56,8 +81,10 @@ pub(crate) async fn apply(
             name,
             permissions: permissions.as_ref(),
         };
-        let decided = decide(policy, &subject, resource, Permission::Execute);
-        if !decided.is_allowed() {
+        let decided = intake
+            .access
+            .decide(user, &roles, resource, Permission::Execute);
+        if let Some(decided) = decided.filter(|decided| !decided.is_allowed()) {
             let because = decided.rule().to_string();
             decision.outcome = Err(refusal(name, user, &because));
         }

@@ -200,7 +200,7 @@ mod tests {
     fn the_limit_is_a_minutes_and_a_held_trigger_stays_held() {
         // Times of events, whether each is admitted; limit 2.
         type Case = (&'static str, &'static [(&'static str, i64, bool)]);
-        let table: [Case; 4] = [
+        let table: [Case; 5] = [
             ("within", &[("a", 0, true), ("b", 1, true)]),
             (
                 "a repeat keeps its place",
@@ -214,6 +214,16 @@ mod tests {
             (
                 "a minute later there is room",
                 &[("a", 0, true), ("b", 59_999, true), ("c", 60_000, true)],
+            ),
+            (
+                "a backlog counts by when each came, in whatever order it is decided",
+                &[
+                    ("a", 0, true),
+                    ("e", 130_000, true),
+                    ("c", 65_000, true),
+                    ("b", 30_000, true),
+                    ("d", 100_000, true),
+                ],
             ),
             (
                 "held, for ever, but not for those that were let in",

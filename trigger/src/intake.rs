@@ -18,13 +18,13 @@ use store::{
     Address, Batch, Crossing, Delivery, DocumentKey, Mode, Outgoing, Refused, Shard, Then,
 };
 
-use crate::access;
+use crate::access::{self, Access};
 use crate::artifacts;
 use crate::breaker;
 use crate::config::Config;
 use crate::decisions;
 use crate::event::{self, Event};
-use crate::jenkins::access::{self as masters, Access};
+use crate::jenkins::access as masters;
 use crate::matcher::{self, Decision};
 use crate::metrics::Metrics;
 use crate::peers::Peers;

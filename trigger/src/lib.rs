@@ -68,7 +68,7 @@ pub fn build(config: Config, deps: Deps) -> Service {
         Peers::new(deps.orchestrator, deps.cloud_driver),
         Arc::new(config),
         Arc::clone(&metrics),
-        jenkins::access::Access(deps.policy),
+        access::Access(deps.policy),
     ));
     let again = || Arc::clone(&intake);
     let (events, polls, begin, check) = (again(), again(), again(), again());

@@ -130,7 +130,12 @@ async fn definitions_are_kept_as_written_with_their_history() {
         [1, 1, 1]
     );
     assert_eq!([list("", "git").await, list("other", "").await], [0, 0]);
-    let mut off = again.clone();
+    // As Spinnaker keeps some: a flag that is a text.
+    let mut spelled = again.clone();
+    spelled["triggers"][0]["enabled"] = json!("true");
+    let spelled = rig.save(&spelled).await.unwrap();
+    assert_eq!(list("", "docker").await, 1);
+    let mut off = spelled.clone();
     off["disabled"] = json!(true);
     rig.save(&off).await.unwrap();
     assert_eq!(list("", "docker").await, 0);

@@ -3,22 +3,17 @@
 //! build that started it. Without authentication everybody may do everything.
 //! Source: `igor: BuildController` and `fiat: BuildService`.
 
-use std::sync::Arc;
-
-use authorization::{Decision, Permission, Policy, Resource, Subject, decide, refusal};
+use authorization::{Decision, Permission, Resource, refusal};
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
 use serde_json::{Map, Value, json};
 
+use crate::access::Access;
 use crate::config::Master;
 use crate::event::Event;
 use crate::intake::Intake;
 use crate::matcher;
 use crate::refusal::Refusal;
-
-/// The operator's rules, where people have to authenticate.
-#[derive(Debug, Clone)]
-pub(crate) struct Access(pub(crate) Option<Arc<Policy>>);
 
 impl Access {
     fn decision(
@@ -28,13 +23,8 @@ impl Access {
         master: &Master,
         permission: Permission,
     ) -> Option<Decision> {
-        let policy = self.0.as_ref()?;
-        let subject = match user {
-            AuthContext::ANONYMOUS => Subject::default(),
-            user => Subject::user(policy, user, roles.iter().collect()),
-        };
         let resource = Resource::Configured(&master.permissions);
-        Some(decide(policy, &subject, resource, permission))
+        self.decide(user, roles, resource, permission)
     }
 
     /// The decision about a caller, as `GET /auth/explain` tells it.

@@ -135,8 +135,15 @@ fn what_changes_nothing_is_no_event() {
         ("github", "star", json!({"action": "created"})),
         ("gitlab", "", json!({"object_kind": "pipeline"})),
         ("bitbucket", "", json!({})),
+        (
+            "bitbucket",
+            "repo:push",
+            json!({"push": {"changes": [{"new": null, "old": {"name": "b"}}]},
+            "repository": {"full_name": "o/r", "owner": {"username": "o"}}}),
+        ),
     ] {
-        let events = parse(source, &[("X-GitHub-Event", event)], &body);
+        let headers = [("X-GitHub-Event", event), ("X-Event-Key", event)];
+        let events = parse(source, &headers, &body);
         assert!(events.is_empty(), "{source} {event} {events:?}");
     }
     let origin = Origin {
