@@ -3,8 +3,8 @@
 //!
 //! Pure. Differs from Spinnaker: what is not a text is compared as compact JSON.
 
-use runtime::json_path;
 use serde_json::{Map, Value};
+use serde_json_path::JsonPath;
 
 use crate::pattern;
 use crate::refusal::Refusal;
@@ -20,14 +20,50 @@ fn named(payload: &Value, key: &str) -> Result<Vec<String>, String> {
     if let Some(value) = payload.get(key).filter(|v| !v.is_null()) {
         return Ok(vec![text(value)]);
     }
-    if !key.starts_with('$') {
+    let Some(path) = path(key)? else {
         return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for value in path.query(payload).all() {
+        match value {
+            Value::Null => {}
+            Value::Array(list) => found.extend(list.iter().map(text)),
+            one => found.push(text(one)),
+        }
     }
-    Ok(match json_path::find(payload, key)? {
-        Some(Value::Array(list)) => list.iter().map(text).collect(),
-        Some(Value::Null) | None => Vec::new(),
-        Some(value) => vec![text(&value)],
-    })
+    Ok(found)
+}
+
+/// The JSONPath that a key is; as Jayway does, one without `$` begins at the payload. None for the name of a
+/// field that is no path.
+fn path(key: &str) -> Result<Option<JsonPath>, String> {
+    if key.starts_with('$') {
+        return JsonPath::parse(key)
+            .map(Some)
+            .map_err(|error| format!("\"{key}\" is no JSONPath: {error}"));
+    }
+    Ok(JsonPath::parse(&format!("$.{key}")).ok())
+}
+
+/// Whether every key of the map of constraints under `field` can be read.
+///
+/// # Errors
+/// The first that cannot.
+pub(crate) fn readable(trigger: &Map<String, Value>, field: &str) -> Result<(), Refusal> {
+    let constraints = trigger.get(field).and_then(Value::as_object);
+    for (key, wanted) in constraints.into_iter().flatten() {
+        let at = format!("{field}.{key}");
+        path(key).map_err(|reason| {
+            let remedy = "name a field, or write a JSONPath such as $.a.b";
+            Refusal::new(&at, "a field or JSONPath", key, &reason, remedy)
+        })?;
+        if !wanted.is_null() {
+            let pattern = text(wanted);
+            pattern::part(&pattern, "")
+                .map_err(|reason| Refusal::unusable(&at, &pattern, &reason))?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks the map of constraints that a trigger has under `field`.
@@ -82,6 +118,7 @@ mod tests {
     #[test]
     fn constraints_hold_on_fields_and_paths() {
         let payload = json!({"a": "main-1", "n": 7, "o": {"list": ["x", "y"], "deep": {"v": "z"}},
+            "commits": [{"message": "one", "by": "ann"}, {"message": "two", "by": "bob"}],
             "empty": null});
         for (constraints, expected) in [
             (json!({}), None),
@@ -96,7 +133,20 @@ mod tests {
             (json!({"missing": null}), Some("is not in the payload")),
             (json!({"a": null}), None),
             (json!({"a": "("}), Some("cannot be used")),
-            (json!({"$.x[*]": "a"}), Some("names several values")),
+            (json!({"$.x[*]": "a"}), Some("is not in the payload")),
+            (json!({"$.commits[*].message": "^two$"}), None),
+            (
+                json!({"$.commits[*].message": "^six$"}),
+                Some("does not match"),
+            ),
+            (json!({"$..v": "z"}), None),
+            (
+                json!({"$.commits[?(@.by == 'bob')].message": "^two$"}),
+                None,
+            ),
+            (json!({"o.deep.v": "z"}), None),
+            (json!({"commits[0].by": "ann"}), None),
+            (json!({"$.a[": "x"}), Some("is no JSONPath")),
         ] {
             let trigger = json!({"payloadConstraints": constraints});
             let trigger = trigger.as_object().unwrap();

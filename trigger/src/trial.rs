@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::Api;
 use crate::intake::{Intake, now_ms};
-use crate::jenkins::access;
+use crate::jenkins::{self, access};
 use crate::matcher::{self, Decision};
 use crate::refusal::Refusal;
 use crate::{breaker, cron, decisions, source};
@@ -64,6 +64,7 @@ pub(crate) async fn run(
     for event in &events {
         let prior = |_: &str| Vec::new();
         let mut all = matcher::decide(kind, event, &chosen, &prior);
+        crate::access::apply(intake, &chosen, &mut all).await?;
         breaker::look(intake, &mut all).await?;
         for decided in all {
             let mut told = decisions::tell(&decided);
@@ -161,7 +162,7 @@ async fn standing(intake: &Intake, pipeline: &Map<String, Value>) -> Result<Vec<
         let kind = text(trigger, "type");
         let outcome =
             matcher::is_live_or_why(pipeline, trigger).and_then(|()| match source::of_kind(kind) {
-                Ok(_) => Ok(()),
+                Ok(source) => source.standing(trigger),
                 Err(failure) => {
                     let remedy = "use a type that is supported";
                     Err(Refusal::new("type", "", kind, &failure.message, remedy))
@@ -189,8 +190,26 @@ async fn standing(intake: &Intake, pipeline: &Map<String, Value>) -> Result<Vec<
                 }
             }
         }
+        if kind.eq_ignore_ascii_case("pipeline") && outcome.is_ok() {
+            let (of, id) = (text(trigger, "application"), text(trigger, "pipeline"));
+            let of = if of.is_empty() {
+                text(pipeline, "application")
+            } else {
+                of
+            };
+            if let Err(failure) = intake.peers.pipeline(of, id).await {
+                let remedy = "name the id of a stored pipeline, and its application";
+                let refusal = Refusal::new("pipeline", "a pipeline", id, &failure.message, remedy);
+                told = decision(pipeline, trigger, Err(refusal));
+            }
+        }
         if kind.eq_ignore_ascii_case("jenkins") && outcome.is_ok() {
             let master = text(trigger, "master");
+            if let Err(failure) = jenkins::known(intake, master) {
+                let remedy = "name a configured master";
+                let refusal = Refusal::new("master", "a master", master, &failure.message, remedy);
+                told = decision(pipeline, trigger, Err(refusal));
+            }
             if let Some(refusal) = access::refused(intake, pipeline, trigger, master).await? {
                 told = decision(pipeline, trigger, Err(refusal));
             }

@@ -96,6 +96,14 @@ fn configured<'a>(intake: &'a Intake, name: &str) -> Result<&'a Master, Failure>
     })
 }
 
+/// Whether there is a master of this name.
+///
+/// # Errors
+/// See [`configured`].
+pub(crate) fn known(intake: &Intake, name: &str) -> Result<(), Failure> {
+    configured(intake, name).map(|_| ())
+}
+
 /// The client of a master.
 ///
 /// # Errors

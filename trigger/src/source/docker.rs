@@ -6,7 +6,7 @@
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
-use super::{Origin, Source};
+use super::{Origin, Source, needs, usable};
 use crate::event::{self, Event};
 use crate::pattern;
 use crate::proof::Proof;
@@ -126,6 +126,11 @@ impl Source for Docker {
             return Err(invalid(fault));
         }
         Ok(found)
+    }
+
+    fn standing(&self, trigger: &Map<String, Value>) -> Result<(), Refusal> {
+        needs(trigger, &["account", "repository"])?;
+        usable(trigger, "tag")
     }
 
     fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), Refusal> {

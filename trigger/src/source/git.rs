@@ -8,7 +8,7 @@ use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
 use super::webhook::object;
-use super::{Origin, Source};
+use super::{Origin, Source, needs, usable};
 use crate::event::{self, Event};
 use crate::pattern;
 use crate::refusal::Refusal;
@@ -24,6 +24,8 @@ const MOST_FILES: usize = 300;
 #[derive(Debug, Default, PartialEq)]
 struct Change {
     project: String,
+    /// The same as a path, where it is another: `group/sub`.
+    path: String,
     slug: String,
     hash: String,
     branch: String,
@@ -130,6 +132,11 @@ fn gitlab(body: &Body) -> Option<Change> {
     let kind = body.text("/object_kind");
     let place = |change: Change| Change {
         project: body.text("/project/namespace"),
+        path: body
+            .text("/project/path_with_namespace")
+            .rsplit_once('/')
+            .map(|(group, _)| group.to_owned())
+            .unwrap_or_default(),
         slug: body.text("/project/name"),
         ..change
     };
@@ -278,6 +285,9 @@ impl Source for Git {
             "source": source, "repoProject": change.project, "slug": change.slug,
             "hash": change.hash, "branch": change.branch, "action": change.action,
         });
+        if !change.path.is_empty() {
+            content["projectPath"] = change.path.as_str().into();
+        }
         if let Some(fields) = content.as_object_mut() {
             fields.extend(change.request.clone());
         }
@@ -292,6 +302,11 @@ impl Source for Git {
         }])
     }
 
+    fn standing(&self, trigger: &Map<String, Value>) -> Result<(), Refusal> {
+        needs(trigger, &["source", "project", "slug"])?;
+        usable(trigger, "branch")
+    }
+
     fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), Refusal> {
         let wanted = |key: &str| trigger.get(key).and_then(Value::as_str).unwrap_or_default();
         for (key, came) in [
@@ -303,7 +318,9 @@ impl Source for Git {
             if wanted.is_empty() {
                 return Err(Refusal::absent(key));
             }
-            if !wanted.eq_ignore_ascii_case(came) {
+            let by_path =
+                key == "project" && wanted.eq_ignore_ascii_case(event.text("projectPath"));
+            if !wanted.eq_ignore_ascii_case(came) && !by_path {
                 return Err(Refusal::differs(key, wanted, came));
             }
         }

@@ -3,7 +3,7 @@
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
-use super::{Origin, Source};
+use super::{Origin, Source, needs};
 use crate::constraint;
 use crate::event::Event;
 use crate::refusal::Refusal;
@@ -35,6 +35,11 @@ impl Source for Jenkins {
     fn parse(&self, _origin: &Origin<'_>, _body: &[u8]) -> Result<Vec<Event>, Failure> {
         let text = "events of type jenkins come from polling the masters; nobody posts them";
         Err(Failure::new(Kind::Invalid, text))
+    }
+
+    fn standing(&self, trigger: &Map<String, Value>) -> Result<(), Refusal> {
+        needs(trigger, &["master", "job"])?;
+        constraint::readable(trigger, "payloadConstraints")
     }
 
     fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), Refusal> {

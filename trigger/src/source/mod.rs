@@ -14,6 +14,7 @@ use proto::status::Failure;
 use serde_json::{Map, Value};
 
 use crate::event::Event;
+use crate::pattern;
 use crate::proof::Proof;
 use crate::refusal::Refusal;
 
@@ -57,6 +58,14 @@ pub trait Source: Sync {
     /// [`Failure`] naming what does not fit; an event of no interest is left out.
     fn parse(&self, source: &Origin<'_>, body: &[u8]) -> Result<Vec<Event>, Failure>;
 
+    /// Why a trigger can match no event at all, whatever comes; `Ok` if it can.
+    ///
+    /// # Errors
+    /// The field and what is wrong with it.
+    fn standing(&self, _trigger: &Map<String, Value>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// Why an enabled trigger of this type does not match an event; `Ok` if it does.
     ///
     /// # Errors
@@ -65,6 +74,30 @@ pub trait Source: Sync {
 
     /// The trigger as the execution will hold it: its own fields and what the event adds.
     fn fired(&self, trigger: &Map<String, Value>, event: &Event) -> Map<String, Value>;
+}
+
+/// The fields that a trigger needs to match anything.
+pub(crate) fn needs(trigger: &Map<String, Value>, fields: &[&str]) -> Result<(), Refusal> {
+    let is_there = |field: &&&str| {
+        let value = trigger.get(**field).and_then(Value::as_str);
+        value.is_none_or(|text| text.trim().is_empty())
+    };
+    fields
+        .iter()
+        .find(is_there)
+        .map_or(Ok(()), |field| Err(Refusal::absent(field)))
+}
+
+/// A pattern that a trigger has, if it has one, must be one.
+pub(crate) fn usable(trigger: &Map<String, Value>, field: &str) -> Result<(), Refusal> {
+    let pattern = trigger
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .trim();
+    pattern::whole(pattern, "")
+        .map(|_| ())
+        .map_err(|reason| Refusal::unusable(field, pattern, &reason))
 }
 
 /// Where a webhook came from.

@@ -4,13 +4,16 @@
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
-use super::{Origin, Source};
+use super::{Origin, Source, needs};
 use crate::event::Event;
 use crate::refusal::Refusal;
 
 /// The trigger type.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pipeline;
+
+/// How an execution can end, as triggers write it.
+const WORDS: [&str; 4] = ["successful", "failed", "canceled", "suspended"];
 
 /// The word of a final status in a trigger's `status`.
 pub(crate) fn word(status: &str) -> &'static str {
@@ -38,6 +41,25 @@ impl Source for Pipeline {
     fn parse(&self, _origin: &Origin<'_>, _body: &[u8]) -> Result<Vec<Event>, Failure> {
         let text = "events of type pipeline come from executions that end; nobody posts them";
         Err(Failure::new(Kind::Invalid, text))
+    }
+
+    fn standing(&self, trigger: &Map<String, Value>) -> Result<(), Refusal> {
+        needs(trigger, &["pipeline"])?;
+        let listed = trigger.get("status").and_then(Value::as_array);
+        let listed = listed.into_iter().flatten().filter_map(Value::as_str);
+        let listed: Vec<&str> = listed.collect();
+        if listed.iter().any(|word| WORDS.contains(word)) {
+            return Ok(());
+        }
+        let (expected, actual) = (WORDS.join(", "), listed.join(", "));
+        let message = format!("status lists \"{actual}\", none of {expected}");
+        Err(Refusal::new(
+            "status",
+            &expected,
+            &actual,
+            &message,
+            "list one of them",
+        ))
     }
 
     fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
-use super::{Origin, Source};
+use super::{Origin, Source, needs};
 use crate::constraint;
 use crate::event::{self, Event};
 use crate::refusal::Refusal;
@@ -58,6 +58,23 @@ fn artifacts(source: &str, payload: &Map<String, Value>) -> Vec<Value> {
             let name = text("/docker_url").unwrap_or_default();
             tags.map(|tag| image(name, tag)).collect()
         }
+        "dockerregistry" => {
+            let pushes = payload.get("events").and_then(Value::as_array);
+            let pushes = pushes.into_iter().flatten();
+            let pushes = pushes.filter(|e| e.get("action").and_then(Value::as_str) == Some("push"));
+            let image = |event: &Value| {
+                let text = |path: &str| event.pointer(path).and_then(Value::as_str);
+                let name = format!("{}/{}", text("/request/host")?, text("/target/repository")?);
+                Some(match (text("/target/tag"), text("/target/digest")) {
+                    (Some(tag), _) => image(&name, tag),
+                    (None, digest) => json!({
+                        "type": "docker/image", "name": name, "version": digest?,
+                        "reference": format!("{name}@{}", digest?),
+                    }),
+                })
+            };
+            pushes.filter_map(image).collect()
+        }
         "harbor" => {
             let resources = body
                 .pointer("/event_data/resources")
@@ -98,6 +115,11 @@ impl Source for Webhook {
             artifacts,
             proof: origin.proof(body),
         }])
+    }
+
+    fn standing(&self, trigger: &Map<String, Value>) -> Result<(), Refusal> {
+        needs(trigger, &["source"])?;
+        constraint::readable(trigger, "payloadConstraints")
     }
 
     fn matches(&self, trigger: &Map<String, Value>, event: &Event) -> Result<(), Refusal> {

@@ -7,7 +7,7 @@ use proto::trigger::v1::{Header, ReceiveRequest, TestRequest};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::world::{State, World, memory, slow};
+use crate::world::{State, World, memory, pipeline, slow};
 
 /// A mistake: what is posted, the pipeline, and the field that has to be named.
 struct Mistake {
@@ -171,9 +171,9 @@ fn mistakes() -> Vec<Mistake> {
             "a, b",
         ),
         webhook(
-            json!({"payloadConstraints": {"$.o[*]": "c"}}),
-            "payloadConstraints.$.o[*]",
-            "names several values",
+            json!({"payloadConstraints": {"$.o[": "c"}}),
+            "payloadConstraints.$.o[",
+            "is no JSONPath",
         ),
         webhook(json!({"secret": "s"}), "secret", "not signed"),
         webhook(
@@ -329,5 +329,82 @@ async fn a_pipeline_as_it_was_read_is_tried_with_its_stored_secret() {
         let headers = [("X-Hub-Signature-256", signature)];
         let tries = tried(&world, &with("********", id, "").with(&headers)).await;
         assert_eq!(tries[0]["outcome"], outcome, "{tries:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_that_can_match_nothing_is_told_why_without_an_event() {
+    let state = State {
+        pipelines: vec![pipeline("q", "shop", &[])],
+        ..State::default()
+    };
+    let mut config = slow();
+    config.jenkins =
+        serde_yaml_ng::from_str("[{name: ci, address: 'http://127.0.0.1:9'}]").unwrap();
+    let world = World::start(memory(), config, state);
+    for (trigger, field) in [
+        (json!({"type": "jenkins", "master": "ci", "job": "j"}), ""),
+        (
+            json!({"type": "jenkins", "master": "none", "job": "j"}),
+            "master",
+        ),
+        (json!({"type": "jenkins", "master": "ci", "job": ""}), "job"),
+        (
+            json!({"type": "pipeline", "pipeline": "q", "status": ["successful"]}),
+            "",
+        ),
+        (
+            json!({"type": "pipeline", "pipeline": "gone", "status": ["successful"]}),
+            "pipeline",
+        ),
+        (
+            json!({"type": "pipeline", "pipeline": "q", "status": []}),
+            "status",
+        ),
+        (
+            json!({"type": "pipeline", "pipeline": "q", "status": ["SUCCEEDED"]}),
+            "status",
+        ),
+        (
+            json!({"type": "docker", "account": "r", "repository": "a", "tag": "("}),
+            "tag",
+        ),
+        (
+            json!({"type": "git", "source": "github", "slug": "s"}),
+            "project",
+        ),
+        (
+            json!({"type": "webhook", "source": "s", "payloadConstraints": {"$.a[": "x"}}),
+            "payloadConstraints.$.a[",
+        ),
+        (
+            json!({"type": "webhook", "source": "s", "payloadConstraints": {"$.a": "("}}),
+            "payloadConstraints.$.a",
+        ),
+    ] {
+        let mut trigger = trigger;
+        trigger["enabled"] = json!(true);
+        let asked = json!({"id": "p", "application": "shop", "name": "n", "triggers": [trigger]});
+        let request = TestRequest {
+            pipeline: Some(Json::of(&asked)),
+            ..TestRequest::default()
+        };
+        let told = world
+            .events
+            .clone()
+            .test(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let told = told.decisions[0].value("d").unwrap();
+        if field.is_empty() {
+            assert_eq!(told["outcome"], "ready", "{told:#}");
+        } else {
+            assert_eq!(
+                (&told["outcome"], &told["field"]),
+                (&json!("rejected"), &json!(field)),
+                "{told:#}"
+            );
+        }
     }
 }
