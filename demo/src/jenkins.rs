@@ -41,6 +41,7 @@ const NEWEST: usize = 100;
 struct Build {
     result: Option<String>,
     timestamp: i64,
+    commit: Option<(String, String)>,
     parameters: BTreeMap<String, String>,
     /// Names and contents of what it keeps.
     files: BTreeMap<String, String>,
@@ -203,6 +204,18 @@ impl Jenkins {
         lock(&self.state).jobs.insert(job.to_owned(), restored);
     }
 
+    /// What a build was made of: a commit of a branch.
+    pub fn commit(&self, job: &str, number: u64, sha: &str, branch: &str) {
+        let mut state = lock(&self.state);
+        let build = state
+            .jobs
+            .get_mut(job)
+            .and_then(|job| job.builds.get_mut(&number));
+        if let Some(build) = build {
+            build.commit = Some((sha.to_owned(), branch.to_owned()));
+        }
+    }
+
     /// Numbers of a job's builds that run.
     pub fn running(&self, job: &str) -> Vec<u64> {
         let state = lock(&self.state);
@@ -344,6 +357,10 @@ fn folder(state: &State, prefix: &str) -> Vec<Value> {
 }
 
 fn build_json(state: &State, job: &str, number: u64, build: &Build) -> Value {
+    let actions = build.commit.as_ref().map_or_else(|| json!([]), |(sha, branch)| {
+        let branch = json!([{"SHA1": sha, "name": format!("refs/remotes/origin/{branch}")}]);
+        json!([{"remoteUrls": ["https://git.example.com/a/b"], "lastBuiltRevision": {"branch": branch}}])
+    });
     let artifacts: Vec<Value> = build
         .files
         .keys()
@@ -352,6 +369,7 @@ fn build_json(state: &State, job: &str, number: u64, build: &Build) -> Value {
     json!({
         "number": number, "building": build.result.is_none(), "result": build.result,
         "timestamp": build.timestamp, "duration": DURATION_MS, "artifacts": artifacts,
+        "actions": actions,
         "url": format!("{}/job/{job}/{number}/", state.address),
         "fullDisplayName": format!("{job} #{number}"),
     })

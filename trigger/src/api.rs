@@ -10,11 +10,13 @@ use proto::trigger::v1::{
     DecisionsReply, DecisionsRequest, FireManualReply, FireManualRequest, ReceiveReply,
     ReceiveRequest, TestRequest, TriggerKey,
 };
+use runtime::auth::AuthContext;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 use crate::event::Event;
 use crate::intake::{Intake, now_ms};
+use crate::jenkins;
 use crate::source::{self, Origin, manual};
 use crate::{ad_hoc, breaker, decisions, event, trial};
 
@@ -140,14 +142,21 @@ impl Api {
         })
     }
 
-    async fn fired(&self, request: FireManualRequest) -> Result<FireManualReply, Failure> {
+    async fn fired(
+        &self,
+        caller: &AuthContext,
+        request: FireManualRequest,
+    ) -> Result<FireManualReply, Failure> {
         if let Some(body) = &request.body {
             return self.fired_ad_hoc(body).await;
         }
-        let trigger = match &request.trigger {
+        let mut trigger = match &request.trigger {
             Some(json) => json.value("trigger")?,
             None => serde_json::Value::Null,
         };
+        if let serde_json::Value::Object(fields) = &mut trigger {
+            jenkins::with_build(&self.intake, caller, fields).await?;
+        }
         let peers = &self.intake.peers;
         let pipeline = peers
             .pipeline(&request.application, &request.pipeline)
@@ -192,7 +201,9 @@ impl EventService for Api {
         &self,
         request: Request<FireManualRequest>,
     ) -> Result<Response<FireManualReply>, Status> {
-        Ok(Response::new(self.fired(request.into_inner()).await?))
+        let caller = AuthContext::from_metadata(request.metadata());
+        let fired = self.fired(&caller, request.into_inner()).await?;
+        Ok(Response::new(fired))
     }
 
     async fn test(

@@ -29,6 +29,8 @@ pub(crate) struct Build {
     pub(crate) full_display_name: String,
     /// Files it keeps.
     pub(crate) artifacts: Vec<File>,
+    /// What plugins tell of it: its tests, where its sources came from.
+    pub(crate) actions: Vec<Value>,
 }
 
 /// A file of a build.
@@ -59,6 +61,49 @@ impl Build {
             .collect()
     }
 
+    /// What its tests came to.
+    fn test_results(&self) -> Vec<Value> {
+        let counted = self
+            .actions
+            .iter()
+            .filter(|a| a.get("totalCount").is_some());
+        let told = |action: &Value| {
+            let keys = ["failCount", "skipCount", "totalCount", "urlName"];
+            let fields = keys
+                .into_iter()
+                .filter_map(|key| Some((key, action.get(key)?.clone())));
+            fields.map(|(key, value)| (key.to_owned(), value)).collect()
+        };
+        counted.map(|action| Value::Object(told(action))).collect()
+    }
+
+    /// The revisions it was made of, each once.
+    fn scm(&self) -> Vec<Value> {
+        let mut found: Vec<Value> = Vec::new();
+        for action in &self.actions {
+            let revisions = ["/lastBuiltRevision/branch", "/build/revision/branch"];
+            let branches = revisions
+                .into_iter()
+                .filter_map(|path| action.pointer(path)?.as_array());
+            for branch in branches.flatten() {
+                let text = |key: &str| branch.get(key).and_then(Value::as_str).unwrap_or_default();
+                let (sha1, name) = (text("SHA1"), text("name"));
+                if sha1.is_empty() || found.iter().any(|known| known["sha1"] == sha1) {
+                    continue;
+                }
+                let name = name.strip_prefix("refs/remotes/").unwrap_or(name);
+                let mut told = json!({
+                    "name": name, "branch": name.rsplit('/').next().unwrap_or_default(), "sha1": sha1,
+                });
+                if let Some(url) = action.pointer("/remoteUrls/0") {
+                    told["remoteUrl"] = url.clone();
+                }
+                found.push(told);
+            }
+        }
+        found
+    }
+
     /// The build as stages and expressions see it (`igor: GenericBuild`).
     pub(crate) fn to_json(&self, job: &str) -> Value {
         let result = if self.building {
@@ -66,13 +111,19 @@ impl Build {
         } else {
             self.result.as_deref()
         };
-        json!({
+        let mut told = json!({
             "id": format!("{job}-{}", self.number), "building": self.building,
             "number": self.number, "duration": self.duration,
             "timestamp": self.timestamp.to_string(), "result": result, "name": job,
             "url": self.url, "fullDisplayName": self.full_display_name,
             "artifacts": self.artifacts(job),
-        })
+        });
+        for (key, list) in [("testResults", self.test_results()), ("scm", self.scm())] {
+            if !list.is_empty() {
+                told[key] = list.into();
+            }
+        }
+        told
     }
 }
 
@@ -132,6 +183,31 @@ mod tests {
 
     fn numbers(news: &[Build]) -> Vec<u64> {
         news.iter().map(|b| b.number).collect()
+    }
+
+    #[test]
+    fn tests_and_revisions_are_told_as_igor_tells_them() {
+        let mut build = build(3, Some("SUCCESS"));
+        let branch = |name: &str| json!({"SHA1": "abc", "name": name});
+        build.actions = vec![
+            json!({}),
+            json!({"failCount": 1, "skipCount": 0, "totalCount": 9, "urlName": "testReport"}),
+            json!({"remoteUrls": ["https://git/a/b"],
+                "lastBuiltRevision": {"branch": [branch("refs/remotes/origin/main")]},
+                "build": {"revision": {"branch": [branch("origin/main")]}}}),
+        ];
+        let told = build.to_json("job");
+        assert_eq!(
+            told["testResults"],
+            json!([{"failCount": 1, "skipCount": 0, "totalCount": 9, "urlName": "testReport"}])
+        );
+        assert_eq!(
+            told["scm"],
+            json!([{"name": "origin/main", "branch": "main", "sha1": "abc",
+                "remoteUrl": "https://git/a/b"}])
+        );
+        build.actions.clear();
+        assert!(build.to_json("job").get("scm").is_none());
     }
 
     #[test]

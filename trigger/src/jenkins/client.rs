@@ -21,7 +21,9 @@ const NEWEST: usize = 100;
 const MOST_BUILDS: usize = 1_000;
 /// What is asked of a build.
 const BUILD: &str = "number,building,result,timestamp,duration,url,fullDisplayName,\
-                     artifacts[displayPath,fileName,relativePath]";
+                     artifacts[displayPath,fileName,relativePath],\
+                     actions[failCount,skipCount,totalCount,urlName,remoteUrls,\
+                     lastBuiltRevision[branch[name,SHA1]],build[revision[branch[name,SHA1]]]]";
 /// How deep folders are looked into.
 const DEPTH: usize = 10;
 /// Jobs of one master.

@@ -15,9 +15,11 @@ mod service;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use authorization::Permission;
 use bytes::Bytes;
 use proto::status::{Failure, Kind};
 use runtime::Shutdown;
+use runtime::auth::AuthContext;
 use serde_json::{Map, Value, json};
 use store::{Address, Batch, Delivery, Document, DocumentKey, Mode, Outgoing, Refused, Then};
 
@@ -102,6 +104,55 @@ fn configured<'a>(intake: &'a Intake, name: &str) -> Result<&'a Master, Failure>
 /// See [`configured`].
 pub(crate) fn known(intake: &Intake, name: &str) -> Result<(), Failure> {
     configured(intake, name).map(|_| ())
+}
+
+/// Gives a trigger by hand that names a build what the build brings: `buildInfo`, its files as artifacts, and the
+/// properties of the file it names.
+///
+/// # Errors
+/// When the build is not there, or is none that the caller may see.
+pub(crate) async fn with_build(
+    intake: &Intake,
+    caller: &AuthContext,
+    trigger: &mut Map<String, Value>,
+) -> Result<(), Failure> {
+    let text = |key: &str| {
+        trigger
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (name, job, file) = (text("master"), text("job"), text("propertyFile"));
+    let number = trigger.get("buildNumber");
+    let number = number.and_then(|n| n.as_u64().or_else(|| n.as_str()?.parse().ok()));
+    let Some(number) = number
+        .filter(|_| !name.is_empty() && !job.is_empty() && !trigger.contains_key("buildInfo"))
+    else {
+        return Ok(());
+    };
+    let master = configured(intake, &name)?;
+    intake.access.require(caller, master, Permission::Read)?;
+    let client = client(master)?;
+    let build = client.build(&job, number).await?;
+    let missing = || Failure::field("buildNumber", format!("job {job} has no build {number}"));
+    let build = build.ok_or_else(missing)?;
+    if !file.is_empty() {
+        let found = client.properties(&job, &build, &file).await?;
+        let found = found.ok_or_else(|| {
+            Failure::field(
+                "propertyFile",
+                format!("build {number} of {job} keeps no file {file}"),
+            )
+        })?;
+        trigger.insert("properties".to_owned(), found.into());
+    }
+    trigger.insert("buildInfo".to_owned(), build.to_json(&job));
+    let artifacts = trigger.entry("artifacts").or_insert_with(|| json!([]));
+    if let Value::Array(list) = artifacts {
+        list.extend(build.artifacts(&job));
+    }
+    Ok(())
 }
 
 /// The client of a master.

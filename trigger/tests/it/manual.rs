@@ -72,3 +72,49 @@ async fn what_cannot_be_started_is_refused_and_starts_nothing() {
     );
     assert!(world.state().starts.is_empty());
 }
+
+#[tokio::test]
+async fn a_start_that_names_a_build_has_what_the_build_brings() {
+    let jenkins = demo::jenkins::Jenkins::start().await.unwrap();
+    jenkins.job("shop", &[]);
+    let files = [("out.properties", "image=h/a:1\n"), ("a.txt", "")];
+    let number = jenkins.build("shop", "FAILURE", &files);
+    jenkins.commit("shop", number, "abc", "main");
+    let mut config = crate::world::slow();
+    let masters = format!("[{{name: ci, address: '{}'}}]", jenkins.address());
+    config.jenkins = serde_yaml_ng::from_str(&masters).unwrap();
+    let state = crate::world::State {
+        pipelines: vec![crate::world::pipeline("p", "shop", &[])],
+        ..crate::world::State::default()
+    };
+    let world = crate::world::World::start(crate::world::memory(), config, state);
+    let fire = async |number: serde_json::Value| {
+        let trigger = serde_json::json!({"type": "jenkins", "master": "ci", "job": "shop",
+            "buildNumber": number, "propertyFile": "out.properties"});
+        let request = proto::trigger::v1::FireManualRequest {
+            application: "shop".into(),
+            pipeline: "p".into(),
+            trigger: Some(proto::common::v1::Json::of(&trigger)),
+            ..proto::trigger::v1::FireManualRequest::default()
+        };
+        world.events.clone().fire_manual(request).await
+    };
+    for given in [
+        serde_json::json!(number),
+        serde_json::json!(number.to_string()),
+    ] {
+        fire(given).await.unwrap();
+        let started = world.state().starts.pop().unwrap();
+        let body = started.body.unwrap().value("body").unwrap();
+        let trigger = &body["trigger"];
+        assert_eq!(trigger["buildInfo"]["scm"][0]["sha1"], "abc");
+        assert_eq!(trigger["buildInfo"]["scm"][0]["branch"], "main");
+        assert_eq!(trigger["properties"]["image"], "h/a:1");
+        assert_eq!(trigger["artifacts"].as_array().unwrap().len(), 2);
+    }
+    let missing = fire(serde_json::json!(99)).await.unwrap_err();
+    assert!(
+        missing.message().contains("job shop has no build 99"),
+        "{missing}"
+    );
+}
