@@ -197,6 +197,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("strategies.update", Definition(Write), Nothing),
     ("tasks.cancel", Execution(Execute), Nothing),
     ("tasks.cancel_many", Executions(Execute), Nothing),
+    ("tasks.cancel_of_application", Execution(Execute), Nothing),
     ("tasks.delete", Execution(Write), Nothing),
     ("tasks.details", Execution(Read), Nothing),
     ("tasks.details_of_application", Execution(Read), Nothing),

@@ -128,6 +128,7 @@ pub(super) const TABLE: &[Row] = &[
     ("strategies.update", "Replaces a strategy and answers what is stored", "staleCheck", "Pipeline", "200 Pipeline"),
     ("tasks.cancel", "Cancels a task", "", "", "200"),
     ("tasks.cancel_many", "Cancels tasks", "ids", "", "200"),
+    ("tasks.cancel_of_application", "Cancels a task", "", "", "200"),
     ("tasks.delete", "Deletes a finished task", "", "", "200"),
     ("tasks.details", "An operation of cloud-driver that a task waited for", "", "", "200 Object"),
     ("tasks.details_of_application", "The same; the application is not looked at", "", "", "200 Object"),

@@ -146,7 +146,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
         "stored artifacts",
     ),
     ("GET", "/pubsub/subscriptions", "pub/sub"),
-    ("GET", "/cron/validate", "cron triggers"),
     ("POST", "/notifications/callbacks/{source}", "notifications"),
     ("ANY", "/pagerDuty/{*rest}", "PagerDuty"),
     ("GET", "/slack/channels", "Slack"),

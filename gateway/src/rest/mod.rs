@@ -133,6 +133,7 @@ fn routes() -> Routes {
         .route("/applications/{application}/strategyConfigs/{*name}", get(strategies::get))
         .route("/applications/{application}/tasks", get(tasks::of_application).post(tasks::start_of_application))
         .route("/applications/{application}/tasks/{id}", get(tasks::get_of_application))
+        .route("/applications/{application}/tasks/{id}/cancel", put(tasks::cancel_of_application))
         .route("/applications/{application}/tasks/{id}/details/{details}", get(tasks::details_of_application))
         .route("/artifacts/credentials", get(artifacts::credentials))
         .route("/audit", get(audit::list))
@@ -226,6 +227,7 @@ fn routes() -> Routes {
         .route("/v3/builds/{master}/builds", get(builds::list_by_query))
         .route("/v3/builds/{master}/job", get(builds::job_by_query))
         .route("/v3/builds/{master}/jobs", get(builds::jobs))
+        .route("/cron/validate", get(triggers::validate_cron))
         .route("/validateCronExpression", get(triggers::validate_cron))
         .route("/webhooks/{type}/{source}", post(webhooks::receive))
 }

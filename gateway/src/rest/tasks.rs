@@ -204,6 +204,15 @@ pub(super) async fn cancel(
     Ok(Answer::Empty)
 }
 
+/// `PUT /applications/{application}/tasks/{id}/cancel`: deprecated by Gate, still asked for.
+pub(super) async fn cancel_of_application(
+    state: State<Gateway>,
+    caller: Caller,
+    At((_, id)): At<(String, String)>,
+) -> Reply {
+    cancel(state, caller, At(id)).await
+}
+
 /// `PUT /tasks/cancel?ids=`
 pub(super) async fn cancel_many(
     State(gate): State<Gateway>,

@@ -186,6 +186,8 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("GET", "/tasks/01ABC", "", 200, json!({"id": "01ABC", "status": "SUCCEEDED", "variables": [{}, {}]})),
         ("GET", "/tasks/none", "", 404, json!({"message": "Task not found (id: none)"})),
         ("DELETE", "/tasks/01ABC", "", 200, Value::Null),
+        ("PUT", "/applications/a/tasks/01ABC/cancel", "", 200, Value::Null),
+        ("GET", "/cron/validate", "", 400, json!({})),
         ("PUT", "/tasks/01ABC/cancel", "", 200, Value::Null),
         ("PUT", "/tasks/cancel?ids=E1,01ABC", "", 200, Value::Null),
         ("GET", "/traffic?seconds=5", "", 200, json!({"seconds": []})),
