@@ -19,7 +19,7 @@ use crate::identity::{How, Proof, User};
 /// The largest pipeline, task or trigger, in bytes.
 pub(crate) const MAX_DEFINITION: usize = 10 * 1024 * 1024;
 /// The largest webhook, in bytes.
-pub(crate) const MAX_WEBHOOK: usize = 1024 * 1024;
+pub(crate) const MAX_WEBHOOK: usize = 5 * 1024 * 1024;
 
 /// The query. A parameter without a value counts as not given, one that is
 /// repeated or has commas as a list.

@@ -34,8 +34,6 @@ use crate::turn::{Loaded, Turn};
 pub const HEADER: &str = "h";
 /// The part with answers to look-ups.
 pub const ANSWERS: &str = "a";
-/// What begins a part whose content is a blob: its hash follows.
-pub const BLOB: &[u8] = b"blob:";
 
 /// What is acknowledged with a turn, and what becomes of the lease.
 #[derive(Debug, Clone, Copy)]
@@ -334,19 +332,9 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Value>) -> Result<Executio
 
 /// Puts a large value aside as a blob.
 fn outsource(content: Bytes, blobs: &mut Vec<Bytes>) -> Bytes {
-    if content.len() <= blob::THRESHOLD {
-        return content;
-    }
-    match blob::hash(&content) {
-        Ok(hash) => {
-            let mut reference = BLOB.to_vec();
-            reference.extend_from_slice(hash.as_bytes());
-            blobs.push(content);
-            reference.into()
-        }
-        // Larger than any blob: the store refuses it and names the limit.
-        Err(_) => content,
-    }
+    let (content, aside) = blob::outsource(content);
+    blobs.extend(aside);
+    content
 }
 
 /// The indexes of an execution: by kind, application and pipeline; active or done.

@@ -11,9 +11,9 @@ use orchestrator_core::{
 };
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
-use store::{Batch, IndexChange, IndexEntry, Order, Refused, Shard, Shared};
+use store::{Batch, IndexChange, IndexEntry, Order, Refused, Shard, Shared, blob};
 
-use crate::commit::{self, ANSWERS, BLOB, HEADER};
+use crate::commit::{self, ANSWERS, HEADER};
 use crate::definition::{refused, unavailable};
 use crate::ids;
 use crate::turn::Loaded;
@@ -140,16 +140,8 @@ impl Executions {
     }
 
     async fn resolve(&self, shard: Shard, content: Bytes) -> Result<Bytes, Failure> {
-        let Some(hash) = content.strip_prefix(BLOB) else {
-            return Ok(content);
-        };
-        let hash = String::from_utf8_lossy(hash).into_owned();
-        let found = self
-            .store
-            .get_blob(shard, &hash)
-            .await
-            .map_err(unavailable)?;
-        found.ok_or_else(|| damaged("a large value", &format!("{hash} is gone")))
+        let found = blob::resolve(self.store.as_ref(), shard, content).await;
+        found.map_err(unavailable)
     }
 
     /// An execution by id, of a kind if one is asked for.

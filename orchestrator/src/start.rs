@@ -8,7 +8,7 @@ use orchestrator_core::{
 use proto::message::ExecutionRequested;
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
-use store::{Batch, Delivery, IndexChange, Refused, Then};
+use store::{Batch, Delivery, IndexChange, Refused, Then, blob};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::definition::{Object, refused, unavailable};
@@ -137,7 +137,9 @@ impl Engine {
         let Some(message) = delivery.messages.first() else {
             return Ok(());
         };
-        let asked: ExecutionRequested = match serde_json::from_slice(&message.body) {
+        let body = message.body.clone();
+        let body = blob::resolve(self.inner.store.as_ref(), delivery.lease.shard, body).await;
+        let asked: ExecutionRequested = match serde_json::from_slice(&body.map_err(unavailable)?) {
             Ok(asked) => asked,
             Err(error) => {
                 tracing::error!(error = %error, "a requested execution cannot be read");

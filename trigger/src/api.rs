@@ -21,7 +21,7 @@ use crate::source::{self, Origin, manual};
 use crate::{ad_hoc, breaker, decisions, event, trial};
 
 /// The largest notification, in bytes.
-const MAX_BODY: usize = 1024 * 1024;
+const MAX_BODY: usize = 5 * 1024 * 1024;
 
 /// Serves [`EventService`].
 #[derive(Debug, Clone)]

@@ -81,6 +81,7 @@ async fn event_of(intake: &Intake, ended: &PipelineCompleted) -> Result<Option<E
         kind: "pipeline".to_owned(),
         via: "execution".to_owned(),
         received_at_ms: now_ms(),
+        happened_at_ms: ended.ended_at_ms,
         content: content.as_object().cloned().unwrap_or_default(),
         artifacts,
         proof: Proof::default(),

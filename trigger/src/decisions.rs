@@ -13,6 +13,8 @@ use crate::matcher::Decision;
 
 /// Decisions kept for each pipeline.
 const KEPT: usize = 100;
+/// The largest field of an event that is listed with a decision, in bytes of JSON.
+const MAX_FIELD: usize = 2 * 1024;
 /// Attempts when others write the same list.
 const TRIES: usize = 50;
 
@@ -46,6 +48,11 @@ pub(crate) fn write(decisions: &[Decision]) -> Vec<u8> {
 pub(crate) async fn list(intake: &Intake, event: &Event, decided: &str) -> Result<(), Failure> {
     let decided: Vec<Value> = serde_json::from_str(decided)
         .map_err(|e| Failure::internal(format!("decisions of event {}: {e}", event.id)))?;
+    let content: Map<String, Value> = event
+        .content
+        .iter()
+        .map(|(key, value)| (key.clone(), short(value)))
+        .collect();
     for mut decision in decided {
         let id = decision.get("pipelineId").and_then(Value::as_str);
         let id = id.unwrap_or_default().to_owned();
@@ -54,7 +61,7 @@ pub(crate) async fn list(intake: &Intake, event: &Event, decided: &str) -> Resul
             ("source", json!(event.via)),
             ("time", json!(event.received_at_ms)),
             ("type", json!(event.kind)),
-            ("event", json!(event.content)),
+            ("event", json!(content)),
         ] {
             decision[key] = value;
         }
@@ -78,9 +85,10 @@ async fn append(intake: &Intake, pipeline_id: &str, decision: Value) -> Result<(
         }
         listed.insert(0, decision.clone());
         listed.truncate(KEPT);
+        let text = fitting(&mut listed);
         let batch = Batch::new(shard, format!("decision:{pipeline_id}:{}", intake.unique()))
             .document(&key, version)
-            .set("list", Value::from(listed).to_string());
+            .set("list", text);
         match intake.store.commit(batch).await.map_err(failed)? {
             Ok(_) => return Ok(()),
             Err(Refused::Conflict { .. }) => {}
@@ -91,6 +99,26 @@ async fn append(intake: &Intake, pipeline_id: &str, decision: Value) -> Result<(
         Kind::Unavailable,
         format!("the decisions of pipeline {pipeline_id} are written by too many at once"),
     ))
+}
+
+/// A field of an event, or how large it was.
+fn short(value: &Value) -> Value {
+    let size = value.to_string().len();
+    if size <= MAX_FIELD {
+        return value.clone();
+    }
+    format!("({size} bytes, more than the {MAX_FIELD} that are kept here)").into()
+}
+
+/// The list as text, without the oldest that a part cannot hold.
+fn fitting(listed: &mut Vec<Value>) -> String {
+    loop {
+        let text = json!(listed).to_string();
+        if text.len() <= store::MAX_PART || listed.is_empty() {
+            return text;
+        }
+        listed.truncate(listed.len() * 3 / 4);
+    }
 }
 
 fn read(document: Option<&store::Document>) -> Vec<Value> {

@@ -23,6 +23,10 @@ pub struct Event {
     pub via: String,
     /// When it was received, milliseconds since the epoch.
     pub received_at_ms: i64,
+    /// When it happened by our clock, milliseconds since the epoch; 0 where the source does not tell: then it
+    /// counts as happening when it was received.
+    #[serde(default)]
+    pub happened_at_ms: i64,
     /// What happened, as the source describes it: for `docker` account,
     /// registry, repository, tag and digest.
     pub content: Map<String, Value>,

@@ -15,7 +15,7 @@ use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
 use store::{
-    Address, Batch, Crossing, Delivery, DocumentKey, Mode, Outgoing, Refused, Shard, Then,
+    Address, Batch, Crossing, Delivery, DocumentKey, Mode, Outgoing, Refused, Shard, Then, blob,
 };
 
 use crate::access::{self, Access};
@@ -135,6 +135,7 @@ impl Intake {
         }
         let content = serde_json::to_vec(event)
             .map_err(|e| Failure::internal(format!("event {} is no JSON: {e}", event.id)))?;
+        let content = self.outsource(shard, content).await?;
         let batch = Batch::new(shard, format!("event:{}:{}", event.id, self.unique()))
             .new_work()
             .document(&key, 0)
@@ -143,7 +144,7 @@ impl Intake {
         let decided = tokio::time::timeout(PATIENCE, self.decide(event)).await;
         let late = || Failure::new(Kind::Unavailable, "the orchestrator does not answer");
         let batch = match decided.unwrap_or_else(|_| Err(late())) {
-            Ok(decisions) => self.decided(batch, &event.id, decisions)?,
+            Ok(decisions) => self.decided(batch, &event.id, decisions).await?,
             Err(failure) if matches!(failure.kind, Kind::Unavailable | Kind::Internal) => {
                 tracing::warn!(
                     event.id = event.id,
@@ -223,8 +224,17 @@ impl Intake {
         Ok(found)
     }
 
+    /// Puts a large value aside in the shard where it is needed.
+    async fn outsource(&self, shard: Shard, content: Vec<u8>) -> Result<Bytes, Failure> {
+        let (content, aside) = blob::outsource(content.into());
+        if let Some(aside) = aside {
+            self.store.put_blob(shard, aside).await.map_err(failed)?;
+        }
+        Ok(content)
+    }
+
     /// Adds the decisions and the starts they mean to an event's batch.
-    fn decided(
+    async fn decided(
         &self,
         mut batch: Batch,
         event_id: &str,
@@ -241,7 +251,7 @@ impl Intake {
         self.metrics.rejected.add(decisions.len() - starts);
         batch = batch.set("decisions", decisions::write(&decisions));
         for request in decisions.iter().filter_map(|d| d.outcome.as_ref().ok()) {
-            batch = self.start(batch, request)?;
+            batch = self.start(batch, request).await?;
         }
         if decisions.is_empty() {
             Ok(batch)
@@ -250,7 +260,7 @@ impl Intake {
         }
     }
 
-    fn start(&self, batch: Batch, request: &ExecutionRequested) -> Result<Batch, Failure> {
+    async fn start(&self, batch: Batch, request: &ExecutionRequested) -> Result<Batch, Failure> {
         let body = serde_json::to_vec(request)
             .map_err(|e| Failure::internal(format!("a start is no JSON: {e}")))?;
         let fingerprint = event::start_fingerprint(request);
@@ -260,13 +270,14 @@ impl Intake {
             &request.application.to_lowercase(),
         );
         let shard = self.store.shards().of_application(&request.application);
+        let body = self.outsource(shard, body).await?;
         if shard == batch.shard() {
             return Ok(batch.message(Outgoing {
                 to,
                 fingerprint,
                 mode: Mode::Ensure,
                 delay_ms: 0,
-                body: body.into(),
+                body,
             }));
         }
         Ok(batch.crossing(Crossing {
@@ -274,7 +285,7 @@ impl Intake {
             to,
             fingerprint,
             delay_ms: 0,
-            body: body.into(),
+            body,
         }))
     }
 
@@ -301,15 +312,21 @@ impl Intake {
                 .finish(batch.document(&key, document.version).delete())
                 .await;
         }
-        let read = document
-            .text("event")
-            .and_then(|text| serde_json::from_str(text).ok());
+        let read = match document.parts.get("event") {
+            Some(content) => {
+                let content = blob::resolve(self.store.as_ref(), shard, content.clone()).await;
+                serde_json::from_slice(&content.map_err(failed)?).ok()
+            }
+            None => None,
+        };
         let event: Event =
             read.ok_or_else(|| Failure::internal(format!("event {event_id} cannot be read")))?;
         if wanted(MATCH) && !document.parts.contains_key("decisions") {
             let decisions = self.decide(&event).await?;
             let batch = batch.document(&key, document.version);
-            return self.finish(self.decided(batch, event_id, decisions)?).await;
+            return self
+                .finish(self.decided(batch, event_id, decisions).await?)
+                .await;
         }
         if let Some(decided) = document.text("decisions").filter(|_| wanted(LIST)) {
             decisions::list(self, &event, decided).await?;

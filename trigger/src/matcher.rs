@@ -4,6 +4,7 @@
 //! the event's type is answered for, one way or the other.
 //! Source: `echo: BaseTriggerEventHandler`.
 
+use jiff::Timestamp;
 use proto::message::ExecutionRequested;
 use serde_json::{Map, Value};
 
@@ -12,6 +13,11 @@ use crate::event::{self, Event};
 use crate::parameters;
 use crate::refusal::Refusal;
 use crate::source::Source;
+
+/// Since when a trigger can fire, as the definition service tells it; ms since the epoch.
+const SINCE: &str = "since";
+/// How far the clocks of a source and of the definition service may be apart.
+const CLOCKS_MS: i64 = 2_000;
 
 /// What was decided about one trigger.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +80,28 @@ pub(crate) fn is_live_or_why(
     Ok(())
 }
 
+/// Refuses what happened before a trigger could fire.
+fn is_news(trigger: &Map<String, Value>, event: &Event) -> Result<(), Refusal> {
+    let since = trigger.get(SINCE).and_then(Value::as_i64).unwrap_or(0);
+    let happened = match event.happened_at_ms {
+        0 => event.received_at_ms,
+        happened => happened,
+    };
+    if since == 0 || happened + CLOCKS_MS >= since {
+        return Ok(());
+    }
+    let iso = |ms: i64| {
+        Timestamp::from_millisecond(ms)
+            .unwrap_or_default()
+            .to_string()
+    };
+    let (since, happened) = (iso(since), iso(happened));
+    let message =
+        format!("it happened at {happened}, before the trigger was there and enabled at {since}");
+    let remedy = "start the pipeline by hand with it, or wait for the next";
+    Err(Refusal::new("enabled", &since, &happened, &message, remedy))
+}
+
 /// The trigger's id, or one derived from its content when none was stored.
 pub fn trigger_id(trigger: &Map<String, Value>) -> String {
     match text(trigger, "id") {
@@ -120,6 +148,7 @@ fn one(
 ) -> Result<ExecutionRequested, Refusal> {
     is_live_or_why(pipeline, trigger)?;
     source.matches(trigger, event)?;
+    is_news(trigger, event)?;
     let artifact = |message: String| {
         let remedy = "send such an artifact, or correct expectedArtifacts of the pipeline";
         let came = event
@@ -141,6 +170,7 @@ fn one(
     let bound =
         artifacts::resolve(pipeline, trigger, &event.artifacts, &prior(id)).map_err(artifact)?;
     let mut fired = source.fired(trigger, event);
+    fired.shift_remove(SINCE);
     let user = match text(trigger, "runAsUser").trim() {
         "" => text(&fired, "user"),
         user => user,

@@ -105,11 +105,11 @@ async fn bodies_above_their_limit_are_413_and_reach_nobody() {
         large.text()
     );
     let webhook = gate
-        .send("POST", "/webhooks/docker/r", " ".repeat((1 << 20) + 1))
+        .send("POST", "/webhooks/docker/r", " ".repeat((5 << 20) + 1))
         .await;
     assert_eq!(webhook.status, 413);
     // Without an announced length too.
-    let chunks = (0..20).map(|_| Ok::<_, std::io::Error>(vec![b' '; 100_000]));
+    let chunks = (0..60).map(|_| Ok::<_, std::io::Error>(vec![b' '; 100_000]));
     let body = Body::from_stream(tokio_stream::iter(chunks));
     assert_eq!(
         gate.send("POST", "/webhooks/docker/r", body).await.status,

@@ -12,6 +12,7 @@ mod object;
 mod pipeline;
 mod project;
 pub(crate) mod secret;
+mod since;
 mod template;
 
 use std::sync::Arc;

@@ -7,7 +7,9 @@ use store::{Batch, IndexChange, Refused, Shard};
 
 use super::application::busy;
 use super::check::{Accounts, check_pipeline};
-use super::{Collection, Definitions, Stored, TRIES, account, object, refused, same, secret, text};
+use super::{
+    Collection, Definitions, Stored, TRIES, account, object, refused, same, secret, since, text,
+};
 use crate::ids;
 
 /// Pipelines of an application, score = when they were created.
@@ -225,8 +227,10 @@ impl Definitions {
                 == Some(true);
         secret::keep(&mut body, stored.as_ref().map(|s| &s.body))?;
         finish(&mut body, stored.as_ref().map(|s| &s.body), &id, user, now);
-        identify_triggers(&mut body, regenerate);
+        let before = stored.as_ref().map(|s| &s.body);
+        identify_triggers(&mut body, before, regenerate);
         account::run_as_own(&mut body, &id);
+        since::keep(&mut body, before, now);
         if let Some(stored) = &stored {
             if same(&stored.body, &body) {
                 return Ok(Prepared::Unchanged(stored.body.clone()));
@@ -389,22 +393,46 @@ fn finish(
     body.shift_remove("regenerateCronTriggerIds");
 }
 
-/// Gives every trigger an id, since an execution's id is derived from it.
+/// Gives every trigger an id, since an execution's id is derived from it. One that is written anew without its
+/// id keeps the id of the stored one that says the same.
 /// Differs from Spinnaker: there only cron triggers have ids.
-fn identify_triggers(body: &mut Map<String, Value>, regenerate_cron: bool) {
+fn identify_triggers(
+    body: &mut Map<String, Value>,
+    stored: Option<&Map<String, Value>>,
+    regenerate_cron: bool,
+) {
     let Some(Value::Array(triggers)) = body.get_mut("triggers") else {
         return;
     };
+    let known = stored.and_then(|stored| stored.get("triggers")?.as_array());
+    let known: Vec<_> = known
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .collect();
+    let given = triggers.iter().filter_map(Value::as_object);
+    let mut taken: Vec<String> = given
+        .filter_map(|t| text(t, "id"))
+        .map(ToOwned::to_owned)
+        .collect();
     for trigger in triggers.iter_mut().filter_map(Value::as_object_mut) {
         let renew = regenerate_cron && text(trigger, "type") == Some("cron");
-        if renew || text(trigger, "id").is_none() {
-            trigger.insert("id".into(), ids::uuid_in(0).into());
+        if !renew && text(trigger, "id").is_some() {
+            continue;
         }
+        let mut alike = known
+            .iter()
+            .filter(|other| !renew && secret::alike(other, trigger));
+        let id =
+            alike.find_map(|other| text(other, "id").filter(|id| !taken.iter().any(|t| t == id)));
+        let id = id.map_or_else(|| ids::uuid_in(0), ToOwned::to_owned);
+        taken.push(id.clone());
+        trigger.insert("id".into(), id.into());
     }
 }
 
 /// `true`, also when it was stored as a text.
-fn is_true(value: Option<&Value>) -> bool {
+pub(super) fn is_true(value: Option<&Value>) -> bool {
     match value {
         Some(Value::Bool(flag)) => *flag,
         Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),

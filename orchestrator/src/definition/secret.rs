@@ -6,6 +6,7 @@
 use proto::status::{Failure, FieldError};
 use serde_json::{Map, Value};
 
+use super::since::SINCE;
 use super::text;
 
 /// What stands in place of a secret.
@@ -18,12 +19,13 @@ fn triggers(pipeline: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<
     all.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
-/// Takes the secrets out of a pipeline that somebody is to read.
+/// Takes the secrets out of a pipeline that somebody is to read, and what is kept beside them.
 pub(crate) fn mask(pipeline: &mut Value) {
     let Some(pipeline) = pipeline.as_object_mut() else {
         return;
     };
     for trigger in triggers(pipeline) {
+        trigger.shift_remove(SINCE);
         match trigger.get_mut(SECRET) {
             // One without a secret is shown as such.
             None | Some(Value::Null) => {}
@@ -76,12 +78,13 @@ pub(super) fn keep(
     }
 }
 
-/// Whether two triggers are the same but for their ids and secrets.
-fn alike(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+/// Whether two triggers are the same but for their ids, secrets and times.
+pub(super) fn alike(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
     let own = |trigger: &Map<String, Value>| {
         let mut trigger = trigger.clone();
         trigger.shift_remove("id");
         trigger.shift_remove(SECRET);
+        trigger.shift_remove(SINCE);
         trigger
     };
     own(one) == own(other)

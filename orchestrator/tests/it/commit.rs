@@ -212,7 +212,7 @@ async fn large_values_become_blobs_and_come_back() {
             .unwrap()
             .unwrap();
         let part = &document.parts[&Execution::part(&stage_id)];
-        assert!(part.starts_with(commit::BLOB) && part.len() < 200);
+        assert!(part.starts_with(store::blob::PREFIX) && part.len() < 200);
     }
 }
 

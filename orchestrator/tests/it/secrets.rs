@@ -100,3 +100,33 @@ async fn a_stage_that_saved_a_pipeline_goes_on_without_its_secrets() {
     assert_eq!(secret(&stored(&rig).await), "the first");
     assert!(!ended.to_string().contains("the first"), "{ended}");
 }
+
+#[tokio::test]
+async fn a_trigger_has_the_time_since_it_can_fire_which_only_the_trigger_service_sees() {
+    let rig = Rig::up().await;
+    let saved = rig.save(&pipeline()).await.unwrap();
+    let trigger = |pipeline: &Value| pipeline["triggers"][0].clone();
+    assert!(trigger(&saved).get("since").is_none());
+    let first = trigger(&stored(&rig).await);
+    assert!(first["since"].as_i64().unwrap() > 0);
+
+    // A tool writes the pipeline anew, without the ids it does not know: it is the same trigger.
+    let mut again = pipeline();
+    (again["id"], again["description"]) = (saved["id"].clone(), json!("changed"));
+    rig.save(&again).await.unwrap();
+    let second = trigger(&stored(&rig).await);
+    assert_eq!(
+        (&first["id"], &first["since"]),
+        (&second["id"], &second["since"])
+    );
+
+    // One that is enabled again begins anew, whatever a save says.
+    again["triggers"][0]["enabled"] = json!(false);
+    again["triggers"][0]["id"] = first["id"].clone();
+    rig.save(&again).await.unwrap();
+    again["triggers"][0]["enabled"] = json!(true);
+    again["triggers"][0]["since"] = json!(1);
+    rig.save(&again).await.unwrap();
+    let third = trigger(&stored(&rig).await);
+    assert!(third["since"].as_i64() > first["since"].as_i64(), "{third}");
+}

@@ -1050,7 +1050,7 @@ pub struct ReceiveRequest {
     pub source: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub headers: ::prost::alloc::vec::Vec<Header>,
-    /// The bytes as they came, at most 1 MiB.
+    /// The bytes as they came, at most 5 MiB.
     #[prost(bytes = "vec", tag = "4")]
     pub body: ::prost::alloc::vec::Vec<u8>,
 }

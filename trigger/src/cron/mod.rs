@@ -268,6 +268,7 @@ fn event(id: &str, expression: &str, at: i64, now: i64) -> Event {
         kind: "cron".to_owned(),
         via: "schedule".to_owned(),
         received_at_ms: now,
+        happened_at_ms: 0,
         content: content.as_object().cloned().unwrap_or_default(),
         artifacts: Vec::new(),
         proof: Proof::default(),

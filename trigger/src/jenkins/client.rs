@@ -1,8 +1,11 @@
 //! One Jenkins master over its JSON API. Source: `igor: JenkinsClient`, and the
 //! documentation of Jenkins' remote access API.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jiff::fmt::rfc2822::DateTimeParser;
 use proto::status::{Failure, Kind};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Map, Value};
@@ -10,6 +13,7 @@ use serde_json::{Map, Value};
 use super::build::Build;
 use super::{job, properties};
 use crate::config::Master;
+use crate::intake::now_ms;
 
 /// How long Jenkins may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,6 +38,8 @@ const MOST_JOBS: usize = 10_000;
 pub(crate) struct Client {
     master: Master,
     http: reqwest::Client,
+    /// How far our clock is ahead of the master's, by the date of its last answer; ms.
+    ahead_ms: Arc<AtomicI64>,
 }
 
 /// A job with the last build Jenkins tells of.
@@ -64,7 +70,11 @@ fn job_path(job: &str) -> String {
 
 impl Client {
     pub(crate) fn new(master: Master, http: reqwest::Client) -> Self {
-        Self { master, http }
+        Self {
+            master,
+            http,
+            ahead_ms: Arc::default(),
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
@@ -96,6 +106,14 @@ impl Client {
         Failure::new(Kind::Unavailable, text)
     }
 
+    /// When a build ended by our clock, milliseconds since the epoch; 0 where Jenkins does not tell.
+    pub(crate) fn ended_ms(&self, build: &Build) -> i64 {
+        match build.timestamp {
+            0 => 0,
+            begun => begun + build.duration + self.ahead_ms.load(Ordering::Relaxed),
+        }
+    }
+
     /// Sends and reads; 404 is none.
     async fn text(
         &self,
@@ -105,6 +123,12 @@ impl Client {
         let status = response.status();
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
+        }
+        let date = response.headers().get("date").and_then(|d| d.to_str().ok());
+        let date = date.and_then(|d| DateTimeParser::new().parse_timestamp(d).ok());
+        if let Some(date) = date {
+            let ahead = now_ms() - date.as_millisecond();
+            self.ahead_ms.store(ahead, Ordering::Relaxed);
         }
         let location = response.headers().get("location");
         let location = location

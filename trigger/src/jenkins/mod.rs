@@ -243,7 +243,7 @@ async fn poll(
         let appeared = before.as_ref().is_some_and(|known| known.low == 0);
         let history = seen.filter(|_| appeared).map(|at| at - CLOCKS_MS);
         for build in &found {
-            if history.is_some_and(|at| build.timestamp + build.duration < at) {
+            if history.is_some_and(|at| client.ended_ms(build) < at) {
                 continue;
             }
             if let Some(files) = waiting.get(&job.name) {
@@ -310,6 +310,7 @@ async fn event_of(
         kind: "jenkins".to_owned(),
         via: "poll".to_owned(),
         received_at_ms: now_ms(),
+        happened_at_ms: client.ended_ms(build),
         content: content.as_object().cloned().unwrap_or_default(),
         artifacts: build.artifacts(job),
         proof: Proof::default(),

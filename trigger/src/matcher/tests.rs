@@ -205,3 +205,36 @@ proptest! {
         prop_assert_eq!(first.len(), triggers);
     }
 }
+
+#[test]
+fn what_happened_before_a_trigger_was_there_is_history_to_it() {
+    let decided = |since: i64, happened_at_ms: i64| {
+        let event = Event {
+            happened_at_ms,
+            received_at_ms: 50_000,
+            ..event()
+        };
+        let trigger = json!({"type": "docker", "enabled": true, "account": "r", "repository": "a", "since": since});
+        let pipelines = [pipeline("p", json!({"triggers": [trigger]}))];
+        let source = source::of_kind("docker").unwrap();
+        decide(source, &event, &pipelines, &|_| Vec::new())
+            .remove(0)
+            .outcome
+    };
+    // Without a time of its own it happened when it came; clocks may be two seconds apart.
+    for (since, happened) in [
+        (0, 1),
+        (50_000, 0),
+        (52_000, 0),
+        (20_000, 18_000),
+        (20_000, 30_000),
+    ] {
+        let start = decided(since, happened).unwrap();
+        assert!(start.trigger.get("since").is_none());
+    }
+    for (since, happened) in [(52_001, 0), (20_000, 17_999)] {
+        let refused = decided(since, happened).unwrap_err();
+        assert_eq!(refused.field, "enabled");
+        assert!(refused.message.contains("1970-01-01T00:00:"), "{refused}");
+    }
+}

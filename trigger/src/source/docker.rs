@@ -37,6 +37,7 @@ pub fn pushed(origin: &Origin<'_>, via: &str, repository: &str, tag: &str, diges
         kind: "docker".to_owned(),
         via: via.to_owned(),
         received_at_ms: origin.received_at_ms,
+        happened_at_ms: 0,
         content: content
             .iter()
             .map(|(key, value)| ((*key).to_owned(), Value::from(*value)))

@@ -296,6 +296,7 @@ impl Source for Git {
             kind: "git".to_owned(),
             via: "notification".to_owned(),
             received_at_ms: origin.received_at_ms,
+            happened_at_ms: 0,
             artifacts: artifacts(&source, &change, &body),
             content: content.as_object().cloned().unwrap_or_default(),
             proof: origin.proof(bytes),

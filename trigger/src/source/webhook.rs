@@ -111,6 +111,7 @@ impl Source for Webhook {
             kind: "webhook".to_owned(),
             via: "notification".to_owned(),
             received_at_ms: origin.received_at_ms,
+            happened_at_ms: 0,
             content: content.as_object().cloned().unwrap_or_default(),
             artifacts,
             proof: origin.proof(body),

@@ -188,6 +188,32 @@ async fn a_job_that_comes_back_starts_nothing_for_its_past() {
 }
 
 #[tokio::test]
+async fn a_build_that_ended_before_a_trigger_was_there_is_history_to_it() {
+    let jenkins = Jenkins::start().await.unwrap();
+    let job = "shop";
+    jenkins.job(job, &[]);
+    let world = world(memory(), &jenkins, job);
+    learnt(&world).await;
+    let stand_since = |ms: i64| {
+        let mut late = waits(job);
+        late["since"] = json!(ms);
+        world.state().pipelines = vec![pipeline("p", "shop", &[late])];
+    };
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let now = i64::try_from(now).unwrap();
+    stand_since(now + 60_000);
+    let old = jenkins.build(job, "SUCCESS", GOOD);
+    let decided = world.decided("p", 1).await.remove(0);
+    assert_eq!(
+        (&decided["event"]["number"], &decided["field"]),
+        (&json!(old), &json!("enabled"))
+    );
+    stand_since(now - 60_000);
+    let new = jenkins.build(job, "SUCCESS", GOOD);
+    assert_eq!(world.starts(1).await[0].trigger["buildNumber"], new);
+}
+
+#[tokio::test]
 async fn a_build_is_started_once_per_effect_followed_and_stopped() {
     let jenkins = Jenkins::start().await.unwrap();
     jenkins.ask_for_crumbs();

@@ -155,3 +155,24 @@ async fn a_schedule_fires_each_of_its_times_once_whoever_looks() {
     times.dedup();
     assert_eq!(times.len(), 4, "two in one second: {starts:#?}");
 }
+
+#[tokio::test]
+async fn a_webhook_of_megabytes_starts_with_all_of_its_payload() {
+    let trigger =
+        json!({"type": "webhook", "id": "w", "enabled": true, "source": "ci", "secret": "s3cret"});
+    let world = world(vec![pipeline("p", "shop", &[trigger])]);
+    let body = json!({"text": "\u{e9}x".repeat(1_000_000), "n": 7});
+    let signature = signature("s3cret", &body);
+    let headers = [("X-Hub-Signature-256", signature.as_str())];
+    world
+        .receive("webhook", "ci", &body, &headers)
+        .await
+        .unwrap();
+    let start = world.starts(1).await.remove(0);
+    assert_eq!(start.trigger["payload"], body);
+    let decided = world.decided("p", 1).await.remove(0);
+    assert_eq!(decided["outcome"], "started");
+    let told = decided["event"]["payload"].as_str().unwrap();
+    assert!(told.contains("more than the 2048"), "{told}");
+    assert_eq!(decided["event"]["source"], "ci");
+}

@@ -163,6 +163,11 @@ impl World {
         }
     }
 
+    async fn requested(&self, shard: store::Shard, message: &store::Message) -> ExecutionRequested {
+        let body = store::blob::resolve(self.store.as_ref(), shard, message.body.clone());
+        serde_json::from_slice(&body.await.unwrap()).unwrap()
+    }
+
     /// The starts that are in the orchestrator's queue now.
     pub(crate) async fn starts_so_far(&self) -> Vec<ExecutionRequested> {
         let settings = ConsumerSettings {
@@ -178,7 +183,7 @@ impl World {
         {
             for delivery in next.unwrap() {
                 for message in &delivery.messages {
-                    found.push(serde_json::from_slice(&message.body).unwrap());
+                    found.push(self.requested(delivery.lease.shard, message).await);
                 }
                 let id = format!("consumed:{}", delivery.lease.address.subject);
                 let done =
@@ -202,7 +207,7 @@ impl World {
             let next = tokio::time::timeout(SOON, consumer.next(16)).await;
             for delivery in next.expect("a start in time").unwrap() {
                 for message in &delivery.messages {
-                    found.push(serde_json::from_slice(&message.body).unwrap());
+                    found.push(self.requested(delivery.lease.shard, message).await);
                 }
                 let id = format!("consumed:{}", delivery.lease.address.subject);
                 let done =
