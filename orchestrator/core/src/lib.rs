@@ -40,6 +40,7 @@ mod start;
 mod status;
 mod subject;
 mod task;
+pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod timing;
