@@ -23,6 +23,7 @@ pub mod services;
 pub mod stage;
 mod start;
 pub mod task;
+mod template;
 pub mod turn;
 mod worker;
 

@@ -15,6 +15,7 @@ use crate::definition::{Object, refused, unavailable};
 use crate::engine::{Engine, Extra, Tried};
 use crate::ids;
 use crate::notification::address;
+use crate::template;
 use crate::turn::{Loaded, Step};
 
 /// What is asked to be started.
@@ -79,8 +80,11 @@ impl Engine {
     /// `Invalid` for a disabled pipeline, an unresolved artifact or a job without an
     /// application, `Exhausted` when the store is full.
     pub async fn start(&self, start: &Start) -> Result<String, Failure> {
+        let definitions = self.inner.services.definitions();
         let body = match start.kind {
-            ExecutionType::Pipeline => with_parameters(start.body.clone()),
+            ExecutionType::Pipeline => {
+                with_parameters(template::expanded(definitions, start.body.clone()).await?)
+            }
             ExecutionType::Orchestration => start.body.clone(),
         };
         let application = body
@@ -158,7 +162,7 @@ impl Engine {
             return self.settle(delivery).await;
         };
         body.insert("trigger".to_owned(), asked.trigger.clone());
-        let body = with_parameters(body.into());
+        let body = with_parameters(template::expanded(definitions, body.into()).await?);
         let (id, shard) = self.requested_id(&asked);
         let user = asked
             .trigger

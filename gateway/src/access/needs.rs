@@ -155,6 +155,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("pipeline_templates.dependents", Anybody, Applications("application")),
     ("pipeline_templates.get", Anybody, Nothing),
     ("pipeline_templates.list", Anybody, Nothing),
+    ("pipeline_templates.plan", Body(Read), Nothing),
     ("pipeline_templates.update", Template, Nothing),
     ("pipeline_templates.versions", Anybody, Nothing),
     ("pipelines.cancel", Execution(Execute), Nothing),

@@ -87,6 +87,7 @@ pub(super) const TABLE: &[Row] = &[
     ("pipeline_templates.dependents", "Pipelines that are made of a template", "", "", "200 [Pipeline]"),
     ("pipeline_templates.get", "A pipeline template", "tag digest", "", "200 Template"),
     ("pipeline_templates.list", "Pipeline templates", "scopes", "", "200 [Template]"),
+    ("pipeline_templates.plan", "The pipeline that a configuration of a template would run as", "", "Pipeline", "200 Pipeline"),
     ("pipeline_templates.update", "Replaces a pipeline template", "tag", "Template", "202"),
     ("pipeline_templates.versions", "What is kept of each template, by its id", "scopes", "", "200 Object"),
     ("pipelines.cancel", "Cancels an execution", "reason force", "", "200"),

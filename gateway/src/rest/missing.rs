@@ -186,11 +186,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
         "the canary analysis before Kayenta",
     ),
     (
-        "POST",
-        "/v2/pipelineTemplates/plan",
-        "planning a pipeline from a template",
-    ),
-    (
         "ANY",
         "/pipelineTemplates",
         "pipeline templates of version 1",

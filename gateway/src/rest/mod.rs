@@ -217,6 +217,7 @@ fn routes() -> Routes {
         .route("/v2/builds/{master}/jobs/{*job}", get(builds::job_by_path))
         .route("/v2/pipelineTemplates", get(pipeline_templates::list))
         .route("/v2/pipelineTemplates/create", post(pipeline_templates::create))
+        .route("/v2/pipelineTemplates/plan", post(pipeline_templates::plan))
         .route("/v2/pipelineTemplates/versions", get(pipeline_templates::versions))
         .route("/v2/pipelineTemplates/update/{id}", post(pipeline_templates::update))
         .route("/v2/pipelineTemplates/{id}", get(pipeline_templates::get).delete(pipeline_templates::delete))

@@ -9,7 +9,7 @@ use proto::common::v1::Json;
 use proto::orchestrator::v1::{ListPipelinesRequest, ObjectKey, SaveObjectRequest};
 use serde_json::{Map, Value};
 
-use crate::answer::{Answer, Reply, value, values};
+use crate::answer::{Answer, Reply, forward, value, values};
 use crate::clients::answer;
 use crate::error::Error;
 use crate::request::{At, Caller, Definition, Query};
@@ -111,6 +111,12 @@ async fn save(
     let saved = answer(gate.clients.definitions.clone().save_object(call)).await;
     saved.map_err(Error::conflict_is_bad_request)?;
     Ok(Answer::AcceptedEmpty)
+}
+
+/// `POST /v2/pipelineTemplates/plan`: the pipeline that a configuration would run as.
+pub(super) async fn plan(State(gate): State<Gateway>, caller: Caller, body: Definition) -> Reply {
+    let call = caller.request(Json::of(&Value::Object(body.object("configuration")?)));
+    forward(&answer(gate.clients.definitions.clone().plan_pipeline(call)).await?)
 }
 
 /// `POST /v2/pipelineTemplates/create?tag=`

@@ -250,6 +250,15 @@ fn evaluate_variables(
 /// Differs from Spinnaker: `trigger.parentExecution` belongs to another execution
 /// and is left as it is; look-ups wait for the stage.
 pub(crate) fn at_submission(body: &Map<String, Value>, user: &str, now: i64) -> Map<String, Value> {
+    submitted(body, user, now).0
+}
+
+/// The same, with what could not be evaluated.
+pub(crate) fn submitted(
+    body: &Map<String, Value>,
+    user: &str,
+    now: i64,
+) -> (Map<String, Value>, Vec<Failure>) {
     let deferred = defers(body.get("spelEvaluator").and_then(Value::as_str));
     let kept = |key: &str| deferred && key == "stages";
     let mut asked = Map::new();
@@ -260,7 +269,7 @@ pub(crate) fn at_submission(body: &Map<String, Value>, user: &str, now: i64) -> 
     let parent = trigger.and_then(|trigger| trigger.shift_remove("parentExecution"));
     let asked = Value::Object(asked);
     if !has_template(&asked) {
-        return body.clone();
+        return (body.clone(), Vec::new());
     }
     let mut root = Map::new();
     for (key, value) in ["trigger", "templateVariables"]
@@ -286,14 +295,15 @@ pub(crate) fn at_submission(body: &Map<String, Value>, user: &str, now: i64) -> 
         ..Options::default()
     };
     let mut evaluated = body.clone();
-    if let Value::Object(fields) = expression::evaluate_with(&asked, &scope, &options).value {
+    let found = expression::evaluate_with(&asked, &scope, &options);
+    if let Value::Object(fields) = found.value {
         evaluated.extend(fields);
     }
     let trigger = evaluated.get_mut("trigger").and_then(Value::as_object_mut);
     if let (Some(trigger), Some(parent)) = (trigger, parent) {
         trigger.insert("parentExecution".to_owned(), parent);
     }
-    evaluated
+    (evaluated, found.failures)
 }
 
 /// Every description of a context's failures.

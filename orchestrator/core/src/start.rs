@@ -166,6 +166,11 @@ pub fn new_execution(
     if named.is_none() {
         execution.failure = Some(nameless.to_owned());
     }
+    let errors = list(body, "errors");
+    if !errors.is_empty() {
+        let told: Vec<&str> = errors.iter().filter_map(Value::as_str).collect();
+        execution.failure = Some(format!("Pipeline template is invalid: {}", told.join("; ")));
+    }
     let message = Message::StartExecution {
         execution_id: execution.id.clone(),
         application: execution.application.clone(),

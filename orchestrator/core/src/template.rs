@@ -7,6 +7,8 @@ mod variables;
 
 use serde_json::{Map, Value, json};
 
+use crate::context::submitted;
+
 /// Lists that a configuration adds to its template's, and under which names it may leave those out.
 const MERGED: [(&str, &str); 4] = [
     ("notifications", "notifications"),
@@ -147,6 +149,27 @@ pub fn plan(
     let source = json!({"type": "templatedPipeline", "version": "v2"});
     planned.entry("source").or_insert(source);
     Ok(planned)
+}
+
+/// The pipeline with the expressions evaluated that can be before it runs.
+///
+/// # Errors
+/// What could not be, of the variables.
+pub fn evaluated(
+    planned: &Map<String, Value>,
+    user: &str,
+    now: i64,
+) -> Result<Map<String, Value>, Vec<String>> {
+    let (evaluated, failures) = submitted(planned, user, now);
+    let of_variables = failures
+        .into_iter()
+        .filter(|failure| failure.key.starts_with("templateVariables."));
+    let faults: Vec<String> = of_variables.map(|failure| failure.description).collect();
+    if faults.is_empty() {
+        Ok(evaluated)
+    } else {
+        Err(faults)
+    }
 }
 
 /// The template's entries, marked as such, before those of the configuration; none twice.

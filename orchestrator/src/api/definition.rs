@@ -16,6 +16,7 @@ use super::{list, user_of};
 use crate::definition::secret::masked;
 use crate::definition::{Definitions, Object};
 use crate::stage;
+use crate::template;
 
 /// `DefinitionService` over [`Definitions`].
 #[derive(Clone)]
@@ -118,6 +119,15 @@ impl DefinitionService for DefinitionApi {
             masked(found)
         };
         Ok(Response::new(Json::of(&found)))
+    }
+
+    async fn plan_pipeline(&self, request: Request<Json>) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, "");
+        let config = request.into_inner().value("configuration");
+        let config = config.map_err(Failure::from)?;
+        let now = self.definitions.now_ms().await?;
+        let planned = template::plan(&self.definitions, config, &user, now).await?;
+        Ok(Response::new(Json::of(&planned)))
     }
 
     async fn save_pipeline(

@@ -305,7 +305,7 @@ impl Definitions {
             .map(|_| ()))
     }
 
-    async fn now_ms(&self) -> Result<i64, Failure> {
+    pub(crate) async fn now_ms(&self) -> Result<i64, Failure> {
         self.store.now_ms().await.map_err(unavailable)
     }
 }

@@ -26,5 +26,6 @@ mod simulation;
 mod sink;
 mod stages;
 mod strategies;
+mod templates;
 mod verbs;
 mod webhook;

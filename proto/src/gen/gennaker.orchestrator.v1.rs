@@ -807,6 +807,36 @@ pub mod definition_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The pipeline that a configuration of a template would run as. INVALID_ARGUMENT tells all that is wrong.
+        pub async fn plan_pipeline(
+            &mut self,
+            request: impl tonic::IntoRequest<super::super::super::common::v1::Json>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/PlanPipeline",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "PlanPipeline",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn delete_pipeline(
             &mut self,
             request: impl tonic::IntoRequest<super::PipelineKey>,
@@ -1067,6 +1097,14 @@ pub mod definition_service_server {
         async fn save_pipeline(
             &self,
             request: tonic::Request<super::SavePipelineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        >;
+        /// The pipeline that a configuration of a template would run as. INVALID_ARGUMENT tells all that is wrong.
+        async fn plan_pipeline(
+            &self,
+            request: tonic::Request<super::super::super::common::v1::Json>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
@@ -1553,6 +1591,54 @@ pub mod definition_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SavePipelineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.DefinitionService/PlanPipeline" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanPipelineSvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::super::super::common::v1::Json>
+                    for PlanPipelineSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::super::super::common::v1::Json,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::plan_pipeline(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanPipelineSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -196,6 +196,8 @@ const COMMANDS: &[(&str, i32)] = &[
     ("pipeline-template get t1", 0),
     ("pipeline-template list", 0),
     ("pipeline-template list --scopes global --scopes a", 0),
+    ("pipeline-template plan -f {configuration}", 0),
+    ("pipeline-template plan -f {pipeline}", 1),
     ("pipeline-template use t1 -a a -n m --set k=v -d desc", 0),
     ("pipeline-template delete t1 --tag v1", 0),
     ("pipeline-template delete t1", 0),
@@ -219,6 +221,9 @@ async fn spin_itself_succeeds_and_fails_as_it_should() {
     let stack = up().await;
     let wait = |seconds: u32| json!([{"type": "wait", "refId": "1", "requisiteStageRefIds": [], "waitTime": seconds}]);
     let pipeline = |name: &str, seconds: u32| json!({"application": "a", "name": name, "stages": wait(seconds), "triggers": []});
+    let configuration = json!({"schema": "v2", "application": "a", "name": "c", "variables": {},
+        "template": {"artifactAccount": "front50ArtifactCredentials",
+            "type": "front50/pipelineTemplate", "reference": "spinnaker://t1"}});
     let application = json!({"name": "a", "email": "f@x", "cloudProviders": "local"});
     for (name, content) in [
         ("application", application),
@@ -226,12 +231,20 @@ async fn spin_itself_succeeds_and_fails_as_it_should() {
         ("slow", pipeline("slow", 600)),
         ("bad", json!({"name": "n"})),
         ("template", template()),
+        ("configuration", configuration),
     ] {
         std::fs::write(stack.data.join(name), content.to_string()).unwrap();
     }
     for (line, code) in COMMANDS {
         let mut line = (*line).to_owned();
-        for name in ["application", "pipeline", "slow", "bad", "template"] {
+        for name in [
+            "application",
+            "pipeline",
+            "slow",
+            "bad",
+            "template",
+            "configuration",
+        ] {
             let path = stack.data.join(name).display().to_string();
             line = line.replace(&format!("{{{name}}}"), &path);
         }

@@ -139,6 +139,9 @@ impl DefinitionService for Peers {
     ) -> Result<Response<Empty>, Status> {
         Err(no())
     }
+    async fn plan_pipeline(&self, _: Request<Json>) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
     async fn save_pipeline(
         &self,
         _: Request<orca::SavePipelineRequest>,

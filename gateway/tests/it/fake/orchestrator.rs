@@ -220,6 +220,11 @@ impl DefinitionService for Peers {
         }
     }
 
+    async fn plan_pipeline(&self, call: Call<Json>) -> Result<Response<Json>, Status> {
+        self.note("plan_pipeline", call.get_ref())?;
+        json_reply(&json!({"stages": []}))
+    }
+
     async fn save_pipeline(
         &self,
         call: Call<orca::SavePipelineRequest>,
