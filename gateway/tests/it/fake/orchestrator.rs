@@ -222,7 +222,7 @@ impl DefinitionService for Peers {
 
     async fn plan_pipeline(&self, call: Call<Json>) -> Result<Response<Json>, Status> {
         self.note("plan_pipeline", call.get_ref())?;
-        json_reply(&json!({"stages": []}))
+        json_reply(&json!({"application": "a", "name": "p", "stages": []}))
     }
 
     async fn save_pipeline(
