@@ -80,6 +80,7 @@ simulate:                        ## both simulators; make simulate SEEDS=100000
 	SEEDS=$(SEEDS) $(CARGO) test --release -p rollout --test it -- --nocapture simulation
 
 bench: build                     ## prints the table of docs/benchmarks.md
+	$(CARGO) build --release -p store --example commit_rate
 	$(CARGO) run --release -p tests --bin bench
 
 clean:

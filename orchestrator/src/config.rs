@@ -22,6 +22,9 @@ pub struct Config {
     pub cloud_driver_tasks: usize,
     /// Tasks at the same time that change definitions. Default: 16.
     pub definition_tasks: usize,
+    /// Whether tasks that ask nobody outside are answered inside the turn that reaches them. Default: true. Switched
+    /// off, each is a run with a commit of its own, as tasks that ask somebody are: benchmarks measure those.
+    pub fold_tasks: bool,
     /// How long a worker that fell silent keeps its work. Default: 3s.
     pub lease: Span,
     /// Deliveries without an end before a message is given up: so many workers must have fallen silent over it, by
@@ -48,6 +51,7 @@ impl Default for Config {
             http_tasks: 512,
             cloud_driver_tasks: 64,
             definition_tasks: 16,
+            fold_tasks: true,
             lease: Span(Duration::from_secs(3)),
             max_tries: 200,
             task_limit: Span(Duration::from_secs(120)),

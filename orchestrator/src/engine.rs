@@ -309,6 +309,9 @@ impl Engine {
         if let Some(result) = dry_run_result(&run.task_type) {
             return Some(Ok(result));
         }
+        if !self.inner.config.fold_tasks {
+            return None;
+        }
         let stage = execution.stage(&run.stage_id)?;
         let task = task::find(&run.task_type)?;
         task.decide(&TaskContext {

@@ -116,6 +116,14 @@ impl Redis {
         self.wait().await
     }
 
+    /// The process of the server.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn pid(&self) -> Result<i32> {
+        Ok(self.program.pid()?.as_raw_nonzero().get())
+    }
+
     /// The calls of each command since the start, by `INFO commandstats`, in lower case.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! Measures what the project promises to cost, and prints the table of `docs/benchmarks.md`.
 //!
-//! `make bench`, or `bench start rest notification webhook redis proxy` for some of the rows. Nothing here
+//! `make bench`, or `bench start rest notification webhook engine proxy` for some of the rows. Nothing here
 //! fails because a figure is bad; a figure that cannot be taken says why.
 
+mod engine;
 mod host;
 mod notification;
 mod proxy;
+mod raw;
 mod rest;
 mod start;
 mod webhook;
@@ -45,6 +47,9 @@ async fn main() -> Result<()> {
     }
     if wants("webhook") {
         add(&mut rows, "webhook", webhook::measure().await);
+    }
+    if wants("engine") {
+        add(&mut rows, "engine", engine::measure().await);
     }
     if wants("proxy") {
         add(&mut rows, "balancer and nginx", proxy::measure().await);

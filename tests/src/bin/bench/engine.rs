@@ -1,0 +1,264 @@
+//! What the engine does with stages of one task that runs by a worker and has a commit of its own
+//! (`fold-tasks: false`), on Redis with AOF `everysec`: throughput of many pipelines, the pace of one, a join.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::census::{self, Role};
+use tests::fixture::{pipeline, stage};
+use tests::program::installed;
+use tests::redis::{Fsync, PROGRAM, Redis};
+use tests::{Backend, Setup, Stack, measure};
+use tokio::task::JoinSet;
+
+use crate::{Row, raw};
+
+const PIPELINES: usize = 200;
+const STAGES: usize = 5;
+const RUNS: usize = 5;
+const LONE: usize = 10;
+const WIDTH: usize = 50;
+/// Starts sent at the same time.
+const AT_ONCE: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) async fn measure() -> Result<Vec<Row>> {
+    let what = format!("{PIPELINES} pipelines of {STAGES} stages at once");
+    if !installed(PROGRAM) {
+        let reason = "skipped: redis-server is not installed";
+        return Ok(vec![Row::new(what, "≥ 2,500 stages/s", reason)]);
+    }
+    let stack = Stack::up(Setup {
+        backend: Backend::Redis(Fsync::EverySecond),
+        configuration: Some("orchestrator:\n  fold-tasks: false\n".to_owned()),
+        ..Setup::default()
+    })
+    .await?;
+    let redis = stack.redis.as_ref().context("no redis")?;
+    stack.gate.save_application("bench").await?;
+    let chain = |length: usize| chain(length).map(|stages| pipeline("bench", "Chain", &stages));
+    // The first load warms up.
+    load(&stack, &chain(STAGES)?, PIPELINES).await?;
+    let mut loads = Vec::new();
+    for _ in 0..RUNS {
+        let before = Cost::now(&stack, redis).await?;
+        let span = load(&stack, &chain(STAGES)?, PIPELINES).await?;
+        loads.push((span, Cost::now(&stack, redis).await?.since(&before)));
+    }
+    loads.sort_by_key(|(span, _)| *span);
+    let (span, cost) = loads.get(RUNS / 2).context("no load")?;
+    let stages = PIPELINES * STAGES;
+    let rate = count(stages) / span.as_secs_f64();
+    let raw = raw::commits_a_second(redis)?;
+    let mut rows = vec![
+        Row::new(
+            format!("{what}, Redis everysec, middle of {RUNS} runs"),
+            "≥ 2,500 stages/s",
+            format!("{rate:.0} stages/s"),
+        ),
+        Row::new(
+            "the same ÷ raw commits a second of one such commit a stage, same run",
+            "≥ 40 %",
+            format!("{:.0} % ({raw:.0} commits/s)", 100.0 * rate / raw),
+        ),
+    ];
+    rows.extend(cost.rows(count(stages)));
+
+    let lone = chain(LONE)?;
+    let mut paces = Vec::new();
+    for _ in 0..=20 {
+        let id = stack.gate.start_ad_hoc(&lone).await?;
+        let ended = stack.gate.wait_for_execution(&id, PATIENCE).await?;
+        paces.push(lasted(&ended)?);
+    }
+    let each = measure::percentile(&paces[1..], 50).as_secs_f64() * 1000.0 / count(LONE);
+    rows.push(Row::new(
+        format!("one pipeline of {LONE} stages alone, middle of 20"),
+        "≤ 2 ms a stage",
+        format!("{each:.2} ms a stage"),
+    ));
+    let join = fan();
+    let mut joins = Vec::new();
+    for _ in 0..=20 {
+        let id = stack.gate.start_ad_hoc(&join).await?;
+        let ended = stack.gate.wait_for_execution(&id, PATIENCE).await?;
+        joins.push(lasted(&ended)?);
+    }
+    let middle = measure::percentile(&joins[1..], 50).as_millis();
+    rows.push(Row::new(
+        format!("a stage, {WIDTH} parallel ones and a join, middle of 20"),
+        "≤ 50 ms",
+        format!("{middle} ms"),
+    ));
+    let kib = measure::pss_kib(control_plane(&stack)?)?;
+    rows.push(Row::new(
+        "control plane after that load, PSS",
+        "≤ 60 MiB",
+        format!("{:.1} MiB", count(usize::try_from(kib)?) / 1024.0),
+    ));
+    Ok(rows)
+}
+
+/// A stage with one task that ends at once.
+fn variable(ref_id: &str, after: &[&str]) -> Value {
+    let variables = json!({"variables": [{"key": "two", "value": "${1 + 1}"}]});
+    stage("evaluateVariables", ref_id, ref_id, after, variables)
+}
+
+fn chain(length: usize) -> Result<Vec<Value>> {
+    ensure!(length > 0, "a chain has a stage");
+    Ok((1..=length)
+        .map(|number| {
+            let before = (number - 1).to_string();
+            let after: &[&str] = if number == 1 { &[] } else { &[&before] };
+            variable(&number.to_string(), after)
+        })
+        .collect())
+}
+
+fn fan() -> Value {
+    let branches: Vec<String> = (1..=WIDTH).map(|number| format!("b{number}")).collect();
+    let mut stages = vec![variable("root", &[])];
+    stages.extend(branches.iter().map(|branch| variable(branch, &["root"])));
+    let all: Vec<&str> = branches.iter().map(String::as_str).collect();
+    stages.push(variable("join", &all));
+    pipeline("bench", "Fan", &stages)
+}
+
+/// Starts so many at once and waits for all; from the first start to the last end.
+async fn load(stack: &Stack, pipeline: &Value, many: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut lanes = JoinSet::new();
+    for lane in 0..AT_ONCE {
+        let (gate, pipeline) = (stack.gate.clone(), pipeline.clone());
+        lanes.spawn(async move {
+            let mut ids = Vec::new();
+            for _ in (lane..many).step_by(AT_ONCE) {
+                ids.push(gate.start_ad_hoc(&pipeline).await?);
+            }
+            anyhow::Ok(ids)
+        });
+    }
+    let mut ids = Vec::new();
+    while let Some(lane) = lanes.join_next().await {
+        ids.extend(lane??);
+    }
+    let started = begun.elapsed();
+    let (mut first, mut last) = (i64::MAX, 0);
+    for id in &ids {
+        let ended = stack.gate.wait_for_execution(id, PATIENCE).await?;
+        ensure!(
+            ended["status"] == "SUCCEEDED",
+            "{id} ended {}",
+            ended["status"]
+        );
+        first = first.min(time(&ended, "buildTime")?);
+        last = last.max(time(&ended, "endTime")?);
+    }
+    let span = Duration::from_millis(u64::try_from(last - first)?);
+    eprintln!("{many} started in {started:?}, ended after {span:?}");
+    Ok(span)
+}
+
+fn time(execution: &Value, key: &str) -> Result<i64> {
+    let time = execution[key].as_i64();
+    time.with_context(|| format!("the execution has no {key}"))
+}
+
+fn lasted(execution: &Value) -> Result<Duration> {
+    let lasted = time(execution, "endTime")? - time(execution, "startTime")?;
+    Ok(Duration::from_millis(u64::try_from(lasted)?))
+}
+
+fn control_plane(stack: &Stack) -> Result<i32> {
+    let all = census::of(&stack.data);
+    let found = all
+        .iter()
+        .find(|process| process.role == Role::ControlPlane);
+    Ok(found.context("there is no control plane")?.pid)
+}
+
+/// What a load has cost so far.
+struct Cost {
+    ours: Duration,
+    redis: Duration,
+    sent: u64,
+    executed: u64,
+    commits: u64,
+}
+
+impl Cost {
+    async fn now(stack: &Stack, redis: &Redis) -> Result<Self> {
+        let calls = redis.calls().await?;
+        let scripts = ["evalsha", "eval", "fcall"];
+        let own = ["info", "monitor"];
+        let all: u64 = calls.iter().map(|(_, count)| count).sum();
+        let of = |names: &[&str]| -> u64 {
+            let counted = calls
+                .iter()
+                .filter(|(name, _)| names.contains(&name.as_str()));
+            counted.map(|(_, count)| count).sum()
+        };
+        // Plain reads and waits are sent beside scripts; what scripts call is not sent.
+        let waits = of(&["blpop", "xread"]);
+        Ok(Self {
+            ours: measure::cpu(control_plane(stack)?)?,
+            redis: measure::cpu(redis.pid()?)?,
+            sent: of(&scripts) + waits,
+            executed: all - of(&scripts) - of(&own),
+            commits: commits(stack).await?,
+        })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            ours: self.ours.saturating_sub(before.ours),
+            redis: self.redis.saturating_sub(before.redis),
+            sent: self.sent - before.sent,
+            executed: self.executed - before.executed,
+            commits: self.commits - before.commits,
+        }
+    }
+
+    /// The rows of a stage's cost.
+    fn rows(&self, stages: f64) -> Vec<Row> {
+        let cpu = |spent: Duration| format!("{:.2} ms", spent.as_secs_f64() * 1000.0 / stages);
+        let each = |number: u64| {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            format!("{:.1}", f64::from(number) / stages)
+        };
+        vec![
+            Row::new("processor a stage, ours", "≤ 0.5 ms", cpu(self.ours)),
+            Row::new("processor a stage, Redis", "≤ 0.2 ms", cpu(self.redis)),
+            Row::new(
+                "scripts and waits sent to Redis a stage",
+                "≤ 3",
+                each(self.sent),
+            ),
+            Row::new(
+                "commands executed in Redis a stage",
+                "≤ 30",
+                each(self.executed),
+            ),
+            Row::new("commits a stage", "", each(self.commits)),
+        ]
+    }
+}
+
+/// Commits of the engine, by its own count.
+async fn commits(stack: &Stack) -> Result<u64> {
+    let text = stack.gate.http().get("/metrics").await?.expect(200)?.text();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("engine_commits_total "));
+    line.context("no count of commits")?
+        .trim()
+        .parse()
+        .context("the count of commits is no number")
+}
+
+#[allow(clippy::cast_precision_loss)] // counts of one run
+fn count(number: usize) -> f64 {
+    number as f64
+}
