@@ -5,6 +5,7 @@ VERSION       ?= 2
 PORT          ?= 8084
 BALANCER_PORT ?= 8080
 SEEDS         ?= 100000
+MINUTES       ?= 10
 
 CARGO  ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -13,7 +14,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench simulate strategy-records kill zero-failed-requests replicas clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -78,6 +79,22 @@ strategy-records:                ## compares recorded deployments: make strategy
 simulate:                        ## both simulators; make simulate SEEDS=100000
 	SEEDS=$(SEEDS) $(CARGO) test --release -p orchestrator --test it -- --nocapture simulation
 	SEEDS=$(SEEDS) $(CARGO) test --release -p rollout --test it -- --nocapture simulation
+
+# What the compiler puts in for libFuzzer, as `cargo fuzz` asks for it.
+COVERED := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing
+
+fuzz:                            ## readers of expressions and pipelines, MINUTES each: make fuzz MINUTES=10
+	cd fuzz && RUSTFLAGS="$(COVERED)" $(CARGO) build --release --target $(HOST) --target-dir $(TARGET)/fuzz
+	mkdir -p fuzz/artifacts
+	set -e; for target in expression pipeline; do \
+		work=$$(mktemp -d); \
+		$(TARGET)/fuzz/$(HOST)/release/$$target -max_total_time=$$(($(MINUTES) * 60)) -timeout=10 \
+			-rss_limit_mb=2048 -max_len=8192 -artifact_prefix=fuzz/artifacts/ -print_final_stats=1 \
+			$$work fuzz/corpus/$$target; \
+		rm -rf $$work; \
+	done
 
 bench: build                     ## prints the table of docs/benchmarks.md
 	$(CARGO) build --release -p store --example commit_rate

@@ -10,6 +10,7 @@ mod api;
 mod bench;
 mod cause;
 mod commit;
+mod corpus;
 mod definitions;
 mod judgment;
 mod notification;

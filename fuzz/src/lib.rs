@@ -1,0 +1,3 @@
+//! What is fuzzed; the gate plays the corpus through the same functions.
+
+pub mod targets;
