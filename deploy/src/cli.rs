@@ -77,7 +77,8 @@ pub(crate) struct Up {
     /// Port of the load balancer, on loopback.
     #[arg(long, value_name = "N", default_value_t = 8080)]
     pub(crate) balancer_port: u16,
-    /// Keep state in this Redis instead of the embedded store, as in redis://127.0.0.1:6379.
+    /// Keep state in this Redis instead of the embedded store, as in redis://127.0.0.1:6379; rediss:// with TLS,
+    /// redis-sentinel://HOST:PORT,…/MASTER with Sentinel, options behind `?` (store/README.md).
     #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
     /// Let pipelines reach this host although its address is loopback, link-local or this machine's.

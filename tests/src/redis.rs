@@ -22,6 +22,16 @@ pub enum Fsync {
     EverySecond,
 }
 
+impl Fsync {
+    /// As `appendfsync` takes it.
+    pub fn mode(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::EverySecond => "everysec",
+        }
+    }
+}
+
 /// A running server. It ends when this is dropped.
 pub struct Redis {
     /// Its port at 127.0.0.1.
@@ -64,6 +74,8 @@ impl Redis {
     /// # Errors
     /// The package is not installed, or it does not answer within 20 s.
     pub async fn start(folder: &Path, fsync: Fsync) -> Result<Self> {
+        // Which promise a run was held to.
+        println!("{PROGRAM}, appendfsync {}", fsync.mode());
         let folder = folder.join("redis");
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -193,10 +205,7 @@ impl Redis {
 fn start(port: u16, folder: &Path, fsync: Fsync) -> Result<Program> {
     let port = port.to_string();
     let files = folder.display().to_string();
-    let fsync = match fsync {
-        Fsync::Always => "always",
-        Fsync::EverySecond => "everysec",
-    };
+    let fsync = fsync.mode();
     let arguments = [
         "--port",
         &port,

@@ -1,7 +1,10 @@
 //! What fuzzing kept, played again: `make fuzz` looks for more.
 
 #[path = "../../../fuzz/src/targets.rs"]
-#[expect(unreachable_pub, reason = "the crate that fuzzes uses them from outside")]
+#[expect(
+    unreachable_pub,
+    reason = "the crate that fuzzes uses them from outside"
+)]
 mod targets;
 
 /// Plays each file of a corpus; how many there were.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use redis::{Cmd, Value};
 
+use super::address::Wait;
 use super::link::Link;
 use super::reply;
 use crate::error::Error;
@@ -61,7 +62,27 @@ pub(super) async fn ask(link: &Link) -> Result<Durability, Error> {
         .into_iter()
         .map(|info| Ok(server(&reply::text(info)?, least.clone())))
         .collect::<Result<Vec<_>, Error>>()?;
-    Ok(judge(&servers))
+    let mut durability = judge(&servers);
+    durability
+        .promise
+        .push_str(&on_failover(link.is_watched(), link.wait()));
+    Ok(durability)
+}
+
+/// What a replica that becomes the master has.
+fn on_failover(watched: bool, wait: Option<Wait>) -> String {
+    match (watched, wait) {
+        (_, Some(wait)) => format!(
+            "; WAIT {}: a commit counts when {} of the replicas have it, so the loss of the master loses nothing \
+             acknowledged",
+            wait.replicas, wait.replicas
+        ),
+        (true, None) => {
+            "; without wait: a failover may undo the last acknowledged commits; it is noticed"
+                .to_owned()
+        }
+        (false, None) => String::new(),
+    }
 }
 
 /// The value of the one setting asked for.

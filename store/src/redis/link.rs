@@ -1,35 +1,26 @@
-//! One multiplexed connection for commands, to one server or to a cluster.
+//! Multiplexed connections for commands, to one server or to a cluster.
 //!
 //! It never decides what an error means; a broken connection is made anew by the
 //! next command.
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
+use redis::aio::{ConnectionLike, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value};
-use tokio::sync::Mutex;
+use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 
+use super::address::{Address, Wait};
 use super::fault::{Fault, classify};
 use super::request::Request;
 use super::scripts::Script;
-
-/// How long to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(2);
+use super::single::{CONNECT, Single, Source, errors_first};
 
 /// The connection for commands.
 pub(super) enum Link {
     Single(Box<Single>),
     Cluster(Box<Cluster>),
-}
-
-pub(super) struct Single {
-    client: Client,
-    timeout: Duration,
-    /// The connection and how many there were before it.
-    connection: Mutex<(u64, Option<MultiplexedConnection>)>,
 }
 
 pub(super) struct Cluster {
@@ -38,15 +29,23 @@ pub(super) struct Cluster {
 }
 
 impl Link {
-    /// Connects to the first seed that answers, and asks it what it is.
-    pub(super) async fn open(seeds: Vec<Client>, timeout: Duration) -> RedisResult<Self> {
-        let mut last = RedisError::from((redis::ErrorKind::InvalidClientConfig, "no address"));
+    /// Connects to the first server that answers, and asks it what it is.
+    ///
+    /// # Errors
+    /// When none answers, a file cannot be read, or replicas of a cluster are to be waited for.
+    pub(super) async fn open(address: &Address, timeout: Duration) -> RedisResult<Self> {
+        let wrong =
+            |text: String| RedisError::from((ErrorKind::InvalidClientConfig, "address", text));
+        let seeds = address.clients().map_err(wrong)?;
+        if address.master.is_some() {
+            let source = Source::Sentinels(seeds, address.clone());
+            let single = Single::new(source, timeout, address.wait);
+            single.send(&redis::cmd("PING")).await?;
+            return Ok(Self::Single(Box::new(single)));
+        }
+        let mut last = RedisError::from((ErrorKind::InvalidClientConfig, "no address"));
         for client in &seeds {
-            let single = Single {
-                client: client.clone(),
-                timeout,
-                connection: Mutex::default(),
-            };
+            let single = Single::new(Source::Fixed(client.clone()), timeout, address.wait);
             let mut info = redis::cmd("INFO");
             info.arg("cluster");
             let told = match single.send(&info).await {
@@ -59,13 +58,20 @@ impl Link {
             if !told.contains("cluster_enabled:1") {
                 return Ok(Self::Single(Box::new(single)));
             }
+            if address.wait.is_some() {
+                let text =
+                    "wait is for one master and its replicas, and this is a cluster; leave it out";
+                return Err(wrong(text.to_owned()));
+            }
             let infos = seeds.iter().map(|seed| seed.get_connection_info().clone());
-            let cluster = ClusterClient::builder(infos)
+            let mut cluster = ClusterClient::builder(infos)
                 .response_timeout(timeout)
                 .connection_timeout(CONNECT)
-                .retries(3)
-                .build()?;
-            let connection = cluster.get_async_connection().await?;
+                .retries(3);
+            if let Some(certificates) = address.certificates().map_err(wrong)? {
+                cluster = cluster.certs(certificates);
+            }
+            let connection = cluster.build()?.get_async_connection().await?;
             return Ok(Self::Cluster(Box::new(Cluster { seeds, connection })));
         }
         Err(last)
@@ -73,6 +79,19 @@ impl Link {
 
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
+    }
+
+    /// Whether sentinels say where the master is.
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self, Self::Single(single) if single.source().is_watched())
+    }
+
+    /// Which replicas confirm commits.
+    pub(super) fn wait(&self) -> Option<Wait> {
+        match self {
+            Self::Single(single) => single.wait,
+            Self::Cluster(_) => None,
+        }
     }
 
     /// Sends one command.
@@ -115,11 +134,22 @@ impl Link {
             }
             command
         };
-        match self.send(&command("EVALSHA", &script.hash)).await {
+        match self.done(script, command("EVALSHA", &script.hash)).await {
             Err(error) if classify(&error) == Fault::NoScript => {
-                self.send(&command("EVAL", &script.code)).await
+                self.done(script, command("EVAL", &script.code)).await
             }
             answered => answered,
+        }
+    }
+
+    /// Sends the call of a script; one that counts only when replicas have it waits for them.
+    async fn done(&self, script: &Script, command: Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Single(single) => match single.wait.filter(|_| script.counts) {
+                Some(wait) => single.send_and_wait(command, wait).await,
+                None => single.send(&command).await,
+            },
+            Self::Cluster(_) => self.send(&command).await,
         }
     }
 
@@ -147,10 +177,10 @@ impl Link {
     /// cluster, so any that answers will do.
     pub(super) async fn listen(&self) -> RedisResult<PubSub> {
         let seeds = match self {
-            Self::Single(single) => std::slice::from_ref(&single.client),
-            Self::Cluster(cluster) => &cluster.seeds,
+            Self::Single(single) => vec![single.source().client().await?],
+            Self::Cluster(cluster) => cluster.seeds.clone(),
         };
-        let mut last = RedisError::from((redis::ErrorKind::InvalidClientConfig, "no address"));
+        let mut last = RedisError::from((ErrorKind::InvalidClientConfig, "no address"));
         for client in seeds {
             match tokio::time::timeout(CONNECT, client.get_async_pubsub()).await {
                 Ok(Ok(listening)) => return Ok(listening),
@@ -159,61 +189,5 @@ impl Link {
             }
         }
         Err(last)
-    }
-}
-
-/// An error among answers instead of them.
-fn errors_first(answers: Vec<Value>) -> RedisResult<Vec<Value>> {
-    answers.into_iter().map(Value::extract_error).collect()
-}
-
-impl Single {
-    async fn connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
-        let mut slot = self.connection.lock().await;
-        if let (number, Some(connection)) = &*slot {
-            return Ok((*number, connection.clone()));
-        }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(self.timeout));
-        let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        slot.0 += 1;
-        slot.1 = Some(connection.clone());
-        Ok((slot.0, connection))
-    }
-
-    /// Lets a connection go that broke or did not answer.
-    async fn note<T>(&self, number: u64, answer: RedisResult<T>) -> RedisResult<T> {
-        if let Err(error) = &answer
-            && (error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error())
-        {
-            let mut slot = self.connection.lock().await;
-            if slot.0 == number {
-                slot.1 = None;
-            }
-        }
-        answer
-    }
-
-    async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        let (number, mut connection) = self.connection().await?;
-        let answer = connection
-            .send_packed_command(command)
-            .await
-            .and_then(Value::extract_error);
-        self.note(number, answer).await
-    }
-
-    async fn send_all(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
-        let (number, mut connection) = self.connection().await?;
-        let count = commands.len();
-        let answer = connection
-            .send_packed_commands(commands, 0, count)
-            .await
-            .and_then(errors_first);
-        self.note(number, answer).await
     }
 }

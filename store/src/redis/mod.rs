@@ -6,6 +6,7 @@
 //! server lost its last commits. It never treats a lost answer as a failure: a
 //! commit is repeated under its id until there is an answer.
 
+mod address;
 mod core;
 mod durability;
 mod fault;
@@ -15,15 +16,16 @@ mod news;
 mod reply;
 mod request;
 mod scripts;
+mod single;
 mod store;
 mod track;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::Client;
 use tokio::task::JoinHandle;
 
+use self::address::Address;
 use self::core::Core;
 use self::link::Link;
 use self::names::Names;
@@ -37,7 +39,9 @@ const FORMAT: u64 = 1;
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
     /// `redis://[user:password@]host:port[/database]`, several separated by commas;
-    /// one node is enough to find a cluster's others.
+    /// one node is enough to find a cluster's others. `rediss` for TLS; `redis-sentinel://host:port,…/MASTER`.
+    /// Options behind `?`: `password-file`, `sentinel-password-file`, `ca`, `certificate`, `key` (files), `wait`
+    /// (replicas that must have a commit before it counts) and `wait-ms`.
     pub url: String,
     /// What all keys begin with; default `gn`.
     pub prefix: String,
@@ -56,19 +60,6 @@ impl RedisSettings {
             timeout: Duration::from_secs(10),
             patience: Duration::from_secs(30),
         }
-    }
-
-    /// The addresses without credentials.
-    fn place(&self) -> String {
-        let one = |url: &str| match url.split_once("://") {
-            Some((scheme, rest)) => {
-                let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-                format!("{scheme}://{host}")
-            }
-            None => url.to_owned(),
-        };
-        let all: Vec<_> = self.url.split(',').map(|url| one(url.trim())).collect();
-        all.join(",")
     }
 }
 
@@ -100,16 +91,11 @@ impl Redis {
     /// was made with another number of shards.
     pub async fn open(settings: RedisSettings, shards: Shards) -> Result<Self, Error> {
         let open_error = |reason: String| Error::Open {
-            place: settings.place(),
+            place: address::shown(&settings.url),
             reason,
         };
-        let seeds = settings
-            .url
-            .split(',')
-            .map(|url| Client::open(url.trim()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| open_error(error.to_string()))?;
-        let link = Link::open(seeds, settings.timeout)
+        let address = Address::parse(&settings.url).map_err(open_error)?;
+        let link = Link::open(&address, settings.timeout)
             .await
             .map_err(|error| open_error(error.to_string()))?;
         let durability = durability::ask(&link)
@@ -157,15 +143,4 @@ async fn layout(core: &Core, shards: Shards) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_named_without_its_password() {
-        let settings = RedisSettings::new("redis://me:secret@one:6379/0, redis://two:6380");
-        assert_eq!(settings.place(), "redis://one:6379/0,redis://two:6380");
-    }
 }

@@ -5,6 +5,8 @@
 pub(super) struct Script {
     pub(super) code: String,
     pub(super) hash: String,
+    /// Whether its effect is told to others only when it is as safe as it can be made: a commit.
+    pub(super) counts: bool,
 }
 
 impl Script {
@@ -12,6 +14,7 @@ impl Script {
         Self {
             code: code.to_owned(),
             hash: redis::Script::new(code).get_hash().to_owned(),
+            counts: false,
         }
     }
 }
@@ -43,10 +46,13 @@ fn shared(flags: &str, body: &str) -> Script {
 impl Scripts {
     pub(super) fn new() -> Self {
         let running = " flags=allow-oom";
-        let commit = include_str!("scripts/commit.lua");
+        let commit = |flags: &str| Script {
+            counts: true,
+            ..shared(flags, include_str!("scripts/commit.lua"))
+        };
         Self {
-            commit: shared("", commit),
-            commit_running: shared(running, commit),
+            commit: commit(""),
+            commit_running: commit(running),
             reserve: shared(running, include_str!("scripts/reserve.lua")),
             extend: shared(running, include_str!("scripts/extend.lua")),
             release: shared(running, include_str!("scripts/release.lua")),

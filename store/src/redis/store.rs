@@ -384,6 +384,8 @@ impl Store for Redis {
         Ok(Info {
             backend: if self.core.link.is_cluster() {
                 "redis-cluster"
+            } else if self.core.link.is_watched() {
+                "redis-sentinel"
             } else {
                 "redis"
             },

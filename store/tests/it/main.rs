@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod embedded;
+mod operators;
 mod random;
 mod redis;
 mod redis_faults;

@@ -5,13 +5,26 @@ use std::sync::Arc;
 use store::redis::{Redis, RedisSettings};
 use store::{DocumentKey, Shards, Shared, contract};
 
-use crate::server::{Cluster, Server, installed};
+use crate::server::{Cluster, Server, VALKEY, has, installed};
 use crate::writers::{Writers, applied_once, write};
 
 pub(crate) async fn open(server: &Server, prefix: &str, count: u16) -> Shared {
     let mut settings = RedisSettings::new(server.url());
     settings.prefix = prefix.to_owned();
-    Arc::new(Redis::open(settings, Shards::new(count)).await.unwrap())
+    let store: Shared = Arc::new(Redis::open(settings, Shards::new(count)).await.unwrap());
+    let info = store.info().await.unwrap();
+    println!("{}: {}", info.backend, info.durability);
+    store
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn valkey_keeps_the_contract() {
+    if !has(VALKEY) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_as(VALKEY, folder.path(), &["--appendfsync", "everysec"]).await;
+    contract::all(&open(&server, "gn", 16).await, "valkey").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,23 +6,30 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "redis-server";
+/// The same by another name, with a history of its own since 2024.
+pub(crate) const VALKEY: &str = "valkey-server";
 
 /// Whether there is a server to run; says why not.
 pub(crate) fn installed() -> bool {
-    let found = Command::new(PROGRAM)
+    has(PROGRAM)
+}
+
+/// The same of a program by name.
+pub(crate) fn has(program: &str) -> bool {
+    let found = Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
     if !found {
-        println!("skipped: redis-server is not installed");
+        println!("skipped: {program} is not installed");
     }
     found
 }
 
 /// A port that is free now, below the range that outgoing connections use.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -37,6 +44,7 @@ fn free_port() -> u16 {
 /// One server.
 pub(crate) struct Server {
     child: Child,
+    program: &'static str,
     folder: PathBuf,
     arguments: Vec<String>,
     pub(crate) port: u16,
@@ -51,6 +59,11 @@ impl Drop for Server {
 impl Server {
     /// Starts a server with an append-only file in `folder`.
     pub(crate) async fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_as(PROGRAM, folder, more).await
+    }
+
+    /// The same with a program by name.
+    pub(crate) async fn start_as(program: &'static str, folder: &Path, more: &[&str]) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         for _ in 0..5 {
             let port = free_port();
@@ -59,9 +72,10 @@ impl Server {
                          --enable-debug-command yes --loglevel warning";
             arguments.extend(fixed.split(' ').map(|word| word.replace('\'', "")));
             arguments.extend(more.iter().map(|word| (*word).to_owned()));
-            let child = spawn(folder, &arguments);
+            let child = spawn(program, folder, &arguments);
             let mut server = Self {
                 child,
+                program,
                 folder: folder.to_owned(),
                 arguments,
                 port,
@@ -70,7 +84,7 @@ impl Server {
                 return server;
             }
         }
-        panic!("no redis-server starts in {}", folder.display());
+        panic!("no {program} starts in {}", folder.display());
     }
 
     pub(crate) fn url(&self) -> String {
@@ -86,7 +100,7 @@ impl Server {
     /// Starts again on the same folder and port.
     pub(crate) async fn restart(&mut self) {
         self.kill();
-        self.child = spawn(&self.folder, &self.arguments);
+        self.child = spawn(self.program, &self.folder, &self.arguments);
         assert!(self.answers().await, "it starts again");
     }
 
@@ -137,8 +151,8 @@ impl Server {
     }
 }
 
-fn spawn(folder: &Path, arguments: &[String]) -> Child {
-    Command::new(PROGRAM)
+fn spawn(program: &str, folder: &Path, arguments: &[String]) -> Child {
+    Command::new(program)
         .args(arguments)
         .current_dir(folder)
         .stdout(Stdio::null())
@@ -206,5 +220,112 @@ impl Cluster {
             }
         }
         true
+    }
+}
+
+/// A master, two replicas and three sentinels that watch over them.
+pub(crate) struct Watched {
+    pub(crate) master: Server,
+    pub(crate) replicas: Vec<Server>,
+    sentinels: Vec<(Child, u16)>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        for (sentinel, _) in &mut self.sentinels {
+            let _ = sentinel.kill();
+            let _ = sentinel.wait();
+        }
+    }
+}
+
+impl Watched {
+    pub(crate) async fn start(folder: &Path) -> Self {
+        let every_second = [
+            "--appendfsync",
+            "everysec",
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        let master = Server::start(&folder.join("master"), &every_second).await;
+        let port = master.port.to_string();
+        let mut replicas = Vec::new();
+        for number in 0..2 {
+            let more = [&every_second[..], &["--replicaof", "127.0.0.1", &port]].concat();
+            let folder = folder.join(format!("replica-{number}"));
+            replicas.push(Server::start(&folder, &more).await);
+        }
+        let mut sentinels = Vec::new();
+        for number in 0..3 {
+            let folder = folder.join(format!("sentinel-{number}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            let own = free_port();
+            let settings = format!(
+                "port {own}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {port} 2\n\
+                 sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 4000\n"
+            );
+            std::fs::write(folder.join("sentinel.conf"), settings).unwrap();
+            let arguments = ["sentinel.conf".to_owned(), "--sentinel".to_owned()];
+            sentinels.push((spawn(PROGRAM, &folder, &arguments), own));
+        }
+        let watched = Self {
+            master,
+            replicas,
+            sentinels,
+        };
+        let started = Instant::now();
+        while !watched.complete().await {
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "the sentinels find each other and the replicas"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        watched
+    }
+
+    /// Where the sentinels are.
+    pub(crate) fn url(&self) -> String {
+        let all: Vec<_> = self
+            .sentinels
+            .iter()
+            .map(|(_, port)| format!("127.0.0.1:{port}"))
+            .collect();
+        format!("redis-sentinel://{}/main", all.join(","))
+    }
+
+    async fn complete(&self) -> bool {
+        for (_, port) in &self.sentinels {
+            let Ok(client) = ::redis::Client::open(format!("redis://127.0.0.1:{port}")) else {
+                return false;
+            };
+            let Ok(mut connection) = client.get_multiplexed_async_connection().await else {
+                return false;
+            };
+            let mut info = ::redis::cmd("INFO");
+            let told: ::redis::RedisResult<String> =
+                info.arg("sentinel").query_async(&mut connection).await;
+            if !told.is_ok_and(|told| {
+                told.contains("status=ok") && told.contains("slaves=2,sentinels=3")
+            }) {
+                return false;
+            }
+        }
+        let told = self.master.command(&["INFO", "replication"]).await;
+        let told: String = ::redis::from_redis_value(told).unwrap();
+        told.matches("state=online").count() == 2
+    }
+
+    /// Keeps the replicas from hearing of what the master does, or lets them again.
+    pub(crate) async fn deafen(&self, deaf: bool) {
+        for replica in &self.replicas {
+            let password = if deaf { "nobody knows it" } else { "" };
+            replica
+                .command(&["CONFIG", "SET", "masterauth", password])
+                .await;
+            if deaf {
+                replica.command(&["CLIENT", "KILL", "TYPE", "master"]).await;
+            }
+        }
     }
 }
