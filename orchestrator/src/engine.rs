@@ -198,6 +198,7 @@ impl Engine {
                 keep_ms: self.inner.config.retention_ms(),
             };
             let mut prepared = commit::prepare(loaded, &turn, &writing);
+            let digest = prepared.digest.or(loaded.digest);
             for blob in prepared.blobs {
                 self.inner
                     .store
@@ -236,6 +237,7 @@ impl Engine {
                 subject: turn.subject,
                 answers: loaded.answers.clone(),
                 application: loaded.application.clone(),
+                digest,
             };
             after.answers.extend(answers);
             let after = Arc::new(after);

@@ -13,9 +13,10 @@ use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
 use store::{Batch, IndexChange, IndexEntry, Order, Refused, Shard, Shared, blob};
 
-use crate::commit::{self, ANSWERS, HEADER};
+use crate::commit::{self, ANSWERS, DIGEST, HEADER};
 use crate::definition::{refused, unavailable};
 use crate::ids;
+use crate::replay::{self, Export};
 use crate::turn::Loaded;
 
 /// Executions of a page by default.
@@ -103,6 +104,7 @@ impl Executions {
             version,
             answers: Answers::new(),
             application: application.to_owned(),
+            digest: None,
         })
     }
 
@@ -117,10 +119,13 @@ impl Executions {
             return Ok(None);
         };
         let (mut header, mut answers, mut stages) = (Bytes::new(), Answers::new(), Vec::new());
+        let mut digest = None;
         for (part, content) in document.parts {
             let content = self.resolve(shard, content).await?;
             let fault = |e: serde_json::Error| damaged(id, &format!("part {part}: {e}"));
-            if part == HEADER {
+            if part == DIGEST {
+                digest = commit::digest_of(&content, document.version);
+            } else if part == HEADER {
                 header = content;
             } else if part == ANSWERS {
                 answers = serde_json::from_slice(&content).map_err(fault)?;
@@ -136,6 +141,7 @@ impl Executions {
             subject: Subject::Execution(Box::new(execution)),
             version: document.version,
             answers,
+            digest,
         }))
     }
 
@@ -161,6 +167,25 @@ impl Executions {
     /// # Errors
     /// When the store cannot be read or its content is damaged.
     pub async fn log(&self, id: &str) -> Result<Vec<Value>, Failure> {
+        let entries = self.log_texts(id).await?.into_iter();
+        entries
+            .map(|text| serde_json::from_str(&text).map_err(|e| damaged(id, &format!("log: {e}"))))
+            .collect()
+    }
+
+    /// An execution's log as an [`Export`]: its first line, and the entries as they are stored.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such execution.
+    pub async fn export(&self, id: &str) -> Result<(Value, Vec<String>), Failure> {
+        let loaded = self.load(id).await?.ok_or_else(|| missing(id))?;
+        // Read after the execution, so that no entry of its version is missing.
+        let entries = self.log_texts(id).await?;
+        let head = Export::head(id, loaded.version, replay::digest_of(&loaded));
+        Ok((head, entries))
+    }
+
+    async fn log_texts(&self, id: &str) -> Result<Vec<String>, Failure> {
         let shard = self.shard(id);
         let found = self
             .store
@@ -170,7 +195,7 @@ impl Executions {
         let mut entries = Vec::new();
         for (part, content) in found.map(|d| d.parts).unwrap_or_default() {
             let content = self.resolve(shard, content).await?;
-            let entry = serde_json::from_slice(&content)
+            let entry = String::from_utf8(content.to_vec())
                 .map_err(|e| damaged(id, &format!("log {part}: {e}")))?;
             entries.push(entry);
         }

@@ -271,6 +271,7 @@ fn begun(
         subject: Subject::Execution(Box::new(execution)),
         version: 0,
         answers: orchestrator_core::Answers::new(),
+        digest: None,
     };
     (loaded, steps)
 }

@@ -88,7 +88,8 @@ pub enum Write {
 }
 
 /// Whose mailbox a message goes to. All of them are in the application's shard.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Target {
     /// The execution's.
     Execution(ExecutionId),
@@ -97,7 +98,8 @@ pub enum Target {
 }
 
 /// How a message relates to an equal one that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Mode {
     /// Takes its place.
     Push,
@@ -110,7 +112,8 @@ pub enum Mode {
 }
 
 /// A message to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Outgoing {
     /// Mailbox.
     pub to: Target,

@@ -9,8 +9,8 @@ use proto::json::required;
 use proto::orchestrator::v1::execution_service_server::ExecutionService;
 use proto::orchestrator::v1::{
     CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, GetExecutionRequest,
-    ListExecutionsReply, ListExecutionsRequest, StartReply, StartRequest, UpdateStageRequest,
-    WatchEvent, WatchRequest,
+    GetLogReply, GetLogRequest, ListExecutionsReply, ListExecutionsRequest, StartReply,
+    StartRequest, UpdateStageRequest, WatchEvent, WatchRequest,
 };
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
@@ -28,6 +28,8 @@ use crate::start::Start;
 
 /// Executions asked for by id in one call.
 const MOST_IDS: usize = 500;
+/// Bytes of a log in one answer.
+const LOG_PAGE: usize = 4 * 1024 * 1024;
 
 /// `ExecutionService` over an engine.
 #[derive(Clone)]
@@ -106,6 +108,29 @@ impl ExecutionService for ExecutionApi {
             .get(&asked.id, kind_of(asked.kind))
             .await?;
         Ok(served(&found))
+    }
+
+    async fn get_log(
+        &self,
+        request: Request<GetLogRequest>,
+    ) -> Result<Response<GetLogReply>, Status> {
+        let asked = request.into_inner();
+        let (head, entries) = self.engine.executions().export(&asked.id).await?;
+        let after = usize::try_from(asked.after).unwrap_or(usize::MAX);
+        let mut left = entries.into_iter().skip(after).peekable();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        // At least one, so that a reader gets to the end.
+        while let Some(text) =
+            left.next_if(|text| page.is_empty() || bytes + text.len() <= LOG_PAGE)
+        {
+            bytes += text.len();
+            page.push(Json { text });
+        }
+        Ok(Response::new(GetLogReply {
+            head: Some(Json::of(&head)),
+            entries: page,
+            more: left.next().is_some(),
+        }))
     }
 
     async fn list(

@@ -18,6 +18,7 @@ mod quarantine;
 mod rate;
 mod recovery;
 mod redis;
+mod replay;
 mod rig;
 mod samples;
 mod secrets;

@@ -2044,6 +2044,26 @@ pub struct GetExecutionRequest {
     pub id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLogRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// So many entries were read already.
+    #[prost(uint64, tag = "2")]
+    pub after: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLogReply {
+    /// What an export begins with: `{"execution", "format", "version", "hash"}`.
+    #[prost(message, optional, tag = "1")]
+    pub head: ::core::option::Option<super::super::common::v1::Json>,
+    /// Entries as they are stored.
+    #[prost(message, repeated, tag = "2")]
+    pub entries: ::prost::alloc::vec::Vec<super::super::common::v1::Json>,
+    /// There are more after these.
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListExecutionsRequest {
     #[prost(enumeration = "ExecutionKind", tag = "1")]
     pub kind: i32,
@@ -2310,6 +2330,34 @@ pub mod execution_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("gennaker.orchestrator.v1.ExecutionService", "Get"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What each commit of an execution handled and changed, oldest first; NOT_FOUND if
+        /// there is no such execution.
+        pub async fn get_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLogRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetLogReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.ExecutionService/GetLog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.ExecutionService",
+                        "GetLog",
+                    ),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -2600,6 +2648,12 @@ pub mod execution_service_server {
             tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
         >;
+        /// What each commit of an execution handled and changed, oldest first; NOT_FOUND if
+        /// there is no such execution.
+        async fn get_log(
+            &self,
+            request: tonic::Request<super::GetLogRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetLogReply>, tonic::Status>;
         /// A page of executions, newest first.
         async fn list(
             &self,
@@ -2824,6 +2878,51 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.ExecutionService/GetLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetLogSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::GetLogRequest>
+                    for GetLogSvc<T> {
+                        type Response = super::GetLogReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetLogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::get_log(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetLogSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

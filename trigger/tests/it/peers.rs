@@ -233,6 +233,12 @@ impl ExecutionService for Peers {
         let found = state.executions.iter().find(|e| e["id"] == id.as_str());
         found.map(|e| Response::new(Json::of(e))).ok_or_else(no)
     }
+    async fn get_log(
+        &self,
+        _: Request<orca::GetLogRequest>,
+    ) -> Result<Response<orca::GetLogReply>, Status> {
+        Err(no())
+    }
     async fn cancel(&self, _: Request<orca::CancelRequest>) -> Result<Response<Empty>, Status> {
         Err(no())
     }

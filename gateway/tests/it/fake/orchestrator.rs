@@ -65,6 +65,31 @@ impl ExecutionService for Peers {
         }
     }
 
+    async fn get_log(
+        &self,
+        call: Call<orca::GetLogRequest>,
+    ) -> Result<Response<orca::GetLogReply>, Status> {
+        self.note("get_log", call.get_ref())?;
+        let head = json!({"execution": call.get_ref().id, "format": 1, "version": 3});
+        // Entries come one by one, as they are stored.
+        let entries = [r#"{"b": 1, "a": 1}"#, r#"{"b": 2}"#, r#"{"b": 3}"#];
+        let (entries, after) = match call.get_ref().id.as_str() {
+            "E1" => (&entries[..], usize::try_from(call.get_ref().after).unwrap()),
+            "01ABC" => (&[][..], 0),
+            _ => return Err(missing("execution")),
+        };
+        let next = entries.iter().skip(after).take(1);
+        Ok(Response::new(orca::GetLogReply {
+            head: Some(Json::of(&head)),
+            entries: next
+                .map(|e| Json {
+                    text: (*e).to_owned(),
+                })
+                .collect(),
+            more: after + 1 < entries.len(),
+        }))
+    }
+
     async fn list(
         &self,
         call: Call<orca::ListExecutionsRequest>,

@@ -126,6 +126,7 @@ impl World {
             subject: turn.subject.clone(),
             answers: loaded.answers.clone(),
             application: loaded.application.clone(),
+            digest: None,
         });
         self.tell(|| {
             let status = after.execution().map(|e| {

@@ -158,6 +158,7 @@ impl World {
             subject: Subject::Execution(Box::new(execution)),
             version: 0,
             answers: Default::default(),
+            digest: None,
         };
         self.tell(|| format!("execution {number} is created"));
         self.decide_and_commit(loaded, vec![Step::Decided(effects)])
