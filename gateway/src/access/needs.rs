@@ -115,6 +115,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("environments.list", Anybody, Nothing),
     ("environments.of_application", Application(Read), Nothing),
     ("environments.update", Environment, Nothing),
+    ("execution_log.get", Execution(Read), Nothing),
     ("executions.list", Anybody, Applications("application")),
     ("executions.of_application", Application(Read), Nothing),
     ("executions.search", Search, Applications("application")),

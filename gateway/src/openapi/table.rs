@@ -48,6 +48,7 @@ pub(super) const TABLE: &[Row] = &[
     ("environments.list", "Environments in their order", "", "", "200 [Environment]"),
     ("environments.of_application", "Which version runs in each environment, how healthy, since when, by whom", "", "", "200 [EnvironmentState]"),
     ("environments.update", "Replaces an environment", "", "Environment", "200 Environment"),
+    ("execution_log.get", "The event log of an execution as JSON lines, for `gennaker execution replay`", "", "", "200 application/x-ndjson"),
     ("executions.list", "Executions of pipelines, or by their ids", "pipelineConfigIds executionIds limit statuses expand", "", "200 [Execution]"),
     ("executions.of_application", "The last executions of an application's pipelines", "limit statuses expand pipelineNameFilter pipelineConfigIds", "", "200 [Execution]"),
     ("executions.search", "Executions by trigger, name and time", "triggerTypes pipelineName eventId trigger triggerTimeStartBoundary triggerTimeEndBoundary statuses startIndex size reverse expand", "", "200 [Execution]"),

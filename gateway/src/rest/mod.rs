@@ -13,6 +13,7 @@ mod builds;
 mod clusters;
 mod credentials;
 mod environments;
+mod execution_log;
 mod executions;
 mod failed_stages;
 mod images;
@@ -148,6 +149,7 @@ fn routes() -> Routes {
         .route("/environments/{name}", get(environments::get).put(environments::update).delete(environments::delete))
         .route("/executions", get(executions::list))
         .route("/executions/failedStages", get(failed_stages::list))
+        .route("/executions/{id}/log", get(execution_log::get))
         .route("/firewalls", get(security_groups::all))
         .route("/firewalls/{account}/{region}/{name}", get(security_groups::get))
         .route("/images/find", get(images::find))

@@ -121,6 +121,8 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("GET", "/credentials/k8s", "", 200, json!({"name": "k8s", "authorized": true})),
         ("GET", "/credentials/none", "", 404, json!({"message": "Account not found (name: none)"})),
         ("GET", "/executions", "", 200, json!([])),
+        ("GET", "/executions/01ABC/log", "", 200, json!({"execution": "01ABC", "format": 1})),
+        ("GET", "/executions/none/log", "", 404, json!({"status": 404})),
         ("GET", "/executions?executionIds=E1&limit=1", "", 200, json!([execution, {}, {}])),
         ("GET", "/executions?pipelineConfigIds=p1", "", 200, json!([execution, {}, {}])),
         ("GET", "/executions?pipelineConfigIds=p1&executionIds=E1", "", 400, json!({"status": 400})),
@@ -236,6 +238,18 @@ async fn served_routes_answer_as_documented() {
 }
 
 #[tokio::test]
+async fn a_log_is_lines_in_the_order_and_form_they_are_stored_in() {
+    let gate = Gate::up();
+    let answer = gate.get("/executions/E1/log").await;
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    let text = answer.text();
+    let (head, entries) = text.split_once('\n').unwrap();
+    let head: Value = serde_json::from_str(head).unwrap();
+    assert_eq!(head["version"], 3);
+    assert_eq!(entries, "{\"b\": 1, \"a\": 1}\n{\"b\": 2}\n{\"b\": 3}\n");
+}
+
+#[tokio::test]
 async fn slashes_in_front_and_behind_and_head_are_accepted() {
     let gate = Gate::up();
     for path in ["//version", "/version/", "/applications/", "/pipelines/E1/"] {
@@ -325,7 +339,10 @@ async fn every_documented_route_is_served_or_answers_501_by_name() {
         }
     }
     assert!(served >= 85, "{served} served");
-    assert!(missing.contains("/pipelines/{id}/evaluateVariables") && missing.contains("/v2/canaryConfig"));
+    assert!(
+        missing.contains("/pipelines/{id}/evaluateVariables")
+            && missing.contains("/v2/canaryConfig")
+    );
 }
 
 #[tokio::test]
