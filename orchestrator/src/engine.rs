@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use authorization::Policy;
 use orchestrator_core::{
-    Answers, Execution, IdSource, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
+    Answers, Execution, IdSource, Lookup, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
     note_losses,
 };
 use proto::status::Failure;
@@ -23,6 +23,7 @@ use crate::definition::unavailable;
 use crate::executions::Executions;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
+use crate::place::Place;
 use crate::services::Services;
 use crate::stage::Catalog;
 use crate::task::{self, Pool, TaskContext};
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) settings: Settings,
     pub(crate) pools: BTreeMap<Pool, Arc<Semaphore>>,
+    /// Turns that wait for look-ups.
+    pub(crate) lookups: Semaphore,
     pub(crate) leases: Leases,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) now: Now,
@@ -124,6 +127,7 @@ impl Engine {
                 leases: Leases::new(store.clone(), config.lease_ms()),
                 store,
                 services,
+                lookups: Semaphore::new(config.pool_size(Pool::Http)),
                 config,
                 settings,
                 pools,
@@ -178,7 +182,19 @@ impl Engine {
         steps: &[Step],
         extra: Extra<'_>,
     ) -> Result<Tried, Failure> {
-        let (turn, answers) = self.turn(loaded, shard, steps).await?;
+        self.advance_at(loaded, shard, steps, extra, None).await
+    }
+
+    /// The same for who holds a place among the turns.
+    pub(crate) async fn advance_at(
+        &self,
+        loaded: &Loaded,
+        shard: Shard,
+        steps: &[Step],
+        extra: Extra<'_>,
+        place: Option<&mut Place>,
+    ) -> Result<Tried, Failure> {
+        let (turn, answers) = self.turn(loaded, shard, steps, place).await?;
         let mut permits: Vec<Option<OwnedSemaphorePermit>> =
             turn.runs.iter().map(|run| self.place(run)).collect();
         let lease_ms = self.inner.config.lease_ms();
@@ -260,6 +276,7 @@ impl Engine {
         loaded: &Loaded,
         shard: Shard,
         steps: &[Step],
+        mut place: Option<&mut Place>,
     ) -> Result<(Turn, Answers), Failure> {
         let mut known = loaded.clone();
         let mut added = Answers::new();
@@ -271,7 +288,13 @@ impl Engine {
             .map(Step::Decided)
             .chain(steps.iter().cloned())
             .collect();
-        for _ in 0..ROUNDS {
+        // What follows from the steps asks too much: then it follows from messages of its own, which fail alone.
+        let alone = Limits {
+            steps: 0,
+            ..Limits::default()
+        };
+        let wide = std::iter::repeat_n(Limits::default(), ROUNDS);
+        for limits in wide.chain([alone]) {
             let found = {
                 let begun = Instant::now();
                 let mut ids = self.ids(shard);
@@ -281,16 +304,17 @@ impl Engine {
                     stages: &Catalog,
                     settings: &self.inner.settings,
                     decide: &|run, execution| self.decide(run, execution),
-                    limits: Limits::default(),
+                    limits,
                     in_time: &|| begun.elapsed() < TURN,
                 };
                 turn::take(&known, steps.clone(), &mut around)
             };
             match found {
                 Ok(turn) => return Ok((turn, added)),
+                Err(_) if limits == alone => break,
                 Err(mut lookups) => {
                     lookups.truncate(lookup::MOST);
-                    let answers = lookup::fetch(&self.inner.services, &lookups).await;
+                    let answers = self.ask(&lookups, place.as_deref_mut()).await;
                     known.answers.extend(answers.clone());
                     added.extend(answers);
                 }
@@ -300,6 +324,19 @@ impl Engine {
         Err(Failure::internal(
             "an expression keeps asking for further look-ups",
         ))
+    }
+
+    /// Fetches look-ups. Slow hosts hold one another up, not the turns that ask nobody.
+    async fn ask(&self, lookups: &[Lookup], place: Option<&mut Place>) -> Answers {
+        let asking = self.inner.lookups.acquire().await;
+        let Some(place) = place else {
+            return lookup::fetch(&self.inner.services, lookups).await;
+        };
+        place.leave();
+        let answers = lookup::fetch(&self.inner.services, lookups).await;
+        drop(asking);
+        place.back().await;
+        answers
     }
 
     /// The answer of a task that asks nobody outside.

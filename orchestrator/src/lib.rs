@@ -19,6 +19,7 @@ mod leases;
 mod lookup;
 mod metrics;
 pub mod notification;
+mod place;
 pub mod provider;
 pub mod record;
 pub mod replay;

@@ -12,6 +12,7 @@ mod cause;
 mod commit;
 mod definitions;
 mod judgment;
+mod lasting;
 mod notification;
 mod objects;
 mod quarantine;

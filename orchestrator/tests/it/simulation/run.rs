@@ -243,6 +243,8 @@ impl World {
                 if orchestrator::commit::fold(&log).as_ref() != Ok(execution) {
                     return Err(format!("the log of execution {number} does not lead to it"));
                 }
+                orchestrator::replay::verify(&log, &Catalog)
+                    .map_err(|fault| format!("the log of execution {number}: {fault}"))?;
             }
         }
         if let Some(gate) = self

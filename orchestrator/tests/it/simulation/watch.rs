@@ -22,7 +22,11 @@ impl World {
         let mut stored = None;
         if self.control == Control::NoFencing || self.random.chance(100) {
             let target = Target::Execution(execution.id.clone());
-            let loaded = self.load(&target)?.ok_or("the execution is gone")?;
+            let mut loaded = self.load(&target)?.ok_or("the execution is gone")?;
+            // It was carried from commit to commit; here it is made out from the whole.
+            if loaded.digest.take() != orchestrator::replay::digest_of(after) {
+                return Err("the hash that is stored is not that of the execution".to_owned());
+            }
             if self.control == Control::None && loaded != *after {
                 return Err(format!(
                     "stored is not what was committed:\n{loaded:?}\n{after:?}"
