@@ -24,7 +24,8 @@ impl World {
             let target = Target::Execution(execution.id.clone());
             let mut loaded = self.load(&target)?.ok_or("the execution is gone")?;
             // It was carried from commit to commit; here it is made out from the whole.
-            if loaded.digest.take() != orchestrator::replay::digest_of(after) {
+            let digest = loaded.digest.take();
+            if self.control == Control::None && digest != orchestrator::replay::digest_of(after) {
                 return Err("the hash that is stored is not that of the execution".to_owned());
             }
             if self.control == Control::None && loaded != *after {
