@@ -4,6 +4,8 @@
 
 mod found;
 mod golden;
+mod graph;
 mod properties;
 mod runner;
 mod scenarios;
+mod waiting;
