@@ -19,13 +19,25 @@ pub type Answers = BTreeMap<String, Result<String, String>>;
 pub struct Settings {
     /// Base of links to this product's page.
     pub page_url: String,
+    /// A bug to put into the engine.
+    #[cfg(any(test, feature = "testing"))]
+    pub mutant: Option<crate::testing::Mutant>,
+}
+
+impl Settings {
+    /// Settings with this base of links.
+    pub fn new(page_url: String) -> Self {
+        Self {
+            page_url,
+            #[cfg(any(test, feature = "testing"))]
+            mutant: None,
+        }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            page_url: "http://127.0.0.1:8084/ui/".to_owned(),
-        }
+        Self::new("http://127.0.0.1:8084/ui/".to_owned())
     }
 }
 

@@ -8,6 +8,15 @@ use crate::outcome::{Outcome, Reason, Subject};
 
 /// Handles a message: total, without a clock, a socket or randomness of its own.
 pub fn handle(message: &M, subject: &Subject, env: &mut Env<'_>) -> Outcome {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(mutant) = env.settings.mutant {
+        return mutant.handle(message, subject, env);
+    }
+    sound(message, subject, env)
+}
+
+/// The same without a bug.
+pub(crate) fn sound(message: &M, subject: &Subject, env: &mut Env<'_>) -> Outcome {
     let execution = match subject {
         Subject::PipelineGate(gate) => return gate.handle(message),
         Subject::Execution(execution) => execution,

@@ -1,4 +1,6 @@
-//! A pipeline builder and a toy catalogue of stages, for tests.
+//! A pipeline builder, a toy catalogue of stages and known bugs, for tests.
+
+mod mutant;
 
 use serde_json::{Map, Value, json};
 
@@ -8,6 +10,8 @@ use crate::execution::{Execution, ExecutionType};
 use crate::ids::ExecutionId;
 use crate::outcome::Outgoing;
 use crate::task::{TaskPolicy, TaskSpec};
+
+pub use mutant::Mutant;
 
 /// Ids `S1`, `S2`, …
 #[derive(Debug, Default)]

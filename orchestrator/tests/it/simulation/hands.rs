@@ -9,8 +9,9 @@ use orchestrator_core::TaskRun;
 use store::embedded::Clock;
 use store::{Refused, Store, Then};
 
+use super::law::Verdict;
 use super::worker::{Decided, Job, LEASE_MS, Work};
-use super::world::{Control, Verdict, World, now};
+use super::world::{Control, World, now};
 
 static NO_ANSWERS: orchestrator_core::Answers = orchestrator_core::Answers::new();
 
@@ -64,6 +65,14 @@ impl World {
         };
         if self.control == Control::SplitCommit && self.random.chance(20) {
             return self.split(worker, &loaded, &turn);
+        }
+        if self.control == Control::AcknowledgeFirst && self.random.chance(20) {
+            let id = format!("acknowledge {}", delivery.lease.token);
+            let batch = store::Batch::new(self.shard, id).acknowledge(&delivery, Then::Release);
+            let _ = now(self.store.commit(batch)).map_err(|e| e.to_string())?;
+            self.tell(|| format!("worker {worker} acknowledges and dies before it commits"));
+            self.crash(worker);
+            return Ok(());
         }
         let acknowledge = Some(Acknowledge {
             delivery: &delivery,

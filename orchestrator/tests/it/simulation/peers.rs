@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::law::Invariant;
+
 /// What an effect is: one round of one task of one attempt of one stage.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Effect {
@@ -27,12 +29,14 @@ impl Peers {
         if let Some((other, _)) = self.seen.get(key)
             && other != effect
         {
-            return Err(format!("key {key} stands for {other:?} and for {effect:?}"));
+            let what = format!("key {key} stands for {other:?} and for {effect:?}");
+            return Invariant::OnceOutside.broken(what);
         }
         if let Some(other) = self.keys.get(effect)
             && other != key
         {
-            return Err(format!("{effect:?} has the keys {other} and {key}"));
+            let what = format!("{effect:?} has the keys {other} and {key}");
+            return Invariant::OnceOutside.broken(what);
         }
         self.keys.insert(effect.clone(), key.to_owned());
         let (_, asked) = self

@@ -9,8 +9,9 @@ use orchestrator_core::{Message, RunKind, Target, TaskError, TaskResult, TaskRun
 use store::embedded::Clock;
 use store::{Delivery, MAILBOX, Reserve, Store, Then};
 
+use super::law::Verdict;
 use super::plan::Asked;
-use super::world::{RUNS, Verdict, World, now};
+use super::world::{RUNS, World, now};
 
 /// As configured by default.
 pub(crate) const LEASE_MS: u64 = 10_000;

@@ -10,6 +10,7 @@ use orchestrator::commit;
 use orchestrator::executions::Executions;
 use orchestrator::task::Pool;
 use orchestrator::turn::{self, Around, Limits, Loaded, Step, Turn};
+use orchestrator_core::testing::Mutant;
 use orchestrator_core::{
     Execution, ExecutionId, ExecutionType, IdSource, PipelineGate, Settings, Subject, Target,
     TaskError, TaskResult, TaskRun, new_execution,
@@ -18,18 +19,22 @@ use store::embedded::{Clock, Embedded, ManualClock};
 use store::{MAILBOX, Reserve, Shard, Shards, Store};
 
 use super::catalog::Catalog;
+use super::law::Verdict;
 use super::peers::{Effect, Peers};
-use super::plan::{Asked, Plan, path};
+use super::plan::{Asked, Plan};
 use super::random::Random;
+use super::shape::path;
 use super::{hands, worker};
 
-pub(crate) type Verdict = Result<(), String>;
-
-/// What is left out of the product, to show that the simulator would notice.
+/// What is wrong with the product, to show that the simulator would notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control {
     /// Nothing.
     None,
+    /// The engine itself.
+    Mutant(Mutant),
+    /// What was taken is acknowledged, then the rest is committed: a crash comes between.
+    AcknowledgeFirst,
     /// Neither leases nor versions are compared.
     NoFencing,
     /// State is saved, then messages are pushed: a crash comes between.
@@ -107,7 +112,13 @@ impl World {
             shard: Shards::new(1).of_application("shop"),
             ids: Ids::default(),
             commits: 0,
-            settings: Settings::default(),
+            settings: Settings {
+                mutant: match control {
+                    Control::Mutant(mutant) => Some(mutant),
+                    _ => None,
+                },
+                ..Settings::default()
+            },
             seen: Vec::new(),
             gate: None,
             peers: Peers::default(),
