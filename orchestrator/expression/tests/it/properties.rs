@@ -231,6 +231,23 @@ proptest! {
     }
 
     #[test]
+    fn any_text_that_parses_is_printed_so_that_it_parses_to_the_same(
+        expr in tree(), damage in prop::collection::vec((any::<prop::sample::Index>(), fragments()), 0..3),
+    ) {
+        // Printed trees, somewhat damaged: many parse, and not only to what was printed.
+        let mut input: Vec<char> = expr.to_string().chars().collect();
+        for (place, fragment) in damage {
+            let place = place.index(input.len() + 1);
+            input.splice(place..place, fragment.chars().take(3));
+        }
+        let input: String = input.into_iter().collect();
+        if let Ok(parsed) = parse(&input) {
+            let printed = parsed.to_string();
+            prop_assert_eq!(parse(&printed), Ok(parsed), "{} of {}", printed, input);
+        }
+    }
+
+    #[test]
     fn any_tree_is_evaluated_without_a_panic(expr in tree()) {
         let template = format!("${{{expr}}}");
         evaluate(&json!(template), &root());
