@@ -36,6 +36,7 @@ mod message;
 mod outcome;
 mod plan;
 mod stage;
+mod stages;
 mod start;
 mod status;
 mod subject;
@@ -61,6 +62,7 @@ pub use outcome::{
 };
 pub use plan::{DRY_RUN_TASK, WINDOW};
 pub use stage::{Owner, Stage};
+pub use stages::Stages;
 pub use start::{MOST_STAGES, NOBODYS, Rejected, application_of, kind_of, new_execution};
 pub use status::Status;
 pub use task::{ErrorClass, Task, TaskError, TaskPolicy, TaskResult, TaskSpec};

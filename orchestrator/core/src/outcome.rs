@@ -1,5 +1,7 @@
 //! The complete list of what the engine can cause.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -80,7 +82,7 @@ pub enum Write {
     /// The execution's header (its `stages` are empty) with the order of stages.
     Header(Box<Execution>, Vec<StageId>),
     /// A stage, new or changed.
-    Stage(Box<Stage>),
+    Stage(Arc<Stage>),
     /// A stage that is no more.
     RemoveStage(StageId),
     /// The whole gate.

@@ -14,6 +14,7 @@ use crate::ids::{ExecutionId, PipelineConfigId, RefId, StageId};
 use crate::message::Message;
 use crate::outcome::{Mode, Outgoing, Target};
 use crate::stage::Stage;
+use crate::stages::Stages;
 use crate::trigger::Trigger;
 
 /// Why nothing was started.
@@ -225,11 +226,11 @@ fn unresolved(body: &Map<String, Value>, trigger: &Trigger) -> Result<(), Reject
 ///
 /// Differs from Spinnaker: Orca starts a pipeline whose stages wait for each other
 /// or for a stage that does not exist, and it stays RUNNING for ever.
-fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option<String>) {
+fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Stages, Option<String>) {
     if stages.len() > MOST_STAGES {
         let count = stages.len();
         let failure = format!("{count} stages are more than the {MOST_STAGES} allowed");
-        return (Vec::new(), Some(failure));
+        return (Stages::default(), Some(failure));
     }
     let mut failure = None;
     let mut maps = Vec::new();
@@ -246,7 +247,10 @@ fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option
         }
     }
     if stages.is_empty() {
-        return (Vec::new(), Some("there are no stages; add one".to_owned()));
+        return (
+            Stages::default(),
+            Some("there are no stages; add one".to_owned()),
+        );
     }
     graph::number_stages(&mut maps);
     if failure.is_none()
@@ -266,7 +270,7 @@ fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option
     }
     // Served in order of refIds compared as text, as Orca does ("10" before "2").
     built.sort_by(|a, b| a.ref_id.cmp(&b.ref_id));
-    (built, failure)
+    (built.into(), failure)
 }
 
 /// The type a stage runs as: its `type`, and behind it the provider it is meant for.

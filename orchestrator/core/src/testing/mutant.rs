@@ -50,11 +50,9 @@ impl Mutant {
                 Subject::Execution(execution),
             ) => {
                 let mut blind = execution.clone();
-                for stage in blind.stages.iter_mut().filter(|s| s.id == *stage_id) {
-                    if stage.status == Status::Running {
-                        stage.status = Status::NotStarted;
-                    }
-                }
+                let begun = |s: &Stage| s.id == *stage_id && s.status == Status::Running;
+                let forget = |stage: &mut Stage| stage.status = Status::NotStarted;
+                blind.stages.change(begun, forget);
                 sound(message, &Subject::Execution(blind), env)
             }
             (Self::LostJoin, _, Subject::Execution(execution)) => {

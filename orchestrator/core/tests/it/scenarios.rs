@@ -502,7 +502,7 @@ fn parts_and_header_make_the_execution_again() {
     let nested = json!({"type": "nested", "before": 1, "after": 1});
     let execution = run(json!([stage("1", &[], nested)])).end().execution();
     let header = execution.header_json().to_string();
-    let mut stages = execution.stages.clone();
+    let mut stages: Vec<_> = execution.stages.iter().cloned().collect();
     stages.reverse();
     let again = orchestrator_core::Execution::from_parts(&header, stages).unwrap();
     assert_eq!(again.to_json(), execution.to_json());
