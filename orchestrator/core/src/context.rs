@@ -20,6 +20,12 @@ pub const SUMMARY: &str = "expressionEvaluationSummary";
 /// nearest first, `execution`, `trigger`, `parameters`. Without a stage: the contexts
 /// and outputs of all, later ones over earlier ones.
 pub fn scope_root(execution: &Execution, stage: Option<&Stage>) -> Map<String, Value> {
+    root(execution, stage, true)
+}
+
+/// The same; where the execution is not looked at, null stands for it: its JSON is that
+/// of all its stages, and hundreds of them may evaluate one little text each.
+fn root(execution: &Execution, stage: Option<&Stage>, whole: bool) -> Map<String, Value> {
     let mut root = Map::new();
     if let Some(stage) = stage {
         for (key, value) in &stage.context {
@@ -50,7 +56,12 @@ pub fn scope_root(execution: &Execution, stage: Option<&Stage>) -> Map<String, V
                 .or_insert_with(|| json!({}));
         }
         root.insert("trigger".to_owned(), trigger);
-        root.insert("execution".to_owned(), execution.to_json());
+        let seen = if whole {
+            execution.to_json()
+        } else {
+            Value::Null
+        };
+        root.insert("execution".to_owned(), seen);
         if !execution.template_variables.is_empty() {
             let variables = Value::Object(execution.template_variables.clone());
             root.insert("templateVariables".to_owned(), variables);
@@ -71,6 +82,20 @@ pub fn has_template(value: &Value) -> bool {
     }
 }
 
+/// Whether a template may look at the execution: by its name, by a function or method, by
+/// `#root`, or by a name that is computed. Properties and operators alone cannot.
+fn looks_at_execution(value: &Value) -> bool {
+    let may = |text: &str| {
+        text.contains("${") && (text.contains("execution") || text.contains(['#', '[', '(', '@']))
+    };
+    match value {
+        Value::String(text) => may(text),
+        Value::Array(items) => items.iter().any(looks_at_execution),
+        Value::Object(fields) => fields.iter().any(|(k, v)| may(k) || looks_at_execution(v)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Evaluates a single value for a stage.
 ///
 /// # Errors
@@ -87,7 +112,8 @@ pub fn evaluate(
             ..Evaluated::default()
         });
     }
-    evaluate_over(&scope_root(execution, stage), execution, stage, value, env)
+    let root = root(execution, stage, looks_at_execution(value));
+    evaluate_over(&root, execution, stage, value, env)
 }
 
 fn evaluate_over(
@@ -158,7 +184,8 @@ pub fn evaluate_context(
     if variables.is_none() && !has_template(&asked) {
         return Ok(None);
     }
-    let mut root = scope_root(execution, Some(stage));
+    let whole = looks_at_execution(&asked) || variables.is_some_and(looks_at_execution);
+    let mut root = root(execution, Some(stage), whole);
     let evaluated = evaluate_over(&root, execution, Some(stage), &asked, env)?;
     let mut failures = evaluated.failures;
     // Keys may be templates too: the evaluated ones take the places of the written.

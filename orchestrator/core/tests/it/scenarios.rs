@@ -510,3 +510,22 @@ fn parts_and_header_make_the_execution_again() {
     let served = execution.to_json().to_string();
     assert!(!served.contains("\"_"), "{served}");
 }
+
+#[test]
+fn an_expression_sees_its_execution_by_whatever_name() {
+    let seen = [
+        ("bare", "${execution.application}"),
+        ("root", "${#root.execution.application}"),
+        ("index", "${['execution'].application}"),
+        ("computed", "${['exec' + 'ution'].application}"),
+        ("stage", "${#stage('plain').refId == '1' ? 'a' : ''}"),
+    ];
+    let mut context = json!({});
+    for (key, text) in seen {
+        context[key] = text.into();
+    }
+    let execution = run(json!([stage("1", &[], context)])).end().execution();
+    for (key, _) in seen {
+        assert_eq!(execution.stages[0].context[key], "a", "{key}");
+    }
+}
