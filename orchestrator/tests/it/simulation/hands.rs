@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use orchestrator::commit::{self, Acknowledge, Writing};
 use orchestrator::turn::{Loaded, Turn};
-use orchestrator_core::TaskRun;
+use orchestrator_core::{Answers, TaskRun};
 use store::embedded::Clock;
 use store::{Refused, Store, Then};
 
@@ -13,13 +13,12 @@ use super::law::Verdict;
 use super::worker::{Decided, Job, LEASE_MS, Work};
 use super::world::{Control, World, now};
 
-static NO_ANSWERS: orchestrator_core::Answers = orchestrator_core::Answers::new();
-
 /// What a batch is made of; a run is left to any worker if no place is free.
 pub(crate) fn writing<'a>(
     world: &mut World,
     acknowledge: Option<Acknowledge<'a>>,
     turn: &Turn,
+    answers: &'a Answers,
 ) -> Writing<'a> {
     world.commits += 1;
     Writing {
@@ -32,7 +31,7 @@ pub(crate) fn writing<'a>(
             .iter()
             .map(|_| world.random.chance(700).then_some(LEASE_MS))
             .collect(),
-        answers: &NO_ANSWERS,
+        answers,
         keep_ms: 1 << 40,
     }
 }
@@ -56,6 +55,7 @@ impl World {
         let Decided {
             loaded,
             turn,
+            answers,
             delivery,
             again,
         } = decided;
@@ -64,7 +64,7 @@ impl World {
             _ => Then::Release,
         };
         if self.control == Control::SplitCommit && self.random.chance(20) {
-            return self.split(worker, &loaded, &turn);
+            return self.split(worker, &loaded, &turn, &answers);
         }
         if self.control == Control::AcknowledgeFirst && self.random.chance(20) {
             let id = format!("acknowledge {}", delivery.lease.token);
@@ -78,7 +78,7 @@ impl World {
             delivery: &delivery,
             then,
         });
-        let mut writing = writing(self, acknowledge, &turn);
+        let mut writing = writing(self, acknowledge, &turn, &answers);
         let batch = commit::prepare(&loaded, &turn, &writing).batch;
         let mut answer = now(self.store.commit(batch.clone())).map_err(|e| e.to_string())?;
         if matches!(answer, Err(Refused::Busy(_))) {
@@ -98,7 +98,7 @@ impl World {
                     self.ended(run);
                 }
                 let dies = self.random.chance(faults / 4);
-                self.follow(worker, &loaded, turn, committed)?;
+                self.follow(worker, &loaded, turn, &answers, committed)?;
                 if dies {
                     self.crash(worker);
                 }
@@ -127,13 +127,19 @@ impl World {
         worker: usize,
         loaded: &Loaded,
         turn: Turn,
+        answers: &Answers,
         committed: store::Committed,
     ) -> Verdict {
-        let changed = turn.changes() || loaded.version == 0;
+        let changed = turn.changes() || loaded.version == 0 || !answers.is_empty();
+        let mut known = loaded.answers.clone();
+        known.extend(answers.clone());
+        if self.control != Control::NoFencing {
+            self.peers.recorded(answers.keys())?;
+        }
         let after = Rc::new(Loaded {
             version: loaded.version + u64::from(changed),
             subject: turn.subject.clone(),
-            answers: loaded.answers.clone(),
+            answers: known,
             application: loaded.application.clone(),
         });
         self.tell(|| {
@@ -182,8 +188,8 @@ impl World {
     }
 
     /// Saved, not pushed, not acknowledged: what a crash leaves of two steps.
-    fn split(&mut self, worker: usize, loaded: &Loaded, turn: &Turn) -> Verdict {
-        let writing = writing(self, None, turn);
+    fn split(&mut self, worker: usize, loaded: &Loaded, turn: &Turn, answers: &Answers) -> Verdict {
+        let writing = writing(self, None, turn, answers);
         let batch = commit::prepare(loaded, turn, &writing).batch;
         self.store.relax(false, true);
         let answer = now(self.store.commit(batch)).map_err(|e| e.to_string());

@@ -25,6 +25,8 @@ pub(crate) enum Invariant {
     Limit,
     Cancel,
     Durable,
+    BeginsOnce,
+    AnsweredOnce,
 }
 
 impl Display for Invariant {
@@ -42,6 +44,8 @@ impl Display for Invariant {
             Self::Limit => "never more than the limit under way",
             Self::Cancel => "who is cancelled begins nothing more",
             Self::Durable => "what is stored is what was committed",
+            Self::BeginsOnce => "what is delivered twice begins one execution",
+            Self::AnsweredOnce => "an answer that was recorded is not replaced",
         };
         write!(f, "invariant {} ({says})", *self as u8)
     }

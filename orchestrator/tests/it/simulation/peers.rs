@@ -1,6 +1,6 @@
 //! The outside: peers that act on an effect id, count what they see, and judge it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::law::Invariant;
 
@@ -20,6 +20,9 @@ pub(crate) struct Peers {
     /// By key: what it is, and how often it was asked about.
     seen: BTreeMap<String, (Effect, u64)>,
     keys: BTreeMap<Effect, String>,
+    /// Look-ups, and those whose answer is durable.
+    looked_up: usize,
+    recorded: BTreeSet<String>,
 }
 
 impl Peers {
@@ -45,6 +48,31 @@ impl Peers {
             .or_insert_with(|| (effect.clone(), 0));
         *asked += 1;
         Ok(*asked - 1)
+    }
+
+    /// Answers a look-up, each time with another text; every fifth has none.
+    pub(crate) fn look_up(&mut self) -> Result<String, String> {
+        self.looked_up += 1;
+        let number = self.looked_up;
+        if number.is_multiple_of(5) {
+            Err(format!("no answer to question {number}"))
+        } else {
+            Ok(format!("answer {number}"))
+        }
+    }
+
+    /// Answers have become durable: from now on nothing may be decided by others. A worker
+    /// that read before may have asked again, but not have committed what it was told.
+    pub(crate) fn recorded<'a>(
+        &mut self,
+        keys: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), String> {
+        for key in keys {
+            if !self.recorded.insert(key.clone()) {
+                return Invariant::AnsweredOnce.broken(key);
+            }
+        }
+        Ok(())
     }
 
     /// How much was done outside.

@@ -186,6 +186,9 @@ fn stage(position: usize, random: &mut Random) -> Value {
         "before": random.below(3), "after": random.below(3), "onFailure": random.below(3),
         "tasks": random.below(3), "note": "${1 + 1}",
     });
+    if random.chance(200) {
+        stage["note"] = json!("${#fromUrl('http://peer/a') + #fromUrl('http://peer/b')}");
+    }
     for (key, often) in [
         ("continuePipeline", 150),
         ("completeOtherBranchesThenFail", 150),

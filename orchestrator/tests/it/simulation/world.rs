@@ -12,14 +12,14 @@ use orchestrator::task::Pool;
 use orchestrator::turn::{self, Around, Limits, Loaded, Step, Turn};
 use orchestrator_core::testing::Mutant;
 use orchestrator_core::{
-    Execution, ExecutionId, ExecutionType, IdSource, PipelineGate, Settings, Subject, Target,
-    TaskError, TaskResult, TaskRun, new_execution,
+    Answers, Execution, ExecutionId, ExecutionType, IdSource, Lookup, PipelineGate, Settings,
+    Subject, Target, TaskError, TaskResult, TaskRun, new_execution,
 };
 use store::embedded::{Clock, Embedded, ManualClock};
-use store::{MAILBOX, Reserve, Shard, Shards, Store};
+use store::{MAILBOX, Refused, Reserve, Shard, Shards, Store};
 
 use super::catalog::Catalog;
-use super::law::Verdict;
+use super::law::{Invariant, Verdict};
 use super::peers::{Effect, Peers};
 use super::plan::{Asked, Plan};
 use super::random::Random;
@@ -171,7 +171,22 @@ impl World {
             answers: Default::default(),
         };
         self.tell(|| format!("execution {number} is created"));
-        self.decide_and_commit(loaded, vec![Step::Decided(effects)])
+        let again = self.random.chance(300).then(|| loaded.clone());
+        let steps = vec![Step::Decided(effects)];
+        self.decide_and_commit(loaded, steps.clone())?;
+        again.map_or(Ok(()), |loaded| self.begin_again(number, &loaded, steps))
+    }
+
+    /// What began an execution is delivered once more, and somebody tries who does not
+    /// know of the first time.
+    fn begin_again(&mut self, number: usize, loaded: &Loaded, steps: Vec<Step>) -> Verdict {
+        let (turn, answers) = self.turn(loaded, steps);
+        let writing = hands::writing(self, None, &turn, &answers);
+        let batch = commit::prepare(loaded, &turn, &writing).batch;
+        match now(self.store.commit(batch)).map_err(|e| e.to_string())? {
+            Err(Refused::Conflict { .. }) => Ok(()),
+            other => Invariant::BeginsOnce.broken(format!("execution {number}: {other:?}")),
+        }
     }
 
     pub(crate) fn load(&self, target: &Target) -> Result<Option<Loaded>, String> {
@@ -190,8 +205,25 @@ impl World {
             .expect("an execution of this world")
     }
 
-    /// The engine's turn: pure.
-    pub(crate) fn turn(&mut self, loaded: &Loaded, steps: Vec<Step>) -> Turn {
+    /// The engine's turn; what it asks for is looked up, and it is asked again.
+    pub(crate) fn turn(&mut self, loaded: &Loaded, steps: Vec<Step>) -> (Turn, Answers) {
+        let mut known = loaded.clone();
+        let mut added = Answers::new();
+        loop {
+            match self.take(&known, steps.clone()) {
+                Ok(turn) => return (turn, added),
+                Err(lookups) => {
+                    for lookup in lookups {
+                        let answer = self.peers.look_up();
+                        known.answers.insert(lookup.key.clone(), answer.clone());
+                        added.insert(lookup.key, answer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, loaded: &Loaded, steps: Vec<Step>) -> Result<Turn, Vec<Lookup>> {
         let number = loaded.execution().map(|e| self.number(e.id.as_str()));
         let plan = &self.plan;
         let decide = |run: &TaskRun, execution: &Execution| {
@@ -210,7 +242,7 @@ impl World {
             },
             in_time: &|| true,
         };
-        turn::take(loaded, steps, &mut around).expect("no expression here looks anything up")
+        turn::take(loaded, steps, &mut around)
     }
 
     /// In how many ms something of a queue is due or a lease of it ends.
@@ -235,12 +267,12 @@ impl World {
 
     /// A person's or creator's change: decided and committed at once.
     pub(crate) fn decide_and_commit(&mut self, loaded: Loaded, steps: Vec<Step>) -> Verdict {
-        let turn = self.turn(&loaded, steps);
-        let writing = hands::writing(self, None, &turn);
+        let (turn, answers) = self.turn(&loaded, steps);
+        let writing = hands::writing(self, None, &turn, &answers);
         let prepared = commit::prepare(&loaded, &turn, &writing);
         let committed = now(self.store.commit(prepared.batch)).map_err(|e| e.to_string())?;
         match committed {
-            Ok(committed) => self.follow(0, &loaded, turn, committed),
+            Ok(committed) => self.follow(0, &loaded, turn, &answers, committed),
             Err(refused) => Err(format!("refused although nothing came between: {refused}")),
         }
     }
