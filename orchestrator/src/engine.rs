@@ -106,6 +106,10 @@ impl IdSource for Minted {
             self.shard,
         )
     }
+
+    fn derived_id(&mut self, at: i64, purpose: &str) -> String {
+        self.shards.mint_id(at, purpose, self.shard)
+    }
 }
 
 impl Engine {

@@ -9,6 +9,11 @@ use crate::catalog::StageCatalog;
 pub trait IdSource {
     /// A new id, unique in the execution.
     fn next_id(&mut self) -> String;
+
+    /// An id that is the same whenever it is made for the same purpose, at the same time.
+    fn derived_id(&mut self, _at: i64, _purpose: &str) -> String {
+        self.next_id()
+    }
 }
 
 /// Answers to look-ups that were recorded, by their key: the text, or why there is none.

@@ -251,6 +251,26 @@ fn add(
     add_after(change, parent, owner, planned, existing, env)
 }
 
+/// The id of a planned stage follows from where it is planned: what a store lost and is
+/// planned again does what it does outside under the same effect ids.
+fn planned_id(
+    execution: &Execution,
+    parent: &StageId,
+    ref_id: &RefId,
+    env: &mut Env<'_>,
+) -> StageId {
+    let attempt = execution.stage(parent).map_or(0, |s| s.attempt);
+    let mut purpose = format!("{}/{parent}/{attempt}/{ref_id}", execution.id);
+    loop {
+        let id = StageId::new(env.ids.derived_id(execution.build_time, &purpose));
+        if execution.stage(&id).is_none() {
+            return id;
+        }
+        // Planned again under the number of one that was taken away and one that was not.
+        purpose.push('+');
+    }
+}
+
 /// The same with the first number given: one more than `existing`.
 fn add_after(
     change: &mut Change,
@@ -282,7 +302,7 @@ fn add_after(
             .collect();
         refs.insert(new.name.clone(), ref_id.clone());
         let stage = Stage {
-            id: StageId::new(env.ids.next_id()),
+            id: planned_id(&change.execution, parent, &ref_id, env),
             ref_id,
             kind: new.kind,
             name: new.name,
