@@ -82,3 +82,9 @@ fn saving_and_pushing_apart_leaves_an_execution_that_nothing_will_wake() {
     let control = Control::SplitCommit;
     found("save and push apart", control, Invariant::Wakes, |_| true);
 }
+
+#[test]
+fn what_is_planned_again_under_another_id_is_done_twice() {
+    let control = Control::FreshIds;
+    found("fresh ids", control, Invariant::OnceOutside, |_| true);
+}

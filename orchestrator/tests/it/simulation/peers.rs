@@ -9,7 +9,9 @@ use super::law::Invariant;
 pub(crate) struct Effect {
     /// Number of the execution.
     pub(crate) execution: usize,
-    pub(crate) stage: String,
+    /// Where the stage is: its id may be another one after it was planned again.
+    pub(crate) path: String,
+    /// Of the stage of the author's that it belongs to.
     pub(crate) attempt: u32,
     pub(crate) task: String,
     pub(crate) round: u32,
@@ -22,7 +24,7 @@ pub(crate) struct Peers {
     keys: BTreeMap<Effect, String>,
     /// Look-ups, and those whose answer is durable.
     looked_up: usize,
-    recorded: BTreeSet<String>,
+    pub(crate) recorded: BTreeSet<String>,
 }
 
 impl Peers {

@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) keep_waiting: bool,
     /// How often things go wrong, of a thousand steps.
     pub(crate) faults: u64,
+    /// Among it, that the store loses its last commits.
+    pub(crate) loses: bool,
     /// What a person does, times.
     pub(crate) actions: usize,
     /// Messages handled for one commit.
@@ -75,6 +77,7 @@ impl Plan {
             limit,
             keep_waiting: random.chance(500),
             faults: [0, 60, 200][random.below(3)],
+            loses: random.chance(300),
             actions: [0, 3, 8][random.below(3)],
             steps: [1, 3, 64][random.below(3)],
             failures: [60, 250][random.below(2)],

@@ -89,7 +89,7 @@ impl World {
     fn misfortune(&mut self) {
         let now_ms = self.clock.now_ms();
         let job = (!self.jobs.is_empty()).then(|| self.random.below(self.jobs.len()));
-        match (self.random.below(8), job) {
+        match (self.random.below(10), job) {
             (0, _) => {
                 let worker = self.random.below(3);
                 self.crash(worker);
@@ -107,6 +107,8 @@ impl World {
                 self.tell(|| format!("the clock jumps by {ms} ms"));
                 self.clock.advance(ms);
             }
+            (7, _) if self.plan.loses => self.keep(),
+            (8, _) if self.plan.loses => self.lose(),
             (6, _) => {
                 let ms = self.random.between(1_000, 600_000);
                 self.tell(|| format!("{ms} ms pass"));

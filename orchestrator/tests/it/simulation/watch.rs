@@ -104,13 +104,11 @@ impl World {
         let committed = Committed {
             effect: Effect {
                 execution: number,
-                stage: key.0,
-                attempt: stage.attempt,
+                path: path(execution, stage),
+                attempt: root(execution, stage).attempt,
                 task,
                 round,
             },
-            path: path(execution, stage),
-            top_attempt: root(execution, stage).attempt,
             loop_end: task_of(stage, &run.task_id).is_some_and(|t| t.loop_end),
         };
         if !is_cancel {

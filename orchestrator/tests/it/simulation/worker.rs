@@ -234,8 +234,8 @@ impl World {
         }
         let asked = Asked {
             execution: known.effect.execution,
-            path: &known.path,
-            attempt: known.top_attempt,
+            path: &known.effect.path,
+            attempt: known.effect.attempt,
             task: run.task_id.as_str(),
             round: known.effect.round,
             loop_end: known.loop_end,

@@ -2,7 +2,7 @@
 //! they were given, a clock that is moved, and everything that is remembered to
 //! judge what is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -22,7 +22,7 @@ use super::catalog::Catalog;
 use super::law::{Invariant, Verdict};
 use super::peers::{Effect, Peers};
 use super::plan::{Asked, Plan};
-use super::random::Random;
+use super::random::{Random, hash};
 use super::shape::path;
 use super::{hands, worker};
 
@@ -39,6 +39,8 @@ pub(crate) enum Control {
     NoFencing,
     /// State is saved, then messages are pushed: a crash comes between.
     SplitCommit,
+    /// What is planned again has another id than the first time.
+    FreshIds,
 }
 
 pub(crate) const RUNS: Pool = Pool::Definitions;
@@ -52,17 +54,27 @@ pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Ids(u64);
+pub(crate) struct Ids {
+    made: u64,
+    always_fresh: bool,
+}
 
 impl IdSource for Ids {
     fn next_id(&mut self) -> String {
-        self.0 += 1;
-        format!("S{}", self.0)
+        self.made += 1;
+        format!("S{}", self.made)
+    }
+
+    fn derived_id(&mut self, at: i64, purpose: &str) -> String {
+        if self.always_fresh {
+            return self.next_id();
+        }
+        format!("P{:016x}", hash(at.unsigned_abs(), purpose))
     }
 }
 
 /// An execution as last committed, and what is remembered of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) id: String,
     pub(crate) last: Execution,
@@ -74,8 +86,6 @@ pub(crate) struct Seen {
 #[derive(Debug, Clone)]
 pub(crate) struct Committed {
     pub(crate) effect: Effect,
-    pub(crate) path: String,
-    pub(crate) top_attempt: u32,
     pub(crate) loop_end: bool,
 }
 
@@ -98,6 +108,19 @@ pub(crate) struct World {
     pub(crate) live: BTreeMap<(usize, String, String), (u32, u32)>,
     pub(crate) rounds: BTreeMap<(String, u32, String), u32>,
     pub(crate) story: Option<Vec<String>>,
+    kept: Option<Kept>,
+}
+
+/// The store at some time, and what had been seen of it by then.
+#[derive(Debug, Clone)]
+struct Kept {
+    store: store::embedded::Map,
+    seen: Vec<Seen>,
+    gate: Option<PipelineGate>,
+    runs: BTreeMap<(String, u32), Committed>,
+    live: BTreeMap<(usize, String, String), (u32, u32)>,
+    rounds: BTreeMap<(String, u32, String), u32>,
+    recorded: BTreeSet<String>,
 }
 
 impl World {
@@ -110,7 +133,10 @@ impl World {
             random: Random::new(seed.wrapping_mul(31) + 7),
             executions: Executions::new(store.clone()),
             shard: Shards::new(1).of_application("shop"),
-            ids: Ids::default(),
+            ids: Ids {
+                made: 0,
+                always_fresh: control == Control::FreshIds,
+            },
             commits: 0,
             settings: Settings {
                 mutant: match control {
@@ -127,6 +153,7 @@ impl World {
             live: BTreeMap::new(),
             rounds: BTreeMap::new(),
             story: tells.then(Vec::new),
+            kept: None,
             plan,
             control,
             clock,
@@ -142,6 +169,36 @@ impl World {
         if let Some(story) = &mut self.story {
             story.push(format!("{:>9} {}", self.clock.now_ms() - START, line()));
         }
+    }
+
+    /// What is stored now may be all that a loss leaves.
+    pub(crate) fn keep(&mut self) {
+        self.kept = Some(Kept {
+            store: self.store.copy(),
+            seen: self.seen.clone(),
+            gate: self.gate.clone(),
+            runs: self.runs.clone(),
+            live: self.live.clone(),
+            rounds: self.rounds.clone(),
+            recorded: self.peers.recorded.clone(),
+        });
+    }
+
+    /// The store loses its last commits; whoever worked on them is told to begin anew.
+    /// What was done outside stays done.
+    pub(crate) fn lose(&mut self) {
+        let Some(kept) = self.kept.clone() else {
+            return;
+        };
+        self.tell(|| "the store loses its last commits".to_owned());
+        self.store.put_back(kept.store);
+        self.seen = kept.seen;
+        self.gate = kept.gate;
+        self.runs = kept.runs;
+        self.live = kept.live;
+        self.rounds = kept.rounds;
+        self.peers.recorded = kept.recorded;
+        self.jobs.clear();
     }
 
     fn begin(&mut self, number: usize) -> Verdict {
