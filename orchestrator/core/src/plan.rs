@@ -253,14 +253,9 @@ fn add(
 
 /// The id of a planned stage follows from where it is planned: what a store lost and is
 /// planned again does what it does outside under the same effect ids.
-fn planned_id(
-    execution: &Execution,
-    parent: &StageId,
-    ref_id: &RefId,
-    env: &mut Env<'_>,
-) -> StageId {
+fn planned_id(execution: &Execution, parent: &StageId, place: &str, env: &mut Env<'_>) -> StageId {
     let attempt = execution.stage(parent).map_or(0, |s| s.attempt);
-    let mut purpose = format!("{}/{parent}/{attempt}/{ref_id}", execution.id);
+    let mut purpose = format!("{}/{parent}/{attempt}/{place}", execution.id);
     loop {
         let id = StageId::new(env.ids.derived_id(execution.build_time, &purpose));
         if execution.stage(&id).is_none() {
@@ -302,7 +297,12 @@ fn add_after(
             .collect();
         refs.insert(new.name.clone(), ref_id.clone());
         let stage = Stage {
-            id: planned_id(&change.execution, parent, &ref_id, env),
+            id: planned_id(
+                &change.execution,
+                parent,
+                &format!("{ref_id}/{}", new.name),
+                env,
+            ),
             ref_id,
             kind: new.kind,
             name: new.name,
