@@ -140,10 +140,38 @@ impl Model<'_> {
                 _ => vec![course],
             });
         let courses = courses.flat_map(|course| match determine(&course, context) {
-            status if failed(status) => self.chain(at, attempt, &shape.on_failure, course),
+            status if failed(status) => {
+                self.failures(at, attempt, context, &shape.on_failure, course)
+            }
             _ => vec![course],
         });
         courses.map(|course| determine(&course, context)).collect()
+    }
+
+    /// Those of a failure, one after another: one that fails ends the list only if the
+    /// parent would not count as failed any more.
+    fn failures(
+        &self,
+        at: &str,
+        attempt: u32,
+        context: &Context,
+        stages: &[Child],
+        so_far: Vec<Status>,
+    ) -> Vec<Vec<Status>> {
+        let Some((child, rest)) = stages.split_first() else {
+            return vec![so_far];
+        };
+        let ends = self.child(at, attempt, child).into_iter();
+        ends.flat_map(|status| {
+            let mut course = so_far.clone();
+            course.push(status);
+            if goes_on(status) || failed(determine(&course, context)) {
+                self.failures(at, attempt, context, rest, course)
+            } else {
+                vec![course]
+            }
+        })
+        .collect()
     }
 
     /// One after another, as long as none fails.
