@@ -166,7 +166,10 @@ impl Model<'_> {
             let mut course = so_far.clone();
             course.push(status);
             if goes_on(status) || failed(determine(&course, context)) {
-                self.failures(at, attempt, context, rest, course)
+                let mut all = self.failures(at, attempt, context, rest, course.clone());
+                // Cancelled in between, the rest is not begun.
+                all.extend(self.end.canceled.then_some(course));
+                all
             } else {
                 vec![course]
             }
