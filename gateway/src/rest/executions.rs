@@ -5,12 +5,12 @@ use axum::extract::State;
 use proto::orchestrator::v1::{ExecutionKind, ListExecutionsRequest};
 use serde_json::Value;
 
-use super::applications;
+use super::{applications, pipeline_configs};
 use crate::Gateway;
 use crate::answer::{Answer, Reply};
-use crate::error::Error;
+use crate::error::{Error, now_ms};
 use crate::request::{At, Caller, Query};
-use crate::{listing, trigger_subset};
+use crate::{history, listing, trigger_subset};
 
 /// Ids one request may name.
 const MAX_IDS: usize = 100;
@@ -19,31 +19,52 @@ fn count(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// `GET /applications/{application}/pipelines?limit=10&statuses=&expand=true&pipelineNameFilter=`
+/// `GET /applications/{application}/pipelines?limit=10&statuses=&expand=true&pipelineNameFilter=&pipelineLimit=`
 pub(super) async fn of_application(
     State(gate): State<Gateway>,
     caller: Caller,
     At(application): At<String>,
     query: Query,
 ) -> Reply {
+    let mut configs = query.list("pipelineConfigIds");
+    let most = query.number("pipelineLimit", 0)?;
+    if query.get("pipelineNameFilter").is_some() || most > 0 {
+        // Which pipelines are meant is found out first, so that the limits count only them.
+        let mut named = Vec::new();
+        for strategies in [false, true] {
+            let listed = pipeline_configs::listed(&gate, &caller, &application, &query, strategies);
+            named.extend(listed.await?);
+        }
+        let named = named.iter().map(|pipeline| text(pipeline, "id").to_owned());
+        let named: Vec<String> = named
+            .filter(|id| configs.is_empty() || configs.contains(id))
+            .collect();
+        configs = match most {
+            0 => named,
+            most => {
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                named.into_iter().take(most).collect()
+            }
+        };
+        if configs.is_empty() {
+            applications::require(&gate, &caller, &application).await?;
+            return Ok(Answer::Ok(Value::Array(Vec::new())));
+        }
+    }
     let request = ListExecutionsRequest {
         kind: ExecutionKind::Pipeline.into(),
         application: application.to_lowercase(),
-        pipeline_config_ids: query.list("pipelineConfigIds"),
+        pipeline_config_ids: configs,
         statuses: query.list("statuses"),
         per_pipeline: count(query.number("limit", 10)?),
         expand: query.flag("expand", true)?,
         ..ListExecutionsRequest::default()
     };
-    let mut found = listing::executions(&gate, &caller, request).await?;
+    let found = listing::executions(&gate, &caller, request).await?;
     if found.is_empty() {
         applications::require(&gate, &caller, &application).await?;
     }
-    if let Some(part) = query.get("pipelineNameFilter") {
-        let part = part.to_lowercase();
-        found.retain(|execution| text(execution, "name").to_lowercase().contains(&part));
-    }
-    Ok(Answer::Ok(Value::Array(found)))
+    Ok(Answer::Ok(history::shown(found, now_ms()).into()))
 }
 
 /// `GET /executions?pipelineConfigIds=|executionIds=&limit=1&statuses=&expand=true`

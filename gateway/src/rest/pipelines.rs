@@ -8,6 +8,7 @@ use proto::orchestrator::v1::{
     UpdateStageRequest,
 };
 use proto::trigger::v1::{DecisionsRequest, FireManualReply, FireManualRequest};
+use runtime::auth::AuthContext;
 use serde_json::{Value, json};
 
 use super::pipeline_configs;
@@ -96,8 +97,10 @@ pub(super) async fn start_ad_hoc(
     let trigger = pipeline.entry("trigger").or_insert_with(|| json!({}));
     if let Value::Object(trigger) = trigger {
         trigger.entry("type").or_insert_with(|| json!("manual"));
-        // Who starts is who asked, whatever the body says.
-        trigger.insert("user".to_owned(), json!(caller.user()));
+        // Who is known by name started it, whatever the body says.
+        if caller.user() != AuthContext::ANONYMOUS {
+            trigger.insert("user".to_owned(), json!(caller.user()));
+        }
     }
     let call = caller.request(FireManualRequest {
         user: caller.user(),

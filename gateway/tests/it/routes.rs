@@ -99,7 +99,8 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("GET", "/applications/b/pipelineConfigs/p1", "", 404, json!({})),
         ("GET", "/applications/a/pipelineConfigs/none", "", 404, json!({"message": "Pipeline configuration not found (nameOrId: none in application a)"})),
         ("POST", "/applications/a/pipelineConfigs/n", "{}", 202, json!({"ref": "/pipelines/01ABC"})),
-        ("GET", "/applications/a/pipelines", "", 200, json!([execution, {"id": "E2"}, {"id": "E3"}])),
+        // Of those that are old two are shown, in order of their start, then of their ids backwards.
+        ("GET", "/applications/a/pipelines", "", 200, json!([{"id": "E2"}, execution])),
         ("GET", "/applications/a/pipelines?pipelineNameFilter=zz", "", 200, json!([])),
         ("PUT", "/applications/%7Bapplication%7D/pipelines/E1/cancel?reason=r", "", 200, Value::Null),
         ("GET", "/applications/a/serverGroupManagers", "", 200, json!([])),
