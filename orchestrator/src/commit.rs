@@ -355,6 +355,7 @@ fn indexes(is_new: bool, before: &Execution, after: &Execution, now: i64) -> Vec
         !is_new && before.status.is_complete(),
         after.status.is_complete(),
     );
+    changes.extend(correlated(is_new, was, after));
     if is && (is_new || !was) {
         changes.push(put(DONE.to_owned(), after.end_time.unwrap_or(now)));
         if !is_new {
@@ -373,6 +374,28 @@ fn indexes(is_new: bool, before: &Execution, after: &Execution, now: i64) -> Vec
         }
     }
     changes
+}
+
+/// What begins the key of the execution that has a correlation id.
+pub const CORRELATION: &str = "execution-correlation:";
+
+/// An execution has its correlation id to itself until it ends. One that was begun again
+/// does not, for somebody else may have it by now.
+fn correlated(is_new: bool, was_complete: bool, execution: &Execution) -> Option<IndexChange> {
+    let id = execution.trigger.text("correlationId");
+    let id = id.filter(|id| !id.is_empty())?;
+    let key = format!("{CORRELATION}{}:{id}", execution.kind.plural());
+    let ends = execution.status.is_complete() && !was_complete;
+    match (is_new, ends) {
+        (true, false) => Some(IndexChange::Claim {
+            key,
+            value: execution.id.to_string(),
+        }),
+        (false, true) if execution.stages.iter().all(|stage| stage.attempt == 0) => {
+            Some(IndexChange::Free { key })
+        }
+        (true, true) | (false, _) => None,
+    }
 }
 
 /// Complete executions of a shard, by end.

@@ -3,16 +3,20 @@
 //!
 //! Caches nothing: the store is the truth.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod related;
+mod tally;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use orchestrator_core::{
-    Answers, Execution, ExecutionType, PipelineConfigId, PipelineGate, Stage, Subject, Target,
+    Answers, Execution, ExecutionType, PipelineConfigId, PipelineGate, Stage, Subject, Target, flow,
 };
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
 use store::{Batch, IndexChange, IndexEntry, Order, Refused, Shard, Shared, blob};
 
+use self::tally::{MARK, Tally};
 use crate::commit::{self, ANSWERS, HEADER};
 use crate::definition::{refused, unavailable};
 use crate::ids;
@@ -42,7 +46,7 @@ pub struct Listing {
     pub configs: Vec<String>,
     /// Status names; empty: all.
     pub statuses: Vec<String>,
-    /// At most so many of each pipeline; 0: no limit of its own.
+    /// At most so many of each pipeline, all pages together; 0: no limit of its own.
     pub per_pipeline: usize,
     /// Page size; 0: the default.
     pub size: usize,
@@ -189,7 +193,7 @@ impl Executions {
             asked.size.min(MOST)
         };
         let mut walk = self.walk(asked)?;
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut counts = Tally::of_cursor(&asked.cursor);
         let mut found = Vec::new();
         let mut cursor = String::new();
         let mut looked_at = 0;
@@ -203,7 +207,7 @@ impl Executions {
                 found.push(execution);
             }
             if found.len() >= size || looked_at >= MOST_LOOKED_AT {
-                cursor = at;
+                cursor = counts.cursor(&at);
                 break;
             }
         }
@@ -290,10 +294,11 @@ impl Executions {
                 return Err(missing(id));
             };
             if !execution.status.is_complete() {
-                let message = format!(
-                    "Cannot delete a running execution, please cancel {id} first: it is {}",
-                    execution.status
-                );
+                let what = match execution.kind {
+                    ExecutionType::Pipeline => "pipeline",
+                    ExecutionType::Orchestration => "task",
+                };
+                let message = format!("Cannot delete a running {what}, please cancel it first.");
                 return Err(Failure::new(Kind::Conflict, message));
             }
             let mut batch = Batch::new(self.shard(id), ids::commit())
@@ -328,11 +333,7 @@ fn only(loaded: Loaded) -> Option<Execution> {
     }
 }
 
-fn wanted(
-    header: &Map<String, Value>,
-    asked: &Listing,
-    counts: &mut BTreeMap<String, usize>,
-) -> bool {
+fn wanted(header: &Map<String, Value>, asked: &Listing, counts: &mut Tally) -> bool {
     let text = |key: &str| header.get(key).and_then(Value::as_str).unwrap_or_default();
     if !asked.statuses.is_empty() && !asked.statuses.iter().any(|s| s == text("status")) {
         return false;
@@ -345,21 +346,12 @@ fn wanted(
     if is_pipeline != (asked.kind.unwrap_or_default() == ExecutionType::Pipeline) {
         return false;
     }
-    if asked.per_pipeline == 0 {
-        return true;
-    }
-    // Without a definition, its name stands for it.
-    let config = match text("pipelineConfigId") {
-        "" => format!("name:{}", text("name")),
-        id => id.to_owned(),
-    };
-    let count = counts.entry(config).or_default();
-    *count += 1;
-    *count <= asked.per_pipeline
+    asked.per_pipeline == 0 || counts.takes(header, asked.per_pipeline)
 }
 
 fn parse_cursor(cursor: &str) -> Result<IndexEntry, Failure> {
-    let parsed = cursor.split_once(':').and_then(|(score, member)| {
+    let place = cursor.split(MARK).next().unwrap_or_default();
+    let parsed = place.split_once(':').and_then(|(score, member)| {
         Some(IndexEntry {
             score: score.parse().ok()?,
             member: member.to_owned(),
@@ -454,11 +446,8 @@ pub fn unexpanded(mut execution: Value) -> Value {
         stage.insert("outputs".to_owned(), Map::new().into());
         stage.insert("tasks".to_owned(), Vec::<Value>::new().into());
     }
-    let parent = execution
-        .get_mut("trigger")
-        .and_then(|t| t.get_mut("parentExecution"));
-    if let Some(parent) = parent.and_then(Value::as_object_mut) {
-        parent.insert("stages".to_owned(), Vec::<Value>::new().into());
+    if let Some(Value::Object(trigger)) = execution.get_mut("trigger") {
+        flow::without_stages(trigger);
     }
     execution
 }

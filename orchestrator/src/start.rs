@@ -1,22 +1,26 @@
 //! From a request or a trigger's message to an execution: created under a derived
 //! id, with its first turn, in one commit.
 
+mod prepare;
+
 use orchestrator_core::{
     Execution, ExecutionId, ExecutionType, NOBODYS, Rejected, Subject, Target, application_of,
     new_execution,
 };
 use proto::message::ExecutionRequested;
 use proto::status::{Failure, Kind};
-use serde_json::{Map, Value, json};
-use store::{Batch, Delivery, IndexChange, Refused, Then, blob};
+use serde_json::Value;
+use store::{Batch, Delivery, IndexChange, Refused, Shard, Then, blob};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::commit;
 use crate::definition::{Object, refused, unavailable};
-use crate::engine::{Engine, Extra, Tried};
+use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::ids;
 use crate::notification::address;
-use crate::template;
 use crate::turn::{Loaded, Step};
+
+use self::prepare::{Asker, Prepared};
 
 /// What is asked to be started.
 #[derive(Debug, Clone)]
@@ -29,64 +33,47 @@ pub struct Start {
     pub event_id: String,
     /// Who asks.
     pub user: String,
+    /// A stage asks on their behalf.
+    pub by_stage: bool,
 }
 
 fn rejected(rejected: &Rejected) -> Failure {
     let kind = match rejected {
-        Rejected::Disabled(_) | Rejected::UnresolvedArtifact(_) | Rejected::NotAnExecution(_) => {
-            Kind::Invalid
-        }
+        Rejected::Disabled(_) | Rejected::NotAnExecution(_) => Kind::Invalid,
     };
     Failure::new(kind, rejected.to_string())
 }
 
-/// The parameters of a trigger: what was given, else the pipeline's defaults.
-fn with_parameters(mut body: Value) -> Value {
-    let defaults: Vec<(String, Value)> = body
-        .get("parameterConfig")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|p| {
-            let default = p.get("default").cloned().unwrap_or_default();
-            Some((p.get("name")?.as_str()?.to_owned(), default))
-        })
-        .collect();
-    let Some(fields) = body.as_object_mut() else {
-        return body;
-    };
-    if !fields.get("trigger").is_some_and(Value::is_object) {
-        fields.insert("trigger".to_owned(), json!({}));
-    }
-    let trigger = fields.get_mut("trigger").and_then(Value::as_object_mut);
-    if let Some(trigger) = trigger {
-        trigger.entry("type").or_insert_with(|| "manual".into());
-        let mut parameters = match trigger.get("parameters") {
-            Some(Value::Object(given)) => given.clone(),
-            _ => Map::new(),
-        };
-        for (name, default) in defaults {
-            parameters.entry(name).or_insert(default);
-        }
-        trigger.insert("parameters".to_owned(), parameters.into());
-    }
-    body
+/// What was started.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// Its id.
+    pub id: String,
+    /// Why it is one that failed before it began, if it is.
+    pub refused: Option<Failure>,
 }
 
 impl Engine {
-    /// Starts an execution, or finds the one of the same event; answers its id.
+    /// Starts an execution, or finds the one of the same event. One that lacks an artifact,
+    /// or whose template is at fault, is kept as one that failed.
     ///
     /// # Errors
-    /// `Invalid` for a disabled pipeline, an unresolved artifact or a job without an
-    /// application, `Exhausted` when the store is full.
-    pub async fn start(&self, start: &Start) -> Result<String, Failure> {
-        let definitions = self.inner.services.definitions();
-        let body = match start.kind {
-            ExecutionType::Pipeline => {
-                with_parameters(template::expanded(definitions, start.body.clone()).await?)
-            }
-            ExecutionType::Orchestration => start.body.clone(),
+    /// `Invalid` for a disabled pipeline or a job without an application, `Denied` for a
+    /// parent that the asker may not read, `Exhausted` when the store is full.
+    pub async fn start(&self, start: &Start) -> Result<Started, Failure> {
+        let asker = if start.by_stage {
+            Asker::Engine
+        } else {
+            Asker::User(&start.user)
         };
+        let prepared = match start.kind {
+            ExecutionType::Pipeline => self.prepared(start.body.clone(), asker).await?,
+            ExecutionType::Orchestration => Prepared {
+                body: start.body.clone(),
+                ..Prepared::default()
+            },
+        };
+        let body = &prepared.body;
         let application = body
             .as_object()
             .and_then(application_of)
@@ -102,7 +89,7 @@ impl Engine {
         let mut stage_ids = self.ids(shard);
         let made = new_execution(
             start.kind,
-            &body,
+            body,
             id.clone(),
             &start.user,
             now,
@@ -110,21 +97,53 @@ impl Engine {
         );
         drop(stage_ids);
         let (mut execution, messages) = made.map_err(|r| rejected(&r))?;
+        prepared.complete(&mut execution, now);
+        let refusal = refusal(&prepared, &execution);
         self.join_notifications(&mut execution).await?;
         let (loaded, steps) = begun(execution, messages, self.losses(shard));
-        let extra = Extra {
-            acknowledge: None,
-            index: claim,
-        };
-        match self.advance(&loaded, shard, &steps, extra).await? {
-            Tried::Committed(..) => Ok(id.to_string()),
-            // The event started one already.
-            Tried::Refused(Refused::Taken { value, .. }) => Ok(value),
-            Tried::Refused(other) => Err(refused(&other)),
-            Tried::Conflict | Tried::Fenced => {
-                Err(Failure::internal(format!("execution {id} exists already")))
-            }
+        for _ in 0..TRIES {
+            let extra = Extra {
+                acknowledge: None,
+                index: claim.clone(),
+            };
+            let known = match self.advance(&loaded, shard, &steps, extra).await? {
+                Tried::Committed(..) => {
+                    return Ok(Started {
+                        id: id.to_string(),
+                        refused: refusal,
+                    });
+                }
+                Tried::Refused(Refused::Taken { key, value })
+                    if self.is_left_over(shard, &key, &value).await? =>
+                {
+                    continue;
+                }
+                // The event, or what it belongs to, started one already.
+                Tried::Refused(Refused::Taken { value, .. }) => value,
+                Tried::Refused(other) => return Err(refused(&other)),
+                Tried::Conflict | Tried::Fenced => {
+                    return Err(Failure::internal(format!("execution {id} exists already")));
+                }
+            };
+            return Ok(Started {
+                id: known,
+                refused: None,
+            });
         }
+        let message = format!("the correlation id of execution {id} is being taken; repeat");
+        Err(Failure::new(Kind::Conflict, message))
+    }
+
+    /// Whether a correlation id is still held by an execution that is over: one that was
+    /// begun again. It is free then.
+    async fn is_left_over(&self, shard: Shard, key: &str, id: &str) -> Result<bool, Failure> {
+        if !key.starts_with(commit::CORRELATION) || self.executions().is_under_way(id).await? {
+            return Ok(false);
+        }
+        let key = key.to_owned();
+        let batch = Batch::new(shard, ids::commit()).index(IndexChange::Free { key });
+        let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
+        Ok(true)
     }
 
     /// A trigger matched: the pipeline is read and its execution created under an id
@@ -162,7 +181,7 @@ impl Engine {
             return self.settle(delivery).await;
         };
         body.insert("trigger".to_owned(), asked.trigger.clone());
-        let body = with_parameters(template::expanded(definitions, body.into()).await?);
+        let prepared = self.prepared(body.into(), Asker::Engine).await?;
         let (id, shard) = self.requested_id(&asked);
         let user = asked
             .trigger
@@ -171,7 +190,8 @@ impl Engine {
             .unwrap_or("anonymous");
         let mut stage_ids = self.ids(shard);
         let kind = ExecutionType::Pipeline;
-        let made = new_execution(kind, &body, id.clone(), user, self.now(), &mut stage_ids);
+        let (body, now) = (&prepared.body, self.now());
+        let made = new_execution(kind, body, id.clone(), user, now, &mut stage_ids);
         drop(stage_ids);
         let (mut execution, messages) = match made {
             Ok(made) => made,
@@ -184,6 +204,7 @@ impl Engine {
                 return self.settle(delivery).await;
             }
         };
+        prepared.complete(&mut execution, now);
         self.join_notifications(&mut execution).await?;
         if message.gives_up().is_some() {
             tracing::error!(execution.id = %id, "the start of an execution is given up");
@@ -200,6 +221,13 @@ impl Engine {
             Tried::Committed(..) | Tried::Fenced => Ok(()),
             // Delivered twice: the first one is there.
             Tried::Conflict => self.settle(delivery).await,
+            Tried::Refused(Refused::Taken { key, value }) => {
+                // Another one for the same reason is under way: this one is not needed.
+                match self.is_left_over(shard, &key, &value).await? {
+                    true => Err(Failure::new(Kind::Conflict, "its correlation id was held")),
+                    false => self.settle(delivery).await,
+                }
+            }
             Tried::Refused(other) => Err(refused(&other)),
         }
     }
@@ -218,7 +246,7 @@ impl Engine {
     }
 
     /// The id that belongs to a pipeline, a trigger and an event: a copied pipeline has its triggers' ids too.
-    fn requested_id(&self, asked: &ExecutionRequested) -> (ExecutionId, store::Shard) {
+    fn requested_id(&self, asked: &ExecutionRequested) -> (ExecutionId, Shard) {
         let shards = self.inner.store.shards();
         let shard = shards.of_application(asked.application.trim());
         let parts = [
@@ -241,6 +269,17 @@ impl Engine {
     }
 }
 
+/// What whoever starts a pipeline is told when it is one that failed before it began.
+fn refusal(prepared: &Prepared, execution: &Execution) -> Option<Failure> {
+    let errors = prepared.body.get("errors").and_then(Value::as_array);
+    let is_faulty = errors.is_some_and(|errors| !errors.is_empty());
+    if prepared.failure.is_none() && !is_faulty {
+        return None;
+    }
+    let failure = execution.failure.clone().unwrap_or_default();
+    Some(Failure::new(Kind::Invalid, failure))
+}
+
 /// A new execution as a turn begins with it. What goes to itself is handled in
 /// the same turn; what goes to its gate is sent with it.
 fn begun(
@@ -260,6 +299,10 @@ fn begun(
             Target::Execution(id) if *id == execution.id => {
                 steps.push(Step::Message(outgoing.message));
             }
+            // What cannot begin waits for nobody.
+            Target::Gate(_) if execution.failure.is_some() => {
+                steps.push(Step::Message(outgoing.message));
+            }
             Target::Execution(_) | Target::Gate(_) => decided.messages.push(outgoing),
         }
     }
@@ -273,24 +316,4 @@ fn begun(
         answers: orchestrator_core::Answers::new(),
     };
     (loaded, steps)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_given_or_defaults() {
-        let body = with_parameters(json!({
-            "parameterConfig": [{"name": "a", "default": "x"}, {"name": "b", "default": "y"}, {"name": "c"}],
-            "trigger": {"parameters": {"b": null, "more": 1}},
-        }));
-        let expected = json!({"a": "x", "b": null, "c": null, "more": 1});
-        assert_eq!(body["trigger"]["parameters"], expected);
-        assert_eq!(body["trigger"]["type"], "manual");
-        assert_eq!(
-            with_parameters(json!({}))["trigger"]["parameters"],
-            json!({})
-        );
-    }
 }

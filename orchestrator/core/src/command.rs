@@ -9,6 +9,7 @@ use crate::execution::{Execution, Pause};
 use crate::ids::StageId;
 use crate::message::Message;
 use crate::outcome::{Effects, Mode, Outcome};
+use crate::stage::Stage;
 use crate::status::Status;
 
 /// Why a command was refused.
@@ -171,6 +172,35 @@ pub fn restart_stage(
     let (stage_id, user) = (top.id.clone(), user.to_owned());
     change.send(Message::RestartStage { stage_id, user });
     Ok(effects(change))
+}
+
+/// The mark on a stage that it is run again for the child it has, not with a new one.
+pub const KEEPS_CHILD: &str = "_skipPipelineRestart";
+
+/// Runs the stage that started an execution again because a stage of that one is: it waits
+/// for the same child. Nothing if it is not over, did not wait, or has another one by now.
+pub fn restart_for_child(
+    execution: &Execution,
+    stage_id: &StageId,
+    child: &str,
+    user: &str,
+) -> Effects {
+    let is_it = |stage: &&Stage| {
+        !stage.is_synthetic()
+            && stage.flag("waitForCompletion") != Some(false)
+            && stage.status.is_complete()
+            && stage.context.get("executionId").and_then(Value::as_str) == Some(child)
+    };
+    if !execution.status.is_complete() || execution.stage(stage_id).filter(is_it).is_none() {
+        return Effects::default();
+    }
+    let mut change = Change::of(execution);
+    if let Some(stage) = change.stage(stage_id) {
+        stage.context.insert(KEEPS_CHILD.to_owned(), true.into());
+    }
+    let (stage_id, user) = (stage_id.clone(), user.to_owned());
+    change.send(Message::RestartStage { stage_id, user });
+    effects(change)
 }
 
 /// Wakes a task that waits for something outside: it runs now instead of after

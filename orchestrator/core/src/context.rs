@@ -10,8 +10,14 @@ use serde_json::{Map, Value, json};
 
 use crate::env::{Answers, Env};
 use crate::execution::{Execution, ExecutionType};
+use crate::flow::referred_parent;
 use crate::outcome::{Lookup, LookupRequest};
 use crate::stage::Stage;
+
+/// What expressions call the execution that started this one.
+const WORD: &str = "parentExecution";
+/// The answer that is the execution which started this one.
+pub const PARENT: &str = "parent-execution";
 
 /// The key under which failures are kept.
 pub const SUMMARY: &str = "expressionEvaluationSummary";
@@ -87,7 +93,74 @@ pub fn evaluate(
             ..Evaluated::default()
         });
     }
-    evaluate_over(&scope_root(execution, stage), execution, stage, value, env)
+    let root = scope_for(execution, stage, &[value], env)?;
+    evaluate_over(&root, execution, stage, value, env)
+}
+
+/// The names that some texts can use, with the whole of the execution that started this
+/// one if they speak of it: what is kept of it here is a reference.
+fn scope_for(
+    execution: &Execution,
+    stage: Option<&Stage>,
+    written: &[&Value],
+    env: &Env<'_>,
+) -> Result<Map<String, Value>, Vec<Lookup>> {
+    let mut root = scope_root(execution, stage);
+    let Some(parent) = referred_parent(execution.trigger.fields()) else {
+        return Ok(root);
+    };
+    if !written.iter().any(|value| mentions(value, WORD)) {
+        return Ok(root);
+    }
+    let Some(answer) = env.answers.get(PARENT) else {
+        let request = LookupRequest::Execution(parent.to_owned());
+        let key = PARENT.to_owned();
+        return Err(vec![Lookup { key, request }]);
+    };
+    // One that is gone stays the reference it is.
+    if let Some(parent) = answer
+        .as_ref()
+        .ok()
+        .and_then(|t| serde_json::from_str::<Value>(t).ok())
+    {
+        for trigger in ["/trigger", "/execution/trigger"] {
+            let place = Value::Object(std::mem::take(&mut root));
+            root = with_parent(place, trigger, &parent);
+        }
+    }
+    Ok(root)
+}
+
+fn with_parent(mut root: Value, place: &str, parent: &Value) -> Map<String, Value> {
+    let trigger = root.pointer_mut(place).and_then(Value::as_object_mut);
+    if let Some(trigger) = trigger {
+        trigger.insert("parentExecution".to_owned(), parent.clone());
+    }
+    match root {
+        Value::Object(root) => root,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Map::new()
+        }
+    }
+}
+
+/// Whether an expression in a pipeline may ask for the execution that started it.
+pub fn speaks_of_parent(pipeline: &Map<String, Value>) -> bool {
+    pipeline
+        .values()
+        .any(|value| has_template(value) && mentions(value, WORD))
+}
+
+/// Whether a word is in any text of a value.
+fn mentions(value: &Value, word: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(word),
+        Value::Array(items) => items.iter().any(|item| mentions(item, word)),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| key.contains(word) || mentions(value, word)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn evaluate_over(
@@ -158,7 +231,9 @@ pub fn evaluate_context(
     if variables.is_none() && !has_template(&asked) {
         return Ok(None);
     }
-    let mut root = scope_root(execution, Some(stage));
+    let mut written = vec![&asked];
+    written.extend(variables);
+    let mut root = scope_for(execution, Some(stage), &written, env)?;
     let evaluated = evaluate_over(&root, execution, Some(stage), &asked, env)?;
     let mut failures = evaluated.failures;
     // Keys may be templates too: the evaluated ones take the places of the written.

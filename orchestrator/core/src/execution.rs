@@ -55,6 +55,10 @@ pub struct Execution {
     pub kind: ExecutionType,
     /// Id.
     pub id: ExecutionId,
+    /// Id of the one that stands above all that started one another down to it; its own
+    /// if nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_id: Option<ExecutionId>,
     /// Whose it is.
     pub application: String,
     /// Name of the pipeline.
@@ -104,6 +108,9 @@ pub struct Execution {
     /// The pipeline it is a run of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipeline_config_id: Option<PipelineConfigId>,
+    /// The template it was made from: `{id, type, version}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Value>,
     /// Notifications of the pipeline.
     pub notifications: Vec<Value>,
     /// Configuration of a templated pipeline.

@@ -182,4 +182,6 @@ pub struct Lookup {
 pub enum LookupRequest {
     /// The text behind a URL, through the egress guard.
     Url(String),
+    /// The execution of this id, as clients see it.
+    Execution(String),
 }

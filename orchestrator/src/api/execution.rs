@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use orchestrator_core::command;
+use orchestrator_core::flow::referred_parent;
 use orchestrator_core::{Answers, Env, Execution, ExecutionType, Settings, StageId, context};
 use proto::common::v1::{Empty, Json};
 use proto::json::required;
@@ -42,6 +43,21 @@ impl ExecutionApi {
     }
 }
 
+impl ExecutionApi {
+    /// The execution that started another, as the expressions of that one may ask for it.
+    async fn parent_of(&self, execution: &Execution) -> Result<Answers, Failure> {
+        let Some(id) = referred_parent(execution.trigger.fields()) else {
+            return Ok(Answers::new());
+        };
+        let answer = match self.engine.executions().get(id, None).await {
+            Ok(parent) => Ok(parent.to_json().to_string()),
+            Err(failure) if failure.kind == Kind::NotFound => Err(failure.to_string()),
+            Err(failure) => return Err(failure),
+        };
+        Ok(Answers::from([(context::PARENT.to_owned(), answer)]))
+    }
+}
+
 fn kind_of(kind: i32) -> Option<ExecutionType> {
     match ExecutionKind::try_from(kind) {
         Ok(ExecutionKind::Pipeline) => Some(ExecutionType::Pipeline),
@@ -61,8 +77,11 @@ fn object(json: Option<&Json>) -> Result<Map<String, Value>, Failure> {
     }
 }
 
-fn served(execution: &Execution) -> Response<Json> {
-    Response::new(Json::of(&execution.to_json()))
+impl ExecutionApi {
+    async fn served(&self, execution: &Execution) -> Result<Response<Json>, Status> {
+        let json = self.engine.executions().served(execution).await?;
+        Ok(Response::new(Json::of(&json)))
+    }
 }
 
 #[tonic::async_trait]
@@ -89,8 +108,13 @@ impl ExecutionService for ExecutionApi {
             body,
             event_id: asked.event_id,
             user,
+            by_stage: false,
         };
-        let id = self.engine.start(&start).await?;
+        let started = self.engine.start(&start).await?;
+        if let Some(refused) = started.refused {
+            return Err(refused.into());
+        }
+        let id = started.id;
         let reference = format!("/{}/{id}", kind.plural());
         Ok(Response::new(StartReply {
             id,
@@ -105,7 +129,7 @@ impl ExecutionService for ExecutionApi {
             .executions()
             .get(&asked.id, kind_of(asked.kind))
             .await?;
-        Ok(served(&found))
+        self.served(&found).await
     }
 
     async fn list(
@@ -138,13 +162,14 @@ impl ExecutionService for ExecutionApi {
             }
             (found, String::new())
         };
-        let executions = found
-            .iter()
-            .map(|execution| {
-                let json = execution.to_json();
-                Json::of(&if expand { json } else { unexpanded(json) })
-            })
-            .collect();
+        let mut executions = Vec::new();
+        for execution in &found {
+            executions.push(Json::of(&if expand {
+                self.engine.executions().served(execution).await?
+            } else {
+                unexpanded(execution.to_json())
+            }));
+        }
         Ok(Response::new(ListExecutionsReply {
             executions,
             next_cursor,
@@ -206,7 +231,7 @@ impl ExecutionService for ExecutionApi {
         let updated =
             self.engine
                 .update_stage(kind, &asked.execution_id, &stage, context, &subject);
-        Ok(served(&updated.await?))
+        self.served(&updated.await?).await
     }
 
     async fn restart_stage(
@@ -216,13 +241,9 @@ impl ExecutionService for ExecutionApi {
         let user = user_of(&request, "");
         let asked = request.into_inner();
         let stage = StageId::new(asked.stage_id);
-        let execution = self
-            .engine
-            .command(kind_of(asked.kind), &asked.execution_id, |execution, _| {
-                or_nothing(command::restart_stage(execution, &stage, &user))
-            })
-            .await?;
-        Ok(served(&execution))
+        let (kind, id) = (kind_of(asked.kind), &asked.execution_id);
+        let execution = self.engine.restart_stage(kind, id, &stage, &user).await?;
+        self.served(&execution).await
     }
 
     async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<Json>, Status> {
@@ -244,7 +265,8 @@ impl ExecutionService for ExecutionApi {
         } else {
             format!("${{{written}}}")
         };
-        let (answers, settings) = (Answers::new(), Settings::default());
+        let settings = Settings::default();
+        let answers = self.parent_of(&execution).await?;
         let env = Env {
             now: self.engine.now(),
             ids: &mut self

@@ -36,8 +36,9 @@ impl Executions for OwnExecutions {
             body: pipeline,
             event_id: event_id.to_owned(),
             user: user.to_owned(),
+            by_stage: true,
         };
-        self.engine()?.start(&start).await
+        Ok(self.engine()?.start(&start).await?.id)
     }
 
     async fn get(&self, id: &str) -> Result<Option<Value>, Failure> {

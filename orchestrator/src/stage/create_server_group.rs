@@ -293,7 +293,21 @@ pub(super) fn deploy_input(ctx: &TaskContext<'_>) -> Result<Map<String, Value>, 
     ] {
         input.shift_remove(key);
     }
-    let written = ["imageId", "image", "amiName", "imageArtifact"];
+    if let Some(found) = ctx.artifact("imageArtifactId", "imageArtifact")? {
+        input.insert("imageArtifact".to_owned(), found);
+    } else if let Some(id) = ctx.text("imageArtifactId") {
+        return Err(TaskError::user(format!(
+            "imageArtifactId: nothing is bound to expected artifact {id}; name one that the \
+             trigger or an earlier stage brings, or that has a default"
+        )));
+    }
+    let written = [
+        "imageId",
+        "image",
+        "amiName",
+        "imageArtifact",
+        "imageArtifactId",
+    ];
     if !written
         .iter()
         .any(|key| ctx.own(key).is_some_and(|v| *v != json!("")))

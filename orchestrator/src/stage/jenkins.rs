@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{StageType, schema};
 use crate::services::BuildOf;
-use crate::task::{Pool, Task, TaskContext, failed};
+use crate::task::{Pool, Task, TaskContext, bind_produced_artifacts, failed};
 
 /// The type.
 pub(super) static STAGE: Jenkins = Jenkins;
@@ -45,6 +45,7 @@ impl StageDefinition for Jenkins {
                 TaskSpec::new("getBuildProperties", Properties.kind()),
                 TaskSpec::new("getBuildArtifacts", Artifacts.kind()),
             ]);
+            bind_produced_artifacts::plan(&mut tasks, stage.stage);
         }
         Ok(tasks)
     }

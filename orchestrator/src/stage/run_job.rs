@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 use super::{StageType, accounts_of, schema, targeted};
 use crate::services::{Operation, OperationState};
 use crate::task::{
-    CANCEL_OPERATION, Task, TaskContext, failed, monitor_operation, server_group, submit_operation,
+    CANCEL_OPERATION, Task, TaskContext, bind_produced_artifacts, failed, monitor_operation,
+    server_group, submit_operation,
 };
 
 /// The type.
@@ -50,6 +51,7 @@ impl StageDefinition for RunJob {
         let mut tasks = vec![TaskSpec::new("runJob", Submit.kind())];
         if stage.stage.flag("waitForCompletion") != Some(false) {
             tasks.push(TaskSpec::new("waitOnJobCompletion", Wait.kind()));
+            bind_produced_artifacts::plan(&mut tasks, stage.stage);
         }
         Ok(tasks)
     }

@@ -15,7 +15,7 @@ use orchestrator_core::{
 use serde_json::{Map, Value, json};
 
 use super::{StageType, schema};
-use crate::task::{Task, TaskContext};
+use crate::task::{Task, TaskContext, bind_produced_artifacts};
 
 /// The type.
 pub(super) static STAGE: Webhook = Webhook;
@@ -57,6 +57,7 @@ impl StageDefinition for Webhook {
             }
             tasks.push(TaskSpec::new("monitorWebhook", monitor::TASK.kind()));
         }
+        bind_produced_artifacts::plan(&mut tasks, stage);
         Ok(tasks)
     }
 

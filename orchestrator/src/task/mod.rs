@@ -5,6 +5,7 @@
 //! id. What follows from its answer, only the engine decides.
 
 pub(crate) mod access;
+pub(crate) mod bind_produced_artifacts;
 mod cancel_operation;
 mod check_if_application_exists;
 pub(crate) mod cluster;
@@ -32,6 +33,7 @@ use orchestrator_core::{
 use proto::status::{Failure, Kind};
 use serde_json::Value;
 
+pub use bind_produced_artifacts::BIND_PRODUCED_ARTIFACTS;
 pub use cancel_operation::CANCEL_OPERATION;
 pub use check_if_application_exists::CHECK_IF_APPLICATION_EXISTS;
 pub use determine_health_providers::DETERMINE_HEALTH_PROVIDERS;
@@ -51,6 +53,7 @@ use crate::stage;
 
 /// The tasks that several stages use. A stage's own are listed by the stage.
 pub static TASKS: &[&dyn Task] = &[
+    &BIND_PRODUCED_ARTIFACTS,
     &CANCEL_OPERATION,
     &CHECK_IF_APPLICATION_EXISTS,
     &DETERMINE_HEALTH_PROVIDERS,
@@ -197,12 +200,29 @@ impl<'a> TaskContext<'a> {
         format!("{}/{step}", self.effect_id)
     }
 
+    /// The artifact that the stage names: by the id of an expected one, else written in the
+    /// stage; its expressions evaluated. None if it names none that is bound.
+    ///
+    /// # Errors
+    /// What failed in its expressions.
+    pub fn artifact(&self, id_key: &str, key: &str) -> Result<Option<Value>, TaskError> {
+        let found = match self.text(id_key) {
+            Some(id) => self.execution.bound_artifact(self.stage, id),
+            None => self.own(key).filter(|written| written.is_object()).cloned(),
+        };
+        let evaluated = found.map(|found| self.evaluate(&found)).transpose();
+        evaluated.map_err(|why| TaskError::user(format!("{key}: {why}")))
+    }
+
     /// Evaluates a template against the stage.
     ///
     /// # Errors
     /// What failed, in words; look-ups are not made here.
     pub fn evaluate(&self, template: &Value) -> Result<Value, String> {
-        let (answers, settings) = (Answers::new(), Settings::default());
+        let settings = Settings::default();
+        // What is kept of the execution that started this one has to do here.
+        let unread = Err("it is not read here".to_owned());
+        let answers = Answers::from([(context::PARENT.to_owned(), unread)]);
         let env = Env {
             now: self.now,
             ids: &mut NoIds,

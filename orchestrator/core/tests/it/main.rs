@@ -4,6 +4,7 @@
 
 mod found;
 mod golden;
+mod parent;
 mod properties;
 mod runner;
 mod scenarios;

@@ -1,0 +1,87 @@
+//! Executions as others need them: the one that started an execution, the last one of a
+//! pipeline.
+
+use orchestrator_core::flow::{referred_parent, without_stages};
+use orchestrator_core::{Execution, Status};
+use proto::status::{Failure, Kind};
+use serde_json::Value;
+
+use super::{Executions, Listing, only};
+
+/// Executions of a pipeline that are looked at for the one that started last.
+const LOOKED_AT: usize = 50;
+
+impl Executions {
+    /// An execution as clients see it: the one that started it is there whole, the one
+    /// above that as a reference. One that was deleted stays a reference.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn served(&self, execution: &Execution) -> Result<Value, Failure> {
+        let mut json = execution.to_json();
+        let Some(Value::Object(trigger)) = json.get_mut("trigger") else {
+            return Ok(json);
+        };
+        let Some(id) = referred_parent(trigger).map(ToOwned::to_owned) else {
+            return Ok(json);
+        };
+        match self.get(&id, None).await {
+            Ok(parent) => {
+                let mut parent = parent.to_json();
+                if let Some(Value::Object(above)) = parent.get_mut("trigger") {
+                    without_stages(above);
+                }
+                trigger.insert("parentExecution".to_owned(), parent);
+            }
+            Err(failure) if failure.kind == Kind::NotFound => without_stages(trigger),
+            Err(failure) => return Err(failure),
+        }
+        Ok(json)
+    }
+
+    /// The execution of a pipeline that started last, whatever became of it; of those that
+    /// never started the newest.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn last_started(
+        &self,
+        application: &str,
+        config: &str,
+    ) -> Result<Option<Execution>, Failure> {
+        let mut walk = self.walk(&Listing {
+            application: application.to_lowercase(),
+            configs: vec![config.to_owned()],
+            ..Listing::default()
+        })?;
+        let mut last: Option<(i64, String)> = None;
+        for _ in 0..LOOKED_AT {
+            let Some((shard, entry)) = walk.next(&self.store).await? else {
+                break;
+            };
+            let Some(header) = self.header(shard, &entry.member).await? else {
+                continue;
+            };
+            let started = header.get("startTime").and_then(Value::as_i64).unwrap_or(0);
+            if last.as_ref().is_none_or(|(known, _)| started > *known) {
+                last = Some((started, entry.member));
+            }
+        }
+        let Some((_, id)) = last else {
+            return Ok(None);
+        };
+        Ok(self.load(&id).await?.and_then(only))
+    }
+
+    /// Whether an execution is still under way; one that is gone is not.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn is_under_way(&self, id: &str) -> Result<bool, Failure> {
+        let found = self.header(self.shard(id), id).await?;
+        let status = found.as_ref().and_then(|h| h.get("status")?.as_str());
+        Ok(status
+            .and_then(Status::parse)
+            .is_some_and(|status| !status.is_complete()))
+    }
+}
