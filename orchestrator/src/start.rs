@@ -134,6 +134,33 @@ impl Engine {
         Err(Failure::new(Kind::Conflict, message))
     }
 
+    /// The pipeline that a start would run, with what can be evaluated before it runs;
+    /// nothing is kept of it.
+    ///
+    /// # Errors
+    /// `Invalid` with what keeps it from starting.
+    pub(crate) async fn plan(&self, body: Value, user: &str) -> Result<Value, Failure> {
+        let prepared = self.prepared(body, Asker::User(user)).await?;
+        if let Some(failure) = prepared.failure {
+            return Err(Failure::new(Kind::Invalid, failure));
+        }
+        let Value::Object(pipeline) = prepared.body else {
+            let text = "the body is no object; send a pipeline";
+            return Err(Failure::new(Kind::Invalid, text));
+        };
+        let errors = pipeline.get("errors").and_then(Value::as_array);
+        let errors = errors.into_iter().flatten().filter_map(Value::as_str);
+        let errors: Vec<&str> = errors.collect();
+        if !errors.is_empty() {
+            let told = format!("Pipeline template is invalid: {}", errors.join("; "));
+            return Err(Failure::new(Kind::Invalid, told));
+        }
+        let evaluated = orchestrator_core::template::evaluated(&pipeline, user, self.now());
+        evaluated
+            .map(Value::Object)
+            .map_err(|faults| Failure::new(Kind::Invalid, faults.join("; ")))
+    }
+
     /// Whether a correlation id is still held by an execution that is over: one that was
     /// begun again. It is free then.
     async fn is_left_over(&self, shard: Shard, key: &str, id: &str) -> Result<bool, Failure> {

@@ -122,6 +122,13 @@ impl ExecutionService for ExecutionApi {
         }))
     }
 
+    async fn plan(&self, request: Request<StartRequest>) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, "");
+        let body = required(request.into_inner().body.as_ref(), "body")?;
+        let planned = self.engine.plan(body, &user).await?;
+        Ok(Response::new(Json::of(&planned)))
+    }
+
     async fn get(&self, request: Request<GetExecutionRequest>) -> Result<Response<Json>, Status> {
         let asked = request.into_inner();
         let found = self

@@ -1,11 +1,11 @@
 //! Executions that start others: what goes down, what comes back, what is kept.
 
 use orchestrator::services::fake::response;
-use proto::common::v1::PageRequest;
-use proto::orchestrator::v1::ListExecutionsRequest;
+use proto::common::v1::{Json, PageRequest};
+use proto::orchestrator::v1::{ListExecutionsRequest, StartRequest};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, make, pipeline, stage};
+use crate::rig::{Rig, as_user, make, pipeline, stage};
 
 fn definition(id: &str, stages: Value, more: Value) -> Value {
     let mut definition = pipeline(id, stages);
@@ -346,4 +346,32 @@ async fn a_correlation_id_is_one_executions_until_it_ends() {
     rig.restart(&first, &ask).await.unwrap();
     let third = rig.start(&body).await;
     assert!(third != first && third != second);
+}
+
+#[tokio::test]
+async fn a_plan_is_the_pipeline_with_all_that_is_known_and_starts_nothing() {
+    let rig = Rig::up().await;
+    let mut body = started_with(json!([variable("x", "${parameters.p}")]), "2");
+    body["parameterConfig"] = json!([{"name": "p", "default": "d"}]);
+    body["expectedArtifacts"] = json!([{"id": "e", "matchArtifact": {"name": "app"}}]);
+    body["trigger"]["expectedArtifactIds"] = json!(["e"]);
+    let plan = async |body: &Value| {
+        let request = StartRequest {
+            kind: 1,
+            body: Some(Json::of(body)),
+            event_id: String::new(),
+        };
+        let reply = rig.executions.clone().plan(as_user(request)).await;
+        reply.map(|reply| reply.into_inner().value("plan").unwrap())
+    };
+    let planned = plan(&body).await.unwrap();
+    assert_eq!(planned["stages"][0]["variables"][0]["value"], "d");
+    let bound = &planned["trigger"]["resolvedExpectedArtifacts"][0]["boundArtifact"];
+    assert_eq!(bound["reference"], "app:2");
+    body["trigger"]["artifacts"] = json!([]);
+    let refused = plan(&body).await.unwrap_err();
+    assert!(refused.message().contains("no artifact came"), "{refused}");
+    let mut executions = rig.executions.clone();
+    let listed = executions.list(ListExecutionsRequest::default()).await;
+    assert!(listed.unwrap().into_inner().executions.is_empty());
 }

@@ -257,6 +257,9 @@ impl ExecutionService for Peers {
     ) -> Result<Response<Json>, Status> {
         Err(no())
     }
+    async fn plan(&self, _: Request<orca::StartRequest>) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
     async fn evaluate(&self, _: Request<orca::EvaluateRequest>) -> Result<Response<Json>, Status> {
         Err(no())
     }

@@ -125,6 +125,11 @@ impl ExecutionService for Peers {
         json_reply(&execution("E1"))
     }
 
+    async fn plan(&self, call: Call<orca::StartRequest>) -> Result<Response<Json>, Status> {
+        self.note("plan", call.get_ref())?;
+        json_reply(&json!({"name": "planned"}))
+    }
+
     async fn evaluate(&self, call: Call<orca::EvaluateRequest>) -> Result<Response<Json>, Status> {
         self.note("evaluate", call.get_ref())?;
         json_reply(&json!({"result": call.get_ref().expression, "detail": {}}))
