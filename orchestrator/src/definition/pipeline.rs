@@ -389,7 +389,7 @@ fn finish(
     let stamp = last.map_or(now_ms, |last| now_ms.max(last + 1));
     body.insert("updateTs".into(), stamp.to_string().into());
     body.insert("lastModifiedBy".into(), user.into());
-    body.shift_remove("lastModified");
+    body.insert("lastModified".into(), stamp.into());
     body.shift_remove("regenerateCronTriggerIds");
 }
 

@@ -7,6 +7,7 @@
 
 mod access;
 mod api;
+mod artifacts;
 mod bench;
 mod cause;
 mod children;
