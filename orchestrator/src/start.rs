@@ -4,8 +4,8 @@
 mod prepare;
 
 use orchestrator_core::{
-    Execution, ExecutionId, ExecutionType, NOBODYS, Rejected, Subject, Target, application_of,
-    new_execution,
+    Execution, ExecutionId, ExecutionType, Message, NOBODYS, Outgoing, Rejected, Subject, Target,
+    application_of, new_execution,
 };
 use proto::message::ExecutionRequested;
 use proto::status::{Failure, Kind};
@@ -96,7 +96,8 @@ impl Engine {
             &mut stage_ids,
         );
         drop(stage_ids);
-        let (mut execution, messages) = made.map_err(|r| rejected(&r))?;
+        let (mut execution, mut messages) = made.map_err(|r| rejected(&r))?;
+        self.name_those_beside(&execution, &mut messages).await?;
         prepared.complete(&mut execution, now);
         let refusal = refusal(&prepared, &execution);
         self.join_notifications(&mut execution).await?;
@@ -220,7 +221,7 @@ impl Engine {
         let (body, now) = (&prepared.body, self.now());
         let made = new_execution(kind, body, id.clone(), user, now, &mut stage_ids);
         drop(stage_ids);
-        let (mut execution, messages) = match made {
+        let (mut execution, mut messages) = match made {
             Ok(made) => made,
             Err(reason) => {
                 tracing::warn!(
@@ -231,6 +232,7 @@ impl Engine {
                 return self.settle(delivery).await;
             }
         };
+        self.name_those_beside(&execution, &mut messages).await?;
         prepared.complete(&mut execution, now);
         self.join_notifications(&mut execution).await?;
         if message.gives_up().is_some() {
@@ -257,6 +259,25 @@ impl Engine {
             }
             Tried::Refused(other) => Err(refused(&other)),
         }
+    }
+
+    /// Tells the gate whom it does not know: a limit may be newer than what runs.
+    async fn name_those_beside(
+        &self,
+        execution: &Execution,
+        messages: &mut [Outgoing],
+    ) -> Result<(), Failure> {
+        for outgoing in messages {
+            if let (Target::Gate(config), Message::StartExecution { beside, .. }) =
+                (&outgoing.to, &mut outgoing.message)
+            {
+                let executions = self.executions();
+                *beside = executions
+                    .beside_the_gate(&execution.application, config)
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds what its application asks to be told of.
@@ -309,11 +330,7 @@ fn refusal(prepared: &Prepared, execution: &Execution) -> Option<Failure> {
 
 /// A new execution as a turn begins with it. What goes to itself is handled in
 /// the same turn; what goes to its gate is sent with it.
-fn begun(
-    mut execution: Execution,
-    messages: Vec<orchestrator_core::Outgoing>,
-    losses: u64,
-) -> (Loaded, Vec<Step>) {
+fn begun(mut execution: Execution, messages: Vec<Outgoing>, losses: u64) -> (Loaded, Vec<Step>) {
     execution.losses = losses;
     if let Some(failure) = &execution.failure {
         // Where clients look for the cause (`orca: ExecutionLauncher.handleStartupFailure`).

@@ -132,6 +132,9 @@ pub struct Execution {
     /// Its pipeline gate let it in. Engine's own, not served.
     #[serde(rename = "_admitted")]
     pub admitted: bool,
+    /// It did not pass its pipeline's gate, which counts it all the same. Engine's own, not served.
+    #[serde(rename = "_joined", skip_serializing_if = "no")]
+    pub joined: bool,
     /// Losses of the store's shard that it knows of. Engine's own, not served.
     #[serde(rename = "_losses", skip_serializing_if = "zero")]
     pub losses: u64,
@@ -141,6 +144,11 @@ pub struct Execution {
     /// Order of stages in the stored form. Engine's own, not served.
     #[serde(rename = "_order", skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<StageId>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn no(flag: &bool) -> bool {
+    !flag
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

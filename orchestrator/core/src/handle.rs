@@ -1,4 +1,4 @@
-//! From message to handler: twenty arms, no logic.
+//! From message to handler: an arm for each, no logic.
 
 use crate::change::ignored;
 use crate::env::Env;
@@ -16,6 +16,7 @@ pub fn handle(message: &M, subject: &Subject, env: &mut Env<'_>) -> Outcome {
     env.now = env.now.max(execution.latest());
     match message {
         M::StartExecution { .. } => h::start_execution::handle(execution, env),
+        M::JoinGate => h::join_gate::handle(execution),
         M::CompleteExecution => h::complete_execution::handle(execution, env),
         M::CancelExecution { user, reason } => {
             h::cancel_execution::handle(execution, user, reason.as_deref(), env)

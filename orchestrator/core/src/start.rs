@@ -173,6 +173,7 @@ pub fn new_execution(
         execution_id: execution.id.clone(),
         application: execution.application.clone(),
         limit: limit(&execution),
+        beside: Vec::new(),
     };
     let to = match gate_of(&execution) {
         Some(gate) => Target::Gate(gate),

@@ -2,12 +2,18 @@
 //! pipeline.
 
 use orchestrator_core::flow::{referred_parent, without_stages};
-use orchestrator_core::{Execution, Status};
+use orchestrator_core::{Execution, ExecutionId, ExecutionType, PipelineConfigId, Status};
 use proto::status::{Failure, Kind};
 use serde_json::Value;
 
-use super::{Executions, Listing, only};
+use store::Order;
 
+use super::{Executions, Listing, only};
+use crate::commit;
+use crate::definition::unavailable;
+
+/// Executions under way that are looked at for those that did not pass a gate.
+const MOST_BESIDE: usize = 100;
 /// Executions of a pipeline that are looked at for the one that started last.
 const LOOKED_AT: usize = 50;
 
@@ -71,6 +77,37 @@ impl Executions {
             return Ok(None);
         };
         Ok(self.load(&id).await?.and_then(only))
+    }
+
+    /// Executions of a pipeline that are under way without having passed its gate: the
+    /// pipeline had no limit when they began. At most 100.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn beside_the_gate(
+        &self,
+        application: &str,
+        config: &PipelineConfigId,
+    ) -> Result<Vec<ExecutionId>, Failure> {
+        let shard = self.store.shards().of_application(application);
+        let plural = ExecutionType::Pipeline.plural();
+        let index = commit::active_of(plural, application);
+        let newest = Order::Descending;
+        let active = self.store.page(shard, &index, None, newest, MOST_BESIDE);
+        let mut found = Vec::new();
+        for entry in active.await.map_err(unavailable)? {
+            let Some(header) = self.header(shard, &entry.member).await? else {
+                continue;
+            };
+            let field = |key: &str| header.get(key);
+            let number = field("maxConcurrentExecutions").and_then(Value::as_i64);
+            let limited = field("limitConcurrent") == Some(&Value::Bool(true));
+            let own = field("pipelineConfigId").and_then(Value::as_str) == Some(config.as_str());
+            if own && !limited && number.unwrap_or(0) <= 0 {
+                found.push(ExecutionId::new(entry.member));
+            }
+        }
+        Ok(found)
     }
 
     /// Whether an execution is still under way; one that is gone is not.

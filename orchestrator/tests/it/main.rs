@@ -15,6 +15,7 @@ mod commit;
 mod definitions;
 mod golden;
 mod judgment;
+mod limits;
 mod notification;
 mod objects;
 mod quarantine;

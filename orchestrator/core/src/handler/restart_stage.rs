@@ -116,6 +116,7 @@ pub(crate) fn handle(
                 execution_id: execution.id.clone(),
                 application: execution.application.clone(),
                 limit: limit(execution),
+                beside: Vec::new(),
             };
             change.send_to(Target::Gate(gate), message);
         }

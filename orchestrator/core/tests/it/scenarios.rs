@@ -427,6 +427,7 @@ fn one_execution_of_a_limited_pipeline_runs_at_a_time() {
         execution_id: second.id.clone(),
         application: "a".into(),
         limit: 1,
+        beside: Vec::new(),
     };
     let to = messages[0].to.clone();
     runner.add((
