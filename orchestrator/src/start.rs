@@ -1,5 +1,8 @@
 //! From a request or a trigger's message to an execution: created under a derived
 //! id, with its first turn, in one commit.
+//!
+//! Differs from Spinnaker: an id that the caller chose (`executionId`) is not taken, since
+//! an id says in which shard its execution is; the answer tells the one it has.
 
 mod prepare;
 
