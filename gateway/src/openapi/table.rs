@@ -103,7 +103,7 @@ pub(super) const TABLE: &[Row] = &[
     ("pipelines.restart_stage", "Runs a finished stage again", "", "Object", "200 Execution"),
     ("pipelines.resume", "Resumes an execution", "", "", "200"),
     ("pipelines.start", "Starts a pipeline by name or id; the body is its trigger", "", "Object", "202 Started"),
-    ("pipelines.start_ad_hoc", "Starts a pipeline that need not be stored", "", "Object", "200 Started"),
+    ("pipelines.start_ad_hoc", "Starts a pipeline that need not be stored; with plan it is answered as it would run", "", "Object", "200 Object"),
     ("pipelines.start_v2", "Starts a pipeline and names the event", "", "Object", "202 Started"),
     ("pipelines.update_stage", "Merges fields into a stage's context: how a judgment is given", "", "Object", "200 Execution"),
     ("projects.clusters", "What runs in the clusters a project lists", "", "", "200 [Object]"),

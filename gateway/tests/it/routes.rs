@@ -146,7 +146,7 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("POST", "/pipelines?staleCheck=true", r#"{"application":"a"}"#, 400, json!({"errors": [{"path": "name"}]})),
         ("POST", "/pipelines", "", 400, json!({})),
         ("POST", "/pipelines/start", r#"{"application":"a","stages":[]}"#, 200, json!({"ref": "/pipelines/01ABC"})),
-        ("POST", "/pipelines/start", r#"{"plan":true}"#, 200, json!({"name": "planned"})),
+        ("POST", "/pipelines/start", r#"{"application":"a","stages":[],"plan":true}"#, 200, json!({"name": "planned"})),
         ("POST", "/pipelines/v2/a/n", "{}", 202, json!({"ref": "/pipelines/01ABC", "eventId": "ev1"})),
         ("POST", "/pipelines/a/n", "", 202, json!({"ref": "/pipelines/01ABC"})),
         ("POST", "/pipelines/a/x/y", "{}", 202, json!({"ref": "/pipelines/01ABC"})),

@@ -68,6 +68,11 @@ impl Executions {
             let Some(header) = self.header(shard, &entry.member).await? else {
                 continue;
             };
+            // An id of another application's pipeline tells nothing of it.
+            let own = header.get("application").and_then(Value::as_str);
+            if !own.is_some_and(|own| own.eq_ignore_ascii_case(application)) {
+                continue;
+            }
             let started = header.get("startTime").and_then(Value::as_i64).unwrap_or(0);
             if last.as_ref().is_none_or(|(known, _)| started > *known) {
                 last = Some((started, entry.member));
