@@ -331,6 +331,12 @@ fn input(step: &Step) -> Value {
                     value["context"] = json!(result.context);
                     value["outputs"] = json!(result.outputs);
                     value["backoffMs"] = json!(result.backoff_ms);
+                    if let Some(at) = result.scheduled_time {
+                        value["scheduledTime"] = json!(at);
+                    }
+                    if result.remind {
+                        value["remind"] = json!(true);
+                    }
                 }
                 Err(error) => {
                     value["error"] = json!({

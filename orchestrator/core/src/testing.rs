@@ -7,6 +7,7 @@ use crate::env::IdSource;
 use crate::execution::{Execution, ExecutionType};
 use crate::ids::ExecutionId;
 use crate::outcome::Outgoing;
+use crate::stage::Stage;
 use crate::task::{TaskPolicy, TaskSpec};
 
 /// Ids `S1`, `S2`, …
@@ -113,6 +114,9 @@ impl StageDefinition for Plain {
     }
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {
         (stage.stage.flag("cancellable") == Some(true)).then_some("toyCancel")
+    }
+    fn prepare_restart(&self, stage: &mut Stage) {
+        stage.keep_for_restart("made", "previousMade");
     }
 }
 

@@ -215,11 +215,13 @@ impl ExecutionService for ExecutionApi {
     ) -> Result<Response<Json>, Status> {
         let user = user_of(&request, "");
         let asked = request.into_inner();
+        let definition = object(asked.context.as_ref())?;
         let stage = StageId::new(asked.stage_id);
         let execution = self
             .engine
             .command(kind_of(asked.kind), &asked.execution_id, |execution, _| {
-                or_nothing(command::restart_stage(execution, &stage, &user))
+                let decided = command::restart_stage_as(execution, &stage, &user, &definition);
+                or_nothing(decided)
             })
             .await?;
         Ok(served(&execution))

@@ -54,12 +54,7 @@ impl StageDefinition for Jenkins {
     }
 
     fn prepare_restart(&self, stage: &mut Stage) {
-        if let Some(build) = stage.context.shift_remove("buildInfo") {
-            let details = stage.context.get_mut("restartDetails");
-            if let Some(details) = details.and_then(Value::as_object_mut) {
-                details.insert("previousBuildInfo".to_owned(), build);
-            }
-        }
+        stage.keep_for_restart("buildInfo", "previousBuildInfo");
         for key in ["queuedBuild", "buildNumber"] {
             stage.context.shift_remove(key);
         }

@@ -60,13 +60,7 @@ impl StageDefinition for RunJob {
 
     fn prepare_restart(&self, stage: &mut Stage) {
         for key in LEFT {
-            let Some(left) = stage.context.shift_remove(key) else {
-                continue;
-            };
-            let details = stage.context.get_mut("restartDetails");
-            if let Some(details) = details.and_then(Value::as_object_mut) {
-                details.insert(key.to_owned(), left);
-            }
+            stage.keep_for_restart(key, key);
         }
     }
 

@@ -5,5 +5,6 @@
 mod found;
 mod golden;
 mod properties;
+mod restart;
 mod runner;
 mod scenarios;
