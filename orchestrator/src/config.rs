@@ -1,5 +1,7 @@
 //! Settings of the orchestrator.
 
+mod task;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use serde::Deserialize;
 
 use crate::notification;
 use crate::task::Pool;
+use task::{PagerDuty, Tasks};
 
 /// Section `orchestrator` of the configuration.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub struct Config {
     pub retention: Span,
     /// Base of links to the page of this product. Default: `http://127.0.0.1:8084/ui/`.
     pub page_url: String,
+    /// Settings of single tasks.
+    pub tasks: Tasks,
+    /// How people are paged by the stage `pageApplicationOwner`.
+    pub pager_duty: PagerDuty,
     /// Who sends notifications, and how.
     pub notifications: notification::Config,
     /// Who may do what: the settings of the edge, given by whoever assembles the process and
@@ -53,6 +60,8 @@ impl Default for Config {
             task_limit: Span(Duration::from_secs(120)),
             retention: Span(Duration::from_secs(30 * 24 * 3600)),
             page_url: orchestrator_core::Settings::default().page_url,
+            tasks: Tasks::default(),
+            pager_duty: PagerDuty::default(),
             notifications: notification::Config::default(),
             authorization: None,
         }

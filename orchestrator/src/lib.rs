@@ -121,6 +121,10 @@ pub fn assemble(mut config: Config, store: store::Shared, outside: Outside, now:
         executions: executions.clone(),
         builds,
         access,
+        settings: orchestrator_core::Settings {
+            page_url: config.page_url.clone(),
+            stages: config.stages(),
+        },
     });
     let audit = Audit::new(store.clone());
     let engine = Engine::new(store, doors, config, now);

@@ -13,9 +13,11 @@ pub mod fake;
 mod http;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use authorization::Permission;
+use orchestrator_core::Settings;
 use proto::status::Failure;
 use serde_json::{Map, Value};
 
@@ -311,6 +313,11 @@ pub trait Services: Send + Sync {
     fn access(&self) -> &dyn Access {
         &Open
     }
+    /// What the operator set, as plans see it.
+    fn settings(&self) -> &Settings {
+        static UNSET: LazyLock<Settings> = LazyLock::new(Settings::default);
+        &UNSET
+    }
 }
 
 /// The doors of a running service.
@@ -327,6 +334,8 @@ pub struct Doors {
     pub builds: std::sync::Arc<dyn Builds>,
     /// See [`Services::access`].
     pub access: std::sync::Arc<dyn Access>,
+    /// See [`Services::settings`].
+    pub settings: Settings,
 }
 
 impl Services for Doors {
@@ -352,5 +361,9 @@ impl Services for Doors {
 
     fn access(&self) -> &dyn Access {
         &*self.access
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 }

@@ -176,10 +176,10 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
             }
         }
     }
-    if stage.get(WINDOW) == Some(&Value::Bool(true)) && stage::find(WINDOW).is_none() {
-        let message = "execution windows cannot be kept by this version; set it to false to run the \
-                       stage at any time";
-        faults.add(&format!("{path}.{WINDOW}"), message);
+    if stage.get(WINDOW) == Some(&Value::Bool(true)) {
+        for fault in stage::restrict_execution_during_time_window::faults(stage, path) {
+            faults.add(&fault.path, &fault.message);
+        }
     }
     for (key, value) in stage {
         expressions(&format!("{path}.{key}"), value, faults);
@@ -262,7 +262,12 @@ mod tests {
             ),
             (
                 json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": true}]),
-                "stages[0].restrictExecutionDuringTimeWindow: execution windows cannot be kept",
+                "stages[0].restrictedExecutionWindow: Incorrect time windows specified",
+            ),
+            (
+                json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": true,
+                    "restrictedExecutionWindow": {"days": [9], "jitter": {"enabled": true, "maxDelay": -1}}}]),
+                "stages[0].restrictedExecutionWindow.days[0]: 9 is no day of the week",
             ),
             (
                 json!([{"type": "wait", "refId": "1",
@@ -345,5 +350,13 @@ mod tests {
             [""; 0]
         );
         assert_eq!(faults(json!([{"type": "wait"}, {"type": "wait"}])), [""; 0]);
+        for times in [
+            json!({"whitelist": [{"startHour": 22, "endHour": 5}], "days": [1, 7]}),
+            json!({"whitelist": "${parameters.hours}"}),
+        ] {
+            let stage = json!({"type": "wait", "restrictExecutionDuringTimeWindow": true,
+                "restrictedExecutionWindow": times});
+            assert_eq!(faults(json!([stage])), [""; 0]);
+        }
     }
 }

@@ -34,6 +34,7 @@ mod promote_environment;
 mod replace_in_place;
 mod resize_server_group;
 mod restore_server_group;
+pub(crate) mod restrict_execution_during_time_window;
 mod rollback_cluster;
 mod rollback_server_group;
 mod run_job;
@@ -90,6 +91,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &replace_in_place::STAGE,
     &resize_server_group::STAGE,
     &restore_server_group::STAGE,
+    &restrict_execution_during_time_window::STAGE,
     &rollback_cluster::STAGE,
     &rollback_server_group::STAGE,
     &run_job::STAGE,

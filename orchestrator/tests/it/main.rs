@@ -29,3 +29,4 @@ mod strategies;
 mod templates;
 mod verbs;
 mod webhook;
+mod windows;

@@ -141,6 +141,13 @@ pub(crate) fn samples() -> Vec<Sample> {
         judged,
         sample("wait", json!({"waitTime": "30"}), nothing),
         sample(
+            "restrictExecutionDuringTimeWindow",
+            json!({"restrictedExecutionWindow": {"days": [2, 4], "whitelist": [
+                {"startHour": 22, "startMin": 30, "endHour": 5, "endMin": 0}],
+                "jitter": {"enabled": true, "minDelay": 5, "maxDelay": 10}}}),
+            nothing,
+        ),
+        sample(
             "checkPreconditions",
             json!({"preconditions": [
                 {"type": "stageStatus", "context": {"stageName": "checkPreconditions 1", "stageStatus": "RUNNING"}},
