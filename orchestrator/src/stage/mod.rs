@@ -15,6 +15,7 @@ mod delete_application;
 mod delete_pipeline;
 mod delete_project;
 mod delete_v2_pipeline_template;
+mod depends_on_execution;
 mod deploy;
 mod deploy_previous_version;
 mod destroy_server_group;
@@ -28,9 +29,12 @@ mod find_image_from_tags;
 mod jenkins;
 pub(crate) mod manual_judgment;
 mod modify_aws_scaling_process;
+mod noop;
+mod page_application_owner;
 mod pin_server_group;
 mod pipeline;
 mod promote_environment;
+mod reorder_pipelines;
 mod replace_in_place;
 mod resize_server_group;
 mod restore_server_group;
@@ -52,6 +56,7 @@ mod update_v2_pipeline_template;
 mod upsert_application;
 mod upsert_project;
 mod wait;
+mod wait_until;
 mod webhook;
 
 use orchestrator_core::{StageCatalog, StageDefinition, TaskPolicy};
@@ -72,6 +77,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &delete_pipeline::STAGE,
     &delete_project::STAGE,
     &delete_v2_pipeline_template::STAGE,
+    &depends_on_execution::STAGE,
     &deploy::STAGE,
     &deploy_previous_version::STAGE,
     &destroy_server_group::STAGE,
@@ -85,9 +91,12 @@ pub static STAGES: &[&dyn StageType] = &[
     &jenkins::STAGE,
     &manual_judgment::STAGE,
     &modify_aws_scaling_process::STAGE,
+    &noop::STAGE,
+    &page_application_owner::STAGE,
     &pin_server_group::STAGE,
     &pipeline::STAGE,
     &promote_environment::STAGE,
+    &reorder_pipelines::STAGE,
     &replace_in_place::STAGE,
     &resize_server_group::STAGE,
     &restore_server_group::STAGE,
@@ -107,6 +116,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &upsert_application::STAGE,
     &upsert_project::STAGE,
     &wait::STAGE,
+    &wait_until::STAGE,
     &webhook::STAGE,
 ];
 

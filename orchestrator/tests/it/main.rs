@@ -11,6 +11,7 @@ mod bench;
 mod cause;
 mod commit;
 mod definitions;
+mod flow;
 mod judgment;
 mod notification;
 mod objects;

@@ -7,6 +7,7 @@ use orchestrator::services::fake::{Fake, ok};
 use orchestrator_core::Status;
 use serde_json::{Value, json};
 
+use crate::flow::pager;
 use crate::rig::make;
 
 /// A stage to try, the world it runs in, and how it ends.
@@ -140,6 +141,26 @@ pub(crate) fn samples() -> Vec<Sample> {
     vec![
         judged,
         sample("wait", json!({"waitTime": "30"}), nothing),
+        sample("waitUntil", json!({"epochMillis": 60_000}), nothing),
+        sample("noop", json!({}), nothing),
+        sample(
+            "dependsOnExecution",
+            json!({"executionType": "pipeline", "executionId": "x"}),
+            |fake| {
+                fake.execution(json!({"id": "x", "type": "PIPELINE", "application": "app",
+                    "status": "SUCCEEDED", "stages": []}));
+            },
+        ),
+        sample(
+            "reorderPipelines",
+            json!({"application": "app", "idsToIndices": {"q": 3}}),
+            |fake| fake.pipeline(json!({"application": "app", "name": "Q", "id": "q"})),
+        ),
+        sample(
+            "pageApplicationOwner",
+            json!({"keys": ["k"], "message": "help"}),
+            pager,
+        ),
         sample(
             "restrictExecutionDuringTimeWindow",
             json!({"restrictedExecutionWindow": {"days": [2, 4], "whitelist": [
