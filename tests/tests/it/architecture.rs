@@ -12,12 +12,13 @@ const SERVICES: [&str; 5] = [
     "cloud-driver",
     "canary-judge",
 ];
-const LEAVES: [&str; 4] = ["proto", "store", "authorization", "runtime"];
-const PURE: [&str; 4] = [
+const LEAVES: [&str; 5] = ["proto", "store", "authorization", "artifact", "runtime"];
+const PURE: [&str; 5] = [
     "orchestrator-core",
     "expression",
     "rollout",
     "authorization",
+    "artifact",
 ];
 /// What is not a service, not `deploy`, and which of ours it may depend on.
 const OTHERS: [(&str, &[&str]); 7] = [
