@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use authorization::Permission;
-use orchestrator_core::Settings;
+use orchestrator_core::{Settings, Status};
 use proto::status::Failure;
 use serde_json::{Map, Value};
 
@@ -136,6 +136,15 @@ pub trait Executions: Send + Sync {
     async fn start(&self, pipeline: Value, user: &str, event_id: &str) -> Result<String, Failure>;
     /// An execution as clients see it; none if there is none.
     async fn get(&self, id: &str) -> Result<Option<Value>, Failure>;
+    /// The execution of an application's pipeline that started last, of those in one of these
+    /// statuses and but for one id; none if there is none.
+    async fn newest(
+        &self,
+        application: &str,
+        config: &str,
+        statuses: &[Status],
+        but: &str,
+    ) -> Result<Option<Value>, Failure>;
     /// Cancels one; one that is over or gone is no error.
     async fn cancel(&self, id: &str, user: &str, reason: &str) -> Result<(), Failure>;
 }

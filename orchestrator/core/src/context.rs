@@ -151,10 +151,11 @@ pub fn evaluate_context(
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     let asked = Value::Object(asked);
-    let variables = stage
-        .context
-        .get("variables")
-        .filter(|value| is_own("variables") && has_template(value));
+    let one_by_one = LISTS.iter().find_map(|list| {
+        let value = stage.context.get(list.key).filter(|_| is_own(list.key))?;
+        has_template(value).then_some((list, value))
+    });
+    let variables = one_by_one.map(|(_, value)| value);
     if variables.is_none() && !has_template(&asked) {
         return Ok(None);
     }
@@ -177,12 +178,12 @@ pub fn evaluate_context(
             context.extend(entries.next());
         }
     }
-    if let Some(variables) = variables {
+    if let Some((list, written)) = one_by_one {
         root.extend(context.clone());
-        let (variables, more) =
-            evaluate_variables(&mut root, execution, stage, variables.clone(), env)?;
+        let (evaluated, more) =
+            evaluate_one_by_one(&mut root, execution, stage, list, written.clone(), env)?;
         failures.extend(more);
-        context.insert("variables".to_owned(), variables);
+        context.insert(list.key.to_owned(), evaluated);
     }
     if !failures.is_empty() {
         // The same text under two keys fails once.
@@ -199,30 +200,59 @@ pub fn evaluate_context(
     Ok(Some(context))
 }
 
-/// Variables one by one: each sees those before it.
-fn evaluate_variables(
+/// A list of a context whose entries are evaluated one by one: each sees those before it.
+struct List {
+    /// Its key.
+    key: &'static str,
+    /// What gives an entry its name for those after it.
+    name: &'static str,
+    /// What the name stands for.
+    value: &'static str,
+    /// Fields whose texts are evaluated.
+    texts: &'static [&'static str],
+    /// Where the value as written is kept, so that a restart evaluates it again.
+    source: Option<&'static str>,
+}
+
+static LISTS: [List; 2] = [
+    List {
+        key: "variables",
+        name: "key",
+        value: "value",
+        texts: &["value", "description"],
+        source: Some("sourceValue"),
+    },
+    List {
+        key: "artifactContents",
+        name: "name",
+        value: "contents",
+        texts: &["contents"],
+        source: None,
+    },
+];
+
+fn evaluate_one_by_one(
     root: &mut Map<String, Value>,
     execution: &Execution,
     stage: &Stage,
-    mut variables: Value,
+    list: &List,
+    mut entries: Value,
     env: &Env<'_>,
 ) -> Result<(Value, Vec<Failure>), Vec<Lookup>> {
     let mut failures = Vec::new();
-    for variable in variables.as_array_mut().into_iter().flatten() {
-        let Some(fields) = variable.as_object_mut() else {
+    for entry in entries.as_array_mut().into_iter().flatten() {
+        let Some(fields) = entry.as_object_mut() else {
             continue;
         };
-        let template: Map<String, Value> = ["value", "description"]
-            .into_iter()
-            .filter_map(|key| Some((key.to_owned(), fields.get(key)?.clone())))
+        let template: Map<String, Value> = list
+            .texts
+            .iter()
+            .filter_map(|key| Some(((*key).to_owned(), fields.get(*key)?.clone())))
             .filter(|(_, written)| written.as_str().is_some_and(|text| text.contains("${")))
             .collect();
         if !template.is_empty() {
-            // The text as written, kept so that a restart evaluates it again.
-            if let Some(written) = template.get("value") {
-                fields
-                    .entry("sourceValue")
-                    .or_insert_with(|| written.clone());
+            if let (Some(source), Some(written)) = (list.source, template.get(list.value)) {
+                fields.entry(source).or_insert_with(|| written.clone());
             }
             let evaluated = evaluate_over(root, execution, Some(stage), &template.into(), env)?;
             match evaluated.value {
@@ -236,11 +266,12 @@ fn evaluate_variables(
             }
             failures.extend(evaluated.failures);
         }
-        if let (Some(Value::String(key)), Some(value)) = (fields.get("key"), fields.get("value")) {
-            root.insert(key.clone(), value.clone());
+        let (name, value) = (fields.get(list.name), fields.get(list.value));
+        if let (Some(Value::String(name)), Some(value)) = (name, value) {
+            root.insert(name.clone(), value.clone());
         }
     }
-    Ok((variables, failures))
+    Ok((entries, failures))
 }
 
 /// What is submitted, with the expressions in it evaluated that can be: all but the

@@ -26,6 +26,7 @@ pub mod context;
 mod env;
 mod execution;
 mod finish;
+pub mod flow;
 pub mod gate;
 pub mod graph;
 mod handle;

@@ -2,6 +2,7 @@
 //! answers, a record of every call, and faults drawn from a seed.
 
 mod builds;
+mod executions;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -407,36 +408,6 @@ impl CloudDriver for Fake {
     async fn labels(&self, image: &Value) -> Result<Map<String, Value>, Failure> {
         let labels = image.get("labels").and_then(Value::as_object);
         self.faulty(|_| Ok(labels.cloned().unwrap_or_default()))
-    }
-}
-
-#[async_trait]
-impl super::Executions for Fake {
-    async fn start(&self, pipeline: Value, _user: &str, event: &str) -> Result<String, Failure> {
-        self.faulty(|world| {
-            let known = world.started.iter().find(|(known, _)| known == event);
-            if known.is_none() {
-                world.started.push((event.to_owned(), pipeline));
-            }
-            Ok(format!("child-{event}"))
-        })
-    }
-
-    async fn get(&self, id: &str) -> Result<Option<Value>, Failure> {
-        self.faulty(|world| {
-            if let Some(known) = world.executions.iter().find(|e| e["id"] == json!(id)) {
-                return Ok(Some(known.clone()));
-            }
-            let status = world.child_status.as_deref().unwrap_or("SUCCEEDED");
-            Ok(Some(json!({"id": id, "status": status, "stages": []})))
-        })
-    }
-
-    async fn cancel(&self, id: &str, _user: &str, _reason: &str) -> Result<(), Failure> {
-        self.faulty(|world| {
-            world.canceled.push(id.to_owned());
-            Ok(())
-        })
     }
 }
 

@@ -23,12 +23,15 @@ mod determine_target_server_group;
 mod disable_cluster;
 mod disable_server_group;
 mod enable_server_group;
+mod evaluate_artifacts;
 mod evaluate_variables;
+mod find_artifact_from_execution;
 mod find_image;
 mod find_image_from_tags;
 mod jenkins;
 pub(crate) mod manual_judgment;
 mod modify_aws_scaling_process;
+mod monitor_pipeline;
 mod noop;
 mod page_application_owner;
 mod pin_server_group;
@@ -42,6 +45,7 @@ pub(crate) mod restrict_execution_during_time_window;
 mod rollback_cluster;
 mod rollback_server_group;
 mod run_job;
+mod run_multiple_pipelines;
 mod save_pipeline;
 mod save_pipelines_from_artifact;
 mod scale_down_cluster;
@@ -85,12 +89,15 @@ pub static STAGES: &[&dyn StageType] = &[
     &disable_cluster::STAGE,
     &disable_server_group::STAGE,
     &enable_server_group::STAGE,
+    &evaluate_artifacts::STAGE,
     &evaluate_variables::STAGE,
+    &find_artifact_from_execution::STAGE,
     &find_image::STAGE,
     &find_image_from_tags::STAGE,
     &jenkins::STAGE,
     &manual_judgment::STAGE,
     &modify_aws_scaling_process::STAGE,
+    &monitor_pipeline::STAGE,
     &noop::STAGE,
     &page_application_owner::STAGE,
     &pin_server_group::STAGE,
@@ -104,6 +111,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &rollback_cluster::STAGE,
     &rollback_server_group::STAGE,
     &run_job::STAGE,
+    &run_multiple_pipelines::STAGE,
     &save_pipeline::STAGE,
     &save_pipelines_from_artifact::STAGE,
     &scale_down_cluster::STAGE,

@@ -5,8 +5,10 @@
 //! id. What follows from its answer, only the engine decides.
 
 pub(crate) mod access;
+pub(crate) mod bind_produced_artifacts;
 mod cancel_operation;
 mod check_if_application_exists;
+pub(crate) mod child;
 pub(crate) mod cluster;
 mod determine_health_providers;
 mod determine_source_server_group;
@@ -32,6 +34,7 @@ use orchestrator_core::{
 use proto::status::{Failure, Kind};
 use serde_json::Value;
 
+pub use bind_produced_artifacts::BIND_PRODUCED_ARTIFACTS;
 pub use cancel_operation::CANCEL_OPERATION;
 pub use check_if_application_exists::CHECK_IF_APPLICATION_EXISTS;
 pub use determine_health_providers::DETERMINE_HEALTH_PROVIDERS;
@@ -51,6 +54,7 @@ use crate::stage;
 
 /// The tasks that several stages use. A stage's own are listed by the stage.
 pub static TASKS: &[&dyn Task] = &[
+    &BIND_PRODUCED_ARTIFACTS,
     &CANCEL_OPERATION,
     &CHECK_IF_APPLICATION_EXISTS,
     &DETERMINE_HEALTH_PROVIDERS,

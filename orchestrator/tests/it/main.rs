@@ -15,6 +15,7 @@ mod flow;
 mod judgment;
 mod notification;
 mod objects;
+mod others;
 mod quarantine;
 mod rate;
 mod recovery;

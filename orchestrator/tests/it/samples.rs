@@ -141,6 +141,38 @@ pub(crate) fn samples() -> Vec<Sample> {
     vec![
         judged,
         sample("wait", json!({"waitTime": "30"}), nothing),
+        sample(
+            "evaluateArtifacts",
+            json!({
+                "artifactContents": [{"name": "a", "contents": "x: ${1 + 1}", "id": "1"}],
+                "expectedArtifacts": [{"id": "e", "matchArtifact": {"name": "a"}}],
+            }),
+            nothing,
+        ),
+        sample(
+            "findArtifactFromExecution",
+            json!({
+                "application": "app", "pipeline": "q", "executionOptions": {"succeeded": true},
+                "expectedArtifacts": [{"id": "e", "matchArtifact": {"name": "a"}}],
+            }),
+            |fake| {
+                fake.execution(json!({"id": "x", "pipelineConfigId": "q", "application": "app",
+                    "status": "SUCCEEDED", "startTime": 1, "trigger": {"artifacts": [{"name": "a"}]}}));
+            },
+        ),
+        sample(
+            "monitorPipeline",
+            json!({"executionIds": ["x", "y"], "monitorBehavior": "FailFast"}),
+            nothing,
+        ),
+        sample(
+            "runMultiplePipelines",
+            json!({"yamlConfig": [{"bundle_web": {
+                "one": {"child_pipeline": "Q", "arguments": {"a": 1}},
+                "two": {"child_pipeline": "Q", "arguments": {"a": 2}, "depends_on": ["one"]},
+            }}]}),
+            |fake| fake.pipeline(json!({"application": "app", "name": "Q", "id": "q", "stages": []})),
+        ),
         sample("waitUntil", json!({"epochMillis": 60_000}), nothing),
         sample("noop", json!({}), nothing),
         sample(

@@ -5,6 +5,7 @@ use orchestrator::services::{
     BuildOf, Builds, CloudDriver, Definitions, Executions, Http, HttpError, HttpRequest,
     HttpResponse, Object, Services,
 };
+use orchestrator_core::Status;
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
@@ -82,6 +83,16 @@ impl Executions for Stub {
     }
 
     async fn get(&self, _: &str) -> Result<Option<Value>, Failure> {
+        Err(none())
+    }
+
+    async fn newest(
+        &self,
+        _: &str,
+        _: &str,
+        _: &[Status],
+        _: &str,
+    ) -> Result<Option<Value>, Failure> {
         Err(none())
     }
 
