@@ -176,7 +176,12 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
             }
         }
     }
-    if stage.get(WINDOW) == Some(&Value::Bool(true)) {
+    let restricted = match stage.get(WINDOW) {
+        Some(Value::Bool(flag)) => *flag,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    };
+    if restricted {
         for fault in stage::restrict_execution_during_time_window::faults(stage, path) {
             faults.add(&fault.path, &fault.message);
         }
@@ -261,7 +266,7 @@ mod tests {
                 "stages[1].requisiteStageRefIds: stages wait for each other: 1 → 1",
             ),
             (
-                json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": true}]),
+                json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": "true"}]),
                 "stages[0].restrictedExecutionWindow: Incorrect time windows specified",
             ),
             (
