@@ -20,5 +20,5 @@ pub use matching::{Miss, fits, misses};
 pub use resolve::{Bound, Finding, Near, Source, Unresolved, resolve};
 pub use shape::{artifact, artifacts, distinct, expected, name, names};
 pub use start::{
-    at_start, considered, expected_ids, needs_prior, received, received_one, wanted_ids,
+    at_start, considered, expected_ids, needs_prior, received, received_one, report, wanted_ids,
 };

@@ -49,7 +49,7 @@ pub struct Finding {
 
 impl Finding {
     /// How the candidates failed; empty when one fits.
-    fn reason(&self) -> String {
+    pub fn reason(&self) -> String {
         match (&self.near, self.candidates) {
             (None, 0) => "no artifact came".to_owned(),
             (None, _) => String::new(),

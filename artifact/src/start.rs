@@ -79,6 +79,20 @@ pub fn at_start(
     outcome
 }
 
+/// What would become of each expected artifact that concerns a start, as far as what came
+/// and defaults decide it; one that the last execution may still give is bound to nothing.
+pub fn report(
+    pipeline: &Map<String, Value>,
+    trigger: &Map<String, Value>,
+    received: &[Value],
+) -> Vec<Finding> {
+    let one = |raw| match resolve([raw], received, &[], true) {
+        Ok(bound) => bound.report,
+        Err(unresolved) => unresolved.report,
+    };
+    considered(pipeline, trigger).flat_map(one).collect()
+}
+
 /// The ids that a trigger of the pipeline names, if the execution of `parent` is what it
 /// waits for.
 pub fn wanted_ids(pipeline: &Map<String, Value>, parent: &str) -> Vec<Value> {
