@@ -55,6 +55,29 @@ fn state(execution: &Execution, verb: &'static str, wanted: &'static str) -> Ref
     }
 }
 
+/// The stages that check preconditions, with those that a definition gives them.
+fn preconditions_of(
+    execution: &Execution,
+    definition: &Map<String, Value>,
+) -> Vec<(StageId, Value)> {
+    const CHECKS: &str = "checkPreconditions";
+    let written = definition.get("stages").and_then(Value::as_array);
+    let mut found = Vec::new();
+    for one in written.into_iter().flatten() {
+        let text = |key: &str| one.get(key).and_then(Value::as_str);
+        let preconditions = one.get("preconditions").filter(|list| list.is_array());
+        let mut checks = execution.top_level().filter(|stage| {
+            stage.kind == CHECKS
+                && text("type") == Some(CHECKS)
+                && text("refId") == Some(stage.ref_id.as_str())
+        });
+        if let (Some(preconditions), Some(stage)) = (preconditions, checks.next()) {
+            found.push((stage.id.clone(), preconditions.clone()));
+        }
+    }
+    found
+}
+
 /// Asks for the end of an execution. Of several who ask for it the last one is told of,
 /// as in Orca, even if it came after the end.
 ///
@@ -202,29 +225,6 @@ pub fn restart_stage_as(
     let (stage_id, user) = (top.id.clone(), user.to_owned());
     change.send(Message::RestartStage { stage_id, user });
     Ok(effects(change))
-}
-
-/// The stages that check preconditions, with those that a definition gives them.
-fn preconditions_of(
-    execution: &Execution,
-    definition: &Map<String, Value>,
-) -> Vec<(StageId, Value)> {
-    const CHECKS: &str = "checkPreconditions";
-    let written = definition.get("stages").and_then(Value::as_array);
-    let mut found = Vec::new();
-    for one in written.into_iter().flatten() {
-        let text = |key: &str| one.get(key).and_then(Value::as_str);
-        let preconditions = one.get("preconditions").filter(|list| list.is_array());
-        let mut checks = execution.top_level().filter(|stage| {
-            stage.kind == CHECKS
-                && text("type") == Some(CHECKS)
-                && text("refId") == Some(stage.ref_id.as_str())
-        });
-        if let (Some(preconditions), Some(stage)) = (preconditions, checks.next()) {
-            found.push((stage.id.clone(), preconditions.clone()));
-        }
-    }
-    found
 }
 
 /// Wakes a task that waits for something outside: it runs now instead of after
