@@ -325,7 +325,10 @@ async fn every_documented_route_is_served_or_answers_501_by_name() {
         }
     }
     assert!(served >= 85, "{served} served");
-    assert!(missing.contains("/pipelines/{id}/evaluateVariables") && missing.contains("/v2/canaryConfig"));
+    assert!(
+        missing.contains("/pipelines/{id}/evaluateVariables")
+            && missing.contains("/v2/canaryConfig")
+    );
 }
 
 #[tokio::test]

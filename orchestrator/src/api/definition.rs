@@ -227,7 +227,9 @@ impl DefinitionService for DefinitionApi {
         &self,
         _request: Request<Empty>,
     ) -> Result<Response<DefinitionList>, Status> {
-        let described: Vec<_> = stage::STAGES.iter().map(|s| stage::describe(*s)).collect();
+        let built = stage::STAGES.iter().map(|s| stage::describe(*s));
+        let unbuilt = stage::unbuilt::UNBUILT.iter().map(|s| stage::describe(s));
+        let described: Vec<_> = built.chain(unbuilt).collect();
         Ok(Response::new(list(&described)))
     }
 }

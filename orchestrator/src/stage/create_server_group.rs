@@ -9,7 +9,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, accounts_of, restore_server_group, schema, strategy, targeted};
+use super::{StageType, accounts_of, restore_server_group, schema, strategy, targeted, unbuilt};
 use crate::provider;
 use crate::task::quarantine;
 use crate::task::snapshot_source_server_group::SNAPSHOT;
@@ -52,6 +52,7 @@ impl StageDefinition for NewServerGroup {
     }
 
     fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+        unbuilt::require_provider(stage.stage)?;
         let strategy = strategy::of(stage)?;
         let provider = provider::of(&stage.stage.context);
         let mut tasks = vec![

@@ -9,7 +9,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, accounts_of, schema, strategy};
+use super::{StageType, accounts_of, schema, strategy, unbuilt};
 use crate::task::server_group::regions_of;
 use crate::task::{Task, TaskContext};
 
@@ -78,6 +78,7 @@ impl StageDefinition for Deploy {
             for (key, value) in cluster {
                 context.insert(key.clone(), value.clone());
             }
+            unbuilt::require_provider_of(&stage.stage.kind, &context)?;
             let account = ["account", "credentials"]
                 .iter()
                 .find_map(|key| context.get(*key).filter(|v| v.is_string()).cloned())

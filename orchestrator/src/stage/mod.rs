@@ -44,6 +44,7 @@ mod shift_traffic;
 mod shrink_cluster;
 pub mod strategy;
 mod targeted;
+pub mod unbuilt;
 mod undo_deployment;
 mod update_application;
 mod update_pipeline;
@@ -124,10 +125,11 @@ pub trait StageType: StageDefinition {
 /// What stands behind a type that is meant for our own provider: `deploy_local`.
 const OWN_PROVIDER: &str = "_local";
 
-/// A type by name; none if there is none.
+/// A type by name, also one that is known and not built; none if there is none.
 pub fn find(kind: &str) -> Option<&'static dyn StageType> {
     let kind = kind.strip_suffix(OWN_PROVIDER).unwrap_or(kind);
-    STAGES.iter().copied().find(|s| s.kind() == kind)
+    let built = STAGES.iter().copied().find(|s| s.kind() == kind);
+    built.or_else(|| unbuilt::find(kind).map(|known| known as &dyn StageType))
 }
 
 /// What may stand in place of an unknown type.
@@ -136,11 +138,13 @@ pub fn known_types() -> String {
     format!("known are {}", kinds.join(", "))
 }
 
-/// A type for people and forms: type, label, description, category, schema.
+/// A type for people and forms: type, label, description, category, schema, and
+/// whether it can be run.
 pub fn describe(stage: &dyn StageType) -> Value {
     let about = stage.describe();
     json!({
         "type": stage.kind(),
+        "built": unbuilt::find(stage.kind()).is_none(),
         "label": about.label,
         "description": about.text,
         "category": about.category,
@@ -194,7 +198,9 @@ mod tests {
 
     #[test]
     fn every_stage_has_its_own_type_and_says_what_it_is() {
-        let mut kinds: Vec<_> = STAGES.iter().map(|s| s.kind()).collect();
+        let known = unbuilt::UNBUILT.iter();
+        let known = known.flat_map(|u| u.aliases.iter().copied().chain([u.kind]));
+        let mut kinds: Vec<_> = STAGES.iter().map(|s| s.kind()).chain(known).collect();
         let sorted = kinds.clone();
         kinds.sort_unstable();
         kinds.dedup();

@@ -27,5 +27,6 @@ mod sink;
 mod stages;
 mod strategies;
 mod templates;
+mod unbuilt;
 mod verbs;
 mod webhook;
