@@ -1,5 +1,7 @@
 //! Settings of the orchestrator.
 
+mod stage;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use serde::Deserialize;
 
 use crate::notification;
 use crate::task::Pool;
+
+use stage::{Job, MonitoredDeploy, Script, Webhook};
 
 /// Section `orchestrator` of the configuration.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
@@ -35,6 +39,14 @@ pub struct Config {
     pub page_url: String,
     /// Who sends notifications, and how.
     pub notifications: notification::Config,
+    /// Stages that send requests.
+    pub webhook: Webhook,
+    /// Stages that run jobs.
+    pub job: Job,
+    /// Stages that run a script by a job of a build server.
+    pub script: Script,
+    /// Deployments that a service of the operator's watches.
+    pub monitored_deploy: MonitoredDeploy,
     /// Who may do what: the settings of the edge, given by whoever assembles the process and
     /// not by a key of its own, so that there is one answer. None: nobody has to authenticate.
     #[serde(skip)]
@@ -54,6 +66,10 @@ impl Default for Config {
             retention: Span(Duration::from_secs(30 * 24 * 3600)),
             page_url: orchestrator_core::Settings::default().page_url,
             notifications: notification::Config::default(),
+            webhook: Webhook::default(),
+            job: Job::default(),
+            script: Script::default(),
+            monitored_deploy: MonitoredDeploy::default(),
             authorization: None,
         }
     }

@@ -115,9 +115,7 @@ impl Engine {
             .into_iter()
             .map(|pool| (pool, Arc::new(Semaphore::new(config.pool_size(pool)))))
             .collect();
-        let settings = Settings {
-            page_url: config.page_url.clone(),
-        };
+        let settings = services.settings().clone();
         Self {
             inner: Arc::new(Inner {
                 executions: Executions::new(store.clone()),

@@ -121,6 +121,10 @@ pub fn assemble(mut config: Config, store: store::Shared, outside: Outside, now:
         executions: executions.clone(),
         builds,
         access,
+        settings: orchestrator_core::Settings {
+            page_url: config.page_url.clone(),
+            stages: config.stages(),
+        },
     });
     let audit = Audit::new(store.clone());
     let engine = Engine::new(store, doors, config, now);
@@ -133,9 +137,12 @@ fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
     let executions = ExecutionServiceServer::new(api::ExecutionApi::new(engine.clone()))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
-    let authored = DefinitionServiceServer::new(api::DefinitionApi::new(definitions))
-        .max_decoding_message_size(limit)
-        .max_encoding_message_size(limit);
+    let authored = DefinitionServiceServer::new(api::DefinitionApi::new(
+        definitions,
+        Arc::clone(&engine.inner.services),
+    ))
+    .max_decoding_message_size(limit)
+    .max_encoding_message_size(limit);
     let metrics = engine.metrics();
     let turns = Arc::new(Semaphore::new(engine.inner.config.turns.max(1)));
     let check = engine.clone();

@@ -52,6 +52,7 @@ async fn one(services: &Arc<dyn Services>, key: &str, url: &str) -> Result<Strin
         return Err(format!("{url} is nothing this version can look up"));
     }
     let request = HttpRequest {
+        follow_redirects: true,
         method: "GET".to_owned(),
         url: url.to_owned(),
         headers: Vec::new(),

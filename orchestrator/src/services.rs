@@ -13,9 +13,11 @@ pub mod fake;
 mod http;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use authorization::Permission;
+use orchestrator_core::Settings;
 use proto::status::Failure;
 use serde_json::{Map, Value};
 
@@ -168,6 +170,8 @@ pub struct HttpRequest {
     pub effect_id: String,
     /// How long the answer may take, ms.
     pub timeout_ms: u64,
+    /// An answer that names another place is followed there.
+    pub follow_redirects: bool,
 }
 
 /// An answer.
@@ -293,6 +297,14 @@ pub trait Access: Send + Sync {
     async fn act_with(&self, user: &str, roles: &[String]) -> Result<(), Failure>;
     /// The user's roles, as of now.
     async fn roles(&self, user: &str) -> Result<Vec<String>, Failure>;
+    /// Fails unless the user may do this to something with these permissions, `what` in words.
+    async fn permitted(
+        &self,
+        user: &str,
+        what: &str,
+        permissions: &Value,
+        permission: Permission,
+    ) -> Result<(), Failure>;
 }
 
 /// All doors together.
@@ -311,6 +323,11 @@ pub trait Services: Send + Sync {
     fn access(&self) -> &dyn Access {
         &Open
     }
+    /// What the operator set, as plans see it.
+    fn settings(&self) -> &Settings {
+        static UNSET: LazyLock<Settings> = LazyLock::new(Settings::default);
+        &UNSET
+    }
 }
 
 /// The doors of a running service.
@@ -327,6 +344,8 @@ pub struct Doors {
     pub builds: std::sync::Arc<dyn Builds>,
     /// See [`Services::access`].
     pub access: std::sync::Arc<dyn Access>,
+    /// See [`Services::settings`].
+    pub settings: Settings,
 }
 
 impl Services for Doors {
@@ -352,5 +371,9 @@ impl Services for Doors {
 
     fn access(&self) -> &dyn Access {
         &*self.access
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 }

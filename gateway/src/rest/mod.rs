@@ -11,6 +11,7 @@ mod audit;
 mod auth;
 mod builds;
 mod clusters;
+mod configured;
 mod credentials;
 mod environments;
 mod executions;
@@ -230,6 +231,9 @@ fn routes() -> Routes {
         .route("/v3/builds/{master}/jobs", get(builds::jobs))
         .route("/cron/validate", get(triggers::validate_cron))
         .route("/validateCronExpression", get(triggers::validate_cron))
+        .route("/webhooks/preconfigured", get(configured::webhooks))
+        .route("/jobs/preconfigured", get(configured::jobs))
+        .route("/capabilities/deploymentMonitors", get(configured::deployment_monitors))
         .route("/webhooks/{type}/{source}", post(webhooks::receive))
 }
 

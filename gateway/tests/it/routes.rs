@@ -192,6 +192,9 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("PUT", "/tasks/01ABC/cancel", "", 200, Value::Null),
         ("PUT", "/tasks/cancel?ids=E1,01ABC", "", 200, Value::Null),
         ("GET", "/traffic?seconds=5", "", 200, json!({"seconds": []})),
+        ("GET", "/webhooks/preconfigured", "", 200, json!([{"type": "preconfiguredWebhook"}])),
+        ("GET", "/jobs/preconfigured", "", 200, json!([{"type": "preconfiguredJob"}])),
+        ("GET", "/capabilities/deploymentMonitors", "", 200, json!([{"type": "deploymentMonitor"}])),
         ("POST", "/webhooks/docker/r", "{}", 200, json!({"eventProcessed": true, "eventId": "ev1"})),
     ];
     all.extend(details::served());

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use crate::catalog::StageCatalog;
 
 /// Fresh ids, in an order that a replay repeats.
@@ -19,12 +21,15 @@ pub type Answers = BTreeMap<String, Result<String, String>>;
 pub struct Settings {
     /// Base of links to this product's page.
     pub page_url: String,
+    /// What the operator set for types of stages, by section; only they know what it means.
+    pub stages: Map<String, Value>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             page_url: "http://127.0.0.1:8084/ui/".to_owned(),
+            stages: Map::new(),
         }
     }
 }

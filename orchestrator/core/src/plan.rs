@@ -65,6 +65,7 @@ pub(crate) fn start(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Res
     if !stage.is_synthetic() {
         evaluate(change, id, env)?;
     }
+    prepare(change, id, env)?;
     let Some(stage) = change.execution.stage(id) else {
         return Ok(());
     };
@@ -99,6 +100,29 @@ pub(crate) fn start(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Res
     }
     for planned in add(change, id, Owner::StageBefore, before, env) {
         evaluate(change, &planned, env)?;
+    }
+    Ok(())
+}
+
+/// Puts over a stage's context what its type says of the operator's settings.
+fn prepare(change: &mut Change, id: &StageId, env: &Env<'_>) -> Result<(), Stop> {
+    let execution = &change.execution;
+    let Some(stage) = execution.stage(id) else {
+        return Ok(());
+    };
+    let definition = env.stages.stage(stage.definition());
+    let Some(definition) = definition.filter(|_| !execution.trigger.is_dry_run()) else {
+        return Ok(());
+    };
+    let view = StageView { execution, stage };
+    let changes = definition
+        .prepare(view, env.settings)
+        .map_err(Stop::Failed)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if let Some(stage) = change.stage(id) {
+        stage.context.extend(changes);
     }
     Ok(())
 }

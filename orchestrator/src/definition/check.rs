@@ -52,7 +52,10 @@ pub fn check_pipeline(pipeline: &Map<String, Value>, accounts: &Accounts) -> Vec
     }
     match pipeline.get("stages") {
         None => {}
-        Some(Value::Array(stages)) => check_stages(stages, accounts, &mut faults),
+        Some(Value::Array(stages)) => {
+            let of_strategy = text(pipeline, "type").is_some_and(|kind| kind == "strategy");
+            check_stages(stages, of_strategy, accounts, &mut faults);
+        }
         Some(other) => faults.add("stages", &format!("it is {}; send a list", kind_of(other))),
     }
     faults.0
@@ -107,7 +110,7 @@ fn notifications(map: &Map<String, Value>, path: &str, most: usize, faults: &mut
     }
 }
 
-fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
+fn check_stages(stages: &[Value], of_strategy: bool, accounts: &Accounts, faults: &mut Faults) {
     if stages.len() > MOST_STAGES {
         let message = format!(
             "{} stages are more than the {MOST_STAGES} allowed",
@@ -123,7 +126,7 @@ fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
             faults.add(&path, &format!("it is {}; send an object", kind_of(stage)));
             continue;
         };
-        check_stage(&path, stage, accounts, faults);
+        check_stage(&path, stage, of_strategy, accounts, faults);
         maps.push(stage.clone());
     }
     // Paths count positions, so the graph is looked at only if every stage is one.
@@ -135,7 +138,13 @@ fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
     }
 }
 
-fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faults: &mut Faults) {
+fn check_stage(
+    path: &str,
+    stage: &Map<String, Value>,
+    of_strategy: bool,
+    accounts: &Accounts,
+    faults: &mut Faults,
+) {
     let most = plan::MOST_OF_STAGE;
     notifications(stage, &format!("{path}.notifications"), most, faults);
     // An alias, if there is one, selects the definition.
@@ -158,8 +167,11 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
             faults.add(&format!("{path}.{field}"), &message);
         }
         Some(found) => {
-            for fault in found.validate(stage, path) {
-                faults.add(&fault.path, &fault.message);
+            // What a strategy deploys, the stage that runs it says.
+            if !(of_strategy && kind == "deploy") {
+                for fault in found.validate(stage, path) {
+                    faults.add(&fault.path, &fault.message);
+                }
             }
             if let Accounts::Known(known) = accounts {
                 for (at, account) in found.accounts(stage) {

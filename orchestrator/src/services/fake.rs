@@ -5,9 +5,10 @@ mod builds;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use orchestrator_core::Settings;
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
@@ -67,7 +68,7 @@ pub enum Plan {
 
 /// All peers in one; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Fake(Arc<Mutex<World>>);
+pub struct Fake(Arc<Mutex<World>>, Arc<OnceLock<Settings>>);
 
 impl Fake {
     /// Peers that know the account `prod` and let everything succeed.
@@ -79,6 +80,16 @@ impl Fake {
 
     fn lock(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the operator set for types of stages, once and before it is asked for.
+    pub fn configure(&self, stages: Map<String, Value>) {
+        let settings = Settings {
+            stages,
+            ..Settings::default()
+        };
+        // What was asked for before stays as it was told.
+        drop(self.1.set(settings));
     }
 
     /// From now on one of `one_in` calls goes wrong, as the seed decides.
@@ -139,16 +150,6 @@ impl Fake {
     /// What has become of every pipeline that a stage started; without it all succeed.
     pub fn children_are(&self, status: &str) {
         self.lock().child_status = Some(status.to_owned());
-    }
-
-    /// How every build ends; without it all succeed.
-    pub fn builds_are(&self, result: &str) {
-        self.lock().build_result = Some(result.to_owned());
-    }
-
-    /// Builds that were started, by their effects.
-    pub fn builds_started(&self) -> Vec<String> {
-        self.lock().builds.clone()
     }
 
     /// The next answer to requests for this URL; without one it is 200 `{}`.
@@ -591,5 +592,9 @@ impl Services for Fake {
 
     fn executions(&self) -> &dyn super::Executions {
         self
+    }
+
+    fn settings(&self) -> &Settings {
+        self.1.get_or_init(Settings::default)
     }
 }

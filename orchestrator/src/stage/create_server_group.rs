@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
-    Description, NewStage, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy,
-    TaskResult, TaskSpec,
+    Description, NewStage, PlanError, Settings, Stage, StageDefinition, StageView, TaskError,
+    TaskPolicy, TaskResult, TaskSpec,
 };
 use serde_json::{Map, Value, json};
 
@@ -48,6 +48,18 @@ impl StageDefinition for NewServerGroup {
             label: self.label,
             text,
             category: "deploy",
+        }
+    }
+
+    fn prepare(
+        &self,
+        stage: StageView<'_>,
+        settings: &Settings,
+    ) -> Result<Map<String, Value>, PlanError> {
+        let context = &stage.stage.context;
+        match strategy::of(stage)?.unset(context, settings) {
+            Some(message) => Err(message),
+            None => Ok(Map::new()),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `deploy`: server groups in one cluster or several, at the same time.
 //! Source: `orca: ParallelDeployStage`.
 
+mod in_strategy;
+
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
@@ -21,6 +23,7 @@ const DEPLOYED: &str = "deploy.server.groups";
 const NOT_INHERITED: &[&str] = &[
     "clusters",
     "cluster",
+    "trafficOptions",
     "expressionEvaluationSummary",
     "restartDetails",
     "restrictExecutionDuringTimeWindow",
@@ -65,7 +68,11 @@ impl StageDefinition for Deploy {
             ("createServerGroup", "Deploy")
         };
         let mut planned = Vec::new();
-        let found = clusters(&stage.stage.context)?;
+        let of_strategy = in_strategy::cluster(stage)?;
+        let found = match &of_strategy {
+            Some(cluster) => vec![("cluster.".to_owned(), cluster)],
+            None => clusters(&stage.stage.context)?,
+        };
         if found.is_empty() || found.len() > MOST_CLUSTERS {
             let count = found.len();
             return Err(format!(
@@ -192,6 +199,16 @@ impl StageType for Deploy {
         }
         found
     }
+}
+
+/// Whether a stage says what it deploys.
+fn has_clusters(context: &Map<String, Value>) -> bool {
+    let own = |key: &str| {
+        context
+            .get(key)
+            .is_some_and(|v| !v.is_null() && *v != json!([]))
+    };
+    own("clusters") || own("cluster") || own("account") || own("credentials")
 }
 
 /// A cluster with its path, such as `clusters[0].`.

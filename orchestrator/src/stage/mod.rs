@@ -4,10 +4,12 @@
 //! its file, and two adjacent lines here.
 
 mod apply_source_server_group_capacity;
+mod bulk_destroy_server_group;
 mod capture_source_server_group_capacity;
 mod check_preconditions;
 mod clone_server_group;
 mod cluster_wide;
+pub(crate) mod configured;
 mod create_application;
 mod create_server_group;
 mod create_v2_pipeline_template;
@@ -17,19 +19,27 @@ mod delete_project;
 mod delete_v2_pipeline_template;
 mod deploy;
 mod deploy_previous_version;
+mod deployment_monitor;
+mod destroy_job;
 mod destroy_server_group;
 mod determine_target_server_group;
 mod disable_cluster;
 mod disable_server_group;
 mod enable_server_group;
+mod evaluate_deployment_health;
 mod evaluate_variables;
 mod find_image;
 mod find_image_from_tags;
+mod get_properties;
 mod jenkins;
 pub(crate) mod manual_judgment;
 mod modify_aws_scaling_process;
+mod notify_deploy_completed;
+mod notify_deploy_starting;
 mod pin_server_group;
 mod pipeline;
+mod preconfigured_job;
+mod preconfigured_webhook;
 mod promote_environment;
 mod replace_in_place;
 mod resize_server_group;
@@ -40,16 +50,21 @@ mod run_job;
 mod save_pipeline;
 mod save_pipelines_from_artifact;
 mod scale_down_cluster;
+mod script;
 mod shift_traffic;
 mod shrink_cluster;
 pub mod strategy;
 mod targeted;
+mod terminate_instance_and_decrement_server_group;
+mod terminate_instances;
 pub mod unbuilt;
 mod undo_deployment;
 mod update_application;
 mod update_pipeline;
 mod update_v2_pipeline_template;
 mod upsert_application;
+mod upsert_load_balancer;
+mod upsert_load_balancers;
 mod upsert_project;
 mod wait;
 mod webhook;
@@ -62,6 +77,7 @@ use crate::task::{self, Task};
 /// Every type of stage.
 pub static STAGES: &[&dyn StageType] = &[
     &apply_source_server_group_capacity::STAGE,
+    &bulk_destroy_server_group::STAGE,
     &capture_source_server_group_capacity::STAGE,
     &check_preconditions::STAGE,
     &clone_server_group::STAGE,
@@ -74,19 +90,26 @@ pub static STAGES: &[&dyn StageType] = &[
     &delete_v2_pipeline_template::STAGE,
     &deploy::STAGE,
     &deploy_previous_version::STAGE,
+    &destroy_job::STAGE,
     &destroy_server_group::STAGE,
     &determine_target_server_group::STAGE,
     &disable_cluster::STAGE,
     &disable_server_group::STAGE,
     &enable_server_group::STAGE,
+    &evaluate_deployment_health::STAGE,
     &evaluate_variables::STAGE,
     &find_image::STAGE,
     &find_image_from_tags::STAGE,
+    &get_properties::STAGE,
     &jenkins::STAGE,
     &manual_judgment::STAGE,
     &modify_aws_scaling_process::STAGE,
+    &notify_deploy_completed::STAGE,
+    &notify_deploy_starting::STAGE,
     &pin_server_group::STAGE,
     &pipeline::STAGE,
+    &preconfigured_job::STAGE,
+    &preconfigured_webhook::STAGE,
     &promote_environment::STAGE,
     &replace_in_place::STAGE,
     &resize_server_group::STAGE,
@@ -97,13 +120,18 @@ pub static STAGES: &[&dyn StageType] = &[
     &save_pipeline::STAGE,
     &save_pipelines_from_artifact::STAGE,
     &scale_down_cluster::STAGE,
+    &script::STAGE,
     &shift_traffic::STAGE,
     &shrink_cluster::STAGE,
+    &terminate_instance_and_decrement_server_group::STAGE,
+    &terminate_instances::STAGE,
     &undo_deployment::STAGE,
     &update_application::STAGE,
     &update_pipeline::STAGE,
     &update_v2_pipeline_template::STAGE,
     &upsert_application::STAGE,
+    &upsert_load_balancer::STAGE,
+    &upsert_load_balancers::STAGE,
     &upsert_project::STAGE,
     &wait::STAGE,
     &webhook::STAGE,
@@ -222,7 +250,15 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| name.ends_with(".rs") && name != "mod.rs")
-            .filter(|name| !["targeted.rs", "cluster_wide.rs"].contains(&name.as_str()))
+            .filter(|name| {
+                ![
+                    "targeted.rs",
+                    "cluster_wide.rs",
+                    "configured.rs",
+                    "deployment_monitor.rs",
+                ]
+                .contains(&name.as_str())
+            })
             .collect();
         assert_eq!(files.len(), STAGES.len(), "{files:?}");
     }

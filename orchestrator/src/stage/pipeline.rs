@@ -16,6 +16,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
+use super::strategy::custom;
 use super::{StageType, schema};
 use crate::task::{Pool, Task, TaskContext, access, failed};
 
@@ -185,6 +186,10 @@ impl Task for Start {
             "parameters": ctx.own("pipelineParameters").cloned().unwrap_or_else(|| json!({})),
             "isPipeline": true, "strategy": ctx.flag("strategy"),
         });
+        if let Some(deployment) = custom::deployment(ctx.execution, context) {
+            trigger["strategy"] = true.into();
+            trigger["deployment"] = deployment;
+        }
         let artifacts = ctx
             .get("artifacts")
             .or_else(|| ctx.execution.trigger.get("artifacts"));

@@ -12,7 +12,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, accounts_of, schema, targeted, unbuilt};
+use super::{StageType, accounts_of, configured, schema, targeted, unbuilt};
 use crate::services::{Operation, OperationState};
 use crate::task::{
     CANCEL_OPERATION, Task, TaskContext, failed, monitor_operation, server_group, submit_operation,
@@ -192,6 +192,7 @@ impl Task for Submit {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        configured::JOB.permit(ctx).await?;
         let input = input(ctx)?;
         let region = input.get("region").and_then(Value::as_str);
         let region = region.unwrap_or(server_group::NO_REGION).to_owned();

@@ -9,8 +9,8 @@ use orchestrator::stage::Catalog;
 use orchestrator::task::{self, TaskContext};
 use orchestrator::turn::{Around, Limits, Loaded, Step, take};
 use orchestrator_core::{
-    Answers, Execution, ExecutionId, ExecutionType, IdSource, Message, Mode, Settings, Status,
-    Subject, Target, TaskError, TaskResult, TaskRun, new_execution,
+    Answers, Execution, ExecutionId, ExecutionType, IdSource, Message, Mode, Status, Subject,
+    Target, TaskError, TaskResult, TaskRun, new_execution,
 };
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ impl<S: Services> Bench<S> {
                 now: self.now,
                 ids: &mut self.ids,
                 stages: &Catalog,
-                settings: &Settings::default(),
+                settings: self.fake.settings(),
                 decide: &|_, _| None,
                 limits: Limits::default(),
                 in_time: &|| true,

@@ -28,6 +28,32 @@ pub(crate) fn sample(kind: &str, fields: Value, world: fn(&Fake)) -> Sample {
     }
 }
 
+/// A deployment that a service is asked about.
+fn asking() -> Value {
+    on(json!({"newServerGroup": "app-main-v001", "deploymentMonitor": {"id": "m"}}))
+}
+
+/// A service that has nothing against it.
+fn watched(fake: &Fake) {
+    configured(fake);
+    for path in ["starting", "evaluateHealth"] {
+        let url = format!("http://monitor.test/deployment/{path}");
+        for _ in 0..100 {
+            let step = json!({"nextStep": {"directive": "CONTINUE"}});
+            fake.answer(&url, Ok(ok(&step)));
+        }
+    }
+}
+
+/// One that ends with an error.
+fn ended(sample: Sample) -> Sample {
+    Sample {
+        ends: Status::Terminal,
+        again: Status::Terminal,
+        ..sample
+    }
+}
+
 pub(crate) fn group(name: &str, created: u64, size: u64, disabled: bool) -> Value {
     let state = if disabled { "OutOfService" } else { "Up" };
     let instances: Vec<Value> = (0..size)
@@ -102,6 +128,32 @@ fn polled(fake: &Fake) {
     for _ in 0..100 {
         fake.answer("http://hook.test/status", Ok(ok(&json!({"state": "done"}))));
     }
+}
+
+/// What an operator set.
+pub(crate) fn configured(fake: &Fake) {
+    let set = json!({
+        "script": {"master": "ci", "job": "run-script"},
+        "preconfiguredWebhook": [
+            {"type": "off", "enabled": false, "url": "http://hook.test/off"},
+            {"type": "hook", "label": "Hook", "url": "http://hook.test/${parameterValues['who']}",
+                "method": "PUT", "customHeaders": null, "payload": "{\"for\": \"${parameterValues['why']}\"}",
+                "parameters": [{"name": "who"}, {"name": "why", "defaultValue": "fun"}]},
+            {"type": "ops", "label": "Ops", "url": "http://hook.test/ops",
+                "permissions": {"READ": ["dev"], "WRITE": ["ops"]}},
+        ],
+        "preconfiguredJob": [
+            {"type": "smoke", "label": "Smoke", "account": "prod", "region": "local",
+                "imageId": "registry/smoke:1", "jobRuntimeLimit": "PT5M", "env": {"A": "1"},
+                "parameters": [
+                    {"name": "version", "mapping": "env.VERSION"},
+                    {"name": "mode", "mapping": "env.MODE", "defaultValue": "fast"},
+                ]},
+        ],
+        "deploymentMonitor": [{"id": "m", "name": "Watch", "baseUrl": "http://monitor.test",
+            "supportContact": "ops", "maxAnalysisMinutes": 30, "failOnError": true, "stable": true}],
+    });
+    fake.configure(set.as_object().cloned().unwrap());
 }
 
 pub(crate) fn on(fields: Value) -> Value {
@@ -386,6 +438,63 @@ fn cluster_samples() -> Vec<Sample> {
             "jenkins",
             json!({"master": "ci", "job": "shop/main", "waitForCompletion": false}),
             nothing,
+        ),
+        sample(
+            "terminateInstances",
+            on(json!({"serverGroupName": "app-main-v000", "instanceIds": ["app-main-v000-1"]})),
+            one_group,
+        ),
+        sample(
+            "terminateInstanceAndDecrementServerGroup",
+            on(json!({"serverGroupName": "app-main-v000", "instance": "app-main-v000-0"})),
+            one_group,
+        ),
+        sample(
+            "upsertLoadBalancer",
+            on(json!({"loadBalancerName": "extra", "path": "/"})),
+            nothing,
+        ),
+        sample(
+            "upsertLoadBalancers",
+            on(json!({"loadBalancers": [{"name": "a"}, {"name": "b", "host": "b.test"}]})),
+            nothing,
+        ),
+        Sample {
+            // What is gone cannot be named again.
+            again: Status::Terminal,
+            ..sample(
+                "bulkDestroyServerGroup",
+                on(json!({"serverGroupNames": ["app-main-v000", "app-main-v001"]})),
+                two_groups,
+            )
+        },
+        sample("notifyDeployStarting", asking(), watched),
+        sample("evaluateDeploymentHealth", asking(), watched),
+        sample("notifyDeployCompleted", asking(), watched),
+        ended(sample(
+            "destroyJob",
+            on(json!({"jobName": "none"})),
+            nothing,
+        )),
+        sample(
+            "getProperties",
+            json!({"master": "ci", "job": "shop/main", "buildNumber": 3, "propertyFile": "p"}),
+            nothing,
+        ),
+        sample(
+            "script",
+            json!({"command": "echo", "propertyFile": "p"}),
+            configured,
+        ),
+        sample(
+            "hook",
+            json!({"alias": "preconfiguredWebhook", "parameterValues": {"who": "me"}}),
+            configured,
+        ),
+        sample(
+            "smoke",
+            json!({"alias": "preconfiguredJob", "parameters": {"version": "2"}}),
+            configured,
         ),
         sample(
             "runJob",

@@ -398,6 +398,12 @@ pub mod audit_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfiguredRequest {
+    /// `preconfiguredWebhook`, `preconfiguredJob`, `deploymentMonitor`.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DefinitionList {
     #[prost(message, repeated, tag = "1")]
@@ -1009,7 +1015,7 @@ pub mod definition_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// The stage types that can be used: type, label, description, category, JSON schema.
+        /// The stage types that are known: type, whether it is built, label, description, category, JSON schema.
         pub async fn list_stage_types(
             &mut self,
             request: impl tonic::IntoRequest<super::super::super::common::v1::Empty>,
@@ -1032,6 +1038,33 @@ pub mod definition_service_client {
                     GrpcMethod::new(
                         "gennaker.orchestrator.v1.DefinitionService",
                         "ListStageTypes",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the operator configured for stages and the caller may see.
+        pub async fn list_configured(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfiguredRequest>,
+        ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/ListConfigured",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "ListConfigured",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -1149,10 +1182,15 @@ pub mod definition_service_server {
             tonic::Response<super::super::super::common::v1::Empty>,
             tonic::Status,
         >;
-        /// The stage types that can be used: type, label, description, category, JSON schema.
+        /// The stage types that are known: type, whether it is built, label, description, category, JSON schema.
         async fn list_stage_types(
             &self,
             request: tonic::Request<super::super::super::common::v1::Empty>,
+        ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
+        /// What the operator configured for stages and the caller may see.
+        async fn list_configured(
+            &self,
+            request: tonic::Request<super::ConfiguredRequest>,
         ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
     }
     /// What users author: applications and pipelines, with their history.
@@ -1960,6 +1998,52 @@ pub mod definition_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListStageTypesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.DefinitionService/ListConfigured" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConfiguredSvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::ConfiguredRequest>
+                    for ListConfiguredSvc<T> {
+                        type Response = super::DefinitionList;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfiguredRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::list_configured(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConfiguredSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

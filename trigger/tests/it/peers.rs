@@ -191,6 +191,12 @@ impl DefinitionService for Peers {
     ) -> Result<Response<orca::DefinitionList>, Status> {
         Err(no())
     }
+    async fn list_configured(
+        &self,
+        _: Request<orca::ConfiguredRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        Err(no())
+    }
 }
 
 #[tonic::async_trait]

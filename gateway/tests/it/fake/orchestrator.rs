@@ -312,4 +312,15 @@ impl DefinitionService for Peers {
         self.note("list_stage_types", call.get_ref())?;
         Ok(Response::new(orca::DefinitionList::default()))
     }
+
+    async fn list_configured(
+        &self,
+        call: Call<orca::ConfiguredRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        self.note("list_configured", call.get_ref())?;
+        let entry = json!({"type": call.get_ref().kind, "label": "A"});
+        Ok(Response::new(orca::DefinitionList {
+            items: vec![Json::of(&entry)],
+        }))
+    }
 }
