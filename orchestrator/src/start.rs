@@ -15,6 +15,7 @@ use crate::definition::{Object, refused, unavailable};
 use crate::engine::{Engine, Extra, Tried};
 use crate::ids;
 use crate::notification::address;
+use crate::stage::strategy::custom;
 use crate::template;
 use crate::turn::{Loaded, Step};
 
@@ -161,7 +162,9 @@ impl Engine {
             );
             return self.settle(delivery).await;
         };
-        body.insert("trigger".to_owned(), asked.trigger.clone());
+        let mut trigger = asked.trigger.clone();
+        custom::without_deployment(&mut trigger);
+        body.insert("trigger".to_owned(), trigger);
         let body = with_parameters(template::expanded(definitions, body.into()).await?);
         let (id, shard) = self.requested_id(&asked);
         let user = asked

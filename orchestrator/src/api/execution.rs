@@ -24,6 +24,7 @@ use crate::command::or_nothing;
 use crate::engine::Engine;
 use crate::executions::{Listing, distinct, unexpanded};
 use crate::stage::Catalog;
+use crate::stage::strategy::custom;
 use crate::start::Start;
 
 /// Executions asked for by id in one call.
@@ -78,6 +79,9 @@ impl ExecutionService for ExecutionApi {
                 ExecutionType::Pipeline
             }
         });
+        if let Some(trigger) = body.get_mut("trigger") {
+            custom::without_deployment(trigger);
+        }
         // Who is known by name started it, whatever the body says: a judgment may exclude them.
         if user != AuthContext::ANONYMOUS
             && let Some(Value::Object(trigger)) = body.get_mut("trigger")

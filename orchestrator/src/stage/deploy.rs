@@ -166,6 +166,21 @@ impl StageDefinition for Deploy {
                 "region": {"type": "string"},
                 "imageId": {"type": "string", "title": "Image", "description": "registry/repository:tag"},
                 "strategy": {"type": "string", "enum": keys, "default": "none"},
+                "strategyApplication": {"type": "string", "title": "Application of a custom strategy"},
+                "strategyPipeline": {"type": "string", "title": "Id of a custom strategy"},
+                "pipelineParameters": {"type": "object", "title": "Parameters of a custom strategy"},
+                "deploySteps": {"type": "array", "items": {"type": "integer"}, "title": "Steps, in percent"},
+                "deploymentMonitor": {
+                    "type": "object", "title": "Who judges each step",
+                    "properties": {"id": {"type": "string"}, "parameters": {"type": "object"}},
+                },
+                "failureActions": {
+                    "type": "object", "title": "After a step that is judged bad",
+                    "properties": {
+                        "rollback": {"type": "string", "enum": ["None", "Automatic", "Manual"]},
+                        "destroyInstances": {"type": "boolean"},
+                    },
+                },
                 "capacity": {"type": "object"},
                 "loadBalancers": {"type": "array", "items": {"type": "string"}},
                 "env": {"type": "object"},
@@ -177,7 +192,13 @@ impl StageDefinition for Deploy {
             "required": ["account", "region"],
         });
         schema(
-            &json!({"clusters": {"type": "array", "title": "Clusters", "items": cluster}}),
+            &json!({
+                "clusters": {"type": "array", "title": "Clusters", "items": cluster},
+                "trafficOptions": {
+                    "type": "string", "title": "Traffic, in a strategy",
+                    "enum": ["inherit", "enable", "disable"],
+                },
+            }),
             &["clusters"],
         )
     }

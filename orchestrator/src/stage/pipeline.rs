@@ -188,7 +188,7 @@ impl Task for Start {
         });
         if let Some(deployment) = custom::deployment(ctx.execution, context) {
             trigger["strategy"] = true.into();
-            trigger["deployment"] = deployment;
+            trigger[custom::DEPLOYMENT] = deployment;
         }
         let artifacts = ctx
             .get("artifacts")

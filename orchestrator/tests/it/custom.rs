@@ -3,10 +3,12 @@
 use orchestrator::definition::{Accounts, check_pipeline};
 use orchestrator::services::fake::Fake;
 use orchestrator_core::{ExecutionType, Status};
+use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
 use serde_json::{Value, json};
+use store::{Address, Batch, Mode, Outgoing};
 
 use crate::bench::{Act, Bench};
-use crate::rig::make;
+use crate::rig::{Rig, make, pipeline};
 use crate::samples::{cluster, one_group};
 
 /// The trigger of the strategy that a deployment started.
@@ -172,6 +174,46 @@ async fn a_strategy_that_no_deployment_started_deploys_nothing() {
     assert_eq!(bench.status(), Status::Terminal);
     let told = bench.execution().to_json()["stages"].to_string();
     assert!(told.contains("no deployment has started it"), "{told}");
+}
+
+#[tokio::test]
+async fn who_starts_a_pipeline_cannot_say_what_it_deploys() {
+    let rig = Rig::up().await;
+    let stage = make("deploy", "1", &[], json!({"trafficOptions": "inherit"}));
+    let mut saved = pipeline("S", json!([stage]));
+    saved["type"] = json!("strategy");
+    saved["triggers"] = json!([{"type": "docker", "enabled": true, "id": "t"}]);
+    let saved = rig.save(&saved).await.unwrap();
+    let forged = json!({"type": "docker", "strategy": true, "deployment": whole()});
+    let mut body = saved.clone();
+    body["trigger"] = forged.clone();
+    let by_hand = rig.try_start(&body, "by hand").await.unwrap();
+    let message = ExecutionRequested {
+        application: "app".into(),
+        pipeline_config_id: saved["id"].as_str().unwrap().into(),
+        trigger_id: "t".into(),
+        event_id: "push".into(),
+        recorded_at_ms: 1_700_000_000_000,
+        trigger: forged,
+    };
+    let shards = rig.store.shards();
+    let shard = shards.of_application("app");
+    let event = format!("{}/t/push", message.pipeline_config_id);
+    let by_event = shards.mint_id(1_700_000_000_000, &event, shard);
+    let batch = Batch::new(shard, "push").message(Outgoing {
+        to: Address::new(EXECUTION_REQUESTS, "push", "app"),
+        fingerprint: "push".into(),
+        mode: Mode::Ensure,
+        delay_ms: 0,
+        body: serde_json::to_vec(&message).unwrap().into(),
+    });
+    rig.store.commit(batch).await.unwrap().unwrap();
+    for id in [by_hand, by_event.to_string()] {
+        let ended = rig.ends(&id, "TERMINAL").await;
+        let told = ended["stages"].to_string();
+        assert!(told.contains("no deployment has started it"), "{told}");
+    }
+    assert!(rig.fake.operations().is_empty());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use orchestrator_core::{PlanError, StageView};
 use serde_json::{Map, Value, json};
 
 use crate::provider;
+use crate::stage::strategy::custom::DEPLOYMENT;
 
 const TRAFFIC: &str = "trafficOptions";
 const PROCESS: &str = "AddToLoadBalancer";
@@ -33,7 +34,7 @@ const NOT_TAKEN: &[&str] = &[
 pub(super) fn cluster(stage: StageView<'_>) -> Result<Option<Map<String, Value>>, PlanError> {
     let trigger = &stage.execution.trigger;
     let own = &stage.stage.context;
-    let given = trigger.get("deployment").and_then(Value::as_object);
+    let given = trigger.get(DEPLOYMENT).and_then(Value::as_object);
     let Some(given) = given.filter(|_| trigger.get("strategy") == Some(&Value::Bool(true))) else {
         let is_of_strategy = own.contains_key(TRAFFIC) && !super::has_clusters(own);
         return if is_of_strategy {

@@ -82,6 +82,17 @@ fn found_images(stage: StageView<'_>, place: &str, location: &str) -> Map<String
     found
 }
 
+/// Where the trigger of a strategy says what is to be deployed.
+pub(in crate::stage) const DEPLOYMENT: &str = "deployment";
+
+/// A trigger that comes from outside says nothing of what a strategy deploys: with that,
+/// whoever may start a pipeline could have it deploy something else, in its name.
+pub(crate) fn without_deployment(trigger: &mut Value) {
+    if let Some(trigger) = trigger.as_object_mut() {
+        trigger.shift_remove(DEPLOYMENT);
+    }
+}
+
 /// What the stage that a strategy is started for has to deploy: the strategy's own
 /// `deploy` stage takes it from the trigger. None where it is no strategy that starts.
 pub(in crate::stage) fn deployment(

@@ -2,7 +2,7 @@
 //! group. To add one: its file, and two adjacent lines here.
 
 mod canary;
-pub(super) mod custom;
+pub(crate) mod custom;
 mod highlander;
 mod in_place_drain;
 mod monitored;
