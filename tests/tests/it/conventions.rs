@@ -128,7 +128,13 @@ const LISTS: [(&str, &str, &[&str]); 6] = [
     (
         "orchestrator/src/stage",
         "orchestrator/src/stage/mod.rs",
-        &["targeted", "cluster_wide", "strategy"],
+        &[
+            "targeted",
+            "cluster_wide",
+            "strategy",
+            "configured",
+            "deployment_monitor",
+        ],
     ),
     (
         "orchestrator/src/stage/strategy",
