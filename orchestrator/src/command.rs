@@ -93,8 +93,12 @@ impl Engine {
     ) -> Result<Execution, Failure> {
         for _ in 0..TRIES {
             let executions = self.executions();
-            let Some(loaded) = executions.load(id).await? else {
-                return Err(missing(id));
+            let (loaded, is_live) = match executions.load(id).await? {
+                Some(loaded) => (loaded, true),
+                None => (
+                    executions.kept(id).await?.ok_or_else(|| missing(id))?,
+                    false,
+                ),
             };
             let Some(execution) = loaded.execution() else {
                 return Err(missing(id));
@@ -105,6 +109,12 @@ impl Engine {
             let effects = decide(execution, self.now())?;
             if effects == Effects::default() {
                 return Ok(execution.clone());
+            }
+            if !is_live {
+                // What is written is in the store.
+                let again_ms = self.inner.config.stay_ms();
+                executions.put_back(id, again_ms).await?;
+                continue;
             }
             let steps = [Step::Decided(effects)];
             let shard = executions.shard(id);

@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use orchestrator_core::ExecutionType;
 use orchestrator_core::{
-    Answers, Execution, Message, Mode, Outgoing, PipelineConfigId, Stage, Subject, Target, TaskRun,
+    Answers, Execution, Message, Mode, NOBODYS, Outgoing, PipelineConfigId, Stage, Subject, Target,
+    TaskRun,
 };
 use proto::message::{PIPELINE_COMPLETED, PipelineCompleted};
 use serde_json::{Map, Value, json};
@@ -60,7 +61,7 @@ pub struct Writing<'a> {
     pub leases: Vec<Option<u64>>,
     /// Answers recorded by this turn, beside those it began with.
     pub answers: &'a Answers,
-    /// How long a finished execution is kept, ms.
+    /// How long a finished execution stays in the store at least, ms.
     pub keep_ms: u64,
 }
 
@@ -211,7 +212,7 @@ fn execution(
         batch = batch.message(planned.message(&loaded.application, 0));
     }
     if after.status.is_complete() && (is_new || !before.status.is_complete()) {
-        batch = batch.message(retention(after, writing.keep_ms));
+        batch = batch.message(retention(writing.keep_ms));
         if let Some(completed) = completed(after, writing.now) {
             batch = batch.message(completed);
         }
@@ -412,16 +413,16 @@ pub fn listings(execution: &Execution) -> Vec<String> {
     all
 }
 
-/// The queue whose messages end executions that were kept long enough.
+/// The queue whose messages take finished executions out of a shard.
 pub const RETENTION: &str = "retention";
 
-fn retention(execution: &Execution, keep_ms: u64) -> store::Outgoing {
-    let id = execution.id.as_str();
+/// Asks for a look at the finished executions of the shard: one message for all of them.
+pub fn retention(delay_ms: u64) -> store::Outgoing {
     store::Outgoing {
-        to: Address::new(RETENTION, id, &execution.application),
-        fingerprint: id.to_owned(),
-        mode: store::Mode::Push,
-        delay_ms: keep_ms,
+        to: Address::new(RETENTION, DONE, NOBODYS),
+        fingerprint: "end".to_owned(),
+        mode: store::Mode::Ensure,
+        delay_ms,
         body: Bytes::new(),
     }
 }

@@ -7,6 +7,7 @@ use authorization::Policy;
 use runtime::config::Span;
 use serde::Deserialize;
 
+use crate::archive;
 use crate::notification;
 use crate::task::Pool;
 
@@ -29,8 +30,12 @@ pub struct Config {
     pub max_tries: u32,
     /// How long one run of a task may take. Default: 120s.
     pub task_limit: Span,
-    /// How long a finished execution is kept. Default: 30d.
+    /// How long a finished execution is kept. Default: 90d.
     pub retention: Span,
+    /// So many executions of each pipeline are kept however old they are. Default: 20.
+    pub keep_per_pipeline: usize,
+    /// Where finished executions are moved to.
+    pub archive: archive::Config,
     /// Base of links to the page of this product. Default: `http://127.0.0.1:8084/ui/`.
     pub page_url: String,
     /// Who sends notifications, and how.
@@ -51,7 +56,9 @@ impl Default for Config {
             lease: Span(Duration::from_secs(3)),
             max_tries: 200,
             task_limit: Span(Duration::from_secs(120)),
-            retention: Span(Duration::from_secs(30 * 24 * 3600)),
+            retention: Span(Duration::from_secs(90 * 24 * 3600)),
+            keep_per_pipeline: 20,
+            archive: archive::Config::default(),
             page_url: orchestrator_core::Settings::default().page_url,
             notifications: notification::Config::default(),
             authorization: None,
@@ -76,7 +83,13 @@ impl Config {
             .max(1_000)
     }
 
-    pub(crate) fn retention_ms(&self) -> u64 {
-        u64::try_from(self.retention.0.as_millis()).unwrap_or(u64::MAX)
+    /// How long a finished execution stays in the store at least.
+    pub(crate) fn stay_ms(&self) -> u64 {
+        let stay = if self.archive.moves() {
+            self.archive.after
+        } else {
+            self.retention
+        };
+        u64::try_from(stay.0.as_millis()).unwrap_or(u64::MAX)
     }
 }

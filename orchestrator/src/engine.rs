@@ -120,7 +120,7 @@ impl Engine {
         };
         Self {
             inner: Arc::new(Inner {
-                executions: Executions::new(store.clone()),
+                executions: Executions::with_archive(store.clone(), config.archive.open()),
                 leases: Leases::new(store.clone(), config.lease_ms()),
                 store,
                 services,
@@ -195,7 +195,7 @@ impl Engine {
                     .map(|p| p.as_ref().map(|_| lease_ms))
                     .collect(),
                 answers: &answers,
-                keep_ms: self.inner.config.retention_ms(),
+                keep_ms: self.inner.config.stay_ms(),
             };
             let mut prepared = commit::prepare(loaded, &turn, &writing);
             for blob in prepared.blobs {

@@ -5,6 +5,7 @@
 //! a process knows beside it may be lost at any moment.
 
 pub mod api;
+pub mod archive;
 pub mod audit;
 mod command;
 pub mod commit;
@@ -209,13 +210,22 @@ fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
         OnError::Restart,
         move |shutdown| {
             e.clone().consume(
-                worker::RETENTION,
+                commit::RETENTION,
                 Arc::clone(&places),
                 shutdown,
-                Engine::expire,
+                Engine::put_away,
             )
         },
     );
+    let (e, places) = (engine.clone(), Arc::new(Semaphore::new(1)));
+    service = service.task("orchestrator-expiry", OnError::Restart, move |shutdown| {
+        e.clone().consume(
+            archive::EXPIRY,
+            Arc::clone(&places),
+            shutdown,
+            Engine::expire,
+        )
+    });
     let at_once = engine.inner.config.notifications.at_once.max(1);
     let (e, places) = (engine.clone(), Arc::new(Semaphore::new(at_once)));
     service = service.task(

@@ -1,5 +1,5 @@
 //! The workers: mailboxes drained in order, task runs done apart, operations that
-//! ended, starts that were asked for, executions that were kept long enough.
+//! ended, starts that were asked for.
 //!
 //! Each consumes one queue of the store and blocks while it is empty.
 
@@ -17,7 +17,6 @@ use runtime::retry::Backoff;
 use store::{Batch, Consumer, ConsumerSettings, Delivery, Then};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::commit;
 use crate::definition::unavailable;
 use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::executions::missing;
@@ -386,29 +385,6 @@ impl Engine {
         Err(missing(id.as_str()))
     }
 
-    /// An execution was kept long enough, unless it runs again.
-    pub(crate) async fn expire(self, delivery: Delivery, place: OwnedSemaphorePermit) {
-        let _place = place;
-        let id = delivery.lease.address.subject.clone();
-        let outcome = match self.inner.executions.delete(&id).await {
-            // It is gone, or it runs again and its next end asks anew.
-            Ok(()) => self.drop_messages(&delivery).await,
-            Err(failure)
-                if matches!(
-                    failure.kind,
-                    proto::status::Kind::NotFound | proto::status::Kind::Conflict
-                ) =>
-            {
-                self.drop_messages(&delivery).await
-            }
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = outcome {
-            tracing::warn!(execution.id = id, error = %failure, "an execution cannot be ended now");
-            let _ = self.inner.store.release(&delivery.lease, 60_000).await;
-        }
-    }
-
     /// Waits for what is under way, then hands back what has not ended.
     pub(crate) async fn drain(&self, turns: &Arc<Semaphore>, grace: Duration) {
         let all = u32::try_from(self.inner.config.turns.max(1)).unwrap_or(u32::MAX);
@@ -444,5 +420,3 @@ fn decode(message: &store::Message) -> Message {
 
 /// The queue and handler of mailboxes.
 pub(crate) const MAILBOX: &str = store::MAILBOX;
-/// Ends executions that were kept long enough.
-pub(crate) const RETENTION: &str = commit::RETENTION;

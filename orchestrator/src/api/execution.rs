@@ -125,6 +125,7 @@ impl ExecutionService for ExecutionApi {
                 per_pipeline: size(asked.per_pipeline),
                 size: size(page.size),
                 cursor: page.cursor,
+                ..Listing::default()
             };
             self.engine.executions().list(&listing).await?
         } else {

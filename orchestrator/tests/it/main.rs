@@ -7,6 +7,7 @@
 
 mod access;
 mod api;
+mod archive;
 mod bench;
 mod cause;
 mod commit;
