@@ -70,10 +70,16 @@ impl Engine {
                 return self.settle(delivery).await;
             };
             let batch = Batch::new(shard, ids::commit());
-            let batch = if document.is_over() {
+            let batch = if document.ending {
                 // After a crash in between it is removed once more.
                 archive.objects().delete(name).await.map_err(unavailable)?;
                 SegmentDocument::end(batch, name, version)
+            } else if document.is_over() {
+                // Said first: whoever still moves executions to it must not find it without its
+                // object.
+                document.ending = true;
+                let batch = document.write(batch, name, version);
+                batch.message(expire_message(name, 0))
             } else {
                 let opened = archive.open(name, document.layout).await;
                 let segment = opened.map_err(unavailable)?;

@@ -36,6 +36,8 @@ const READ: usize = 8;
 const TRIES: usize = 20;
 /// A look that failed is taken again after this time, ms.
 const AGAIN_MS: u64 = 60_000;
+/// A segment of which no row counts after this time, ms, was left by a process that died.
+const UNFINISHED_MS: u64 = 3_600_000;
 
 /// An execution on its way out of the store.
 struct Leaving {
@@ -209,7 +211,7 @@ impl Engine {
         });
         let written = work.await.map_err(|e| Failure::internal(e.to_string()))?;
         let ((object, layout), summary) = written.map_err(unavailable)?;
-        let name = segment_name(shard, summary.newest, &object);
+        let name = segment_name(shard, summary.newest, &ids::commit());
         let document = SegmentDocument::new(layout, summary);
         self.announce(shard, &name, &document).await?;
         let kept = archive.objects().put(&name, object).await;
@@ -227,22 +229,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes the segment's document, unless an earlier try left it.
+    /// Makes the segment's document, and sees to it that it ends if nothing follows.
     async fn announce(
         &self,
         shard: Shard,
         name: &str,
         document: &SegmentDocument,
     ) -> Result<(), Failure> {
-        let keep = millis(self.inner.config.retention.0);
-        let ends = document.summary.ended.saturating_add(keep);
-        let delay = ends.saturating_sub(self.now()).max(0);
         let batch = document.write(Batch::new(shard, ids::commit()), name, 0);
-        let batch = batch.message(expire_message(name, u64::try_from(delay).unwrap_or(0)));
-        match self.inner.store.commit(batch).await.map_err(unavailable)? {
-            Ok(_) | Err(Refused::Conflict { .. }) => Ok(()),
-            Err(other) => Err(refused(&other)),
-        }
+        let batch = batch.message(expire_message(name, UNFINISHED_MS));
+        let made = self.inner.store.commit(batch).await.map_err(unavailable)?;
+        made.map(|_| ()).map_err(|other| refused(&other))
     }
 
     /// One commit: these executions leave the store and their rows count. One that was changed
@@ -258,6 +255,7 @@ impl Engine {
         let mut stays: BTreeSet<&str> = BTreeSet::new();
         for _ in 0..TRIES + leaving.len() {
             let found = archive.document(shard, name).await.map_err(unavailable)?;
+            let found = found.filter(|(_, document)| !document.ending);
             let Some((version, mut document)) = found else {
                 return Err(Failure::internal(format!("segment {name} went meanwhile")));
             };
@@ -270,7 +268,11 @@ impl Engine {
             for (number, _) in &going {
                 document.set(first + number, true);
             }
+            let ends = document.summary.ended;
+            let ends = ends.saturating_add(millis(self.inner.config.retention.0));
+            let delay = u64::try_from(ends.saturating_sub(self.now())).unwrap_or(0);
             let mut batch = document.write(Batch::new(shard, ids::commit()), name, version);
+            batch = batch.message(expire_message(name, delay));
             for (_, leaving) in &going {
                 batch = without(batch, leaving);
             }

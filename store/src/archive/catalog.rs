@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::segment::{Layout, Row, Segment};
 use super::summary::{Filter, Summary};
@@ -36,14 +35,11 @@ pub fn document_key(segment: &str) -> DocumentKey {
     DocumentKey::new("archive-segment", segment)
 }
 
-/// The name of a segment: its shard and newest row for people, its content's hash so that
-/// different content never has the same name.
-pub fn segment_name(shard: Shard, newest: i64, content: &[u8]) -> String {
-    let hash = hex::encode(Sha256::digest(content));
+/// The name of a segment: its shard and newest row for people, and what no other has.
+pub fn segment_name(shard: Shard, newest: i64, unique: &str) -> String {
     format!(
-        "executions/{:02}/{newest:013}-{}.segment",
-        shard.number(),
-        &hash[..24]
+        "executions/{:02}/{newest:013}-{unique}.segment",
+        shard.number()
     )
 }
 
@@ -54,6 +50,9 @@ pub struct SegmentDocument {
     pub layout: Layout,
     /// What is in it.
     pub summary: Summary,
+    /// Its object is being removed: no row counts ever again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ending: bool,
     /// Rows that count: hex digits, four rows each.
     live: String,
 }
@@ -65,6 +64,7 @@ impl SegmentDocument {
             live: "0".repeat(summary.rows.div_ceil(4)),
             layout,
             summary,
+            ending: false,
         }
     }
 
@@ -398,6 +398,22 @@ impl Source {
 }
 
 impl Walk {
+    /// From now on entries with this value are not asked for: segments in which there is
+    /// nothing else are passed over.
+    pub fn except(&mut self, field: &str, value: &str) {
+        let unwanted = self.filter.except.entry(field.to_owned()).or_default();
+        if unwanted.insert(value.to_owned()) {
+            let filter = &self.filter;
+            for source in &mut self.sources {
+                source.closed.retain(|(_, d)| d.summary.may_take(filter));
+                for rows in &mut source.open {
+                    rows.retain(|found| filter.takes(&found.row));
+                }
+                source.open.retain(|rows| !rows.is_empty());
+            }
+        }
+    }
+
     /// The place of the next entry; none at the end.
     ///
     /// # Errors

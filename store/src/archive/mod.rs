@@ -2,13 +2,14 @@
 //! and the catalogue of segments that stays in the store.
 //!
 //! Knows entries as an id, a time, fields to search by, and bytes; what they mean is
-//! the caller's. An object is never changed: its name carries the hash of its content,
-//! so whoever writes it again writes the same. What of a segment still counts is said
-//! by its document in the store alone, which is changed by the same batches that take
-//! entries out of the store or put them back.
+//! the caller's. A segment is never changed and its name never used again, so whoever
+//! comes late, to write it or to remove it, harms no other. What of a segment still
+//! counts is said by its document in the store alone, which is changed by the same
+//! batches that take entries out of the store or put them back.
 
 mod catalog;
 mod folder;
+mod s3;
 mod segment;
 mod summary;
 
@@ -23,6 +24,7 @@ pub use catalog::{
     Catalog, INDEX, Located, Position, SegmentDocument, Walk, document_key, segment_name,
 };
 pub use folder::Folder;
+pub use s3::{S3, S3Settings};
 pub use segment::{Layout, MOST_BYTES, MOST_ROWS, Row, Segment, write};
 pub use summary::{Filter, Summary};
 

@@ -21,6 +21,8 @@ const HASHES: u64 = 11;
 pub struct Filter {
     /// Fields, each with the values of which one must be there.
     pub fields: BTreeMap<String, Vec<String>>,
+    /// Fields, each with values that must not be there.
+    pub except: BTreeMap<String, BTreeSet<String>>,
     /// No older place in lists, ms since the epoch.
     pub from: Option<i64>,
     /// No newer place in lists, ms since the epoch.
@@ -44,6 +46,10 @@ impl Filter {
             && self.fields.iter().all(|(field, wanted)| {
                 let there = row.fields.get(field);
                 there.is_some_and(|there| wanted.iter().any(|value| there.contains(value)))
+            })
+            && self.except.iter().all(|(field, unwanted)| {
+                let there = row.fields.get(field);
+                there.is_none_or(|there| !there.iter().any(|value| unwanted.contains(value)))
             })
     }
 }
@@ -127,6 +133,8 @@ pub struct Summary {
     last: String,
     ids: Bloom,
     fields: BTreeMap<String, Values>,
+    /// Fields that every row has.
+    whole: BTreeSet<String>,
 }
 
 impl Summary {
@@ -140,6 +148,8 @@ impl Summary {
                 known.extend(values.iter().cloned());
             }
         }
+        let has = |field: &String| rows.clone().all(|row| row.fields.contains_key(field));
+        let whole = fields.keys().filter(|field| has(field)).cloned().collect();
         let fields = fields.into_iter().map(|(field, values)| {
             let values = if values.len() <= FEW {
                 Values::Few(values)
@@ -157,6 +167,7 @@ impl Summary {
             last: ids.last().copied().unwrap_or_default().to_owned(),
             ids: Bloom::of(ids.iter().copied().collect::<Vec<_>>().into_iter()),
             fields: fields.collect(),
+            whole,
         }
     }
 
@@ -176,6 +187,14 @@ impl Summary {
                 wanted.iter().any(|value| match values {
                     Values::Few(all) => all.contains(value),
                     Values::Many(bloom) => bloom.may_have(value),
+                })
+            })
+            && !filter.except.iter().any(|(field, unwanted)| {
+                let all = self.fields.get(field);
+                let all = all.filter(|_| self.whole.contains(field));
+                all.is_some_and(|all| match all {
+                    Values::Few(all) => all.is_subset(unwanted),
+                    Values::Many(_) => false,
                 })
             })
     }

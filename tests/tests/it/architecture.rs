@@ -136,10 +136,15 @@ fn control_what_a_crate_links_through_others_is_found() {
 #[test]
 fn each_door_to_the_outside_has_one_keeper() {
     // (dependency, who may list it, whether it must be optional)
-    let keepers: [(&str, &[&str], bool); 7] = [
+    let keepers: [(&str, &[&str], bool); 8] = [
         ("redis", &["store"], false),
         ("redb", &["store"], false),
-        ("reqwest", &["runtime", "cloud-driver", "trigger"], false),
+        ("object_store", &["store"], false),
+        (
+            "reqwest",
+            &["runtime", "cloud-driver", "trigger", "store"],
+            false,
+        ),
         ("lettre", &["orchestrator"], false),
         ("kube", &["cloud-driver", "deploy"], true),
         ("k8s-openapi", &["cloud-driver", "deploy"], true),
