@@ -137,15 +137,23 @@ impl Executions {
         found.map_err(unavailable)
     }
 
+    /// An execution in the store or in the archive; none if there is none.
+    ///
+    /// # Errors
+    /// When store or archive cannot be read, or what they hold is damaged.
+    pub async fn find(&self, id: &str) -> Result<Option<Loaded>, Failure> {
+        match self.load(id).await? {
+            Some(loaded) => Ok(Some(loaded)),
+            None => self.kept(id).await,
+        }
+    }
+
     /// An execution by id, of a kind if one is asked for.
     ///
     /// # Errors
     /// `NotFound` when there is none.
     pub async fn get(&self, id: &str, kind: Option<ExecutionType>) -> Result<Execution, Failure> {
-        let found = match self.load(id).await? {
-            Some(loaded) => Some(loaded),
-            None => self.kept(id).await?,
-        };
+        let found = self.find(id).await?;
         found
             .and_then(only)
             .filter(|execution| kind.is_none_or(|kind| execution.kind == kind))

@@ -50,7 +50,7 @@ pub(super) const TABLE: &[Row] = &[
     ("environments.update", "Replaces an environment", "", "Environment", "200 Environment"),
     ("executions.list", "Executions of pipelines, or by their ids", "pipelineConfigIds executionIds limit statuses expand", "", "200 [Execution]"),
     ("executions.of_application", "The last executions of an application's pipelines", "limit statuses expand pipelineNameFilter pipelineConfigIds", "", "200 [Execution]"),
-    ("executions.search", "Executions by trigger, name and time", "triggerTypes pipelineName eventId trigger triggerTimeStartBoundary triggerTimeEndBoundary statuses startIndex size reverse expand", "", "200 [Execution]"),
+    ("executions.search", "Executions by trigger, name and time", "triggerTypes pipelineName eventId trigger triggerTimeStartBoundary triggerTimeEndBoundary image statuses startIndex size reverse expand", "", "200 [Execution]"),
     ("failed_stages.list", "Stages that made an execution fail, in the pipelines it started too", "executionId limit deckOrigin", "", "200 [Object]"),
     ("images.find", "Images in the registries", "q account count provider", "", "200 [Object]"),
     ("images.tags", "Tags of a repository", "account repository provider", "", "200 [String]"),

@@ -96,16 +96,24 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Types of triggers; empty: all.
+    fn types(&self) -> &[String] {
+        if self.trigger_types.iter().any(|t| t == "*") {
+            return &[];
+        }
+        &self.trigger_types
+    }
+
     fn fits(&self, execution: &Value) -> bool {
         let trigger = execution.get("trigger").unwrap_or(&Value::Null);
         let kind = text(trigger, "type");
-        let any = self.trigger_types.is_empty() || self.trigger_types.iter().any(|t| t == "*");
+        let types = self.types();
         let built = execution
             .get("buildTime")
             .and_then(Value::as_u64)
             .unwrap_or_default();
         let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
-        (any || self.trigger_types.iter().any(|t| t == kind))
+        (types.is_empty() || types.iter().any(|t| t == kind))
             && is(&self.pipeline_name, text(execution, "name"))
             && is(&self.event_id, text(trigger, "eventId"))
             && self
@@ -117,6 +125,8 @@ impl Wanted {
 }
 
 /// `GET /applications/{application}/executions/search`
+///
+/// `image` finds those that used one of these images, each with its tag or without.
 ///
 /// Differs from Spinnaker: later pages are not empty when `startIndex` is
 /// beyond the first `size` matches.
@@ -150,6 +160,12 @@ pub(super) async fn search(
             application.to_lowercase()
         },
         statuses: query.list("statuses"),
+        names: wanted.pipeline_name.iter().cloned().collect(),
+        trigger_types: wanted.types().to_vec(),
+        event_ids: wanted.event_id.iter().cloned().collect(),
+        images: query.list("image"),
+        from_ms: i64::try_from(wanted.from_ms).ok(),
+        to_ms: i64::try_from(wanted.to_ms).ok(),
         expand: query.flag("expand", false)?,
         ..ListExecutionsRequest::default()
     };

@@ -122,10 +122,15 @@ impl ExecutionService for ExecutionApi {
                 application: asked.application,
                 configs: asked.pipeline_config_ids,
                 statuses: asked.statuses,
+                names: asked.names,
+                triggers: asked.trigger_types,
+                events: asked.event_ids,
+                images: asked.images,
+                from: asked.from_ms,
+                to: asked.to_ms,
                 per_pipeline: size(asked.per_pipeline),
                 size: size(page.size),
                 cursor: page.cursor,
-                ..Listing::default()
             };
             self.engine.executions().list(&listing).await?
         } else {

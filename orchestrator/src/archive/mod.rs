@@ -10,5 +10,5 @@ mod expire;
 mod mover;
 pub mod row;
 
-pub use config::{Config, Given};
+pub use config::{Bucket, Config, Given};
 pub(crate) use expire::{EXPIRY, GRACE_MS, expire_message};

@@ -86,23 +86,50 @@ impl Listing {
 
     /// Where it goes on; none: at the newest.
     fn after(&self) -> Result<Option<IndexEntry>, Failure> {
-        match (self.cursor.as_str(), self.to) {
+        let place = self.cursor.split('\n').next().unwrap_or_default();
+        match (place, self.to) {
             ("", None) => Ok(None),
             // Before whatever was submitted later.
             ("", Some(to)) => Ok(Some(IndexEntry {
                 score: to.saturating_add(1),
                 member: String::new(),
             })),
-            (cursor, _) => Ok(Some(parse_cursor(cursor)?)),
+            (place, _) => Ok(Some(parse_cursor(place)?)),
         }
     }
 }
 
-/// Counts executions of each pipeline, for listings with a limit of each.
+/// Counts executions of each pipeline, for listings with a limit of each. They go on with the
+/// next page: the second line of a cursor.
 #[derive(Default)]
 struct Counts(BTreeMap<String, usize>);
 
 impl Counts {
+    fn of(cursor: &str) -> Result<Self, Failure> {
+        match cursor.split_once('\n') {
+            None => Ok(Self::default()),
+            Some((_, counts)) => serde_json::from_str(counts)
+                .map(Self)
+                .map_err(|_| unknown(cursor)),
+        }
+    }
+
+    fn cursor(&self, (at, id): &Position) -> String {
+        if self.0.is_empty() {
+            return format!("{at}:{id}");
+        }
+        // Names with numbers always serialise.
+        let counts = serde_json::to_string(&self.0).unwrap_or_default();
+        format!("{at}:{id}\n{counts}")
+    }
+
+    /// Pipelines of which no more are wanted.
+    fn full(&self, most: usize) -> impl Iterator<Item = &str> {
+        let full = self.0.iter().filter(move |(_, count)| **count >= most);
+        full.map(|(config, _)| config.as_str())
+            .filter(|config| !config.starts_with("name:"))
+    }
+
     /// Whether another one of its pipeline is wanted.
     fn takes(&mut self, found: &archive::Row, most: usize) -> bool {
         if most == 0 {
@@ -134,7 +161,12 @@ impl Executions {
         let filter = asked.filter();
         let mut live = self.walk(asked)?;
         let mut kept = self.kept_walk(asked, &live, &filter)?;
-        let mut counts = Counts::default();
+        let mut counts = Counts::of(&asked.cursor)?;
+        if let Some(kept) = &mut kept {
+            for config in counts.full(asked.per_pipeline.max(1)) {
+                kept.except(row::PIPELINE, config);
+            }
+        }
         let mut found = Vec::new();
         let mut cursor = String::new();
         let mut looked_at = 0;
@@ -171,13 +203,18 @@ impl Executions {
             {
                 taken = Some(Taken::Kept(located));
             }
-            if let Some(taken) = taken
-                && counts.takes(&taken.row(), asked.per_pipeline)
-            {
-                found.extend(self.taken(taken).await?);
+            if let Some(taken) = taken {
+                let row = taken.row();
+                if counts.takes(&row, asked.per_pipeline) {
+                    found.extend(self.taken(taken).await?);
+                } else if let Some(kept) = &mut kept
+                    && !row.text(row::PIPELINE).is_empty()
+                {
+                    kept.except(row::PIPELINE, row.text(row::PIPELINE));
+                }
             }
             if found.len() >= size || looked_at >= MOST_LOOKED_AT {
-                cursor = format!("{}:{}", next.0, next.1);
+                cursor = counts.cursor(&next);
                 break;
             }
         }
@@ -329,12 +366,14 @@ fn parse_cursor(cursor: &str) -> Result<IndexEntry, Failure> {
             member: member.to_owned(),
         })
     });
-    parsed.ok_or_else(|| {
-        Failure::invalid(
-            format!("cursor \"{cursor}\" is none of ours; begin without one"),
-            Vec::new(),
-        )
-    })
+    parsed.ok_or_else(|| unknown(cursor))
+}
+
+fn unknown(cursor: &str) -> Failure {
+    Failure::invalid(
+        format!("cursor \"{cursor}\" is none of ours; begin without one"),
+        Vec::new(),
+    )
 }
 
 /// Several indexes, read newest first as if they were one.

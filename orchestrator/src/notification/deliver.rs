@@ -55,7 +55,7 @@ impl Engine {
                 return self.settle(delivery).await;
             }
         };
-        let Some(loaded) = self.inner.executions.load(&planned.execution_id).await? else {
+        let Some(loaded) = self.inner.executions.find(&planned.execution_id).await? else {
             return self.settle(delivery).await;
         };
         let Some(execution) = loaded.execution() else {
@@ -191,8 +191,11 @@ impl Engine {
                 Tried::Conflict => {}
                 Tried::Refused(other) => return Err(refused(&other)),
             }
-            loaded = match self.inner.executions.load(&planned.execution_id).await? {
+            let (executions, id) = (&self.inner.executions, &planned.execution_id);
+            loaded = match executions.load(id).await? {
                 Some(loaded) => loaded,
+                // What is noted of an archived one is noted in the store.
+                None if executions.put_back(id, self.inner.config.stay_ms()).await? => continue,
                 None => return self.settle(delivery).await,
             };
         }

@@ -2067,6 +2067,24 @@ pub struct ListExecutionsRequest {
     /// False leaves out what makes executions large: contexts and outputs of stages.
     #[prost(bool, tag = "8")]
     pub expand: bool,
+    /// Names of pipelines; empty: all.
+    #[prost(string, repeated, tag = "9")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Types of triggers such as docker; empty: all.
+    #[prost(string, repeated, tag = "10")]
+    pub trigger_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Events that started them; empty: all.
+    #[prost(string, repeated, tag = "11")]
+    pub event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Images they used, with a tag or without; empty: all.
+    #[prost(string, repeated, tag = "12")]
+    pub images: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Submitted no earlier, ms since the epoch; none: ever.
+    #[prost(int64, optional, tag = "13")]
+    pub from_ms: ::core::option::Option<i64>,
+    /// Submitted no later, ms since the epoch; none: ever.
+    #[prost(int64, optional, tag = "14")]
+    pub to_ms: ::core::option::Option<i64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListExecutionsReply {

@@ -166,13 +166,24 @@ async fn an_archived_execution_is_read_listed_and_found_like_any_other() {
                 "{backend}: {what}"
             );
         }
+        // Two of each: the limit goes on over pages of three.
+        let two_of_each = Listing {
+            per_pipeline: 2,
+            application: "app".to_owned(),
+            ..Listing::default()
+        };
+        let page = listed(&executions, two_of_each).await;
+        assert_eq!(
+            page,
+            newest(&[4, 3, 2, 1, 0]),
+            "{backend}: two of each pipeline"
+        );
         let one_of_each = Listing {
             per_pipeline: 1,
             application: "app".to_owned(),
             ..Listing::default()
         };
-        let (page, _) = executions.list(&one_of_each).await.unwrap();
-        let page: Vec<String> = page.iter().map(|e| e.id.to_string()).collect();
+        let page = listed(&executions, one_of_each).await;
         assert_eq!(page, newest(&[4, 3, 2]), "{backend}: one of each pipeline");
     }
 }
