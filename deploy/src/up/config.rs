@@ -59,13 +59,24 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
     cloud_driver.balancer_port = options.balancer_port;
     let trigger = document.section("trigger");
     let mut gateway: gateway::Config = document.section("gateway");
-    let orchestrator = document.section("orchestrator");
+    let mut orchestrator: orchestrator::Config = document.section("orchestrator");
     let policy = Arc::new(document.section::<Policy>("authorization"));
     let section: Egress = document.section("egress");
     document
         .finish()
         .with_context(|| file.display().to_string())?;
     cloud_driver
+        .check()
+        .map_err(anyhow::Error::msg)
+        .with_context(|| file.display().to_string())?;
+    if orchestrator.archive.s3.is_none() {
+        // Every process of this installation has the same data folder.
+        let folder = orchestrator.archive.folder.take();
+        let folder = data.join(folder.unwrap_or_else(|| PathBuf::from("archive")));
+        orchestrator.archive.folder = Some(folder);
+    }
+    orchestrator
+        .archive
         .check()
         .map_err(anyhow::Error::msg)
         .with_context(|| file.display().to_string())?;
