@@ -324,7 +324,13 @@ impl fmt::Display for Expr {
                 write!(f, "{} {} {}", Tight(left), op.sign(), Tight(right))
             }
             Kind::Ternary(condition, yes, no) => {
-                write!(f, "{} ? {} : {}", Tight(condition), Tight(yes), Tight(no))
+                write!(f, "{} ? {} : ", Tight(condition), Tight(yes))?;
+                // A chain of conditions may be longer than parentheses may be deep.
+                if matches!(no.kind, Kind::Ternary(..)) {
+                    write!(f, "{no}")
+                } else {
+                    write!(f, "{}", Tight(no))
+                }
             }
             Kind::Elvis(value, default) => write!(f, "{} ?: {}", Tight(value), Tight(default)),
             Kind::Assign(target, value) => write!(f, "{} = {}", Tight(target), Tight(value)),

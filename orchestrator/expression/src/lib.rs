@@ -36,9 +36,12 @@ use serde_json::{Map, Value};
 mod access;
 pub mod ast;
 mod bean;
+mod dates;
+mod enums;
 mod error;
 mod eval;
 mod function;
+mod json;
 mod lexer;
 mod limits;
 mod method;
@@ -92,6 +95,8 @@ pub struct Options<'a> {
     pub user: Option<&'a str>,
     /// Where randomness starts; by default a hash of place and time.
     pub seed: Option<u64>,
+    /// How long an expression may be, in characters; by default 10 000.
+    pub longest: Option<usize>,
 }
 
 impl Default for Options<'_> {
@@ -102,6 +107,7 @@ impl Default for Options<'_> {
             current_stage: None,
             user: None,
             seed: None,
+            longest: None,
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::eval::{Eval, Machine, bounded, too_much};
 use crate::limits::TEXT_BYTES;
 use crate::number::{Arithmetic, Arithmetically, Num, compute, negate, wrap_int};
 use crate::pattern::Pattern;
-use crate::value::{SeqKind, Val};
+use crate::time::Time;
+use crate::value::{EnumKind, Val};
 
 /// A conversion nobody can make.
 fn no_conversion(value: &Val<'_>, to: &str) -> Fault {
@@ -50,8 +51,8 @@ pub(crate) fn whole(value: &Val<'_>) -> Result<i32, Stop> {
     Err(no_conversion(value, "java.lang.Integer").into())
 }
 
-/// A text, as Spring converts to one: a list's elements joined by commas, no maps.
-/// Null has no text.
+/// A text, as Spring converts to one: a list's elements joined by commas; neither maps
+/// nor the classes of `java.time`. Null has no text.
 pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<String, Stop> {
     match value {
         Val::Seq(seq) => {
@@ -61,7 +62,9 @@ pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<Str
                 if i > 0 {
                     joined.push(',');
                 }
-                if !item.is_null() {
+                if item.is_null() {
+                    joined.push_str("null");
+                } else {
                     joined.push_str(&text(machine, &item)?);
                 }
                 if joined.len() > TEXT_BYTES {
@@ -75,13 +78,18 @@ pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<Str
         | Val::Char(_)
         | Val::Text(_)
         | Val::Enum(..)
-        | Val::Time(_)
-        | Val::Uuid(_)
-        | Val::Type(_) => {
+        | Val::Time(Time::Date(_))
+        | Val::Uuid(_) => {
             machine.charge_for(value)?;
-            Ok(value.printed())
+            Ok(if let Val::Enum(_, name) = value {
+                name.to_string()
+            } else {
+                value.printed()
+            })
         }
         Val::Null
+        | Val::Time(_)
+        | Val::Type(_)
         | Val::Map(_)
         | Val::Entry(_)
         | Val::Bean(_)
@@ -214,7 +222,7 @@ fn arithmetic<'a>(
 fn joined<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<String, Stop> {
     let printed = matches!(
         value,
-        Val::Null | Val::Map(_) | Val::Bean(_) | Val::Entry(_)
+        Val::Null | Val::Map(_) | Val::Bean(_) | Val::Entry(_) | Val::Time(_) | Val::Type(_)
     );
     if printed {
         machine.charge_for(value)?;
@@ -223,8 +231,13 @@ fn joined<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<String, Stop
     text(machine, value)
 }
 
+const NEGATIVE_SIZE: &str = "java.lang.NegativeArraySizeException";
+
 /// A text so many times over.
 pub(crate) fn repeated<'a>(machine: &mut Machine<'a>, text: &str, times: i32) -> Eval<'a> {
+    if times < 0 {
+        return Err(Fault::java(NEGATIVE_SIZE, times.to_string()).into());
+    }
     let times = usize::try_from(times).unwrap_or(0);
     if text.len().saturating_mul(times) > TEXT_BYTES {
         return Err(too_much("bytes of text", TEXT_BYTES));
@@ -237,9 +250,9 @@ pub(crate) fn repeated<'a>(machine: &mut Machine<'a>, text: &str, times: i32) ->
 pub(crate) fn equal(left: &Val<'_>, right: &Val<'_>) -> bool {
     match (left, right) {
         (Val::Num(a), Val::Num(b)) => a.order(b) == Some(Ordering::Equal),
-        (Val::Enum(_, name), Val::Text(text)) | (Val::Text(text), Val::Enum(_, name)) => {
-            **name == **text
-        }
+        // A status is a text to Java, other enumerations are not.
+        (Val::Enum(EnumKind::Status, name), Val::Text(text))
+        | (Val::Text(text), Val::Enum(EnumKind::Status, name)) => **name == **text,
         _ => left.same(right),
     }
 }
@@ -251,7 +264,13 @@ pub(crate) fn order(left: &Val<'_>, right: &Val<'_>) -> Result<Ordering, Stop> {
         (Val::Null, _) => Some(Ordering::Less),
         (_, Val::Null) => Some(Ordering::Greater),
         (Val::Num(a), Val::Num(b)) => a.order(b),
-        (Val::Text(a), Val::Text(b)) => Some(a.encode_utf16().cmp(b.encode_utf16())),
+        (
+            Val::Text(a) | Val::Enum(EnumKind::Status, a),
+            Val::Text(b) | Val::Enum(EnumKind::Status, b),
+        ) => Some(a.encode_utf16().cmp(b.encode_utf16())),
+        (Val::Enum(kind, a), Val::Enum(other, b)) if kind == other => {
+            Some(kind.ordinal(a).cmp(&kind.ordinal(b)))
+        }
         (Val::Char(a), Val::Char(b)) => Some(a.cmp(b)),
         (Val::Bool(a), Val::Bool(b)) => Some(a.cmp(b)),
         (Val::Time(a), Val::Time(b)) => a.order(*b),
@@ -323,7 +342,7 @@ fn matches<'a>(machine: &mut Machine<'a>, left: &Val<'a>, right: &Val<'a>) -> Re
 
 fn between(value: &Val<'_>, range: &Val<'_>) -> Result<bool, Stop> {
     if let Val::Seq(seq) = range
-        && seq.kind == SeqKind::List
+        && seq.kind.is_list()
         && let (Some(low), Some(high), 2) = (seq.get(0), seq.get(1), seq.len())
     {
         return Ok(order(value, &low)?.is_ge() && order(value, &high)?.is_le());
@@ -336,7 +355,34 @@ fn between(value: &Val<'_>, range: &Val<'_>) -> Result<bool, Stop> {
 
 /// `Integer.parseInt`: a sign and decimal digits.
 pub(crate) fn parse_int(text: &str) -> Result<i32, Fault> {
-    text.parse().map_err(|_| bad_number(text))
+    parse_digits(text)
+}
+
+/// `Long.parseLong`.
+pub(crate) fn parse_long(text: &str) -> Result<i64, Fault> {
+    parse_digits(text)
+}
+
+fn parse_digits<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
+    let digits: String = text
+        .chars()
+        .map(|c| {
+            decimal(c)
+                .and_then(|d| char::from_digit(d, 10))
+                .unwrap_or(c)
+        })
+        .collect();
+    digits.parse().map_err(|_| bad_number(text))
+}
+
+/// The value of a digit of some other script, for those whose digits Java reads.
+fn decimal(c: char) -> Option<u32> {
+    const ZEROS: &[u32] = &[0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0E50, 0xFF10];
+    let code = u32::from(c);
+    let zero = ZEROS
+        .iter()
+        .find(|zero| (**zero..**zero + 10).contains(&code))?;
+    Some(code - zero)
 }
 
 /// The exception for a text that is no number.

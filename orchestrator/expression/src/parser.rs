@@ -7,7 +7,7 @@
 use crate::ast::{Compare, Expr, Infix, Kind, Link, Unary};
 use crate::error::Syntax;
 use crate::lexer::{Tok, Token, tokens};
-use crate::limits::EXPRESSION_DEPTH;
+use crate::limits::{EXPRESSION_DEPTH, TERNARIES};
 
 /// Parses an expression, without its braces.
 pub(crate) fn parse(text: &str) -> Result<Expr, Syntax> {
@@ -66,14 +66,14 @@ impl Parser {
 
     pub(crate) fn sign_at(&self, ahead: usize) -> Option<&'static str> {
         match self.tokens.get(self.next + ahead).map(|t| &t.tok) {
-            Some(Tok::Sign(sign)) => Some(sign),
+            Some(Tok::Sign(sign) | Tok::Word(sign, _)) => Some(sign),
             _ => None,
         }
     }
 
     pub(crate) fn name_at(&self, ahead: usize) -> Option<&str> {
         match self.tokens.get(self.next + ahead).map(|t| &t.tok) {
-            Some(Tok::Name(name)) => Some(name),
+            Some(Tok::Name(name) | Tok::Word(_, name)) => Some(name),
             _ => None,
         }
     }
@@ -154,28 +154,60 @@ impl Parser {
             let Some(left) = p.infix(0)? else {
                 return Ok(None);
             };
-            let at = p.at();
-            let kind = if p.eat("=") {
-                let Some(value) = p.infix(0)? else {
-                    return Err(p.missing());
-                };
-                Kind::Assign(Box::new(left), Box::new(value))
-            } else if p.eat("?:") {
-                // Spring takes a missing default for null.
-                let default = p
-                    .maybe_expression()?
-                    .unwrap_or_else(|| Expr::new(at, Kind::Null));
-                Kind::Elvis(Box::new(left), Box::new(default))
-            } else if p.eat("?") {
-                let yes = p.expression()?;
-                p.expect(":")?;
-                let no = p.expression()?;
-                Kind::Ternary(Box::new(left), Box::new(yes), Box::new(no))
-            } else {
-                return Ok(Some(left));
-            };
-            Ok(Some(Expr::new(at, kind)))
+            if p.is("?") {
+                return p.ternary(left).map(Some);
+            }
+            p.defaulted(left).map(Some)
         })
+    }
+
+    /// What may follow an expression but a condition: `= b`, `?: b`.
+    fn defaulted(&mut self, left: Expr) -> Parsed<Expr> {
+        let at = self.at();
+        let kind = if self.eat("=") {
+            let Some(value) = self.infix(0)? else {
+                return Err(self.missing());
+            };
+            Kind::Assign(Box::new(left), Box::new(value))
+        } else if self.eat("?:") {
+            // Spring takes a missing default for null.
+            let default = self
+                .maybe_expression()?
+                .unwrap_or_else(|| Expr::new(at, Kind::Null));
+            Kind::Elvis(Box::new(left), Box::new(default))
+        } else {
+            return Ok(left);
+        };
+        Ok(Expr::new(at, kind))
+    }
+
+    /// `a ? b : c ? d : e`: what follows the colon goes no deeper, up to a number of
+    /// conditions that the evaluator can follow.
+    fn ternary(&mut self, first: Expr) -> Parsed<Expr> {
+        let mut conditions = vec![(self.at(), first)];
+        let mut chosen = Vec::new();
+        let last = loop {
+            if conditions.len() > TERNARIES {
+                let problem = format!("The conditions are nested deeper than {TERNARIES} levels");
+                return Err(Syntax::at(self.at(), "EL1079E", problem)
+                    .suggest("look the value up in a map: {a:1,b:2}[name]"));
+            }
+            self.expect("?")?;
+            chosen.push(self.expression()?);
+            self.expect(":")?;
+            let Some(next) = self.infix(0)? else {
+                return Err(self.missing());
+            };
+            if !self.is("?") {
+                break self.defaulted(next)?;
+            }
+            conditions.push((self.at(), next));
+        };
+        let pairs = conditions.into_iter().zip(chosen).rev();
+        Ok(pairs.fold(last, |no, ((at, condition), yes)| {
+            let kind = Kind::Ternary(Box::new(condition), Box::new(yes), Box::new(no));
+            Expr::new(at, kind)
+        }))
     }
 
     /// `or`, `and`, comparisons, sums, products: levels 0, 1, 2, 3, 4.
@@ -376,7 +408,7 @@ fn spelled(tok: &Tok) -> String {
         Tok::Real(value) => format!("{value:?}"),
         Tok::Float(value) => format!("{value:?}f"),
         Tok::Text(text) => format!("'{text}'"),
-        Tok::Name(name) => name.clone(),
+        Tok::Name(name) | Tok::Word(_, name) => name.clone(),
         Tok::Sign(sign) => (*sign).to_owned(),
     }
 }

@@ -168,7 +168,7 @@ fn the_current_stage_is_known_only_inside_a_stage() {
 fn the_branch_of_the_sources_is_the_first_that_is_special() {
     let branch = |names: &[&str]| {
         let scm: Vec<Value> = names.iter().map(|b| json!({"branch": b})).collect();
-        let root = object(json!({"trigger": {"buildInfo": {"scm": scm}}}));
+        let root = object(json!({"trigger": {"type": "concourse", "buildInfo": {"scm": scm}}}));
         text("${scmInfo.branch}", &root).value
     };
     assert_eq!(branch(&[]), json!("${scmInfo.branch}"));
@@ -315,7 +315,7 @@ fn printing_puts_parentheses_where_they_are_needed() {
         "(1 + 2) * 3",
         "- (a + b)",
         "(a ?: b).c",
-        "a ? b : (c ? d : e)",
+        "a ? b : c ? d : e",
         "{a:1,'b':{1,2}}",
     ] {
         assert_eq!(parse(text).unwrap().to_string(), text);
