@@ -24,6 +24,20 @@ pub enum Accounts {
     Unknown,
 }
 
+/// Texts of a pipeline's stages that hold `${` and are no expression. They stay as they
+/// are written when the stage runs, which is what a script with `${VAR:-x}` wants and
+/// what a mistyped expression does not.
+pub fn doubtful_texts(pipeline: &Map<String, Value>) -> Vec<FieldError> {
+    let mut doubts = Faults::default();
+    let stages = pipeline.get("stages").and_then(Value::as_array);
+    for (i, stage) in stages.into_iter().flatten().enumerate() {
+        for (key, value) in stage.as_object().into_iter().flatten() {
+            expressions(&format!("stages[{i}].{key}"), value, &mut doubts);
+        }
+    }
+    doubts.0
+}
+
 /// Every fault of a pipeline; empty for one that may be saved.
 pub fn check_pipeline(pipeline: &Map<String, Value>, accounts: &Accounts) -> Vec<FieldError> {
     let mut faults = Faults::default();
@@ -181,9 +195,6 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
                        stage at any time";
         faults.add(&format!("{path}.{WINDOW}"), message);
     }
-    for (key, value) in stage {
-        expressions(&format!("{path}.{key}"), value, faults);
-    }
     let condition = stage
         .get("stageEnabled")
         .and_then(|enabled| enabled.get("expression"));
@@ -198,7 +209,7 @@ fn expressions(path: &str, value: &Value, faults: &mut Faults) {
     match value {
         Value::String(template) if template.contains("${") => {
             if let Err(error) = expression::parse_check(template) {
-                faults.add(path, &format!("bad expression: {error}"));
+                faults.add(path, &format!("it stays as it is written: {error}"));
             }
         }
         Value::Array(list) => {
@@ -314,10 +325,6 @@ mod tests {
             (json!(["wait"]), "stages[0]: it is a string; send an object"),
             (json!({}), "stages: it is an object; send a list"),
             (
-                json!([{"type": "wait", "refId": "1", "a": {"b": ["${1 + }"]}}]),
-                "stages[0].a.b[0]: bad expression",
-            ),
-            (
                 json!([{"type": "deploy", "refId": "1", "clusters": [{"account": "nowhere"}]}]),
                 "stages[0].clusters[0].account: account \"nowhere\" does not exist; known are prod",
             ),
@@ -332,6 +339,21 @@ mod tests {
                 "{expected}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_text_that_is_no_expression_may_be_saved_and_is_told() {
+        let stages = json!([{"type": "wait", "refId": "1", "command": "echo ${VAR:-x} ${1}",
+            "a": {"b": ["${1 + }", "${#nope()}", "${1 + 1}"]}}]);
+        assert_eq!(faults(stages.clone()), [""; 0]);
+        let pipeline = json!({"stages": stages});
+        let told = doubtful_texts(pipeline.as_object().unwrap());
+        let paths: Vec<&str> = told.iter().map(|doubt| doubt.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["stages[0].command", "stages[0].a.b[0]", "stages[0].a.b[1]"]
+        );
+        assert!(told[0].message.starts_with("it stays as it is written: "));
     }
 
     #[test]
