@@ -36,6 +36,8 @@ pub struct Config {
     pub retention: Span,
     /// Base of links to the page of this product. Default: `http://127.0.0.1:8084/ui/`.
     pub page_url: String,
+    /// How many characters an expression may have. Default: 10000.
+    pub longest_expression: usize,
     /// Who sends notifications, and how.
     pub notifications: notification::Config,
     /// Who may do what: the settings of the edge, given by whoever assembles the process and
@@ -57,6 +59,7 @@ impl Default for Config {
             task_limit: Span(Duration::from_secs(120)),
             retention: Span(Duration::from_secs(30 * 24 * 3600)),
             page_url: orchestrator_core::Settings::default().page_url,
+            longest_expression: orchestrator_core::Settings::default().longest_expression,
             notifications: notification::Config::default(),
             authorization: None,
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use authorization::Policy;
 use orchestrator_core::{
-    Answers, Execution, IdSource, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
+    Answers, Execution, IdSource, Lookup, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
     note_losses,
 };
 use proto::status::Failure;
@@ -117,6 +117,7 @@ impl Engine {
             .collect();
         let settings = Settings {
             page_url: config.page_url.clone(),
+            longest_expression: config.longest_expression,
         };
         Self {
             inner: Arc::new(Inner {
@@ -148,6 +149,17 @@ impl Engine {
         static OPEN: LazyLock<Policy> = LazyLock::new(Policy::default);
         let own = self.inner.config.authorization.as_deref();
         own.unwrap_or(&OPEN)
+    }
+
+    /// The settings of every handler.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Fetches what an expression asks for, as much as one turn may.
+    pub(crate) async fn look_up(&self, mut lookups: Vec<Lookup>) -> Answers {
+        lookups.truncate(lookup::MOST);
+        lookup::fetch(&self.inner.services, &lookups).await
     }
 
     pub(crate) fn now(&self) -> i64 {
@@ -286,9 +298,8 @@ impl Engine {
             };
             match found {
                 Ok(turn) => return Ok((turn, added)),
-                Err(mut lookups) => {
-                    lookups.truncate(lookup::MOST);
-                    let answers = lookup::fetch(&self.inner.services, &lookups).await;
+                Err(lookups) => {
+                    let answers = self.look_up(lookups).await;
                     known.answers.extend(answers.clone());
                     added.extend(answers);
                 }

@@ -16,26 +16,20 @@ use crate::stage::Stage;
 /// The key under which failures are kept.
 pub const SUMMARY: &str = "expressionEvaluationSummary";
 
-/// Names an expression of this stage can use: its context, its ancestors' outputs
-/// nearest first, `execution`, `trigger`, `parameters`. Without a stage: the contexts
-/// and outputs of all, later ones over earlier ones.
+/// Names an expression can use: the stage's context if there is a stage, and of a
+/// pipeline `execution`, `trigger`, `parameters`.
 pub fn scope_root(execution: &Execution, stage: Option<&Stage>) -> Map<String, Value> {
-    let mut root = Map::new();
-    if let Some(stage) = stage {
-        for (key, value) in &stage.context {
-            root.insert(key.clone(), value.clone());
-        }
-        for ancestor in execution.ancestors(stage) {
-            for (key, value) in &ancestor.outputs {
-                root.entry(key.clone()).or_insert_with(|| value.clone());
-            }
-        }
-    } else {
-        for stage in &execution.stages {
-            root.extend(stage.context.clone());
-            root.extend(stage.outputs.clone());
-        }
-    }
+    root_for(None, execution, stage)
+}
+
+/// The names that some templates can use. Writing out an execution of many stages takes
+/// longer than all the rest, so it is left to those that may look at it.
+fn root_for(
+    templates: Option<&Value>,
+    execution: &Execution,
+    stage: Option<&Stage>,
+) -> Map<String, Value> {
+    let mut root = stage.map(|stage| stage.context.clone()).unwrap_or_default();
     if execution.kind == ExecutionType::Pipeline {
         let trigger = Value::Object(execution.trigger.fields().clone());
         let parameters = execution
@@ -50,13 +44,46 @@ pub fn scope_root(execution: &Execution, stage: Option<&Stage>) -> Map<String, V
                 .or_insert_with(|| json!({}));
         }
         root.insert("trigger".to_owned(), trigger);
-        root.insert("execution".to_owned(), execution.to_json());
+        if templates.is_none_or(sees_execution) {
+            root.insert("execution".to_owned(), execution.to_json());
+        }
         if !execution.template_variables.is_empty() {
             let variables = Value::Object(execution.template_variables.clone());
             root.insert("templateVariables".to_owned(), variables);
         }
     }
     root
+}
+
+/// Whether a template may look at the execution: by its name, or by what gives the root
+/// as a whole, which takes a function, a method or a bracket.
+fn sees_execution(template: &Value) -> bool {
+    let sees = |text: &str| {
+        text.contains("${")
+            && (text.contains(['#', '(', '['])
+                || text.contains("execution")
+                || text.contains("deployedServerGroups"))
+    };
+    match template {
+        Value::String(text) => sees(text),
+        Value::Array(items) => items.iter().any(sees_execution),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| sees(key) || sees_execution(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// What a stage's ancestors put out, nearest first: names that hold where its context
+/// has no such key, and that `#root` does not show.
+fn inherited(execution: &Execution, stage: &Stage) -> Map<String, Value> {
+    let mut names = Map::new();
+    for ancestor in execution.ancestors(stage) {
+        for (key, value) in &ancestor.outputs {
+            names.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    names
 }
 
 /// Whether any text in a value is a template.
@@ -87,7 +114,34 @@ pub fn evaluate(
             ..Evaluated::default()
         });
     }
-    evaluate_over(&scope_root(execution, stage), execution, stage, value, env)
+    let root = root_for(Some(value), execution, stage);
+    evaluate_over(&root, execution, stage, value, env)
+}
+
+/// Evaluates a text as somebody tries it out: at a stage, but not as one that runs.
+///
+/// # Errors
+/// The look-ups it needs first.
+pub fn try_out(
+    execution: &Execution,
+    stage: Option<&Stage>,
+    text: &str,
+    user: &str,
+    env: &Env<'_>,
+) -> Result<Evaluated, Vec<Lookup>> {
+    let template = json!({ "expression": text });
+    let root = root_for(Some(&template), execution, stage);
+    let options = Options {
+        user: Some(user),
+        ..Options::default()
+    };
+    let mut evaluated = evaluate_with(&root, execution, stage, &template, env, options)?;
+    evaluated.value = evaluated
+        .value
+        .get_mut("expression")
+        .map(Value::take)
+        .unwrap_or_default();
+    Ok(evaluated)
 }
 
 fn evaluate_over(
@@ -97,10 +151,27 @@ fn evaluate_over(
     value: &Value,
     env: &Env<'_>,
 ) -> Result<Evaluated, Vec<Lookup>> {
+    let options = Options {
+        current_stage: stage.map(|s| s.id.as_str()),
+        user: Some(execution.user()),
+        ..Options::default()
+    };
+    evaluate_with(root, execution, stage, value, env, options)
+}
+
+fn evaluate_with(
+    root: &Map<String, Value>,
+    execution: &Execution,
+    stage: Option<&Stage>,
+    value: &Value,
+    env: &Env<'_>,
+    options: Options<'_>,
+) -> Result<Evaluated, Vec<Lookup>> {
     let place = stage.map_or_else(
         || "execution".to_owned(),
         |s| format!("{}/{}", s.id, s.attempt),
     );
+    let names = stage.map(|stage| inherited(execution, stage));
     let scope = Scope {
         root,
         now_ms: env.now,
@@ -108,9 +179,9 @@ fn evaluate_over(
         place: &place,
     };
     let options = Options {
-        current_stage: stage.map(|s| s.id.as_str()),
-        user: Some(execution.user()),
-        ..Options::default()
+        fallback: names.as_ref(),
+        longest: Some(env.settings.longest_expression),
+        ..options
     };
     let evaluated = expression::evaluate_with(value, &scope, &options);
     if evaluated.needs.is_empty() {
@@ -128,7 +199,7 @@ fn defers(evaluator: Option<&str>) -> bool {
     evaluator.is_some_and(|version| version.eq_ignore_ascii_case("v4"))
 }
 
-/// A context after evaluation; none if no text in it is a template.
+/// A context after evaluation; none if it stays as it is.
 ///
 /// # Errors
 /// The look-ups it needs first.
@@ -154,11 +225,22 @@ pub fn evaluate_context(
     let variables = stage
         .context
         .get("variables")
-        .filter(|value| is_own("variables") && has_template(value));
+        .filter(|value| is_own("variables") && unevaluated(value));
     if variables.is_none() && !has_template(&asked) {
-        return Ok(None);
+        if !stage.context.contains_key(SUMMARY) {
+            return Ok(None);
+        }
+        // What failed once and is no template any more has not failed.
+        let mut context = stage.context.clone();
+        context.shift_remove(SUMMARY);
+        return Ok(Some(context));
     }
-    let mut root = scope_root(execution, Some(stage));
+    let sees = sees_execution(&asked) || variables.is_some_and(sees_execution);
+    let mut root = if sees {
+        scope_root(execution, Some(stage))
+    } else {
+        root_for(Some(&Value::Null), execution, Some(stage))
+    };
     let evaluated = evaluate_over(&root, execution, Some(stage), &asked, env)?;
     let mut failures = evaluated.failures;
     // Keys may be templates too: the evaluated ones take the places of the written.
@@ -199,7 +281,26 @@ pub fn evaluate_context(
     Ok(Some(context))
 }
 
-/// Variables one by one: each sees those before it.
+/// Whether a list of variables has something to evaluate or to note.
+fn unevaluated(variables: &Value) -> bool {
+    let noted = |variable: &Value| {
+        variable.get("value").is_none_or(|value| !value.is_string())
+            || variable.get(SOURCE).is_some()
+    };
+    let list = variables.as_array();
+    has_template(variables) || list.into_iter().flatten().any(|variable| !noted(variable))
+}
+
+/// Where a variable keeps its value as it was written.
+pub const SOURCE: &str = "sourceValue";
+
+/// A text that is to be kept as it was written, so that nothing evaluates it again.
+pub fn source_of(written: &str) -> String {
+    written.replace("${", "{")
+}
+
+/// Variables one by one: each whose value is a text sees those before it that were
+/// evaluated.
 fn evaluate_variables(
     root: &mut Map<String, Value>,
     execution: &Execution,
@@ -212,35 +313,64 @@ fn evaluate_variables(
         let Some(fields) = variable.as_object_mut() else {
             continue;
         };
-        let template: Map<String, Value> = ["value", "description"]
-            .into_iter()
-            .filter_map(|key| Some((key.to_owned(), fields.get(key)?.clone())))
-            .filter(|(_, written)| written.as_str().is_some_and(|text| text.contains("${")))
-            .collect();
-        if !template.is_empty() {
-            // The text as written, kept so that a restart evaluates it again.
-            if let Some(written) = template.get("value") {
-                fields
-                    .entry("sourceValue")
-                    .or_insert_with(|| written.clone());
-            }
-            let evaluated = evaluate_over(root, execution, Some(stage), &template.into(), env)?;
-            match evaluated.value {
-                Value::Object(values) if evaluated.failures.is_empty() => fields.extend(values),
-                Value::Object(_)
-                | Value::Null
-                | Value::Bool(_)
-                | Value::Number(_)
-                | Value::String(_)
-                | Value::Array(_) => {}
-            }
-            failures.extend(evaluated.failures);
+        let Some(Value::String(written)) = fields.get("value").cloned() else {
+            continue;
+        };
+        note_source(fields, &written);
+        // Failures are told under these names.
+        let mut template = Map::new();
+        template.insert("var".to_owned(), written.into());
+        if let Some(Value::String(description)) = fields.get("description") {
+            template.insert("description".to_owned(), description.clone().into());
         }
-        if let (Some(Value::String(key)), Some(value)) = (fields.get("key"), fields.get("value")) {
+        let evaluated = evaluate_over(root, execution, Some(stage), &template.into(), env)?;
+        if !evaluated.failures.is_empty() {
+            failures.extend(evaluated.failures);
+            continue;
+        }
+        let Value::Object(mut found) = evaluated.value else {
+            continue;
+        };
+        if let Some(description) = found.shift_remove("description") {
+            fields.insert("description".to_owned(), description);
+        }
+        let value = found.shift_remove("var").unwrap_or_default();
+        if let Some(Value::String(key)) = fields.get("key") {
             root.insert(key.clone(), value.clone());
         }
+        fields.insert("value".to_owned(), value);
     }
     Ok((variables, failures))
+}
+
+/// Keeps a value as it was written, once.
+fn note_source(fields: &mut Map<String, Value>, written: &str) {
+    if fields.contains_key(SOURCE) {
+        return;
+    }
+    let source = source_of(written);
+    // A brace that was no expression's could not be told from one that was.
+    if source.replace('{', "${") != written {
+        fields.insert(SOURCE_TEXT.to_owned(), written.into());
+    }
+    fields.insert(SOURCE.to_owned(), source.into());
+}
+
+/// Where a variable keeps it whole if [`SOURCE`] does not tell it.
+pub const SOURCE_TEXT: &str = "sourceText";
+
+/// A variable as it was written, before it is evaluated again.
+pub fn restore_source(variable: &mut Map<String, Value>) {
+    let source = variable.shift_remove(SOURCE);
+    let whole = variable.shift_remove(SOURCE_TEXT);
+    let written = match (whole, source) {
+        (Some(whole), _) => Some(whole),
+        (None, Some(Value::String(source))) => Some(source.replace('{', "${").into()),
+        (None, other) => other,
+    };
+    if let Some(written) = written {
+        variable.insert("value".to_owned(), written);
+    }
 }
 
 /// What is submitted, with the expressions in it evaluated that can be: all but the

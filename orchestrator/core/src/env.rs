@@ -19,12 +19,15 @@ pub type Answers = BTreeMap<String, Result<String, String>>;
 pub struct Settings {
     /// Base of links to this product's page.
     pub page_url: String,
+    /// How many characters an expression may have.
+    pub longest_expression: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             page_url: "http://127.0.0.1:8084/ui/".to_owned(),
+            longest_expression: 10_000,
         }
     }
 }

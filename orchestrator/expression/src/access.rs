@@ -89,6 +89,9 @@ impl<'a> Machine<'a> {
             return Ok(Some(value));
         }
         let is_root = matches!(&self.root, Val::Map(root) if root.is(map));
+        if is_root && let Some(value) = self.options.fallback.and_then(|names| names.get(name)) {
+            return Ok(Some(Val::from_json(value)));
+        }
         if is_root && name == "deployedServerGroups" && map.get("execution").is_some() {
             return function::call(self, name, &[]).map(Some);
         }

@@ -87,8 +87,10 @@ pub struct Options<'a> {
     /// pipeline is submitted). True by default.
     pub unknown_names: bool,
     /// The id of the stage whose ancestors' outputs are seen where the root has no
-    /// such key. None if the root has them already.
+    /// such key. None if the root or [`Options::fallback`] has them already.
     pub inherit_for: Option<&'a str>,
+    /// Values of names that the root has not; `#root` does not hold them.
+    pub fallback: Option<&'a Map<String, Value>>,
     /// The id of the stage that is running: `#currentStage()`. None outside stages.
     pub current_stage: Option<&'a str>,
     /// Who asks: `#currentUser()`; by default the execution's user.
@@ -104,6 +106,7 @@ impl Default for Options<'_> {
         Self {
             unknown_names: true,
             inherit_for: None,
+            fallback: None,
             current_stage: None,
             user: None,
             seed: None,

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use orchestrator_core::command;
-use orchestrator_core::{Answers, Env, Execution, ExecutionType, Settings, StageId, context};
+use orchestrator_core::{Answers, Env, Execution, ExecutionType, StageId, context};
 use proto::common::v1::{Empty, Json};
 use proto::json::required;
 use proto::orchestrator::v1::execution_service_server::ExecutionService;
@@ -25,6 +25,10 @@ use crate::engine::Engine;
 use crate::executions::{Listing, distinct, unexpanded};
 use crate::stage::Catalog;
 use crate::start::Start;
+
+/// How often an expression that is tried out may ask for something: what it fetches may
+/// tell what to fetch next.
+const ROUNDS: usize = 4;
 
 /// Executions asked for by id in one call.
 const MOST_IDS: usize = 500;
@@ -226,6 +230,7 @@ impl ExecutionService for ExecutionApi {
     }
 
     async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, "");
         let asked = request.into_inner();
         let execution = self
             .engine
@@ -238,43 +243,34 @@ impl ExecutionService for ExecutionApi {
                 Failure::not_found(format!("execution {} has no stage {id}", execution.id))
             })?),
         };
-        let written = asked.expression.trim();
-        let template = if written.contains("${") {
-            written.to_owned()
-        } else {
-            format!("${{{written}}}")
-        };
-        let (answers, settings) = (Answers::new(), Settings::default());
-        let env = Env {
-            now: self.engine.now(),
-            ids: &mut self
-                .engine
-                .ids(self.engine.executions().shard(&asked.execution_id)),
-            answers: &answers,
-            stages: &Catalog,
-            settings: &settings,
-        };
-        let answer = match context::evaluate(&execution, stage, &Value::from(template), &env) {
-            Ok(evaluated) => {
-                let detail: Map<String, Value> = evaluated
-                    .failures
-                    .iter()
-                    .map(|f| {
-                        let entry = json!([{
-                            "description": f.description, "exceptionType": f.exception_type,
-                            "level": f.level.as_str(), "timestamp": env.now,
-                        }]);
-                        (f.key.clone(), entry)
-                    })
-                    .collect();
-                json!({"result": evaluated.value, "detail": detail})
+        let mut answers = Answers::new();
+        let (now, shard) = (
+            self.engine.now(),
+            self.engine.executions().shard(&asked.execution_id),
+        );
+        for _ in 0..ROUNDS {
+            // Before anything is waited for, the world is let go of.
+            let found = {
+                let env = Env {
+                    now,
+                    ids: &mut self.engine.ids(shard),
+                    answers: &answers,
+                    stages: &Catalog,
+                    settings: self.engine.settings(),
+                };
+                context::try_out(&execution, stage, &asked.expression, &user, &env)
+            };
+            match found {
+                Ok(evaluated) => {
+                    let detail = expression::summary(&evaluated.failures, now);
+                    let answer = json!({"result": evaluated.value, "detail": detail});
+                    return Ok(Response::new(Json::of(&answer)));
+                }
+                Err(lookups) => answers.extend(self.engine.look_up(lookups).await),
             }
-            Err(_) => {
-                let text = "an expression that fetches something cannot be tried out here";
-                return Err(Failure::invalid(text, Vec::new()).into());
-            }
-        };
-        Ok(Response::new(Json::of(&answer)))
+        }
+        let text = format!("the expression fetches something for the {ROUNDS}th time; split it");
+        Err(Failure::invalid(text, Vec::new()).into())
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, Status>> + Send>>;

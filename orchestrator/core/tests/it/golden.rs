@@ -9,7 +9,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use self::catalog::OrcaCatalog;
+pub(crate) use self::catalog::OrcaCatalog;
 use crate::runner::Runner;
 
 mod catalog;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod expressions;
 mod found;
 mod golden;
 mod properties;
