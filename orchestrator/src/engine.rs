@@ -159,7 +159,7 @@ impl Engine {
     /// Fetches what an expression asks for, as much as one turn may.
     pub(crate) async fn look_up(&self, mut lookups: Vec<Lookup>) -> Answers {
         lookups.truncate(lookup::MOST);
-        lookup::fetch(&self.inner.services, &lookups).await
+        lookup::fetch(self.inner.services.as_ref(), &lookups).await
     }
 
     pub(crate) fn now(&self) -> i64 {

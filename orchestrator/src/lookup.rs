@@ -1,8 +1,6 @@
 //! Fetches what expressions ask for and the state does not hold. Answers are
 //! recorded with the turn that needed them and never fetched twice.
 
-use std::sync::Arc;
-
 use orchestrator_core::{Answers, Lookup, LookupRequest};
 use serde_json::Value;
 
@@ -15,7 +13,7 @@ pub(crate) const MOST: usize = 20;
 const TIMEOUT_MS: u64 = 10_000;
 
 /// Fetches each; one that fails is answered with the reason.
-pub(crate) async fn fetch(services: &Arc<dyn Services>, lookups: &[Lookup]) -> Answers {
+pub(crate) async fn fetch(services: &dyn Services, lookups: &[Lookup]) -> Answers {
     let mut answers = Answers::new();
     for lookup in lookups {
         let LookupRequest::Url(url) = &lookup.request;
@@ -34,7 +32,7 @@ pub(crate) async fn fetch(services: &Arc<dyn Services>, lookups: &[Lookup]) -> A
     answers
 }
 
-async fn one(services: &Arc<dyn Services>, key: &str, url: &str) -> Result<String, String> {
+async fn one(services: &dyn Services, key: &str, url: &str) -> Result<String, String> {
     if let Some(name) = url.strip_prefix("application:") {
         let found = services.definitions().application(&decoded(name)).await;
         return json(found);

@@ -181,7 +181,10 @@ impl Task for CheckPrecondition {
     fn decide(&self, ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
         let own = own(ctx);
         match ctx.text("preconditionType") {
-            Some("expression") => Some(Ok(expression(ctx, own))),
+            Some("expression") => {
+                let evaluated = ctx.evaluate(&template(&own))?;
+                Some(Ok(holding(own, evaluated.ok())))
+            }
             Some("stageStatus") => Some(stage_status(ctx, &own)),
             Some("clusterSize") => None,
             other => Some(Err(TaskError::user(format!(
@@ -196,7 +199,12 @@ impl Task for CheckPrecondition {
         if let Some(decided) = self.decide(ctx) {
             return decided;
         }
-        cluster_size(ctx, &own(ctx)).await
+        let own = own(ctx);
+        if ctx.text("preconditionType") == Some("expression") {
+            let evaluated = ctx.evaluate_fetching(&template(&own)).await;
+            return Ok(holding(own, evaluated.ok()));
+        }
+        cluster_size(ctx, &own).await
     }
 }
 
@@ -213,16 +221,23 @@ fn text_of(value: &Value) -> String {
         .map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
-fn expression(ctx: &TaskContext<'_>, mut own: Map<String, Value>) -> TaskResult {
-    let written = own.get("expression").map(text_of).unwrap_or_default();
-    let template = if written.contains("${") {
-        written.clone()
+fn written(own: &Map<String, Value>) -> String {
+    own.get("expression").map(text_of).unwrap_or_default()
+}
+
+/// The condition, which may be written without its braces.
+fn template(own: &Map<String, Value>) -> Value {
+    let written = written(own);
+    Value::from(if written.contains("${") {
+        written
     } else {
         format!("${{{written}}}")
-    };
-    let result = ctx
-        .evaluate(&Value::from(template))
-        .map_or(written, |value| text_of(&value));
+    })
+}
+
+/// What follows from the value of the condition; none if it could not be evaluated.
+fn holding(mut own: Map<String, Value>, value: Option<Value>) -> TaskResult {
+    let result = value.map_or_else(|| written(&own), |value| text_of(&value));
     let holds = result.trim().eq_ignore_ascii_case("true");
     own.insert("expressionResult".to_owned(), result.into());
     let status = if holds {

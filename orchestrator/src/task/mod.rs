@@ -26,8 +26,8 @@ mod wait_for_up_instances;
 
 use async_trait::async_trait;
 use orchestrator_core::{
-    Answers, Env, Execution, IdSource, Settings, Stage, Task as TaskExecution, TaskError, TaskId,
-    TaskPolicy, TaskResult, context,
+    Answers, Env, Execution, IdSource, Lookup, Settings, Stage, Task as TaskExecution, TaskError,
+    TaskId, TaskPolicy, TaskResult, context,
 };
 use proto::status::{Failure, Kind};
 use serde_json::Value;
@@ -46,6 +46,7 @@ pub use wait_for_down_instances::WAIT_FOR_DOWN_INSTANCES;
 pub use wait_for_server_group_disabled::WAIT_FOR_SERVER_GROUP_DISABLED;
 pub use wait_for_up_instances::WAIT_FOR_UP_INSTANCES;
 
+use crate::lookup;
 use crate::services::Services;
 use crate::stage;
 
@@ -197,28 +198,55 @@ impl<'a> TaskContext<'a> {
         format!("{}/{step}", self.effect_id)
     }
 
-    /// Evaluates a template against the stage.
+    /// Evaluates a template against the stage: its value, or what failed in words. None
+    /// if something must be looked up first, which [`Self::evaluate_fetching`] does.
+    pub fn evaluate(&self, template: &Value) -> Option<Result<Value, String>> {
+        self.evaluate_knowing(template, &Answers::new()).ok()
+    }
+
+    /// The same, looking up what it asks for.
     ///
     /// # Errors
-    /// What failed, in words; look-ups are not made here.
-    pub fn evaluate(&self, template: &Value) -> Result<Value, String> {
-        let (answers, settings) = (Answers::new(), Settings::default());
+    /// What failed, in words.
+    pub async fn evaluate_fetching(&self, template: &Value) -> Result<Value, String> {
+        let mut answers = Answers::new();
+        for _ in 0..ROUNDS {
+            match self.evaluate_knowing(template, &answers) {
+                Ok(evaluated) => return evaluated,
+                Err(mut lookups) => {
+                    lookups.truncate(lookup::MOST);
+                    answers.extend(lookup::fetch(self.services, &lookups).await);
+                }
+            }
+        }
+        Err(format!(
+            "the expression fetches something for the {ROUNDS}th time; split it"
+        ))
+    }
+
+    fn evaluate_knowing(
+        &self,
+        template: &Value,
+        answers: &Answers,
+    ) -> Result<Result<Value, String>, Vec<Lookup>> {
+        let settings = Settings::default();
         let env = Env {
             now: self.now,
             ids: &mut NoIds,
-            answers: &answers,
+            answers,
             stages: &stage::Catalog,
             settings: &settings,
         };
-        match context::evaluate(self.execution, Some(self.stage), template, &env) {
-            Ok(evaluated) => match evaluated.failures.first() {
-                Some(failure) => Err(failure.description.clone()),
-                None => Ok(evaluated.value),
-            },
-            Err(_) => Err("an expression here cannot fetch anything".to_owned()),
-        }
+        let evaluated = context::evaluate(self.execution, Some(self.stage), template, &env)?;
+        Ok(match evaluated.failures.first() {
+            Some(failure) => Err(failure.description.clone()),
+            None => Ok(evaluated.value),
+        })
     }
 }
+
+/// How often an expression of a task may ask for something more.
+const ROUNDS: usize = 4;
 
 /// A number written as such or as text.
 pub(crate) fn number(value: &Value) -> Option<f64> {

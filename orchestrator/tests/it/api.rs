@@ -567,3 +567,24 @@ async fn an_expression_is_tried_out_against_a_stage() {
     let missing = ask("", "${#pipelineIdOrNull('nowhere') ?: 'none'}").await;
     assert_eq!(missing, json!({"result": "none", "detail": {}}));
 }
+
+#[tokio::test]
+async fn a_condition_may_look_documents_up() {
+    let rig = Rig::up().await;
+    let condition = |expression: &str| {
+        json!([make(
+            "checkPreconditions",
+            "1",
+            &[],
+            json!({"preconditions": [
+            {"type": "expression", "context": {"expression": expression}}]})
+        )])
+    };
+    for (expression, status) in [
+        ("#pipelineIdOrNull('nowhere') == null", "SUCCEEDED"),
+        ("#pipelineIdOrNull('nowhere') != null", "TERMINAL"),
+    ] {
+        let id = rig.start_stages(condition(expression)).await;
+        rig.ends(&id, status).await;
+    }
+}

@@ -160,14 +160,15 @@ async fn expressions_in_a_notification_are_evaluated() {
     let rig = rig(memory(), impatient()).await;
     let mut notification = to(&sink, &["pipeline.complete"]);
     notification["address"] = json!(sink.url("/${trigger['parameters']['team']}"));
-    notification["message"] = json!({"pipeline.complete": {"text": "run ${execution['name']}"}});
+    notification["message"] = json!({"pipeline.complete": {
+        "text": "run ${execution['name']} after ${#pipelineIdOrNull('nowhere') ?: 'none'}"}});
     let stages = json!([make("wait", "1", &[], json!({"waitTime": 0}))]);
     let mut body = notifying(stages, json!([notification]));
     body["trigger"] = json!({"type": "manual", "parameters": {"team": "blue"}});
     rig.start(&body).await;
     let got = sink.wait(1).await;
     assert!(got[0].line.starts_with("POST /blue "), "{got:?}");
-    assert_eq!(got[0].json()["message"], "run p");
+    assert_eq!(got[0].json()["message"], "run p after none");
 }
 
 #[tokio::test(flavor = "multi_thread")]
