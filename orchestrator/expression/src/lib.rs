@@ -150,7 +150,7 @@ pub fn evaluate_with(template: &Value, scope: &Scope<'_>, options: &Options<'_>)
     walk::evaluate(template, *scope, *options)
 }
 
-/// Whether a text would parse, for refusing a pipeline when it is saved. Functions must
+/// Whether a text would parse, for warning of it when a pipeline is saved. Functions must
 /// exist as well; everything else can only be known when it runs.
 ///
 /// # Errors
