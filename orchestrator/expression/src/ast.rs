@@ -170,6 +170,21 @@ impl Infix {
     }
 }
 
+impl Infix {
+    /// Its name in messages.
+    pub(crate) fn java(self) -> &'static str {
+        match self {
+            Self::Or => "OR",
+            Self::And => "AND",
+            Self::Add => "ADD",
+            Self::Subtract => "SUBTRACT",
+            Self::Multiply => "MULTIPLY",
+            Self::Divide => "DIVIDE",
+            Self::Modulo => "MODULUS",
+        }
+    }
+}
+
 /// Operators that do not associate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compare {

@@ -300,6 +300,14 @@ impl Fault {
         self
     }
 
+    /// What Spring says around the cause, whatever was said before.
+    pub(crate) fn instead(mut self, code: &str, text: impl AsRef<str>) -> Self {
+        if self.outer.is_some() {
+            self.outer = Some(format!("{code}: {}", text.as_ref()));
+        }
+        self
+    }
+
     /// `<cause> - <outer>`, as in a summary.
     pub(crate) fn reason(&self) -> String {
         match &self.outer {

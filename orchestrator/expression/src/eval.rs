@@ -207,7 +207,7 @@ impl<'a> Machine<'a> {
                     return Err(Fault::spel("EL1068E", text).into());
                 }
                 let before = self.eval(operand)?;
-                let after = operator::step(&before, *by)?;
+                let after = operator::step(&before, *by, operand)?;
                 Ok(if *front { after } else { before })
             }
             Kind::Power(base, exponent) => {

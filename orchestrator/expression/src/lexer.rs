@@ -139,16 +139,10 @@ impl Lexer {
             self.at += sign.len();
             return Ok(Tok::Sign(sign));
         }
-        if !c.is_ascii() {
-            return Err(Syntax::unreadable(self.at, c));
-        }
         let (code, problem) = match c {
             '\\' => ("EL1067E", "Unexpected escape character".to_owned()),
             '|' => ("EL1065E", "Missing expected character '|'".to_owned()),
-            other => (
-                "EL1073E",
-                format!("Unsupported character '{other}' encountered in expression"),
-            ),
+            other => return Err(Syntax::unreadable(self.at, other)),
         };
         Err(Syntax::at(self.at, code, problem))
     }

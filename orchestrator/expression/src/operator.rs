@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 
 use crate::ast::{Compare, Expr, Infix};
-use crate::error::{Fault, NUMBER_FORMAT, Stop};
+use crate::error::{Fault, ILLEGAL_ARGUMENT, NUMBER_FORMAT, Stop};
 use crate::eval::{Eval, Machine, bounded, too_much};
 use crate::limits::TEXT_BYTES;
 use crate::number::{Arithmetic, Arithmetically, Num, compute, negate, wrap_int};
@@ -15,11 +15,47 @@ use crate::value::{EnumKind, Val};
 
 /// A conversion nobody can make.
 fn no_conversion(value: &Val<'_>, to: &str) -> Fault {
-    let text = format!(
-        "Type conversion problem, cannot convert from {} to {to}",
-        value.class()
-    );
-    Fault::spel("EL1001E", text)
+    let class = described(value);
+    if value.is_null() {
+        let text = format!("Type conversion problem, cannot convert from null to {to}");
+        return Fault::spel("EL1001E", text);
+    }
+    let text =
+        format!("No converter found capable of converting from type [{class}] to type [{to}]");
+    unconverted(value, to, CONVERTER_NOT_FOUND, text)
+}
+
+const CONVERTER_NOT_FOUND: &str = "org.springframework.core.convert.ConverterNotFoundException";
+
+/// A class as conversions name it.
+fn described(value: &Val<'_>) -> String {
+    let class = value.class();
+    match value {
+        Val::Map(_) => format!("{class}<?, ?>"),
+        Val::Seq(seq) if !seq.kind.is_array() => format!("{class}<?>"),
+        Val::Type(_) => format!("{class}<?>"),
+        Val::Null
+        | Val::Bool(_)
+        | Val::Num(_)
+        | Val::Char(_)
+        | Val::Text(_)
+        | Val::Seq(_)
+        | Val::Entry(_)
+        | Val::Bean(_)
+        | Val::Enum(..)
+        | Val::Time(_)
+        | Val::Uuid(_)
+        | Val::DateFormat(_)
+        | Val::Random(_)
+        | Val::NotEval(_) => class,
+    }
+}
+
+/// A conversion that was tried and failed.
+fn unconverted(value: &Val<'_>, to: &str, java: &'static str, cause: String) -> Fault {
+    let class = described(value);
+    let text = format!("Type conversion problem, cannot convert from {class} to {to}");
+    Fault::java(java, cause).around("EL1001E", text)
 }
 
 /// A condition: a boolean, or a text that names one (`true`, `on`, `yes`, `1`, …).
@@ -35,8 +71,15 @@ pub(crate) fn truth(value: &Val<'_>) -> Result<bool, Stop> {
         if ["false", "off", "no", "0"].contains(&word.as_str()) {
             return Ok(false);
         }
+        let cause = format!("Invalid boolean value '{text}'");
+        return Err(unconverted(value, "java.lang.Boolean", ILLEGAL_ARGUMENT, cause).into());
     }
-    Err(no_conversion(value, "java.lang.Boolean").into())
+    let to = if value.is_null() {
+        "boolean"
+    } else {
+        "java.lang.Boolean"
+    };
+    Err(no_conversion(value, to).into())
 }
 
 /// A whole number: an index or an int argument.
@@ -47,6 +90,10 @@ pub(crate) fn whole(value: &Val<'_>) -> Result<i32, Stop> {
     }
     if let Some(number) = value.as_text().and_then(|text| text.trim().parse().ok()) {
         return Ok(number);
+    }
+    if let Some(text) = value.as_text() {
+        let cause = format!("For input string: \"{text}\"");
+        return Err(unconverted(value, "java.lang.Integer", NUMBER_FORMAT, cause).into());
     }
     Err(no_conversion(value, "java.lang.Integer").into())
 }
@@ -65,7 +112,8 @@ pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<Str
                 if item.is_null() {
                     joined.push_str("null");
                 } else {
-                    joined.push_str(&text(machine, &item)?);
+                    let part = text(machine, &item).map_err(|stop| in_list(stop, value))?;
+                    joined.push_str(&part);
                 }
                 if joined.len() > TEXT_BYTES {
                     return Err(too_much("bytes of text", TEXT_BYTES));
@@ -99,10 +147,20 @@ pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<Str
     }
 }
 
-fn unsupported(sign: &str, left: &Val<'_>, right: Option<&Val<'_>>) -> Fault {
+/// The failure of an element is told as the failure of the whole list.
+fn in_list(stop: Stop, list: &Val<'_>) -> Stop {
+    let Stop::Fault(fault) = stop else {
+        return stop;
+    };
+    let class = described(list);
+    let text = format!("Type conversion problem, cannot convert from {class} to java.lang.String");
+    fault.instead("EL1001E", text).into()
+}
+
+fn unsupported(name: &str, left: &Val<'_>, right: Option<&Val<'_>>) -> Fault {
     let right = right.map_or_else(|| "null".to_owned(), Val::class);
     let text = format!(
-        "The operator '{sign}' is not supported between objects of type '{}' and '{right}'",
+        "The operator '{name}' is not supported between objects of type '{}' and '{right}'",
         left.class()
     );
     Fault::spel("EL1030E", text)
@@ -122,19 +180,23 @@ pub(crate) fn signed<'a>(value: &Val<'a>, minus: bool) -> Eval<'a> {
     match value.as_num() {
         Some(num) if minus => Ok(Val::Num(negate(num))),
         Some(num) => Ok(Val::Num(num)),
-        None => Err(unsupported(if minus { "-" } else { "+" }, value, None).into()),
+        None => Err(unsupported(if minus { "SUBTRACT" } else { "ADD" }, value, None).into()),
     }
 }
 
 /// `a++`, `a--`: what the name would hold afterwards.
-pub(crate) fn step<'a>(value: &Val<'a>, by: i32) -> Eval<'a> {
+pub(crate) fn step<'a>(value: &Val<'a>, by: i32, operand: &Expr) -> Eval<'a> {
     let Some(num) = value.as_num() else {
         let (code, word) = if by > 0 {
             ("EL1066E", "increment")
         } else {
             ("EL1067E", "decrement")
         };
-        return Err(Fault::spel(code, format!("The operand does not support {word}")).into());
+        return Err(Fault::spel(
+            code,
+            format!("The expression component '{operand}' does not support {word}"),
+        )
+        .into());
     };
     compute(Arithmetic::Add, num, Num::Int(by))
         .map(Val::Num)
@@ -144,7 +206,7 @@ pub(crate) fn step<'a>(value: &Val<'a>, by: i32) -> Eval<'a> {
 /// `a ^ b`
 pub(crate) fn power<'a>(base: &Val<'a>, exponent: &Val<'a>) -> Eval<'a> {
     let (Some(left), Some(right)) = (base.as_num(), exponent.as_num()) else {
-        return Err(unsupported("^", base, Some(exponent)).into());
+        return Err(unsupported("POWER", base, Some(exponent)).into());
     };
     compute(Arithmetic::Power, left, right)
         .map(Val::Num)
@@ -183,7 +245,7 @@ fn arithmetic<'a>(
         Infix::Multiply => Arithmetic::Multiply,
         Infix::Divide => Arithmetic::Divide,
         Infix::Modulo => Arithmetic::Modulo,
-        Infix::And | Infix::Or => return Err(unsupported(op.sign(), left, Some(right)).into()),
+        Infix::And | Infix::Or => return Err(unsupported(op.java(), left, Some(right)).into()),
     };
     if let (Some(a), Some(b)) = (left.as_num(), right.as_num()) {
         return compute(arithmetic, a, b).map(Val::Num).map_err(failed);
@@ -199,7 +261,7 @@ fn arithmetic<'a>(
         }
         (Infix::Multiply, Some(text), None) => match right.as_num() {
             Some(Num::Int(times)) => repeated(machine, text, times),
-            _ => Err(unsupported("*", left, Some(right)).into()),
+            _ => Err(unsupported("MULTIPLY", left, Some(right)).into()),
         },
         // As in Spring: 'b' - 1 is 'a'.
         (Infix::Subtract, Some(text), None) => {
@@ -208,13 +270,13 @@ fn arithmetic<'a>(
                 (Some(c), None, Some(Num::Int(by))) => {
                     let code = i64::from(u32::from(c)) - i64::from(by);
                     let c = u32::try_from(code).ok().and_then(char::from_u32);
-                    let c = c.ok_or_else(|| unsupported("-", left, Some(right)))?;
+                    let c = c.ok_or_else(|| unsupported("SUBTRACT", left, Some(right)))?;
                     Ok(Val::text(c.to_string()))
                 }
-                _ => Err(unsupported("-", left, Some(right)).into()),
+                _ => Err(unsupported("SUBTRACT", left, Some(right)).into()),
             }
         }
-        _ => Err(unsupported(op.sign(), left, Some(right)).into()),
+        _ => Err(unsupported(op.java(), left, Some(right)).into()),
     }
 }
 
@@ -311,7 +373,7 @@ pub(crate) fn compare<'a>(
         Compare::InstanceOf => {
             let Val::Type(java) = right else {
                 let text = format!(
-                    "The operator 'instanceof' needs the right operand to be a class, not a '{}'",
+                    "The operator instanceof needs the right operand to be a class, not a '{}'",
                     right.class()
                 );
                 return Err(Fault::spel("EL1028E", text).into());
@@ -347,7 +409,7 @@ fn between(value: &Val<'_>, range: &Val<'_>) -> Result<bool, Stop> {
     {
         return Ok(order(value, &low)?.is_ge() && order(value, &high)?.is_le());
     }
-    let text = "Right operand for the 'between' operator has to be a two-element list";
+    let text = "Right operand for the between operator has to be a two-element list";
     Err(Fault::spel("EL1017E", text)
         .suggest("write between {1,10}")
         .into())

@@ -19,22 +19,18 @@ pub(crate) fn parse(text: &str) -> Result<Expr, Syntax> {
     };
     let Some(expr) = parser.maybe_expression()? else {
         return Err(match parser.peek() {
-            Some(token) => more_input(token, text),
+            Some(token) => more_input(token),
             None => parser.out_of_data(),
         });
     };
     match parser.peek() {
-        Some(token) => Err(more_input(token, text)),
+        Some(token) => Err(more_input(token)),
         None => Ok(expr),
     }
 }
 
-fn more_input(token: &Token, text: &str) -> Syntax {
-    let rest: String = text
-        .chars()
-        .skip(token.at)
-        .take(token.end - token.at)
-        .collect();
+fn more_input(token: &Token) -> Syntax {
+    let rest = spelled(&token.tok);
     let problem = format!(
         "After parsing a valid expression, there is still more data in the expression: '{rest}'"
     );
@@ -93,8 +89,8 @@ impl Parser {
         let Some(token) = self.peek() else {
             return Err(self.out_of_data().suggest(format!("add '{sign}'")));
         };
-        let found = spelled(&token.tok);
-        let problem = format!("Unexpected token. Expected '{sign}' but was '{found}'");
+        let (found, wanted) = (spelled(&token.tok), token_name(sign));
+        let problem = format!("Unexpected token. Expected '{wanted}' but was '{found}'");
         Err(Syntax::at(token.at, "EL1043E", problem).suggest(format!("add '{sign}'")))
     }
 
@@ -216,7 +212,10 @@ impl Parser {
             return self.comparison();
         }
         let Some(first) = self.operand(level)? else {
-            return Ok(None);
+            return match self.infix_operator(level) {
+                Some(_) => Err(left_operand(self.at())),
+                None => Ok(None),
+            };
         };
         let mut rest = Vec::new();
         let at = self.at();
@@ -264,7 +263,11 @@ impl Parser {
 
     fn comparison(&mut self) -> Parsed<Option<Expr>> {
         let Some(left) = self.infix(3)? else {
-            return Ok(None);
+            let at = self.at();
+            return match self.eat_comparison() {
+                Some(_) => Err(left_operand(at)),
+                None => Ok(None),
+            };
         };
         let at = self.at();
         let Some(op) = self.eat_comparison() else {
@@ -387,8 +390,16 @@ impl Parser {
         if let Some(access) = self.access()? {
             return Ok(Link { at, safe, access });
         }
+        // The position told is that of the dot.
+        let dot = self
+            .next
+            .checked_sub(1)
+            .and_then(|dot| self.tokens.get(dot));
+        let at = dot.map_or(at, |dot| dot.at);
         let Some(token) = self.peek() else {
-            return Err(self.out_of_data().suggest("write a name after the dot"));
+            let mut error = self.out_of_data().suggest("write a name after the dot");
+            error.at = at;
+            return Err(error);
         };
         let problem = format!("Unexpected data after '.': '{}'", spelled(&token.tok));
         Err(Syntax::at(at, "EL1049E", problem)
@@ -396,9 +407,59 @@ impl Parser {
     }
 }
 
+fn left_operand(at: usize) -> Syntax {
+    Syntax::at(at, "EL1070E", "Problem parsing left operand".to_owned())
+        .suggest("write what the operator applies to")
+}
+
 fn right_operand(at: usize) -> Syntax {
     Syntax::at(at, "EL1042E", "Problem parsing right operand".to_owned())
         .suggest("write what the operator applies to")
+}
+
+/// A sign as messages name it: `power(^)`.
+fn token_name(sign: &str) -> String {
+    const NAMES: &[(&str, &str)] = &[
+        ("(", "lparen"),
+        (")", "rparen"),
+        (",", "comma"),
+        (":", "colon"),
+        ("#", "hash"),
+        ("]", "rsquare"),
+        ("[", "lsquare"),
+        ("{", "lcurly"),
+        ("}", "rcurly"),
+        (".", "dot"),
+        ("+", "plus"),
+        ("*", "star"),
+        ("-", "minus"),
+        ("^[", "select_first"),
+        ("$[", "select_last"),
+        ("?", "qmark"),
+        ("![", "project"),
+        ("/", "div"),
+        (">=", "ge"),
+        (">", "gt"),
+        ("<=", "le"),
+        ("<", "lt"),
+        ("==", "eq"),
+        ("!=", "ne"),
+        ("%", "mod"),
+        ("!", "not"),
+        ("=", "assign"),
+        ("?[", "select"),
+        ("^", "power"),
+        ("?:", "elvis"),
+        ("?.", "safe_navi"),
+        ("@", "bean_ref"),
+        ("&", "factory_bean_ref"),
+        ("||", "symbolic_or"),
+        ("&&", "symbolic_and"),
+        ("++", "inc"),
+        ("--", "dec"),
+    ];
+    let found = NAMES.iter().find(|(known, _)| *known == sign);
+    found.map_or_else(|| sign.to_owned(), |(_, name)| format!("{name}({sign})"))
 }
 
 fn spelled(tok: &Tok) -> String {
@@ -408,7 +469,8 @@ fn spelled(tok: &Tok) -> String {
         Tok::Real(value) => format!("{value:?}"),
         Tok::Float(value) => format!("{value:?}f"),
         Tok::Text(text) => format!("'{text}'"),
-        Tok::Name(name) | Tok::Word(_, name) => name.clone(),
-        Tok::Sign(sign) => (*sign).to_owned(),
+        Tok::Name(name) => name.clone(),
+        Tok::Word(sign, _) => token_name(sign),
+        Tok::Sign(sign) => token_name(sign),
     }
 }

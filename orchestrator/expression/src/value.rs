@@ -442,6 +442,8 @@ impl<'a> Val<'a> {
     pub(crate) fn rejects(&self, property: &str) -> Option<&'static str> {
         match (self, property) {
             (Self::Entry(_), "key" | "value") => Some("java.lang.Object"),
+            (Self::Null | Self::Map(_) | Self::Type(_), _) => None,
+            (_, "class" | "getClass") => Some("java.lang.Class"),
             (Self::Bean(bean), _) => bean.kind.rejects(property),
             _ => None,
         }

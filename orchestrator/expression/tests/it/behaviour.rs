@@ -239,7 +239,7 @@ fn a_malformed_text_is_refused_with_its_position_and_a_remedy() {
         ("${({1}", 2, "missing closing ')'"),
         ("${a]}", 3, "without an opening '['"),
         ("${a b}", 4, "still more data"),
-        ("${a..b}", 4, "unexpected data after '.'"),
+        ("${a..b}", 3, "unexpected data after '.'"),
         ("é${a ? b}", 8, "ran out of input"),
         ("${12345678901}", 2, "cannot be parsed as an int"),
         ("${a & b}", 4, "still more data"),
