@@ -383,8 +383,29 @@ pub(crate) fn at_submission(body: &Map<String, Value>, user: &str, now: i64) -> 
     submitted(body, user, now).0
 }
 
-/// The same, with what could not be evaluated.
+/// The same, with what could not be evaluated. The trigger of a pipeline that another
+/// one starts is evaluated against itself first.
 pub(crate) fn submitted(
+    body: &Map<String, Value>,
+    user: &str,
+    now: i64,
+) -> (Map<String, Value>, Vec<Failure>) {
+    let child = body
+        .get("trigger")
+        .filter(|trigger| trigger.get("parentExecution").is_some());
+    let Some(trigger) = child else {
+        return in_one_pass(body, user, now);
+    };
+    let alone: Map<String, Value> = [("trigger".to_owned(), trigger.clone())]
+        .into_iter()
+        .collect();
+    let mut prepared = body.clone();
+    // What fails fails again with the pipeline around it, and is told then.
+    prepared.extend(in_one_pass(&alone, user, now).0);
+    in_one_pass(&prepared, user, now)
+}
+
+fn in_one_pass(
     body: &Map<String, Value>,
     user: &str,
     now: i64,

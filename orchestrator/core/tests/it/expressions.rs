@@ -155,3 +155,20 @@ fn how_long_an_expression_may_be_is_a_setting() {
     assert_eq!(ask(12), json!("0123456789"));
     assert_eq!(ask(11), json!(text));
 }
+
+#[test]
+fn the_trigger_of_a_child_is_evaluated_before_the_pipeline_around_it() {
+    let named = |trigger: Value| {
+        let (execution, _) = pipeline(&json!({
+            "application": "a", "name": "p-${parameters.b}", "id": "config", "stages": [],
+            "trigger": trigger,
+        }));
+        execution.name.unwrap()
+    };
+    let parameters = json!({"a": "x", "b": "${parameters.a}"});
+    let parent = json!({"id": "P", "name": "${parameters.a}"});
+    let child = json!({"type": "pipeline", "parameters": parameters, "parentExecution": parent});
+    assert_eq!(named(child), "p-x");
+    let alone = json!({"type": "manual", "parameters": parameters});
+    assert_eq!(named(alone), "p-${parameters.a}");
+}
