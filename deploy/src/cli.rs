@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::processes::{Kind, replica, restart};
-use crate::{doctor, down, expression, up, user};
+use crate::{doctor, down, execution, expression, up, user};
 
 /// Continuous delivery: pipelines that replace running services without a failed request.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ enum Command {
     /// Users who log in with a password, in a file.
     #[command(subcommand)]
     User(User),
+    /// The event log of an execution, written out, folded and checked.
+    #[command(subcommand)]
+    Execution(Execution),
     /// Expressions, tried on an execution in a file.
     #[command(subcommand)]
     Expression(Expression),
@@ -136,6 +139,60 @@ pub(crate) struct RemoveUser {
     pub(crate) file: PathBuf,
 }
 
+/// What to do with the event log of an execution.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Execution {
+    /// Write it to standard output as JSON lines, for `replay --file`.
+    Export(ExportExecution),
+    /// Print the execution as it was after an entry, or check the whole log.
+    Replay(ReplayExecution),
+}
+
+/// Where an event log is read: the installation that runs on the data folder, its store if none runs, or:
+#[derive(Debug, Args)]
+pub(crate) struct LogSource {
+    /// The folder given to `gennaker up`.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// The REST interface of a running installation, as in https://deploy.example.com. An API token is taken
+    /// from GENNAKER_TOKEN.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The Redis of an installation, as given to `gennaker up`.
+    #[arg(long, value_name = "URL", conflicts_with = "url")]
+    pub(crate) redis: Option<String>,
+}
+
+/// Options of `gennaker execution export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportExecution {
+    /// The execution.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) source: LogSource,
+}
+
+/// Options of `gennaker execution replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayExecution {
+    /// The execution.
+    #[arg(value_name = "ID", required_unless_present = "file")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: LogSource,
+    /// Read what `export` wrote.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "redis"])]
+    pub(crate) file: Option<PathBuf>,
+    /// After this entry, counted from 1; by default after the last.
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<u64>,
+    /// Compare the hash of every entry with what the log leads to and, where this build's engine decided,
+    /// with what it decides again. The first that differs is named, with both hashes.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
 /// What to do with expressions.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Expression {
@@ -184,6 +241,7 @@ impl Arguments {
             Command::Down(options) => down::run(&options.data),
             Command::Restart(options) => restart::run(&options.data),
             Command::User(order) => user::run(&order),
+            Command::Execution(order) => execution::run(&order),
             Command::Expression(order) => expression::run(&order),
             Command::Gateway(options) => replica::run(Kind::Gateway, &options),
             Command::Orchestrator(options) => replica::run(Kind::Orchestrator, &options),

@@ -3,6 +3,7 @@
 mod cli;
 mod doctor;
 mod down;
+mod execution;
 mod expression;
 mod folder;
 mod processes;

@@ -99,7 +99,7 @@ pub fn pipeline(data: &[u8]) {
             "begun twice"
         );
         let header = execution.header_json().to_string();
-        let read = Execution::from_parts(&header, execution.stages.clone());
+        let read = Execution::from_parts(&header, execution.stages.iter().cloned().collect());
         assert_eq!(
             read.map(|read| read.to_json()),
             Ok(execution.to_json()),

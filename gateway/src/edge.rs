@@ -118,7 +118,7 @@ async fn identify(State(gate): State<Gateway>, mut request: Request, next: Next)
         certificate: connection.and_then(|ConnectInfo(c)| c.certificate.clone()),
         peer: connection.map(|ConnectInfo(connection)| connection.peer.ip()),
     };
-    let webhook = path.starts_with("/webhooks/");
+    let webhook = method == Method::POST && path.starts_with("/webhooks/");
     for name in foreign_names(request.headers()) {
         request.headers_mut().remove(name);
     }

@@ -15,6 +15,7 @@ mod environment;
 mod error;
 mod front;
 mod health;
+mod history;
 pub mod identity;
 mod listing;
 mod live;

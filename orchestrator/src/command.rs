@@ -1,7 +1,8 @@
 //! What people, and stages of other executions, tell an execution to do.
 
-use authorization::{Permissions, Subject};
+use authorization::{Permission, Permissions, Subject};
 use orchestrator_core::command::{self, Refusal};
+use orchestrator_core::flow::MOST_PARENTS;
 use orchestrator_core::{Effects, Execution, ExecutionType, StageId};
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
@@ -60,6 +61,61 @@ impl Engine {
         .await
     }
 
+    /// Runs a stage and what follows it again; where another execution waited for this one
+    /// to its end, that one's stage waits again for the same child, and so on upwards.
+    ///
+    /// Each step is a commit of its own: who repeats a restart that broke off goes on with
+    /// what is left of it.
+    ///
+    /// Differs from Spinnaker: the one above is left alone if whoever restarts may not run
+    /// its application.
+    pub(crate) async fn restart_stage(
+        &self,
+        kind: Option<ExecutionType>,
+        id: &str,
+        stage: &StageId,
+        user: &str,
+        definition: &Map<String, Value>,
+    ) -> Result<Execution, Failure> {
+        let decide = |execution: &Execution, _| {
+            or_nothing(command::restart_stage_as(
+                execution, stage, user, definition,
+            ))
+        };
+        let restarted = self.command(kind, id, decide).await?;
+        let mut child = restarted.clone();
+        for _ in 0..MOST_PARENTS {
+            if child.status.is_complete() {
+                // It was not begun again: what waited for it has its answer.
+                break;
+            }
+            let field = |key: &str| child.trigger.text(key).map(ToOwned::to_owned);
+            let (Some(parent), Some(stage)) =
+                (field("parentPipelineId"), field("parentPipelineStageId"))
+            else {
+                break;
+            };
+            let above = match self.executions().get(&parent, None).await {
+                Ok(above) => above,
+                Err(failure) if failure.kind == Kind::NotFound => break,
+                Err(failure) => return Err(failure),
+            };
+            let access = self.inner.services.access();
+            let may = access.application(user, &above.application, Permission::Execute);
+            match may.await {
+                Ok(()) => {}
+                Err(failure) if failure.kind == Kind::Denied => break,
+                Err(failure) => return Err(failure),
+            }
+            let (stage, name) = (StageId::new(stage), child.id.to_string());
+            let again = |execution: &Execution, _| {
+                Ok(command::restart_for_child(execution, &stage, &name, user))
+            };
+            child = self.command(None, &parent, again).await?;
+        }
+        Ok(restarted)
+    }
+
     /// What is stored about who may do what with an application. One that nobody declared
     /// restricts nobody: whether such may be touched at all is decided at the edge.
     async fn permissions(&self, application: &str) -> Result<Permissions, Failure> {
@@ -93,8 +149,12 @@ impl Engine {
     ) -> Result<Execution, Failure> {
         for _ in 0..TRIES {
             let executions = self.executions();
-            let Some(loaded) = executions.load(id).await? else {
-                return Err(missing(id));
+            let (loaded, is_live) = match executions.load(id).await? {
+                Some(loaded) => (loaded, true),
+                None => (
+                    executions.kept(id).await?.ok_or_else(|| missing(id))?,
+                    false,
+                ),
             };
             let Some(execution) = loaded.execution() else {
                 return Err(missing(id));
@@ -105,6 +165,12 @@ impl Engine {
             let effects = decide(execution, self.now())?;
             if effects == Effects::default() {
                 return Ok(execution.clone());
+            }
+            if !is_live {
+                // What is written is in the store.
+                let again_ms = self.inner.config.stay_ms();
+                executions.put_back(id, again_ms).await?;
+                continue;
             }
             let steps = [Step::Decided(effects)];
             let shard = executions.shard(id);

@@ -9,15 +9,15 @@
 //! | `execution:<id>` | `h` | the header, with the order of stages |
 //! | | `s:<stageId>` | a stage |
 //! | | `a` | answers to look-ups |
+//! | | `d` | a version, and the hash of the state at it |
 //! | `execution-log:<id>` | `<version>` | what that commit handled and what it changed |
 //! | `gate:<pipelineConfigId>` | `h` | who runs and who waits |
-
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use orchestrator_core::ExecutionType;
 use orchestrator_core::{
-    Answers, Execution, Message, Mode, Outgoing, PipelineConfigId, Stage, Subject, Target, TaskRun,
+    Answers, Execution, Message, Mode, NOBODYS, Outgoing, PipelineConfigId, Stage, Subject, Target,
+    TaskRun,
 };
 use proto::message::{PIPELINE_COMPLETED, PipelineCompleted};
 use serde_json::{Map, Value, json};
@@ -26,7 +26,10 @@ use store::{
 };
 
 use crate::difference;
+use crate::digest::Digest;
 use crate::notification::plan;
+use crate::record;
+use crate::replay::{self, Fold};
 use crate::task::{self, Pool};
 use crate::turn::{Loaded, Turn};
 
@@ -34,6 +37,8 @@ use crate::turn::{Loaded, Turn};
 pub const HEADER: &str = "h";
 /// The part with answers to look-ups.
 pub const ANSWERS: &str = "a";
+/// The part with the hash of the others.
+pub const DIGEST: &str = "d";
 
 /// What is acknowledged with a turn, and what becomes of the lease.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +65,10 @@ pub struct Writing<'a> {
     pub leases: Vec<Option<u64>>,
     /// Answers recorded by this turn, beside those it began with.
     pub answers: &'a Answers,
-    /// How long a finished execution is kept, ms.
+    /// How long a finished execution stays in the store at least, ms.
     pub keep_ms: u64,
+    /// Who decided, see [`record::engine`].
+    pub engine: &'a str,
 }
 
 /// A batch, and the values it refers to, which must be there first.
@@ -71,6 +78,8 @@ pub struct Prepared {
     pub batch: Batch,
     /// Large values, by the hash that the batch names.
     pub blobs: Vec<Bytes>,
+    /// Hash of the execution once this is committed; none if nothing of one changes.
+    pub digest: Option<Digest>,
 }
 
 /// The document of an execution.
@@ -117,6 +126,7 @@ pub fn prepare(loaded: &Loaded, turn: &Turn, writing: &Writing<'_>) -> Prepared 
     let mut prepared = Prepared {
         batch: Batch::new(writing.shard, writing.id.clone()),
         blobs: Vec::new(),
+        digest: None,
     };
     if loaded.version == 0 && matches!(loaded.subject, Subject::Execution(_)) {
         prepared.batch = prepared.batch.new_work();
@@ -124,7 +134,7 @@ pub fn prepare(loaded: &Loaded, turn: &Turn, writing: &Writing<'_>) -> Prepared 
     if let Some(Acknowledge { delivery, then }) = writing.acknowledge {
         prepared.batch = prepared.batch.acknowledge(delivery, then);
     }
-    let changes = turn.changes() || loaded.version == 0 || !writing.answers.is_empty();
+    let changes = changes(loaded, turn, writing);
     match (&loaded.subject, &turn.subject) {
         (Subject::Execution(before), Subject::Execution(after)) if changes => {
             execution(&mut prepared, loaded, before, after, turn, writing);
@@ -155,6 +165,24 @@ pub fn prepare(loaded: &Loaded, turn: &Turn, writing: &Writing<'_>) -> Prepared 
     prepared
 }
 
+fn changes(loaded: &Loaded, turn: &Turn, writing: &Writing<'_>) -> bool {
+    turn.changes() || loaded.version == 0 || !writing.answers.is_empty()
+}
+
+/// What the log keeps of a turn, and the hash it leads to; none if it changes nothing of an execution.
+pub fn entry(loaded: &Loaded, turn: &Turn, writing: &Writing<'_>) -> Option<(Value, Digest)> {
+    match (&loaded.subject, &turn.subject) {
+        (Subject::Execution(before), Subject::Execution(after))
+            if changes(loaded, turn, writing) =>
+        {
+            let changed = changed(loaded, before, after, turn, writing);
+            let digest = digest(loaded, before, &changed);
+            Some((log_entry(&changed, loaded, digest, turn, writing), digest))
+        }
+        _ => None,
+    }
+}
+
 fn execution(
     prepared: &mut Prepared,
     loaded: &Loaded,
@@ -165,39 +193,26 @@ fn execution(
 ) {
     let is_new = loaded.version == 0;
     let key = execution_key(after.id.as_str());
-    let mut parts: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
-    if turn.header || is_new {
-        parts.insert(HEADER.to_owned(), Some(text(&after.header_json())));
-    }
-    for stage in &after.stages {
-        if is_new || turn.touched.contains(&stage.id) {
-            parts.insert(
-                Execution::part(&stage.id),
-                Some(text(&stage_json(stage).into())),
-            );
-        }
-    }
-    for id in &turn.removed {
-        parts.insert(Execution::part(id), None);
-    }
-    if !writing.answers.is_empty() {
-        let mut all = loaded.answers.clone();
-        all.extend(writing.answers.clone());
-        parts.insert(ANSWERS.to_owned(), Some(text(&json!(all))));
-    }
+    let changed = changed(loaded, before, after, turn, writing);
+    let digest = digest(loaded, before, &changed);
+    prepared.digest = Some(digest);
     let mut batch = std::mem::replace(&mut prepared.batch, Batch::new(writing.shard, ""));
     batch = batch.document(&key, loaded.version);
-    for (part, content) in parts {
-        batch = match content {
-            Some(content) => batch.set(&part, outsource(content, &mut prepared.blobs)),
-            None => batch.unset(&part),
+    for part in &changed {
+        batch = match &part.new {
+            Some(new) => {
+                let content = serde_json::to_vec(new).unwrap_or_default();
+                batch.set(&part.name, outsource(content.into(), &mut prepared.blobs))
+            }
+            None => batch.unset(&part.name),
         };
     }
+    batch = batch.set(DIGEST, digest_part(loaded.version + 1, digest));
     for event in &turn.events {
         batch = batch.event(&key, text(&json!(event)));
     }
     // The log is written by the same commits as the execution, so their versions agree.
-    let entry = text(&log_entry(is_new, before, after, turn, writing));
+    let entry = text(&log_entry(&changed, loaded, digest, turn, writing));
     batch = batch
         .document(&log_key(after.id.as_str()), loaded.version)
         .set(
@@ -211,7 +226,7 @@ fn execution(
         batch = batch.message(planned.message(&loaded.application, 0));
     }
     if after.status.is_complete() && (is_new || !before.status.is_complete()) {
-        batch = batch.message(retention(after, writing.keep_ms));
+        batch = batch.message(retention(writing.keep_ms));
         if let Some(completed) = completed(after, writing.now) {
             batch = batch.message(completed);
         }
@@ -250,57 +265,148 @@ pub fn log_part(version: Version) -> String {
     format!("{version:010}")
 }
 
-/// A stage as stored.
-fn stage_json(stage: &Stage) -> Map<String, Value> {
-    match serde_json::to_value(stage) {
-        Ok(Value::Object(map)) => map,
-        // A stage is an object of plain fields, so this cannot happen.
-        Ok(_) | Err(_) => Map::new(),
-    }
+/// The part that holds the hash of a version: one that was written by who knows nothing of it does not fit.
+fn digest_part(version: Version, digest: Digest) -> Bytes {
+    text(&json!([version, digest.to_string()]))
 }
 
-fn header_map(execution: &Execution) -> Map<String, Value> {
-    match execution.header_json() {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+/// The hash that a document's part holds for this version; none if it is of another.
+pub(crate) fn digest_of(content: &[u8], version: Version) -> Option<Digest> {
+    let (of, digest): (Version, String) = serde_json::from_slice(content).ok()?;
+    (of == version).then(|| digest.parse().ok()).flatten()
 }
 
-/// What one commit handled, and the difference it made.
-fn log_entry(
-    is_new: bool,
+/// A part of an execution that a commit changes. A new execution has none before, and `begun` is what its
+/// first turn began with.
+struct Changed {
+    name: String,
+    old: Option<Map<String, Value>>,
+    new: Option<Map<String, Value>>,
+    begun: Option<Map<String, Value>>,
+}
+
+fn changed(
+    loaded: &Loaded,
     before: &Execution,
     after: &Execution,
     turn: &Turn,
     writing: &Writing<'_>,
-) -> Value {
-    let mut writes = Map::new();
+) -> Vec<Changed> {
+    let is_new = loaded.version == 0;
+    let of = |name: String, old: Option<Map<String, Value>>, new| {
+        let (old, begun) = if is_new { (None, old) } else { (old, None) };
+        Changed {
+            name,
+            old,
+            new,
+            begun,
+        }
+    };
+    let mut parts = Vec::new();
     if turn.header || is_new {
-        let old = if is_new {
-            Map::new()
-        } else {
-            header_map(before)
-        };
-        if let Some(difference) = difference::between(&old, &header_map(after)) {
-            writes.insert(HEADER.to_owned(), difference);
-        }
+        let (old, new) = (record::header_map(before), record::header_map(after));
+        parts.push(of(HEADER.to_owned(), Some(old), Some(new)));
     }
-    for stage in &after.stages {
-        if !is_new && !turn.touched.contains(&stage.id) {
-            continue;
-        }
-        let old = before.stage(&stage.id).filter(|_| !is_new).map(stage_json);
-        let old = old.unwrap_or_default();
-        if let Some(difference) = difference::between(&old, &stage_json(stage)) {
-            writes.insert(Execution::part(&stage.id), difference);
-        }
+    let touched = |stage: &&Stage| is_new || turn.touched.contains(&stage.id);
+    for stage in after.stages.iter().filter(touched) {
+        let old = before.stage(&stage.id).map(record::stage_map);
+        let new = Some(record::stage_map(stage));
+        parts.push(of(Execution::part(&stage.id), old, new));
     }
     for id in &turn.removed {
-        writes.insert(Execution::part(id), Value::Null);
+        let old = before.stage(id).map(record::stage_map);
+        parts.push(of(Execution::part(id), old, None));
     }
-    let mut entry = json!({"at": writing.now, "inputs": turn.inputs, "writes": writes});
+    if !writing.answers.is_empty() {
+        let mut all = loaded.answers.clone();
+        let old = (!all.is_empty()).then(|| record::answers_map(&all));
+        all.extend(writing.answers.clone());
+        let new = Some(record::answers_map(&all));
+        parts.push(of(ANSWERS.to_owned(), old, new));
+    }
+    parts
+}
+
+/// The hash after a commit: of what it changes, the old out and the new in.
+fn digest(loaded: &Loaded, before: &Execution, changed: &[Changed]) -> Digest {
+    let known = match loaded.digest {
+        _ if loaded.version == 0 => Digest::default(),
+        Some(known) => known,
+        None => digest_of_state(before, &loaded.answers),
+    };
+    changed.iter().fold(known, |mut digest, part| {
+        if let Some(old) = &part.old {
+            digest = digest.without(&part.name, old);
+        }
+        match &part.new {
+            Some(new) => digest.with(&part.name, new),
+            None => digest,
+        }
+    })
+}
+
+/// The hash of a whole state.
+pub(crate) fn digest_of_state(execution: &Execution, answers: &Answers) -> Digest {
+    let parts = record::parts(execution, answers);
+    parts
+        .iter()
+        .fold(Digest::default(), |sum, (name, content)| {
+            sum.with(name, content)
+        })
+}
+
+/// What one commit handled, the difference it made, and everything that deciding it again takes.
+fn log_entry(
+    changed: &[Changed],
+    loaded: &Loaded,
+    digest: Digest,
+    turn: &Turn,
+    writing: &Writing<'_>,
+) -> Value {
+    let is_new = loaded.version == 0;
+    let (nothing, mut writes, mut begun) = (Map::new(), Map::new(), Map::new());
+    for part in changed.iter().filter(|part| part.name != ANSWERS) {
+        let name = &part.name;
+        let new = part.new.as_ref();
+        match new {
+            None => {
+                writes.insert(name.clone(), Value::Null);
+            }
+            Some(new) => {
+                let old = part.old.as_ref().unwrap_or(&nothing);
+                if let Some(difference) = difference::between(old, new) {
+                    writes.insert(name.clone(), difference);
+                }
+            }
+        }
+        match &part.begun {
+            None if is_new => {
+                begun.insert(name.clone(), Value::Null);
+            }
+            None => {}
+            Some(first) => {
+                if let Some(back) = difference::between(new.unwrap_or(&nothing), first) {
+                    begun.insert(name.clone(), back);
+                }
+            }
+        }
+    }
+    let mut entry = json!({
+        "seq": loaded.version + 1, "at": turn.now, "engine": writing.engine, "given": turn.given, "inputs": turn.inputs,
+        "writes": writes, "hash": digest.to_string(),
+    });
+    if !turn.ids.is_empty() {
+        entry["ids"] = json!(turn.ids);
+    }
+    if is_new {
+        entry["begun"] = begun.into();
+    }
     if !writing.answers.is_empty() {
         entry["answers"] = json!(writing.answers);
+    }
+    if let Some(fields) = entry.as_object_mut() {
+        let check = replay::check(fields);
+        fields.insert("check".to_owned(), check.into());
     }
     entry
 }
@@ -311,23 +417,11 @@ fn log_entry(
 /// # Errors
 /// When an entry is damaged or the fold gives no execution.
 pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Value>) -> Result<Execution, String> {
-    let mut parts: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    let mut fold = Fold::default();
     for entry in entries {
-        let writes = entry.get("writes").and_then(Value::as_object);
-        for (part, difference) in writes.ok_or("a log entry has no writes")? {
-            if difference.is_null() {
-                parts.remove(part);
-            } else {
-                difference::apply(parts.entry(part.clone()).or_default(), difference);
-            }
-        }
+        fold.apply(entry).map_err(|fault| fault.to_string())?;
     }
-    let header = parts.remove(HEADER).ok_or("the log has no header")?;
-    let stages = parts
-        .into_values()
-        .map(|stage| serde_json::from_value(Value::Object(stage)).map_err(|e| e.to_string()))
-        .collect::<Result<Vec<Stage>, String>>()?;
-    Execution::from_parts(&Value::Object(header).to_string(), stages)
+    fold.execution()
 }
 
 /// Puts a large value aside as a blob.
@@ -355,6 +449,7 @@ fn indexes(is_new: bool, before: &Execution, after: &Execution, now: i64) -> Vec
         !is_new && before.status.is_complete(),
         after.status.is_complete(),
     );
+    changes.extend(correlated(is_new, was, after));
     if is && (is_new || !was) {
         changes.push(put(DONE.to_owned(), after.end_time.unwrap_or(now)));
         if !is_new {
@@ -373,6 +468,28 @@ fn indexes(is_new: bool, before: &Execution, after: &Execution, now: i64) -> Vec
         }
     }
     changes
+}
+
+/// What begins the key of the execution that has a correlation id.
+pub const CORRELATION: &str = "execution-correlation:";
+
+/// An execution has its correlation id to itself until it ends. One that was begun again
+/// does not, for somebody else may have it by now.
+fn correlated(is_new: bool, was_complete: bool, execution: &Execution) -> Option<IndexChange> {
+    let id = execution.trigger.text("correlationId");
+    let id = id.filter(|id| !id.is_empty())?;
+    let key = format!("{CORRELATION}{}:{id}", execution.kind.plural());
+    let ends = execution.status.is_complete() && !was_complete;
+    match (is_new, ends) {
+        (true, false) => Some(IndexChange::Claim {
+            key,
+            value: execution.id.to_string(),
+        }),
+        (false, true) if execution.stages.iter().all(|stage| stage.attempt == 0) => {
+            Some(IndexChange::Free { key })
+        }
+        (true, true) | (false, _) => None,
+    }
 }
 
 /// Complete executions of a shard, by end.
@@ -412,16 +529,16 @@ pub fn listings(execution: &Execution) -> Vec<String> {
     all
 }
 
-/// The queue whose messages end executions that were kept long enough.
+/// The queue whose messages take finished executions out of a shard.
 pub const RETENTION: &str = "retention";
 
-fn retention(execution: &Execution, keep_ms: u64) -> store::Outgoing {
-    let id = execution.id.as_str();
+/// Asks for a look at the finished executions of the shard: one message for all of them.
+pub fn retention(delay_ms: u64) -> store::Outgoing {
     store::Outgoing {
-        to: Address::new(RETENTION, id, &execution.application),
-        fingerprint: id.to_owned(),
-        mode: store::Mode::Push,
-        delay_ms: keep_ms,
+        to: Address::new(RETENTION, DONE, NOBODYS),
+        fingerprint: "end".to_owned(),
+        mode: store::Mode::Ensure,
+        delay_ms,
         body: Bytes::new(),
     }
 }

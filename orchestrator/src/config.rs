@@ -1,5 +1,8 @@
 //! Settings of the orchestrator.
 
+mod stage;
+mod task;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +10,12 @@ use authorization::Policy;
 use runtime::config::Span;
 use serde::Deserialize;
 
+use crate::archive;
 use crate::notification;
 use crate::task::Pool;
+use task::{PagerDuty, Tasks};
+
+use stage::{Job, MonitoredDeploy, Script, Webhook};
 
 /// Section `orchestrator` of the configuration.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
@@ -32,12 +39,30 @@ pub struct Config {
     pub max_tries: u32,
     /// How long one run of a task may take. Default: 120s.
     pub task_limit: Span,
-    /// How long a finished execution is kept. Default: 30d.
+    /// How long a finished execution is kept. Default: 90d.
     pub retention: Span,
+    /// So many executions of each pipeline are kept however old they are. Default: 20.
+    pub keep_per_pipeline: usize,
+    /// Where finished executions are moved to.
+    pub archive: archive::Config,
     /// Base of links to the page of this product. Default: `http://127.0.0.1:8084/ui/`.
     pub page_url: String,
+    /// Settings of single tasks.
+    pub tasks: Tasks,
+    /// How people are paged by the stage `pageApplicationOwner`.
+    pub pager_duty: PagerDuty,
+    /// How many characters an expression may have. Default: 10000.
+    pub longest_expression: usize,
     /// Who sends notifications, and how.
     pub notifications: notification::Config,
+    /// Stages that send requests.
+    pub webhook: Webhook,
+    /// Stages that run jobs.
+    pub job: Job,
+    /// Stages that run a script by a job of a build server.
+    pub script: Script,
+    /// Deployments that a service of the operator's watches.
+    pub monitored_deploy: MonitoredDeploy,
     /// Who may do what: the settings of the edge, given by whoever assembles the process and
     /// not by a key of its own, so that there is one answer. None: nobody has to authenticate.
     #[serde(skip)]
@@ -55,9 +80,18 @@ impl Default for Config {
             lease: Span(Duration::from_secs(3)),
             max_tries: 200,
             task_limit: Span(Duration::from_secs(120)),
-            retention: Span(Duration::from_secs(30 * 24 * 3600)),
+            retention: Span(Duration::from_secs(90 * 24 * 3600)),
+            keep_per_pipeline: 20,
+            archive: archive::Config::default(),
             page_url: orchestrator_core::Settings::default().page_url,
+            tasks: Tasks::default(),
+            pager_duty: PagerDuty::default(),
+            longest_expression: orchestrator_core::Settings::default().longest_expression,
             notifications: notification::Config::default(),
+            webhook: Webhook::default(),
+            job: Job::default(),
+            script: Script::default(),
+            monitored_deploy: MonitoredDeploy::default(),
             authorization: None,
         }
     }
@@ -80,7 +114,13 @@ impl Config {
             .max(1_000)
     }
 
-    pub(crate) fn retention_ms(&self) -> u64 {
-        u64::try_from(self.retention.0.as_millis()).unwrap_or(u64::MAX)
+    /// How long a finished execution stays in the store at least.
+    pub(crate) fn stay_ms(&self) -> u64 {
+        let stay = if self.archive.moves() {
+            self.archive.after
+        } else {
+            self.retention
+        };
+        u64::try_from(stay.0.as_millis()).unwrap_or(u64::MAX)
     }
 }

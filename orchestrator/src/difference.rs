@@ -32,6 +32,11 @@ fn compare(old: &Map<String, Value>, new: &Map<String, Value>, depth: u32) -> Op
         .filter(|key| !new.contains_key(*key))
         .map(|key| key.as_str().into())
         .collect();
+    // People see the order of what they wrote, and expressions do. The outermost fields are our own.
+    if depth < DEPTH && is_reordered(old, new) {
+        let all: Vec<Value> = old.keys().map(|key| key.as_str().into()).collect();
+        return Some(serde_json::json!({"gone": all, "set": new}));
+    }
     let mut found = Map::new();
     if !set.is_empty() {
         found.insert("set".to_owned(), set.into());
@@ -43,6 +48,13 @@ fn compare(old: &Map<String, Value>, new: &Map<String, Value>, depth: u32) -> Op
         found.insert("within".to_owned(), within.into());
     }
     (!found.is_empty()).then_some(Value::Object(found))
+}
+
+/// Whether keys would stand elsewhere if the new ones only came behind the old ones.
+fn is_reordered(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
+    let kept = old.keys().filter(|key| new.contains_key(*key));
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    !kept.chain(added).eq(new.keys())
 }
 
 /// Applies a difference to what it was taken from.
@@ -125,5 +137,23 @@ mod tests {
         let found = between(old.as_object().unwrap(), new.as_object().unwrap());
         let expected = json!({"gone": ["c"], "within": {"a": {"set": {"x": 2}}}});
         assert_eq!(found, Some(expected));
+    }
+
+    #[test]
+    fn keys_stay_in_the_order_they_were_written_in() {
+        let old = json!({"context": {"a": 1, "b": 2}});
+        for new in [
+            json!({"context": {"b": 2, "a": 3}}),
+            json!({"context": {"c": 0, "a": 1, "b": 2}}),
+            json!({"context": {"a": 1, "b": 2, "c": 3}}),
+        ] {
+            let (old, new) = (old.as_object().unwrap(), new.as_object().unwrap());
+            let mut map = old.clone();
+            apply(&mut map, &between(old, new).unwrap());
+            assert_eq!(
+                Value::from(map).to_string(),
+                Value::from(new.clone()).to_string()
+            );
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use authorization::Policy;
 use orchestrator_core::{
-    Answers, Execution, IdSource, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
+    Answers, Execution, IdSource, Lookup, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
     note_losses,
 };
 use proto::status::Failure;
@@ -23,6 +23,8 @@ use crate::definition::unavailable;
 use crate::executions::Executions;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
+use crate::place::Place;
+use crate::record;
 use crate::services::Services;
 use crate::stage::Catalog;
 use crate::task::{self, Pool, TaskContext};
@@ -61,7 +63,11 @@ pub(crate) struct Inner {
     pub(crate) services: Arc<dyn Services>,
     pub(crate) config: Config,
     pub(crate) settings: Settings,
+    /// How the log names this engine.
+    pub(crate) name: String,
     pub(crate) pools: BTreeMap<Pool, Arc<Semaphore>>,
+    /// Turns that wait for look-ups.
+    pub(crate) lookups: Semaphore,
     pub(crate) leases: Leases,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) now: Now,
@@ -106,6 +112,10 @@ impl IdSource for Minted {
             self.shard,
         )
     }
+
+    fn derived_id(&mut self, at: i64, purpose: &str) -> String {
+        self.shards.mint_id(at, purpose, self.shard)
+    }
 }
 
 impl Engine {
@@ -115,16 +125,16 @@ impl Engine {
             .into_iter()
             .map(|pool| (pool, Arc::new(Semaphore::new(config.pool_size(pool)))))
             .collect();
-        let settings = Settings {
-            page_url: config.page_url.clone(),
-        };
+        let settings = services.settings().clone();
         Self {
             inner: Arc::new(Inner {
-                executions: Executions::new(store.clone()),
+                executions: Executions::with_archive(store.clone(), config.archive.open()),
                 leases: Leases::new(store.clone(), config.lease_ms()),
                 store,
                 services,
+                lookups: Semaphore::new(config.pool_size(Pool::Http)),
                 config,
+                name: record::engine(&settings),
                 settings,
                 pools,
                 metrics: Arc::new(Metrics::default()),
@@ -148,6 +158,17 @@ impl Engine {
         static OPEN: LazyLock<Policy> = LazyLock::new(Policy::default);
         let own = self.inner.config.authorization.as_deref();
         own.unwrap_or(&OPEN)
+    }
+
+    /// The settings of every handler.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Fetches what an expression asks for, as much as one turn may.
+    pub(crate) async fn look_up(&self, mut lookups: Vec<Lookup>) -> Answers {
+        lookups.truncate(lookup::MOST);
+        lookup::fetch(self.inner.services.as_ref(), &lookups).await
     }
 
     pub(crate) fn now(&self) -> i64 {
@@ -178,7 +199,19 @@ impl Engine {
         steps: &[Step],
         extra: Extra<'_>,
     ) -> Result<Tried, Failure> {
-        let (turn, answers) = self.turn(loaded, shard, steps).await?;
+        self.advance_at(loaded, shard, steps, extra, None).await
+    }
+
+    /// The same for who holds a place among the turns.
+    pub(crate) async fn advance_at(
+        &self,
+        loaded: &Loaded,
+        shard: Shard,
+        steps: &[Step],
+        extra: Extra<'_>,
+        place: Option<&mut Place>,
+    ) -> Result<Tried, Failure> {
+        let (turn, answers) = self.turn(loaded, shard, steps, place).await?;
         let mut permits: Vec<Option<OwnedSemaphorePermit>> =
             turn.runs.iter().map(|run| self.place(run)).collect();
         let lease_ms = self.inner.config.lease_ms();
@@ -195,9 +228,11 @@ impl Engine {
                     .map(|p| p.as_ref().map(|_| lease_ms))
                     .collect(),
                 answers: &answers,
-                keep_ms: self.inner.config.retention_ms(),
+                keep_ms: self.inner.config.stay_ms(),
+                engine: &self.inner.name,
             };
             let mut prepared = commit::prepare(loaded, &turn, &writing);
+            let digest = prepared.digest.or(loaded.digest);
             for blob in prepared.blobs {
                 self.inner
                     .store
@@ -236,6 +271,7 @@ impl Engine {
                 subject: turn.subject,
                 answers: loaded.answers.clone(),
                 application: loaded.application.clone(),
+                digest,
             };
             after.answers.extend(answers);
             let after = Arc::new(after);
@@ -258,6 +294,7 @@ impl Engine {
         loaded: &Loaded,
         shard: Shard,
         steps: &[Step],
+        mut place: Option<&mut Place>,
     ) -> Result<(Turn, Answers), Failure> {
         let mut known = loaded.clone();
         let mut added = Answers::new();
@@ -269,7 +306,13 @@ impl Engine {
             .map(Step::Decided)
             .chain(steps.iter().cloned())
             .collect();
-        for _ in 0..ROUNDS {
+        // What follows from the steps asks too much: then it follows from messages of its own, which fail alone.
+        let alone = Limits {
+            steps: 0,
+            ..Limits::default()
+        };
+        let wide = std::iter::repeat_n(Limits::default(), ROUNDS);
+        for limits in wide.chain([alone]) {
             let found = {
                 let begun = Instant::now();
                 let mut ids = self.ids(shard);
@@ -279,16 +322,17 @@ impl Engine {
                     stages: &Catalog,
                     settings: &self.inner.settings,
                     decide: &|run, execution| self.decide(run, execution),
-                    limits: Limits::default(),
+                    limits,
                     in_time: &|| begun.elapsed() < TURN,
                 };
                 turn::take(&known, steps.clone(), &mut around)
             };
             match found {
                 Ok(turn) => return Ok((turn, added)),
+                Err(_) if limits == alone => break,
                 Err(mut lookups) => {
                     lookups.truncate(lookup::MOST);
-                    let answers = lookup::fetch(&self.inner.services, &lookups).await;
+                    let answers = self.ask(&lookups, place.as_deref_mut()).await;
                     known.answers.extend(answers.clone());
                     added.extend(answers);
                 }
@@ -298,6 +342,19 @@ impl Engine {
         Err(Failure::internal(
             "an expression keeps asking for further look-ups",
         ))
+    }
+
+    /// Fetches look-ups. Slow hosts hold one another up, not the turns that ask nobody.
+    async fn ask(&self, lookups: &[Lookup], place: Option<&mut Place>) -> Answers {
+        let asking = self.inner.lookups.acquire().await;
+        let Some(place) = place else {
+            return lookup::fetch(self.inner.services.as_ref(), lookups).await;
+        };
+        place.leave();
+        let answers = lookup::fetch(self.inner.services.as_ref(), lookups).await;
+        drop(asking);
+        place.back().await;
+        answers
     }
 
     /// The answer of a task that asks nobody outside.

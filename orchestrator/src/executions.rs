@@ -1,59 +1,59 @@
 //! Executions as documents: loading, listing, deleting. Writing is the engine's,
 //! by way of [`crate::commit`].
 //!
+//! One that was moved to the archive is read, listed and deleted like any other; it is
+//! put back before it is written.
+//!
 //! Caches nothing: the store is the truth.
+
+mod kept;
+mod list;
+mod related;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use orchestrator_core::{
-    Answers, Execution, ExecutionType, PipelineConfigId, PipelineGate, Stage, Subject, Target,
+    Answers, Execution, ExecutionType, PipelineConfigId, PipelineGate, Stage, Subject, Target, flow,
 };
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
-use store::{Batch, IndexChange, IndexEntry, Order, Refused, Shard, Shared, blob};
+use store::archive::Catalog;
+use store::{Batch, IndexChange, Refused, Shard, Shared, Version, blob};
 
-use crate::commit::{self, ANSWERS, HEADER};
+use crate::commit::{self, ANSWERS, DIGEST, HEADER};
 use crate::definition::{refused, unavailable};
 use crate::ids;
+use crate::replay::{self, Export};
 use crate::turn::Loaded;
 
-/// Executions of a page by default.
-const PAGE: usize = 50;
-/// Executions of a page at the most.
-const MOST: usize = 500;
-/// Index entries looked at for one page at the most.
-const MOST_LOOKED_AT: usize = 5_000;
+pub use list::Listing;
 
 /// Access to executions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Executions {
     store: Shared,
-}
-
-/// What a listing asks for.
-#[derive(Debug, Clone, Default)]
-pub struct Listing {
-    /// Kind; none: pipelines.
-    pub kind: Option<ExecutionType>,
-    /// Application; empty: all.
-    pub application: String,
-    /// Pipelines; empty: all.
-    pub configs: Vec<String>,
-    /// Status names; empty: all.
-    pub statuses: Vec<String>,
-    /// At most so many of each pipeline; 0: no limit of its own.
-    pub per_pipeline: usize,
-    /// Page size; 0: the default.
-    pub size: usize,
-    /// Where the last page ended.
-    pub cursor: String,
+    archive: Option<Catalog>,
 }
 
 impl Executions {
     /// The executions in this store.
     pub fn new(store: Shared) -> Self {
-        Self { store }
+        Self {
+            store,
+            archive: None,
+        }
+    }
+
+    /// The executions in this store, and those that were moved from it to an archive.
+    pub fn with_archive(store: Shared, archive: Option<store::archive::Shared>) -> Self {
+        let archive = archive.map(|objects| Catalog::new(store.clone(), objects));
+        Self { store, archive }
+    }
+
+    /// The catalogue of the archive, where there is one.
+    pub(crate) fn archive(&self) -> Option<&Catalog> {
+        self.archive.as_ref()
     }
 
     /// The shard of an execution.
@@ -103,40 +103,36 @@ impl Executions {
             version,
             answers: Answers::new(),
             application: application.to_owned(),
+            digest: None,
         })
     }
 
-    /// An execution as a turn begins with it; none if there is none.
+    /// An execution as a turn begins with it; none if it is not in the store.
     ///
     /// # Errors
     /// When the store cannot be read or its content is damaged.
     pub async fn load(&self, id: &str) -> Result<Option<Loaded>, Failure> {
+        match self.parts(id).await? {
+            Some((version, parts)) => assembled(id, version, &parts),
+            None => Ok(None),
+        }
+    }
+
+    /// The parts of an execution that is in the store, with its version.
+    pub(crate) async fn parts(
+        &self,
+        id: &str,
+    ) -> Result<Option<(Version, BTreeMap<String, Bytes>)>, Failure> {
         let shard = self.shard(id);
         let key = commit::execution_key(id);
         let Some(document) = self.store.load(shard, &key).await.map_err(unavailable)? else {
             return Ok(None);
         };
-        let (mut header, mut answers, mut stages) = (Bytes::new(), Answers::new(), Vec::new());
+        let mut parts = BTreeMap::new();
         for (part, content) in document.parts {
-            let content = self.resolve(shard, content).await?;
-            let fault = |e: serde_json::Error| damaged(id, &format!("part {part}: {e}"));
-            if part == HEADER {
-                header = content;
-            } else if part == ANSWERS {
-                answers = serde_json::from_slice(&content).map_err(fault)?;
-            } else if part.starts_with("s:") {
-                let stage: Stage = serde_json::from_slice(&content).map_err(fault)?;
-                stages.push(stage);
-            }
+            parts.insert(part, self.resolve(shard, content).await?);
         }
-        let header = std::str::from_utf8(&header).map_err(|e| damaged(id, &e.to_string()))?;
-        let execution = Execution::from_parts(header, stages).map_err(|e| damaged(id, &e))?;
-        Ok(Some(Loaded {
-            application: execution.application.clone(),
-            subject: Subject::Execution(Box::new(execution)),
-            version: document.version,
-            answers,
-        }))
+        Ok(Some((document.version, parts)))
     }
 
     async fn resolve(&self, shard: Shard, content: Bytes) -> Result<Bytes, Failure> {
@@ -144,14 +140,25 @@ impl Executions {
         found.map_err(unavailable)
     }
 
+    /// An execution in the store or in the archive; none if there is none.
+    ///
+    /// # Errors
+    /// When store or archive cannot be read, or what they hold is damaged.
+    pub async fn find(&self, id: &str) -> Result<Option<Loaded>, Failure> {
+        match self.load(id).await? {
+            Some(loaded) => Ok(Some(loaded)),
+            None => self.kept(id).await,
+        }
+    }
+
     /// An execution by id, of a kind if one is asked for.
     ///
     /// # Errors
     /// `NotFound` when there is none.
     pub async fn get(&self, id: &str, kind: Option<ExecutionType>) -> Result<Execution, Failure> {
-        let loaded = self.load(id).await?;
-        let found = loaded.and_then(|l| l.execution().cloned());
+        let found = self.find(id).await?;
         found
+            .and_then(only)
             .filter(|execution| kind.is_none_or(|kind| execution.kind == kind))
             .ok_or_else(|| missing(id))
     }
@@ -161,120 +168,49 @@ impl Executions {
     /// # Errors
     /// When the store cannot be read or its content is damaged.
     pub async fn log(&self, id: &str) -> Result<Vec<Value>, Failure> {
-        let shard = self.shard(id);
-        let found = self
-            .store
-            .load(shard, &commit::log_key(id))
-            .await
-            .map_err(unavailable)?;
-        let mut entries = Vec::new();
-        for (part, content) in found.map(|d| d.parts).unwrap_or_default() {
-            let content = self.resolve(shard, content).await?;
-            let entry = serde_json::from_slice(&content)
-                .map_err(|e| damaged(id, &format!("log {part}: {e}")))?;
-            entries.push(entry);
-        }
-        Ok(entries)
+        let entries = self.log_texts(id).await?.into_iter();
+        entries
+            .map(|text| serde_json::from_str(&text).map_err(|e| damaged(id, &format!("log: {e}"))))
+            .collect()
     }
 
-    /// A page of executions, newest first, and where the next one begins; empty
-    /// for the end.
+    /// An execution's log as an [`Export`]: its first line, and the entries as they are stored.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub async fn list(&self, asked: &Listing) -> Result<(Vec<Execution>, String), Failure> {
-        let size = if asked.size == 0 {
-            PAGE
-        } else {
-            asked.size.min(MOST)
-        };
-        let mut walk = self.walk(asked)?;
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        let mut found = Vec::new();
-        let mut cursor = String::new();
-        let mut looked_at = 0;
-        while let Some((shard, entry)) = walk.next(&self.store).await? {
-            looked_at += 1;
-            let at = format!("{}:{}", entry.score, entry.member);
-            if let Some(header) = self.header(shard, &entry.member).await?
-                && wanted(&header, asked, &mut counts)
-                && let Some(execution) = self.load(&entry.member).await?.and_then(only)
-            {
-                found.push(execution);
-            }
-            if found.len() >= size || looked_at >= MOST_LOOKED_AT {
-                cursor = at;
-                break;
-            }
-        }
-        Ok((found, cursor))
+    /// `NotFound` when there is no such execution.
+    pub async fn export(&self, id: &str) -> Result<(Value, Vec<String>), Failure> {
+        let loaded = self.find(id).await?.ok_or_else(|| missing(id))?;
+        // Read after the execution, so that no entry of its version is missing.
+        let entries = self.log_texts(id).await?;
+        let head = Export::head(id, loaded.version, replay::digest_of(&loaded));
+        Ok((head, entries))
     }
 
-    async fn header(&self, shard: Shard, id: &str) -> Result<Option<Map<String, Value>>, Failure> {
-        let keys = [commit::execution_key(id)];
-        let parts = self
-            .store
-            .load_part(shard, &keys, HEADER)
-            .await
-            .map_err(unavailable)?;
-        let Some((_, content)) = parts.into_iter().flatten().next() else {
-            return Ok(None);
-        };
-        let content = self.resolve(shard, content).await?;
-        let header = serde_json::from_slice(&content).map_err(|e| damaged(id, &e.to_string()))?;
-        Ok(Some(header))
+    async fn log_texts(&self, id: &str) -> Result<Vec<String>, Failure> {
+        let mut parts = self.log_parts(id).await?.1;
+        if parts.is_empty() {
+            parts = self.kept_log(id).await?;
+        }
+        let entries = parts.into_iter().map(|(part, content)| {
+            String::from_utf8(content.to_vec())
+                .map_err(|e| damaged(id, &format!("log {part}: {e}")))
+        });
+        entries.collect()
     }
 
-    fn walk(&self, asked: &Listing) -> Result<Walk, Failure> {
-        let shards = self.store.shards();
-        let plural = asked.kind.unwrap_or_default().plural();
-        let complete = |name: &String| {
-            orchestrator_core::Status::parse(name).is_none_or(|status| status.is_complete())
-        };
-        let only_active = !asked.statuses.is_empty() && !asked.statuses.iter().any(complete);
-        let mut sources = Vec::new();
-        if asked.configs.is_empty() {
-            if asked.application.is_empty() {
-                for shard in shards.all() {
-                    sources.push((shard, commit::listing(plural, "")));
-                }
-            } else {
-                let shard = shards.of_application(&asked.application);
-                let index = if only_active {
-                    commit::active_of(plural, &asked.application)
-                } else {
-                    commit::listing(plural, &asked.application)
-                };
-                sources.push((shard, index));
-            }
+    /// The parts of a log that is in the store, with its version.
+    pub(crate) async fn log_parts(
+        &self,
+        id: &str,
+    ) -> Result<(Version, BTreeMap<String, Bytes>), Failure> {
+        let shard = self.shard(id);
+        let found = self.store.load(shard, &commit::log_key(id)).await;
+        let document = found.map_err(unavailable)?.unwrap_or_default();
+        let mut parts = BTreeMap::new();
+        for (part, content) in document.parts {
+            parts.insert(part, self.resolve(shard, content).await?);
         }
-        for config in &asked.configs {
-            let carried = ids::shard_of_uuid(config).map(|number| shards.numbered(number));
-            let known = match (&asked.application, carried) {
-                (application, _) if !application.is_empty() => {
-                    Some(shards.of_application(application))
-                }
-                (_, carried) => carried,
-            };
-            // An id from elsewhere does not say where its executions are.
-            let places: Vec<Shard> = match known {
-                Some(shard) => vec![shard],
-                None => shards.all().collect(),
-            };
-            for shard in places {
-                sources.push((shard, commit::of_pipeline(config)));
-            }
-        }
-        let after = match asked.cursor.as_str() {
-            "" => None,
-            cursor => Some(parse_cursor(cursor)?),
-        };
-        Ok(Walk {
-            sources: sources
-                .into_iter()
-                .map(|s| Source::new(s, after.clone()))
-                .collect(),
-        })
+        Ok((document.version, parts))
     }
 
     /// Deletes a finished execution with its log and its places in listings.
@@ -284,16 +220,17 @@ impl Executions {
     pub async fn delete(&self, id: &str) -> Result<(), Failure> {
         for _ in 0..5 {
             let Some(loaded) = self.load(id).await? else {
-                return Err(missing(id));
+                return self.delete_kept(id).await;
             };
             let Some(execution) = loaded.execution() else {
                 return Err(missing(id));
             };
             if !execution.status.is_complete() {
-                let message = format!(
-                    "Cannot delete a running execution, please cancel {id} first: it is {}",
-                    execution.status
-                );
+                let what = match execution.kind {
+                    ExecutionType::Pipeline => "pipeline",
+                    ExecutionType::Orchestration => "task",
+                };
+                let message = format!("Cannot delete a running {what}, please cancel it first.");
                 return Err(Failure::new(Kind::Conflict, message));
             }
             let mut batch = Batch::new(self.shard(id), ids::commit())
@@ -321,119 +258,42 @@ impl Executions {
     }
 }
 
-fn only(loaded: Loaded) -> Option<Execution> {
+/// An execution of its parts. One without a header is being put back: it is not there yet.
+pub(crate) fn assembled(
+    id: &str,
+    version: Version,
+    parts: &BTreeMap<String, Bytes>,
+) -> Result<Option<Loaded>, Failure> {
+    let Some(header) = parts.get(HEADER) else {
+        return Ok(None);
+    };
+    let (mut answers, mut stages) = (Answers::new(), Vec::new());
+    for (part, content) in parts {
+        let fault = |e: serde_json::Error| damaged(id, &format!("part {part}: {e}"));
+        if part == ANSWERS {
+            answers = serde_json::from_slice(content).map_err(fault)?;
+        } else if part.starts_with("s:") {
+            let stage: Stage = serde_json::from_slice(content).map_err(fault)?;
+            stages.push(stage);
+        }
+    }
+    let header = std::str::from_utf8(header).map_err(|e| damaged(id, &e.to_string()))?;
+    let execution = Execution::from_parts(header, stages).map_err(|e| damaged(id, &e))?;
+    Ok(Some(Loaded {
+        application: execution.application.clone(),
+        subject: Subject::Execution(Box::new(execution)),
+        version,
+        answers,
+        digest: parts
+            .get(DIGEST)
+            .and_then(|content| commit::digest_of(content, version)),
+    }))
+}
+
+pub(crate) fn only(loaded: Loaded) -> Option<Execution> {
     match loaded.subject {
         Subject::Execution(execution) => Some(*execution),
         Subject::PipelineGate(_) => None,
-    }
-}
-
-fn wanted(
-    header: &Map<String, Value>,
-    asked: &Listing,
-    counts: &mut BTreeMap<String, usize>,
-) -> bool {
-    let text = |key: &str| header.get(key).and_then(Value::as_str).unwrap_or_default();
-    if !asked.statuses.is_empty() && !asked.statuses.iter().any(|s| s == text("status")) {
-        return false;
-    }
-    let kind = header
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let is_pipeline = kind == "PIPELINE";
-    if is_pipeline != (asked.kind.unwrap_or_default() == ExecutionType::Pipeline) {
-        return false;
-    }
-    if asked.per_pipeline == 0 {
-        return true;
-    }
-    // Without a definition, its name stands for it.
-    let config = match text("pipelineConfigId") {
-        "" => format!("name:{}", text("name")),
-        id => id.to_owned(),
-    };
-    let count = counts.entry(config).or_default();
-    *count += 1;
-    *count <= asked.per_pipeline
-}
-
-fn parse_cursor(cursor: &str) -> Result<IndexEntry, Failure> {
-    let parsed = cursor.split_once(':').and_then(|(score, member)| {
-        Some(IndexEntry {
-            score: score.parse().ok()?,
-            member: member.to_owned(),
-        })
-    });
-    parsed.ok_or_else(|| {
-        Failure::invalid(
-            format!("cursor \"{cursor}\" is none of ours; begin without one"),
-            Vec::new(),
-        )
-    })
-}
-
-/// Several indexes, read newest first as if they were one.
-struct Walk {
-    sources: Vec<Source>,
-}
-
-struct Source {
-    shard: Shard,
-    index: String,
-    ahead: std::collections::VecDeque<IndexEntry>,
-    last: Option<IndexEntry>,
-    ended: bool,
-}
-
-impl Source {
-    fn new((shard, index): (Shard, String), after: Option<IndexEntry>) -> Self {
-        Self {
-            shard,
-            index,
-            ahead: std::collections::VecDeque::new(),
-            last: after,
-            ended: false,
-        }
-    }
-
-    async fn fill(&mut self, store: &Shared) -> Result<(), Failure> {
-        if !self.ahead.is_empty() || self.ended {
-            return Ok(());
-        }
-        let page = store
-            .page(
-                self.shard,
-                &self.index,
-                self.last.as_ref(),
-                Order::Descending,
-                100,
-            )
-            .await
-            .map_err(unavailable)?;
-        self.ended = page.len() < 100;
-        if let Some(last) = page.last() {
-            self.last = Some(last.clone());
-        }
-        self.ahead = page.into();
-        Ok(())
-    }
-}
-
-impl Walk {
-    async fn next(&mut self, store: &Shared) -> Result<Option<(Shard, IndexEntry)>, Failure> {
-        for source in &mut self.sources {
-            source.fill(store).await?;
-        }
-        let first = self
-            .sources
-            .iter_mut()
-            .filter(|source| !source.ahead.is_empty())
-            .max_by(|a, b| {
-                let key = |s: &Source| s.ahead.front().map(|e| (e.score, e.member.clone()));
-                key(a).cmp(&key(b))
-            });
-        Ok(first.and_then(|source| Some((source.shard, source.ahead.pop_front()?))))
     }
 }
 
@@ -454,11 +314,8 @@ pub fn unexpanded(mut execution: Value) -> Value {
         stage.insert("outputs".to_owned(), Map::new().into());
         stage.insert("tasks".to_owned(), Vec::<Value>::new().into());
     }
-    let parent = execution
-        .get_mut("trigger")
-        .and_then(|t| t.get_mut("parentExecution"));
-    if let Some(parent) = parent.and_then(Value::as_object_mut) {
-        parent.insert("stages".to_owned(), Vec::<Value>::new().into());
+    if let Some(Value::Object(trigger)) = execution.get_mut("trigger") {
+        flow::without_stages(trigger);
     }
     execution
 }

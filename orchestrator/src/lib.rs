@@ -5,12 +5,14 @@
 //! a process knows beside it may be lost at any moment.
 
 pub mod api;
+pub mod archive;
 pub mod audit;
 mod command;
 pub mod commit;
 mod config;
 pub mod definition;
 pub mod difference;
+pub mod digest;
 mod engine;
 pub mod executions;
 mod ids;
@@ -18,7 +20,10 @@ mod leases;
 mod lookup;
 mod metrics;
 pub mod notification;
+mod place;
 pub mod provider;
+pub mod record;
+pub mod replay;
 pub mod services;
 pub mod stage;
 mod start;
@@ -121,6 +126,7 @@ pub fn assemble(mut config: Config, store: store::Shared, outside: Outside, now:
         executions: executions.clone(),
         builds,
         access,
+        settings: settings(&config),
     });
     let audit = Audit::new(store.clone());
     let engine = Engine::new(store, doors, config, now);
@@ -128,14 +134,26 @@ pub fn assemble(mut config: Config, store: store::Shared, outside: Outside, now:
     serve(engine, definitions, audit)
 }
 
+/// What the engine goes by, as the operator configured it.
+pub fn settings(config: &Config) -> orchestrator_core::Settings {
+    orchestrator_core::Settings {
+        stages: config.stages(),
+        longest_expression: config.longest_expression,
+        ..orchestrator_core::Settings::new(config.page_url.clone())
+    }
+}
+
 fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
     let limit = proto::MAX_MESSAGE_BYTES;
     let executions = ExecutionServiceServer::new(api::ExecutionApi::new(engine.clone()))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
-    let authored = DefinitionServiceServer::new(api::DefinitionApi::new(definitions))
-        .max_decoding_message_size(limit)
-        .max_encoding_message_size(limit);
+    let authored = DefinitionServiceServer::new(api::DefinitionApi::new(
+        definitions,
+        Arc::clone(&engine.inner.services),
+    ))
+    .max_decoding_message_size(limit)
+    .max_encoding_message_size(limit);
     let metrics = engine.metrics();
     let turns = Arc::new(Semaphore::new(engine.inner.config.turns.max(1)));
     let check = engine.clone();
@@ -209,13 +227,22 @@ fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
         OnError::Restart,
         move |shutdown| {
             e.clone().consume(
-                worker::RETENTION,
+                commit::RETENTION,
                 Arc::clone(&places),
                 shutdown,
-                Engine::expire,
+                Engine::put_away,
             )
         },
     );
+    let (e, places) = (engine.clone(), Arc::new(Semaphore::new(1)));
+    service = service.task("orchestrator-expiry", OnError::Restart, move |shutdown| {
+        e.clone().consume(
+            archive::EXPIRY,
+            Arc::clone(&places),
+            shutdown,
+            Engine::expire,
+        )
+    });
     let at_once = engine.inner.config.notifications.at_once.max(1);
     let (e, places) = (engine.clone(), Arc::new(Semaphore::new(at_once)));
     service = service.task(

@@ -1,8 +1,6 @@
 //! Fetches what expressions ask for and the state does not hold. Answers are
 //! recorded with the turn that needed them and never fetched twice.
 
-use std::sync::Arc;
-
 use orchestrator_core::{Answers, Lookup, LookupRequest};
 use serde_json::Value;
 
@@ -12,19 +10,23 @@ use crate::services::{HttpRequest, Services};
 const MAX_ANSWER: usize = 256 * 1024;
 /// Look-ups of one turn.
 pub(crate) const MOST: usize = 20;
+/// An execution is no longer, in bytes.
+const MAX_EXECUTION: usize = 4 * 1024 * 1024;
 const TIMEOUT_MS: u64 = 10_000;
 
 /// Fetches each; one that fails is answered with the reason.
-pub(crate) async fn fetch(services: &Arc<dyn Services>, lookups: &[Lookup]) -> Answers {
+pub(crate) async fn fetch(services: &dyn Services, lookups: &[Lookup]) -> Answers {
     let mut answers = Answers::new();
     for lookup in lookups {
-        let LookupRequest::Url(url) = &lookup.request;
-        let answer = one(services, &lookup.key, url).await;
+        let (name, answer, most) = match &lookup.request {
+            LookupRequest::Url(url) => (url, one(services, &lookup.key, url).await, MAX_ANSWER),
+            LookupRequest::Execution(id) => (id, execution(services, id).await, MAX_EXECUTION),
+        };
         let answer = answer.and_then(|text| {
-            if text.len() > MAX_ANSWER {
+            if text.len() > most {
                 let length = text.len();
                 return Err(format!(
-                    "{url} has {length} bytes, more than the {MAX_ANSWER} allowed"
+                    "{name} has {length} bytes, more than the {most} allowed"
                 ));
             }
             Ok(text)
@@ -34,7 +36,16 @@ pub(crate) async fn fetch(services: &Arc<dyn Services>, lookups: &[Lookup]) -> A
     answers
 }
 
-async fn one(services: &Arc<dyn Services>, key: &str, url: &str) -> Result<String, String> {
+/// An execution; one that is gone is an answer too.
+async fn execution(services: &dyn Services, id: &str) -> Result<String, String> {
+    match services.executions().get(id).await {
+        Ok(Some(found)) => Ok(found.to_string()),
+        Ok(None) => Err(format!("execution {id} does not exist any more")),
+        Err(failure) => Err(failure.to_string()),
+    }
+}
+
+async fn one(services: &dyn Services, key: &str, url: &str) -> Result<String, String> {
     if let Some(name) = url.strip_prefix("application:") {
         let found = services.definitions().application(&decoded(name)).await;
         return json(found);
@@ -48,10 +59,15 @@ async fn one(services: &Arc<dyn Services>, key: &str, url: &str) -> Result<Strin
             .await;
         return json(found.map(|found| found.and_then(|p| p.get("id").cloned())));
     }
+    // Without a store of artifacts a reference stands for itself.
+    if url.starts_with("ref://") {
+        return Ok(url.to_owned());
+    }
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(format!("{url} is nothing this version can look up"));
     }
     let request = HttpRequest {
+        follow_redirects: true,
         method: "GET".to_owned(),
         url: url.to_owned(),
         headers: Vec::new(),

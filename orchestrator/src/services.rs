@@ -13,9 +13,11 @@ pub mod fake;
 mod http;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use authorization::Permission;
+use orchestrator_core::{Settings, Status};
 use proto::status::Failure;
 use serde_json::{Map, Value};
 
@@ -134,6 +136,15 @@ pub trait Executions: Send + Sync {
     async fn start(&self, pipeline: Value, user: &str, event_id: &str) -> Result<String, Failure>;
     /// An execution as clients see it; none if there is none.
     async fn get(&self, id: &str) -> Result<Option<Value>, Failure>;
+    /// The execution of an application's pipeline that started last, of those in one of these
+    /// statuses and but for one id; none if there is none.
+    async fn newest(
+        &self,
+        application: &str,
+        config: &str,
+        statuses: &[Status],
+        but: &str,
+    ) -> Result<Option<Value>, Failure>;
     /// Cancels one; one that is over or gone is no error.
     async fn cancel(&self, id: &str, user: &str, reason: &str) -> Result<(), Failure>;
 }
@@ -168,6 +179,8 @@ pub struct HttpRequest {
     pub effect_id: String,
     /// How long the answer may take, ms.
     pub timeout_ms: u64,
+    /// An answer that names another place is followed there.
+    pub follow_redirects: bool,
 }
 
 /// An answer.
@@ -293,6 +306,14 @@ pub trait Access: Send + Sync {
     async fn act_with(&self, user: &str, roles: &[String]) -> Result<(), Failure>;
     /// The user's roles, as of now.
     async fn roles(&self, user: &str) -> Result<Vec<String>, Failure>;
+    /// Fails unless the user may do this to something with these permissions, `what` in words.
+    async fn permitted(
+        &self,
+        user: &str,
+        what: &str,
+        permissions: &Value,
+        permission: Permission,
+    ) -> Result<(), Failure>;
 }
 
 /// All doors together.
@@ -311,6 +332,11 @@ pub trait Services: Send + Sync {
     fn access(&self) -> &dyn Access {
         &Open
     }
+    /// What the operator set, as plans see it.
+    fn settings(&self) -> &Settings {
+        static UNSET: LazyLock<Settings> = LazyLock::new(Settings::default);
+        &UNSET
+    }
 }
 
 /// The doors of a running service.
@@ -327,6 +353,8 @@ pub struct Doors {
     pub builds: std::sync::Arc<dyn Builds>,
     /// See [`Services::access`].
     pub access: std::sync::Arc<dyn Access>,
+    /// See [`Services::settings`].
+    pub settings: Settings,
 }
 
 impl Services for Doors {
@@ -352,5 +380,9 @@ impl Services for Doors {
 
     fn access(&self) -> &dyn Access {
         &*self.access
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 }

@@ -1,22 +1,30 @@
 //! From a request or a trigger's message to an execution: created under a derived
 //! id, with its first turn, in one commit.
+//!
+//! Differs from Spinnaker: an id that the caller chose (`executionId`) is not taken, since
+//! an id says in which shard its execution is; the answer tells the one it has.
+
+mod prepare;
 
 use orchestrator_core::{
-    Execution, ExecutionId, ExecutionType, NOBODYS, Rejected, Subject, Target, application_of,
-    new_execution,
+    Execution, ExecutionId, ExecutionType, Message, NOBODYS, Outgoing, Rejected, Subject, Target,
+    application_of, new_execution,
 };
 use proto::message::ExecutionRequested;
 use proto::status::{Failure, Kind};
-use serde_json::{Map, Value, json};
-use store::{Batch, Delivery, IndexChange, Refused, Then, blob};
+use serde_json::Value;
+use store::{Batch, Delivery, IndexChange, Refused, Shard, Then, blob};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::commit;
 use crate::definition::{Object, refused, unavailable};
-use crate::engine::{Engine, Extra, Tried};
+use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::ids;
 use crate::notification::address;
-use crate::template;
+use crate::stage::strategy::custom;
 use crate::turn::{Loaded, Step};
+
+use self::prepare::{Asker, Prepared};
 
 /// What is asked to be started.
 #[derive(Debug, Clone)]
@@ -29,64 +37,47 @@ pub struct Start {
     pub event_id: String,
     /// Who asks.
     pub user: String,
+    /// A stage asks on their behalf.
+    pub by_stage: bool,
 }
 
 fn rejected(rejected: &Rejected) -> Failure {
     let kind = match rejected {
-        Rejected::Disabled(_) | Rejected::UnresolvedArtifact(_) | Rejected::NotAnExecution(_) => {
-            Kind::Invalid
-        }
+        Rejected::Disabled(_) | Rejected::NotAnExecution(_) => Kind::Invalid,
     };
     Failure::new(kind, rejected.to_string())
 }
 
-/// The parameters of a trigger: what was given, else the pipeline's defaults.
-fn with_parameters(mut body: Value) -> Value {
-    let defaults: Vec<(String, Value)> = body
-        .get("parameterConfig")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|p| {
-            let default = p.get("default").cloned().unwrap_or_default();
-            Some((p.get("name")?.as_str()?.to_owned(), default))
-        })
-        .collect();
-    let Some(fields) = body.as_object_mut() else {
-        return body;
-    };
-    if !fields.get("trigger").is_some_and(Value::is_object) {
-        fields.insert("trigger".to_owned(), json!({}));
-    }
-    let trigger = fields.get_mut("trigger").and_then(Value::as_object_mut);
-    if let Some(trigger) = trigger {
-        trigger.entry("type").or_insert_with(|| "manual".into());
-        let mut parameters = match trigger.get("parameters") {
-            Some(Value::Object(given)) => given.clone(),
-            _ => Map::new(),
-        };
-        for (name, default) in defaults {
-            parameters.entry(name).or_insert(default);
-        }
-        trigger.insert("parameters".to_owned(), parameters.into());
-    }
-    body
+/// What was started.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// Its id.
+    pub id: String,
+    /// Why it is one that failed before it began, if it is.
+    pub refused: Option<Failure>,
 }
 
 impl Engine {
-    /// Starts an execution, or finds the one of the same event; answers its id.
+    /// Starts an execution, or finds the one of the same event. One that lacks an artifact,
+    /// or whose template is at fault, is kept as one that failed.
     ///
     /// # Errors
-    /// `Invalid` for a disabled pipeline, an unresolved artifact or a job without an
-    /// application, `Exhausted` when the store is full.
-    pub async fn start(&self, start: &Start) -> Result<String, Failure> {
-        let definitions = self.inner.services.definitions();
-        let body = match start.kind {
-            ExecutionType::Pipeline => {
-                with_parameters(template::expanded(definitions, start.body.clone()).await?)
-            }
-            ExecutionType::Orchestration => start.body.clone(),
+    /// `Invalid` for a disabled pipeline or a job without an application, `Denied` for a
+    /// parent that the asker may not read, `Exhausted` when the store is full.
+    pub async fn start(&self, start: &Start) -> Result<Started, Failure> {
+        let asker = if start.by_stage {
+            Asker::Engine
+        } else {
+            Asker::User(&start.user)
         };
+        let prepared = match start.kind {
+            ExecutionType::Pipeline => self.prepared(start.body.clone(), asker).await?,
+            ExecutionType::Orchestration => Prepared {
+                body: start.body.clone(),
+                ..Prepared::default()
+            },
+        };
+        let body = &prepared.body;
         let application = body
             .as_object()
             .and_then(application_of)
@@ -102,29 +93,89 @@ impl Engine {
         let mut stage_ids = self.ids(shard);
         let made = new_execution(
             start.kind,
-            &body,
+            body,
             id.clone(),
             &start.user,
             now,
             &mut stage_ids,
         );
         drop(stage_ids);
-        let (mut execution, messages) = made.map_err(|r| rejected(&r))?;
+        let (mut execution, mut messages) = made.map_err(|r| rejected(&r))?;
+        self.name_those_beside(&execution, &mut messages).await?;
+        prepared.complete(&mut execution, now);
+        let refusal = refusal(&prepared, &execution);
         self.join_notifications(&mut execution).await?;
         let (loaded, steps) = begun(execution, messages, self.losses(shard));
-        let extra = Extra {
-            acknowledge: None,
-            index: claim,
-        };
-        match self.advance(&loaded, shard, &steps, extra).await? {
-            Tried::Committed(..) => Ok(id.to_string()),
-            // The event started one already.
-            Tried::Refused(Refused::Taken { value, .. }) => Ok(value),
-            Tried::Refused(other) => Err(refused(&other)),
-            Tried::Conflict | Tried::Fenced => {
-                Err(Failure::internal(format!("execution {id} exists already")))
-            }
+        for _ in 0..TRIES {
+            let extra = Extra {
+                acknowledge: None,
+                index: claim.clone(),
+            };
+            let known = match self.advance(&loaded, shard, &steps, extra).await? {
+                Tried::Committed(..) => {
+                    return Ok(Started {
+                        id: id.to_string(),
+                        refused: refusal,
+                    });
+                }
+                Tried::Refused(Refused::Taken { key, value })
+                    if self.is_left_over(shard, &key, &value).await? =>
+                {
+                    continue;
+                }
+                // The event, or what it belongs to, started one already.
+                Tried::Refused(Refused::Taken { value, .. }) => value,
+                Tried::Refused(other) => return Err(refused(&other)),
+                Tried::Conflict | Tried::Fenced => {
+                    return Err(Failure::internal(format!("execution {id} exists already")));
+                }
+            };
+            return Ok(Started {
+                id: known,
+                refused: None,
+            });
         }
+        let message = format!("the correlation id of execution {id} is being taken; repeat");
+        Err(Failure::new(Kind::Conflict, message))
+    }
+
+    /// The pipeline that a start would run, with what can be evaluated before it runs;
+    /// nothing is kept of it.
+    ///
+    /// # Errors
+    /// `Invalid` with what keeps it from starting.
+    pub(crate) async fn plan(&self, body: Value, user: &str) -> Result<Value, Failure> {
+        let prepared = self.prepared(body, Asker::User(user)).await?;
+        if let Some(failure) = prepared.failure {
+            return Err(Failure::new(Kind::Invalid, failure));
+        }
+        let Value::Object(pipeline) = prepared.body else {
+            let text = "the body is no object; send a pipeline";
+            return Err(Failure::new(Kind::Invalid, text));
+        };
+        let errors = pipeline.get("errors").and_then(Value::as_array);
+        let errors = errors.into_iter().flatten().filter_map(Value::as_str);
+        let errors: Vec<&str> = errors.collect();
+        if !errors.is_empty() {
+            let told = format!("Pipeline template is invalid: {}", errors.join("; "));
+            return Err(Failure::new(Kind::Invalid, told));
+        }
+        let evaluated = orchestrator_core::template::evaluated(&pipeline, user, self.now());
+        evaluated
+            .map(Value::Object)
+            .map_err(|faults| Failure::new(Kind::Invalid, faults.join("; ")))
+    }
+
+    /// Whether a correlation id is still held by an execution that is over: one that was
+    /// begun again. It is free then.
+    async fn is_left_over(&self, shard: Shard, key: &str, id: &str) -> Result<bool, Failure> {
+        if !key.starts_with(commit::CORRELATION) || self.executions().is_under_way(id).await? {
+            return Ok(false);
+        }
+        let key = key.to_owned();
+        let batch = Batch::new(shard, ids::commit()).index(IndexChange::Free { key });
+        let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
+        Ok(true)
     }
 
     /// A trigger matched: the pipeline is read and its execution created under an id
@@ -161,8 +212,10 @@ impl Engine {
             );
             return self.settle(delivery).await;
         };
-        body.insert("trigger".to_owned(), asked.trigger.clone());
-        let body = with_parameters(template::expanded(definitions, body.into()).await?);
+        let mut trigger = asked.trigger.clone();
+        custom::without_deployment(&mut trigger);
+        body.insert("trigger".to_owned(), trigger);
+        let prepared = self.prepared(body.into(), Asker::Engine).await?;
         let (id, shard) = self.requested_id(&asked);
         let user = asked
             .trigger
@@ -171,9 +224,10 @@ impl Engine {
             .unwrap_or("anonymous");
         let mut stage_ids = self.ids(shard);
         let kind = ExecutionType::Pipeline;
-        let made = new_execution(kind, &body, id.clone(), user, self.now(), &mut stage_ids);
+        let (body, now) = (&prepared.body, self.now());
+        let made = new_execution(kind, body, id.clone(), user, now, &mut stage_ids);
         drop(stage_ids);
-        let (mut execution, messages) = match made {
+        let (mut execution, mut messages) = match made {
             Ok(made) => made,
             Err(reason) => {
                 tracing::warn!(
@@ -184,6 +238,8 @@ impl Engine {
                 return self.settle(delivery).await;
             }
         };
+        self.name_those_beside(&execution, &mut messages).await?;
+        prepared.complete(&mut execution, now);
         self.join_notifications(&mut execution).await?;
         if message.gives_up().is_some() {
             tracing::error!(execution.id = %id, "the start of an execution is given up");
@@ -200,8 +256,34 @@ impl Engine {
             Tried::Committed(..) | Tried::Fenced => Ok(()),
             // Delivered twice: the first one is there.
             Tried::Conflict => self.settle(delivery).await,
+            Tried::Refused(Refused::Taken { key, value }) => {
+                // Another one for the same reason is under way: this one is not needed.
+                match self.is_left_over(shard, &key, &value).await? {
+                    true => Err(Failure::new(Kind::Conflict, "its correlation id was held")),
+                    false => self.settle(delivery).await,
+                }
+            }
             Tried::Refused(other) => Err(refused(&other)),
         }
+    }
+
+    /// Tells the gate whom it does not know: a limit may be newer than what runs.
+    async fn name_those_beside(
+        &self,
+        execution: &Execution,
+        messages: &mut [Outgoing],
+    ) -> Result<(), Failure> {
+        for outgoing in messages {
+            if let (Target::Gate(config), Message::StartExecution { beside, .. }) =
+                (&outgoing.to, &mut outgoing.message)
+            {
+                let executions = self.executions();
+                *beside = executions
+                    .beside_the_gate(&execution.application, config)
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds what its application asks to be told of.
@@ -218,7 +300,7 @@ impl Engine {
     }
 
     /// The id that belongs to a pipeline, a trigger and an event: a copied pipeline has its triggers' ids too.
-    fn requested_id(&self, asked: &ExecutionRequested) -> (ExecutionId, store::Shard) {
+    fn requested_id(&self, asked: &ExecutionRequested) -> (ExecutionId, Shard) {
         let shards = self.inner.store.shards();
         let shard = shards.of_application(asked.application.trim());
         let parts = [
@@ -241,13 +323,20 @@ impl Engine {
     }
 }
 
+/// What whoever starts a pipeline is told when it is one that failed before it began.
+fn refusal(prepared: &Prepared, execution: &Execution) -> Option<Failure> {
+    let errors = prepared.body.get("errors").and_then(Value::as_array);
+    let is_faulty = errors.is_some_and(|errors| !errors.is_empty());
+    if prepared.failure.is_none() && !is_faulty {
+        return None;
+    }
+    let failure = execution.failure.clone().unwrap_or_default();
+    Some(Failure::new(Kind::Invalid, failure))
+}
+
 /// A new execution as a turn begins with it. What goes to itself is handled in
 /// the same turn; what goes to its gate is sent with it.
-fn begun(
-    mut execution: Execution,
-    messages: Vec<orchestrator_core::Outgoing>,
-    losses: u64,
-) -> (Loaded, Vec<Step>) {
+fn begun(mut execution: Execution, messages: Vec<Outgoing>, losses: u64) -> (Loaded, Vec<Step>) {
     execution.losses = losses;
     if let Some(failure) = &execution.failure {
         // Where clients look for the cause (`orca: ExecutionLauncher.handleStartupFailure`).
@@ -258,6 +347,10 @@ fn begun(
     for outgoing in messages {
         match &outgoing.to {
             Target::Execution(id) if *id == execution.id => {
+                steps.push(Step::Message(outgoing.message));
+            }
+            // What cannot begin waits for nobody.
+            Target::Gate(_) if execution.failure.is_some() => {
                 steps.push(Step::Message(outgoing.message));
             }
             Target::Execution(_) | Target::Gate(_) => decided.messages.push(outgoing),
@@ -271,26 +364,7 @@ fn begun(
         subject: Subject::Execution(Box::new(execution)),
         version: 0,
         answers: orchestrator_core::Answers::new(),
+        digest: None,
     };
     (loaded, steps)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_given_or_defaults() {
-        let body = with_parameters(json!({
-            "parameterConfig": [{"name": "a", "default": "x"}, {"name": "b", "default": "y"}, {"name": "c"}],
-            "trigger": {"parameters": {"b": null, "more": 1}},
-        }));
-        let expected = json!({"a": "x", "b": null, "c": null, "more": 1});
-        assert_eq!(body["trigger"]["parameters"], expected);
-        assert_eq!(body["trigger"]["type"], "manual");
-        assert_eq!(
-            with_parameters(json!({}))["trigger"]["parameters"],
-            json!({})
-        );
-    }
 }

@@ -11,8 +11,11 @@ use orchestrator_core::{
     PipelineGate, Reason, Settings, StageCatalog, StageId, Subject, Target, TaskError, TaskResult,
     TaskRun, Write, handle, task_finished,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::Version;
+
+use crate::digest::Digest;
+use crate::record::input;
 
 /// A subject as loaded: what a turn begins with.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +28,8 @@ pub struct Loaded {
     pub answers: Answers,
     /// Its application.
     pub application: String,
+    /// Hash of the state; none if it is not known yet: then the next commit makes it out.
+    pub digest: Option<Digest>,
 }
 
 impl Loaded {
@@ -95,8 +100,14 @@ pub struct Around<'a> {
 pub struct Turn {
     /// The subject afterwards.
     pub subject: Subject,
+    /// The clock it was decided by, ms since the epoch.
+    pub now: i64,
     /// What was handled, for the log.
     pub inputs: Vec<Value>,
+    /// How many of these the turn began with.
+    pub given: usize,
+    /// Fresh ids that were used.
+    pub ids: Vec<String>,
     /// Messages for mailboxes.
     pub messages: Vec<Outgoing>,
     /// Events.
@@ -130,9 +141,50 @@ pub fn take(
     steps: Vec<Step>,
     around: &mut Around<'_>,
 ) -> Result<Turn, Vec<Lookup>> {
+    let mut ids = Noted {
+        source: &mut *around.ids,
+        used: Vec::new(),
+    };
+    let mut noting = Around {
+        ids: &mut ids,
+        ..*around
+    };
+    let mut turn = take_noting(loaded, steps, &mut noting)?;
+    turn.ids = ids.used;
+    Ok(turn)
+}
+
+/// Notes the ids that are given out.
+struct Noted<'a> {
+    source: &'a mut dyn IdSource,
+    used: Vec<String>,
+}
+
+impl IdSource for Noted<'_> {
+    fn next_id(&mut self) -> String {
+        let id = self.source.next_id();
+        self.used.push(id.clone());
+        id
+    }
+
+    fn derived_id(&mut self, at: i64, purpose: &str) -> String {
+        let id = self.source.derived_id(at, purpose);
+        self.used.push(id.clone());
+        id
+    }
+}
+
+fn take_noting(
+    loaded: &Loaded,
+    steps: Vec<Step>,
+    around: &mut Around<'_>,
+) -> Result<Turn, Vec<Lookup>> {
     let mut turn = Turn {
         subject: loaded.subject.clone(),
+        now: around.now,
         inputs: Vec::new(),
+        given: 0,
+        ids: Vec::new(),
         messages: Vec::new(),
         events: Vec::new(),
         runs: Vec::new(),
@@ -158,7 +210,8 @@ pub fn take(
             break;
         }
         taken += 1;
-        turn.inputs.push(input(&step));
+        turn.given = taken.min(given);
+        turn.inputs.push(input(&step, &loaded.subject));
         let outcome = decide(&step, &turn.subject, &loaded.answers, around);
         let effects = match outcome {
             Outcome::Needs(lookups) => return Err(lookups),
@@ -254,7 +307,9 @@ fn absorb(
             None => turn.runs.push(run),
             Some(result) => {
                 let step = Step::Finished(run, result);
-                turn.inputs.push(input(&step));
+                let mut input = input(&step, &loaded.subject);
+                input["folded"] = Value::Bool(true);
+                turn.inputs.push(input);
                 match decide(&step, &turn.subject, &loaded.answers, around) {
                     Outcome::Needs(lookups) => return Err(lookups),
                     Outcome::Ignored(reason) => turn.ignored.push((name(&step), reason)),
@@ -315,31 +370,5 @@ fn name(step: &Step) -> &'static str {
         Step::Message(message) => message.kind(),
         Step::Finished(..) => "taskFinished",
         Step::Decided(_) => "command",
-    }
-}
-
-/// A step as the log keeps it.
-fn input(step: &Step) -> Value {
-    match step {
-        Step::Message(message) => serde_json::to_value(message).unwrap_or_default(),
-        Step::Decided(_) => json!({"kind": "command"}),
-        Step::Finished(run, result) => {
-            let mut value = json!({"kind": "taskFinished", "run": run});
-            match result {
-                Ok(result) => {
-                    value["status"] = json!(result.status);
-                    value["context"] = json!(result.context);
-                    value["outputs"] = json!(result.outputs);
-                    value["backoffMs"] = json!(result.backoff_ms);
-                }
-                Err(error) => {
-                    value["error"] = json!({
-                        "class": format!("{:?}", error.class), "message": error.message,
-                        "details": error.details, "context": error.context,
-                    });
-                }
-            }
-            value
-        }
     }
 }

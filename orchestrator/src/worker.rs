@@ -1,5 +1,5 @@
 //! The workers: mailboxes drained in order, task runs done apart, operations that
-//! ended, starts that were asked for, executions that were kept long enough.
+//! ended, starts that were asked for.
 //!
 //! Each consumes one queue of the store and blocks while it is empty.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrator_core::{
-    ErrorClass, ExecutionId, Message, StageId, TaskError, TaskId, TaskResult, TaskRun,
+    ErrorClass, Execution, ExecutionId, Message, StageId, TaskError, TaskId, TaskResult, TaskRun,
 };
 use proto::message::OperationFinished;
 use proto::status::{Failure, Kind};
@@ -17,11 +17,10 @@ use runtime::retry::Backoff;
 use store::{Batch, Consumer, ConsumerSettings, Delivery, Then};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::commit;
 use crate::definition::unavailable;
 use crate::engine::{Engine, Extra, TRIES, Tried};
-use crate::executions::missing;
 use crate::ids;
+use crate::place::Place;
 use crate::task::{self, TaskContext};
 use crate::turn::{Loaded, Step};
 
@@ -29,6 +28,8 @@ use crate::turn::{Loaded, Step};
 const MOST: usize = 16;
 /// A subject that cannot be served now is served again after this time, ms.
 const AGAIN_MS: u64 = 1_000;
+/// The same for what was given up and cannot even fail its owner.
+const HOPELESS_MS: u64 = 60_000;
 
 impl Engine {
     /// Consumes a queue until the shutdown begins: each delivery in a task of its
@@ -85,19 +86,32 @@ impl Engine {
 
     /// Drains a mailbox: turn after turn with one lease, as long as something is due.
     pub(crate) async fn mailbox(self, delivery: Delivery, place: OwnedSemaphorePermit) {
-        let _place = place;
+        let mut place = Place::of(place);
         let subject = delivery.lease.address.subject.clone();
         let _held = self.inner.leases.hold(&delivery);
         let mut known: Option<Loaded> = None;
         let mut open = Some(delivery);
-        while let Some(delivery) = open.take() {
-            let mut served = self.serve(&delivery, known.take(), None).await;
+        while let Some(mut delivery) = open.take() {
+            // What nobody here can read holds up nothing else: it comes back behind the others.
+            if delivery.messages.iter().any(|m| read(m).is_ok()) {
+                delivery.messages.retain(|m| read(m).is_ok());
+            }
+            let mut served = self.serve(&delivery, known.take(), None, &mut place).await;
+            if served.as_ref().is_err_and(lasts) && delivery.messages.len() > 1 {
+                // One after the other shows which of them cannot be done, and does the others.
+                delivery.messages.truncate(1);
+                served = self.serve(&delivery, None, None, &mut place).await;
+            }
             if let Err(failure) = &served
-                && failure.kind == Kind::Invalid
+                && self.gives_up_on(failure, &delivery)
             {
-                tracing::error!(subject, error = %failure, "what a message leads to cannot be stored");
-                let reason = format!("what comes next cannot be stored: {failure}");
-                served = self.serve(&delivery, None, Some(&reason)).await;
+                tracing::error!(subject, error = %failure, "a message is given up");
+                let what = match failure.kind {
+                    Kind::Invalid => "stored",
+                    _ => "done",
+                };
+                let reason = format!("what comes next cannot be {what}: {failure}");
+                served = self.serve(&delivery, None, Some(&reason), &mut place).await;
             }
             match served {
                 Ok(Some((loaded, next))) => {
@@ -107,9 +121,35 @@ impl Engine {
                 Ok(None) => {}
                 Err(failure) => {
                     tracing::warn!(subject, error = %failure, "a mailbox cannot be served now");
-                    let _ = self.inner.store.release(&delivery.lease, AGAIN_MS).await;
+                    self.again(&delivery, &failure).await;
                 }
             }
+        }
+    }
+
+    /// Whether waiting any longer for a failure to pass makes no sense.
+    fn gives_up_on(&self, failure: &Failure, delivery: &Delivery) -> bool {
+        match failure.kind {
+            Kind::Invalid => true,
+            _ => lasts(failure) && delivery.tries >= self.inner.config.max_tries,
+        }
+    }
+
+    /// Leaves a delivery to be made again later. A try counts only if its failure will not pass by itself:
+    /// who cannot reach the store or a peer did not try.
+    async fn again(&self, delivery: &Delivery, failure: &Failure) {
+        let lease = &delivery.lease;
+        // Whatever fails here, the lease ends by itself.
+        if lasts(failure) {
+            let hopeless = delivery.tries > self.inner.config.max_tries;
+            let pause = if hopeless { HOPELESS_MS } else { AGAIN_MS };
+            let _ = self
+                .inner
+                .store
+                .extend(std::slice::from_ref(lease), pause)
+                .await;
+        } else {
+            let _ = self.inner.store.release(lease, AGAIN_MS).await;
         }
     }
 
@@ -120,18 +160,9 @@ impl Engine {
         delivery: &Delivery,
         known: Option<Loaded>,
         give_up: Option<&str>,
+        place: &mut Place,
     ) -> Result<Option<(Box<Loaded>, Option<Delivery>)>, Failure> {
         let lease = &delivery.lease;
-        let steps: Vec<Step> = delivery
-            .messages
-            .iter()
-            .map(decode)
-            .map(|message| match give_up {
-                Some(reason) => message.given_up_because(reason),
-                None => message,
-            })
-            .map(Step::Message)
-            .collect();
         let mut known = known;
         for _ in 0..TRIES {
             let loaded = match known.take() {
@@ -149,19 +180,27 @@ impl Engine {
                     }
                 }
             };
+            let messages = delivery.messages.iter();
+            let steps: Vec<Step> = messages
+                .map(|message| decode(message, &loaded, give_up).map(Step::Message))
+                .collect::<Result<_, Failure>>()?;
             let then = Then::Continue(self.inner.config.lease_ms());
             let extra = Extra {
                 acknowledge: Some((delivery, then)),
                 index: None,
             };
-            match self.advance(&loaded, lease.shard, &steps, extra).await? {
+            match self
+                .advance_at(&loaded, lease.shard, &steps, extra, Some(&mut *place))
+                .await?
+            {
                 Tried::Committed(loaded, next) => return Ok(Some((loaded, next))),
                 Tried::Conflict => {}
                 Tried::Fenced => return Ok(None),
                 Tried::Refused(refused) => return Err(crate::definition::refused(&refused)),
             }
         }
-        Err(Failure::internal(
+        Err(Failure::new(
+            Kind::Conflict,
             "the subject was changed by others every time",
         ))
     }
@@ -193,7 +232,7 @@ impl Engine {
                     error = %failure,
                     "a task run cannot be ended now"
                 );
-                let _ = engine.inner.store.release(&delivery.lease, AGAIN_MS).await;
+                engine.again(&delivery, &failure).await;
             }
         });
     }
@@ -206,10 +245,44 @@ impl Engine {
         match serde_json::from_slice(&message.body) {
             Ok(run) => self.spawn_run(run, delivery, None, place),
             Err(error) => {
-                // Its lease ends and it is delivered again, until it is given up.
-                tracing::error!(error = %error, "a task run cannot be read");
+                let _place = place;
+                let _held = self.inner.leases.hold(&delivery);
+                let failure =
+                    Failure::internal(format!("a run of its task cannot be read: {error}"));
+                tracing::error!(error = %failure, "a task run cannot be read");
+                let given_up = message.gives_up().is_some();
+                let ended = if given_up || self.gives_up_on(&failure, &delivery) {
+                    self.abort(&delivery, &failure.message).await
+                } else {
+                    // Another process, of a newer version, may know what it is.
+                    Err(failure)
+                };
+                if let Err(failure) = ended {
+                    self.again(&delivery, &failure).await;
+                }
             }
         }
+    }
+
+    /// Fails the stage of a run that nobody can read: where it waits says whose it is.
+    async fn abort(&self, delivery: &Delivery, reason: &str) -> Result<(), Failure> {
+        let subject = &delivery.lease.address.subject;
+        let mut parts = subject.split('/');
+        let (Some(id), Some(stage), Some(attempt)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return self.drop_messages(delivery).await;
+        };
+        let stage_id = StageId::new(stage);
+        let steps = [Step::Message(Message::AbortStage {
+            stage_id: stage_id.clone(),
+            reason: reason.to_owned(),
+        })];
+        self.hand_to(delivery, &ExecutionId::new(id), &steps, |execution| {
+            // A restart took the place of what the run was for.
+            let there = execution.stage(&stage_id);
+            there.is_some_and(|stage| attempt.parse() == Ok(stage.attempt))
+        })
+        .await
     }
 
     async fn do_run(
@@ -247,7 +320,7 @@ impl Engine {
             .end_run(run, delivery, Arc::clone(&loaded), result)
             .await;
         match ended {
-            Err(failure) if failure.kind == Kind::Invalid => {
+            Err(failure) if self.gives_up_on(&failure, delivery) => {
                 let text = format!("the task's result cannot be stored: {failure}");
                 let result = Err(TaskError::permanent(text));
                 self.end_run(run, delivery, loaded, result).await
@@ -288,7 +361,8 @@ impl Engine {
                 None => return self.drop_messages(delivery).await,
             };
         }
-        Err(Failure::internal(
+        Err(Failure::new(
+            Kind::Conflict,
             "the execution was changed by others every time",
         ))
     }
@@ -346,7 +420,12 @@ impl Engine {
         let _place = place;
         if let Err(failure) = self.wake(&delivery).await {
             tracing::warn!(error = %failure, "the end of an operation cannot be told now");
-            let _ = self.inner.store.release(&delivery.lease, AGAIN_MS).await;
+            if self.gives_up_on(&failure, &delivery) {
+                // Who waits for it looks by itself, only later.
+                let _ = self.drop_messages(&delivery).await;
+            } else {
+                self.again(&delivery, &failure).await;
+            }
         }
     }
 
@@ -366,8 +445,21 @@ impl Engine {
             task_id: TaskId::new(ended.task_id),
         })];
         let id = ExecutionId::new(ended.execution_id);
+        self.hand_to(delivery, &id, &steps, |_| true).await
+    }
+
+    /// Has an execution handle these, with the acknowledgement; drops it if there is no such, or
+    /// it is not `wanted` any more.
+    async fn hand_to(
+        &self,
+        delivery: &Delivery,
+        id: &ExecutionId,
+        steps: &[Step],
+        wanted: impl Fn(&Execution) -> bool,
+    ) -> Result<(), Failure> {
         for _ in 0..TRIES {
-            let Some(loaded) = self.inner.executions.load(id.as_str()).await? else {
+            let loaded = self.inner.executions.load(id.as_str()).await?;
+            let Some(loaded) = loaded.filter(|l| l.execution().is_some_and(&wanted)) else {
                 return self.drop_messages(delivery).await;
             };
             let extra = Extra {
@@ -375,7 +467,7 @@ impl Engine {
                 index: None,
             };
             match self
-                .advance(&loaded, delivery.lease.shard, &steps, extra)
+                .advance(&loaded, delivery.lease.shard, steps, extra)
                 .await?
             {
                 Tried::Committed(..) | Tried::Fenced => return Ok(()),
@@ -383,30 +475,10 @@ impl Engine {
                 Tried::Refused(refused) => return Err(crate::definition::refused(&refused)),
             }
         }
-        Err(missing(id.as_str()))
-    }
-
-    /// An execution was kept long enough, unless it runs again.
-    pub(crate) async fn expire(self, delivery: Delivery, place: OwnedSemaphorePermit) {
-        let _place = place;
-        let id = delivery.lease.address.subject.clone();
-        let outcome = match self.inner.executions.delete(&id).await {
-            // It is gone, or it runs again and its next end asks anew.
-            Ok(()) => self.drop_messages(&delivery).await,
-            Err(failure)
-                if matches!(
-                    failure.kind,
-                    proto::status::Kind::NotFound | proto::status::Kind::Conflict
-                ) =>
-            {
-                self.drop_messages(&delivery).await
-            }
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = outcome {
-            tracing::warn!(execution.id = id, error = %failure, "an execution cannot be ended now");
-            let _ = self.inner.store.release(&delivery.lease, 60_000).await;
-        }
+        Err(Failure::new(
+            Kind::Conflict,
+            format!("execution {id} was changed by others every time"),
+        ))
     }
 
     /// Waits for what is under way, then hands back what has not ended.
@@ -426,23 +498,54 @@ impl Engine {
     }
 }
 
-/// A mailbox's message; one that was given up, or that nobody can read, fails its owner.
-fn decode(message: &store::Message) -> Message {
-    match serde_json::from_slice::<Message>(&message.body) {
-        Ok(decoded) if message.gives_up().is_some() => decoded.given_up(),
-        Ok(decoded) => decoded,
-        Err(error) => {
-            let kind = message.fingerprint.split('/').next().unwrap_or_default();
-            tracing::error!(message.type = kind, error = %error, "a message cannot be read");
-            Message::CancelExecution {
-                user: "gennaker".to_owned(),
-                reason: Some(format!("message {kind} cannot be read: {error}")),
-            }
-        }
+/// Whether a failure will not pass by itself: ours, or the input's.
+fn lasts(failure: &Failure) -> bool {
+    matches!(failure.kind, Kind::Internal | Kind::Invalid)
+}
+
+fn read(message: &store::Message) -> Result<Message, Failure> {
+    serde_json::from_slice(&message.body).map_err(|error| {
+        let print = message.gives_up().unwrap_or(&message.fingerprint);
+        let kind = print.split('/').next().unwrap_or_default();
+        Failure::internal(format!("message {kind} cannot be read: {error}"))
+    })
+}
+
+/// A mailbox's message; one that is given up fails its owner. One that nobody here can read may be a newer
+/// version's: it is none until it is given up.
+fn decode(
+    message: &store::Message,
+    loaded: &Loaded,
+    give_up: Option<&str>,
+) -> Result<Message, Failure> {
+    let notice = message.gives_up().is_some();
+    match (read(message), give_up) {
+        (Ok(read), Some(reason)) => Ok(read.given_up_because(reason)),
+        (Ok(read), None) if notice => Ok(read.given_up()),
+        (Ok(read), None) => Ok(read),
+        (Err(_), Some(reason)) => Ok(of_owner(message, loaded, reason)),
+        (Err(failure), None) if notice => Ok(of_owner(message, loaded, &failure.message)),
+        (Err(failure), None) => Err(failure),
+    }
+}
+
+/// What fails the owner of a message that nobody can read: its fingerprint names the stage, if it is for one.
+fn of_owner(message: &store::Message, loaded: &Loaded, reason: &str) -> Message {
+    let print = message.gives_up().unwrap_or(&message.fingerprint);
+    let ids = print.split('/').skip(1).map(StageId::new);
+    let execution = loaded.execution();
+    let stage = ids
+        .into_iter()
+        .find(|id| execution.is_some_and(|e| e.stage(id).is_some()));
+    let reason = reason.to_owned();
+    match stage {
+        Some(stage_id) => Message::AbortStage { stage_id, reason },
+        None => Message::CancelExecution {
+            user: "gennaker".to_owned(),
+            reason: Some(reason),
+        },
     }
 }
 
 /// The queue and handler of mailboxes.
 pub(crate) const MAILBOX: &str = store::MAILBOX;
-/// Ends executions that were kept long enough.
-pub(crate) const RETENTION: &str = commit::RETENTION;

@@ -30,6 +30,8 @@ pub struct DocumentChange {
     pub parts: BTreeMap<String, Option<Bytes>>,
     /// The document ends with this batch: parts, log and version go.
     pub delete: bool,
+    /// A document that is put back begins under this version; otherwise under 1.
+    pub back: Option<Version>,
 }
 
 /// Changes of indexes, all in the batch's shard.
@@ -173,6 +175,7 @@ impl Batch {
             expected,
             parts: BTreeMap::new(),
             delete: false,
+            back: None,
         });
         self
     }
@@ -193,6 +196,16 @@ impl Batch {
     pub fn unset(mut self, part: &str) -> Self {
         if let Some(document) = self.documents.last_mut() {
             document.parts.insert(part.replace('\0', ""), None);
+        }
+        self
+    }
+
+    /// Puts the document named last back: it has this version afterwards, so that what
+    /// counts its versions goes on where it was. It must not be below the one it has.
+    #[must_use]
+    pub fn put_back(mut self, version: Version) -> Self {
+        if let Some(document) = self.documents.last_mut() {
+            document.back = Some(version.max(document.expected + 1));
         }
         self
     }

@@ -15,6 +15,7 @@
 //! Only this crate knows Redis or the embedded engine. The truth about the
 //! promises is `contract`, the suite every backend passes.
 
+pub mod archive;
 mod batch;
 pub mod blob;
 mod consumer;

@@ -11,6 +11,7 @@ use proto::trigger::v1::{
     ReceiveRequest, TestRequest, TriggerKey,
 };
 use runtime::auth::AuthContext;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
@@ -18,7 +19,7 @@ use crate::event::Event;
 use crate::intake::{Intake, now_ms};
 use crate::jenkins;
 use crate::source::{self, Origin, manual};
-use crate::{ad_hoc, breaker, decisions, event, trial};
+use crate::{breaker, decisions, event, trial};
 
 /// The largest notification, in bytes.
 const MAX_BODY: usize = 5 * 1024 * 1024;
@@ -108,33 +109,32 @@ impl Api {
         source.parse(&origin, &request.body)
     }
 
-    /// Starts a pipeline that need not be stored.
-    async fn fired_ad_hoc(&self, body: &Json) -> Result<FireManualReply, Failure> {
+    /// Starts a pipeline that need not be stored: what cannot run becomes an execution that
+    /// says so.
+    async fn fired_ad_hoc(
+        &self,
+        caller: &AuthContext,
+        body: &Json,
+    ) -> Result<FireManualReply, Failure> {
         let peers = &self.intake.peers;
-        let mut prior = Vec::new();
-        let prepared = match body.value("body")? {
-            serde_json::Value::Object(pipeline) => {
-                let text = |key: &str| {
-                    pipeline
-                        .get(key)
-                        .and_then(|v| v.as_str())
-                        .unwrap_or_default()
-                };
-                let (application, id) = (text("application"), text("id"));
-                if !id.is_empty() {
-                    let stored = peers.pipeline(application, id).await;
-                    if stored.is_ok_and(|stored| manual::is_disabled(&stored)) {
-                        return Err(manual::disabled());
-                    }
-                    if ad_hoc::needs_prior(&pipeline) {
-                        prior = peers.prior_artifacts(application, id).await?;
-                    }
-                }
-                ad_hoc::prepare(pipeline, &prior)?
-            }
-            other => other,
+        let mut prepared = body.value("body")?;
+        let text = |key: &str| {
+            prepared
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
         };
-        let started = peers.start(&prepared, "").await?;
+        let (application, id) = (text("application"), text("id"));
+        if !id.is_empty() {
+            let stored = peers.pipeline(application, id).await;
+            if stored.is_ok_and(|stored| manual::is_disabled(&stored)) {
+                return Err(manual::disabled());
+            }
+        }
+        if let Some(Value::Object(trigger)) = prepared.get_mut("trigger") {
+            jenkins::with_build(&self.intake, caller, trigger).await?;
+        }
+        let started = peers.start(caller, &prepared, "").await?;
         Ok(FireManualReply {
             r#ref: started.r#ref,
             execution_id: started.id,
@@ -148,7 +148,7 @@ impl Api {
         request: FireManualRequest,
     ) -> Result<FireManualReply, Failure> {
         if let Some(body) = &request.body {
-            return self.fired_ad_hoc(body).await;
+            return self.fired_ad_hoc(caller, body).await;
         }
         let mut trigger = match &request.trigger {
             Some(json) => json.value("trigger")?,
@@ -166,11 +166,6 @@ impl Api {
             .and_then(|v| v.as_str())
             .unwrap_or_default()
             .to_owned();
-        let prior = if manual::needs_prior(&pipeline, &trigger) {
-            peers.prior_artifacts(&request.application, &id).await?
-        } else {
-            Vec::new()
-        };
         // Each call is an event of its own.
         let event_id = event::id("manual", &[&id, &self.intake.unique()]);
         let user = if request.user.is_empty() {
@@ -178,8 +173,8 @@ impl Api {
         } else {
             &request.user
         };
-        let prepared = manual::prepare(pipeline, &trigger, user, &event_id, &prior)?;
-        let started = peers.start(&prepared, &event_id).await?;
+        let prepared = manual::prepare(pipeline, &trigger, user, &event_id)?;
+        let started = peers.start(caller, &prepared, &event_id).await?;
         Ok(FireManualReply {
             r#ref: started.r#ref,
             execution_id: started.id,

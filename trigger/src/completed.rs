@@ -3,15 +3,12 @@
 
 use proto::message::PipelineCompleted;
 use proto::status::{Failure, Kind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::{Batch, Delivery, Refused, Then};
 
 use crate::event::{self, Event};
 use crate::intake::{Intake, failed, now_ms};
 use crate::proof::Proof;
-
-/// A parent larger than this goes along without its stages' contexts, in bytes.
-const MOST: usize = 256 * 1024;
 
 /// Handles the end of one execution.
 ///
@@ -52,23 +49,10 @@ async fn event_of(intake: &Intake, ended: &PipelineCompleted) -> Result<Option<E
     if !waits {
         return Ok(None);
     }
-    let Some(mut parent) = intake.peers.execution(&ended.execution_id).await? else {
+    let Some(parent) = intake.peers.execution(&ended.execution_id).await? else {
         return Ok(None);
     };
-    let artifacts = artifacts(&parent);
-    if parent.to_string().len() > MOST {
-        let stages = parent.get_mut("stages").and_then(Value::as_array_mut);
-        for stage in stages
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_object_mut)
-        {
-            stage.insert("context".to_owned(), json!({}));
-        }
-        if let Some(trigger) = parent.get_mut("trigger").and_then(Value::as_object_mut) {
-            trigger.shift_remove("parentExecution");
-        }
-    }
+    let parent = named(&parent);
     let content = json!({
         "pipelineConfigId": ended.pipeline_config_id, "status": ended.status,
         "executionId": ended.execution_id, "parentExecution": parent,
@@ -83,28 +67,34 @@ async fn event_of(intake: &Intake, ended: &PipelineCompleted) -> Result<Option<E
         received_at_ms: now_ms(),
         happened_at_ms: ended.ended_at_ms,
         content: content.as_object().cloned().unwrap_or_default(),
-        artifacts,
+        artifacts: Vec::new(),
         proof: Proof::default(),
     }))
 }
 
-/// What the parent made, last stage first, then what it was started with.
-fn artifacts(parent: &Value) -> Vec<Value> {
-    let stages = parent.get("stages").and_then(Value::as_array);
-    let of_stages = stages
-        .into_iter()
-        .flatten()
-        .rev()
-        .filter_map(|s| s.pointer("/outputs/artifacts")?.as_array())
-        .flatten();
-    let of_trigger = parent
-        .pointer("/trigger/artifacts")
-        .and_then(Value::as_array);
-    let mut all: Vec<Value> = Vec::new();
-    for artifact in of_stages.chain(of_trigger.into_iter().flatten()) {
-        if !all.contains(artifact) {
-            all.push(artifact.clone());
+/// Who the parent is and how it was started. What else is asked of it is read when the
+/// child starts.
+fn named(parent: &Value) -> Value {
+    let mut kept = Map::new();
+    for key in [
+        "type",
+        "id",
+        "application",
+        "name",
+        "status",
+        "pipelineConfigId",
+        "startTime",
+    ] {
+        if let Some(value) = parent.get(key) {
+            kept.insert(key.to_owned(), value.clone());
         }
     }
-    all
+    let trigger = parent.get("trigger");
+    let field = |key: &str| trigger.and_then(|t| t.get(key)).cloned();
+    let trigger: Map<String, Value> = ["type", "user", "dryRun", "strategy"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), field(key)?)))
+        .collect();
+    kept.insert("trigger".to_owned(), trigger.into());
+    kept.into()
 }

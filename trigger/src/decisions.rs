@@ -29,6 +29,10 @@ pub(crate) fn tell(decision: &Decision) -> Map<String, Value> {
         "triggerId": decision.trigger_id,
     });
     let mut told = told.as_object().cloned().unwrap_or_default();
+    if !decision.artifacts.is_empty() {
+        let report = decision.artifacts.iter().map(artifact::Finding::to_json);
+        told.insert("artifacts".to_owned(), report.collect());
+    }
     if let Err(refusal) = &decision.outcome {
         refusal.tell(&mut told);
     }

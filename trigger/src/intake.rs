@@ -5,7 +5,6 @@
 //! events. When the orchestrator cannot say which pipelines there are, the
 //! event is kept and decided later from the queue.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,13 +12,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
 use proto::status::{Failure, Kind};
-use serde_json::{Map, Value};
 use store::{
     Address, Batch, Crossing, Delivery, DocumentKey, Mode, Outgoing, Refused, Shard, Then, blob,
 };
 
 use crate::access::{self, Access};
-use crate::artifacts;
 use crate::breaker;
 use crate::config::Config;
 use crate::decisions;
@@ -28,7 +25,7 @@ use crate::jenkins::access as masters;
 use crate::matcher::{self, Decision};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
-use crate::source::{self, Source};
+use crate::source;
 
 /// The queue of events that wait: to be decided, to be listed, to be forgotten.
 pub(crate) const QUEUE: &str = "trigger-events";
@@ -184,44 +181,11 @@ impl Intake {
     async fn decide(&self, event: &Event) -> Result<Vec<Decision>, Failure> {
         let source = source::of_kind(&event.kind)?;
         let pipelines = self.peers.pipelines(source.kind()).await?;
-        let prior = self.prior(source, event, &pipelines).await?;
-        let of = |id: &str| prior.get(id).cloned().unwrap_or_default();
-        let mut decisions = matcher::decide(source, event, &pipelines, &of);
+        let mut decisions = matcher::decide(source, event, &pipelines);
         access::apply(self, &pipelines, &mut decisions).await?;
         masters::apply(self, event, &pipelines, &mut decisions).await?;
         breaker::apply(self, (&event.id, event.received_at_ms), &mut decisions).await?;
         Ok(decisions)
-    }
-
-    /// The last artifacts of those pipelines alone that will need them.
-    async fn prior(
-        &self,
-        source: &dyn Source,
-        event: &Event,
-        pipelines: &[Map<String, Value>],
-    ) -> Result<HashMap<String, Vec<Value>>, Failure> {
-        let mut found = HashMap::new();
-        for pipeline in pipelines {
-            let needed = matcher::triggers(pipeline, source.kind()).any(|trigger| {
-                matcher::is_live(pipeline, trigger)
-                    && source.matches(trigger, event).is_ok()
-                    && artifacts::needs_prior(pipeline, trigger, &event.artifacts)
-            });
-            if needed {
-                let text = |key: &str| {
-                    pipeline
-                        .get(key)
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                };
-                let artifacts = self
-                    .peers
-                    .prior_artifacts(text("application"), text("id"))
-                    .await?;
-                found.insert(text("id").to_owned(), artifacts);
-            }
-        }
-        Ok(found)
     }
 
     /// Puts a large value aside in the shard where it is needed.

@@ -6,9 +6,7 @@
 //! orchestrator's and is read anew for every event.
 
 mod access;
-mod ad_hoc;
 mod api;
-pub mod artifacts;
 mod breaker;
 mod completed;
 mod config;

@@ -4,11 +4,11 @@
 //! the event's type is answered for, one way or the other.
 //! Source: `echo: BaseTriggerEventHandler`.
 
+use artifact::Finding;
 use jiff::Timestamp;
 use proto::message::ExecutionRequested;
 use serde_json::{Map, Value};
 
-use crate::artifacts;
 use crate::event::{self, Event};
 use crate::parameters;
 use crate::refusal::Refusal;
@@ -30,6 +30,8 @@ pub struct Decision {
     pub pipeline_name: String,
     /// Id of the trigger.
     pub trigger_id: String,
+    /// What becomes of the artifacts that the pipeline expects, if the trigger matched.
+    pub artifacts: Vec<Finding>,
     /// The start, or why there is none.
     pub outcome: Result<ExecutionRequested, Refusal>,
 }
@@ -110,13 +112,11 @@ pub fn trigger_id(trigger: &Map<String, Value>) -> String {
     }
 }
 
-/// Decides about every trigger of the event's type. `prior` are the artifacts
-/// of a pipeline's last execution, by pipeline id.
+/// Decides about every trigger of the event's type.
 pub fn decide(
     source: &dyn Source,
     event: &Event,
     pipelines: &[Map<String, Value>],
-    prior: &dyn Fn(&str) -> Vec<Value>,
 ) -> Vec<Decision> {
     let mut decisions = Vec::new();
     for pipeline in pipelines {
@@ -125,12 +125,20 @@ pub fn decide(
                 continue;
             }
             let trigger_id = trigger_id(trigger);
-            let outcome = one(source, event, pipeline, trigger, &trigger_id, prior);
+            let mut artifacts = Vec::new();
+            let outcome = one(
+                source,
+                event,
+                (pipeline, trigger),
+                &trigger_id,
+                &mut artifacts,
+            );
             decisions.push(Decision {
                 application: text(pipeline, "application").to_owned(),
                 pipeline_id: text(pipeline, "id").to_owned(),
                 pipeline_name: text(pipeline, "name").to_owned(),
                 trigger_id,
+                artifacts,
                 outcome,
             });
         }
@@ -138,37 +146,38 @@ pub fn decide(
     decisions
 }
 
+/// Nothing that a trigger waits for came: every one of it with what came nearest.
+fn nothing_came(missed: &[Finding], came: &[Value]) -> Refusal {
+    let expected: Vec<&str> = missed.iter().map(|finding| finding.name.as_str()).collect();
+    let expected = expected.join(", ");
+    let mut message = format!("no artifact of the event is one of the expected {expected}");
+    for finding in missed {
+        let reason = finding.reason();
+        if !reason.is_empty() {
+            message.push_str(&format!("; {}: {reason}", finding.name));
+        }
+    }
+    let remedy = "send such an artifact, or correct expectedArtifacts of the pipeline";
+    let came = artifact::names(came);
+    Refusal::new("expectedArtifactIds", &expected, &came, &message, remedy)
+}
+
 fn one(
     source: &dyn Source,
     event: &Event,
-    pipeline: &Map<String, Value>,
-    trigger: &Map<String, Value>,
+    (pipeline, trigger): (&Map<String, Value>, &Map<String, Value>),
     trigger_id: &str,
-    prior: &dyn Fn(&str) -> Vec<Value>,
+    report: &mut Vec<Finding>,
 ) -> Result<ExecutionRequested, Refusal> {
     is_live_or_why(pipeline, trigger)?;
     source.matches(trigger, event)?;
     is_news(trigger, event)?;
-    let artifact = |message: String| {
-        let remedy = "send such an artifact, or correct expectedArtifacts of the pipeline";
-        let came = event
-            .artifacts
-            .iter()
-            .filter_map(|a| a.get("reference")?.as_str());
-        let came: Vec<_> = came.collect();
-        let wanted = "the expected artifacts";
-        Refusal::new(
-            "expectedArtifactIds",
-            wanted,
-            &came.join(", "),
-            &message,
-            remedy,
-        )
-    };
-    artifacts::received_one(pipeline, trigger, &event.artifacts).map_err(artifact)?;
+    if source.brings_artifacts() {
+        *report = artifact::report(pipeline, trigger, &event.artifacts);
+        artifact::received_one(pipeline, trigger, &event.artifacts)
+            .map_err(|missed| nothing_came(&missed, &event.artifacts))?;
+    }
     let id = text(pipeline, "id");
-    let bound =
-        artifacts::resolve(pipeline, trigger, &event.artifacts, &prior(id)).map_err(artifact)?;
     let mut fired = source.fired(trigger, event);
     fired.shift_remove(SINCE);
     let user = match text(trigger, "runAsUser").trim() {
@@ -180,10 +189,12 @@ fn one(
         ("id", Value::from(trigger_id)),
         ("eventId", Value::from(event.id.as_str())),
         ("user", Value::from(user)),
-        ("artifacts", Value::from(bound.artifacts)),
-        ("resolvedExpectedArtifacts", Value::from(bound.resolved)),
     ] {
         fired.insert(key.to_owned(), value);
+    }
+    if source.brings_artifacts() {
+        let artifacts = event.artifacts.clone();
+        fired.insert("artifacts".to_owned(), artifacts.into());
     }
     let given = fired.get("parameters").and_then(Value::as_object);
     let parameters =

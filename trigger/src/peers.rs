@@ -8,14 +8,15 @@ use authorization::MANAGED;
 use proto::MAX_MESSAGE_BYTES;
 use proto::cloud_driver::v1::registry_service_client::RegistryServiceClient;
 use proto::cloud_driver::v1::{ImageQuery, ListRegistriesRequest, Registry, RepositoryQuery};
-use proto::common::v1::{Json, PageRequest};
+use proto::common::v1::Json;
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use proto::orchestrator::v1::{
-    ApplicationName, ExecutionKind, GetExecutionRequest, ListExecutionsRequest,
-    ListPipelinesRequest, ObjectKey, PipelineKey, StartReply, StartRequest,
+    ApplicationName, ExecutionKind, GetExecutionRequest, ListPipelinesRequest, ObjectKey,
+    PipelineKey, StartReply, StartRequest,
 };
 use proto::status::{Failure, Kind};
+use runtime::auth::AuthContext;
 use runtime::client::Peer;
 use serde_json::{Map, Value, json};
 use tonic::{Response, Status};
@@ -139,33 +140,6 @@ impl Peers {
         }
     }
 
-    /// The artifacts of a pipeline's last execution.
-    pub(crate) async fn prior_artifacts(
-        &self,
-        application: &str,
-        pipeline_id: &str,
-    ) -> Result<Vec<Value>, Failure> {
-        let request = ListExecutionsRequest {
-            kind: ExecutionKind::Pipeline.into(),
-            application: application.to_lowercase(),
-            pipeline_config_ids: vec![pipeline_id.to_owned()],
-            per_pipeline: 1,
-            page: Some(PageRequest {
-                size: 1,
-                cursor: String::new(),
-            }),
-            expand: true,
-            ..ListExecutionsRequest::default()
-        };
-        let page = answer(self.executions.clone().list(request)).await?;
-        let Some(last) = page.executions.first() else {
-            return Ok(Vec::new());
-        };
-        let last = last.value("execution")?;
-        let artifacts = last.pointer("/trigger/artifacts").and_then(Value::as_array);
-        Ok(artifacts.cloned().unwrap_or_default())
-    }
-
     /// The roles of whoever a trigger of a pipeline runs as: the pipeline's own for its own account.
     pub(crate) async fn roles(
         &self,
@@ -243,9 +217,10 @@ impl Peers {
         }
     }
 
-    /// Starts a pipeline that carries its trigger.
+    /// Starts a pipeline that carries its trigger, on behalf of the caller.
     pub(crate) async fn start(
         &self,
+        caller: &AuthContext,
         pipeline: &Value,
         event_id: &str,
     ) -> Result<StartReply, Failure> {
@@ -254,6 +229,7 @@ impl Peers {
             body: Some(Json::of(pipeline)),
             event_id: event_id.to_owned(),
         };
+        let request = caller.request(request);
         answer(self.executions.clone().start(request)).await
     }
 

@@ -62,8 +62,7 @@ pub(crate) async fn run(
         }
     }
     for event in &events {
-        let prior = |_: &str| Vec::new();
-        let mut all = matcher::decide(kind, event, &chosen, &prior);
+        let mut all = matcher::decide(kind, event, &chosen);
         crate::access::apply(intake, &chosen, &mut all).await?;
         breaker::look(intake, &mut all).await?;
         for decided in all {
@@ -141,6 +140,7 @@ fn decision(
         pipeline_id: text(pipeline, "id").to_owned(),
         pipeline_name: text(pipeline, "name").to_owned(),
         trigger_id: matcher::trigger_id(trigger),
+        artifacts: Vec::new(),
         outcome: Err(refused.clone().unwrap_or_else(|| Refusal::absent(""))),
     };
     let mut told = decisions::tell(&told);

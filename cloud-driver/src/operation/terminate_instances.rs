@@ -1,5 +1,5 @@
 //! `terminateInstances`: take instances down and bring others up in their place,
-//! as an auto scaling group does.
+//! as an auto scaling group does; with `decrement` the group is smaller by them.
 
 use rollout::{Destroy, Present};
 use serde_json::{Value, json};
@@ -66,13 +66,21 @@ impl Kind for TerminateInstances {
     fn phase(&self, number: u32, planning: &Planning<'_>) -> Result<Option<Phase>, Refused> {
         match number {
             0 => {
-                let group = group(planning)?;
+                let mut group = group(planning)?.clone();
                 let leaving = ids(planning.input)?;
                 let (leaving, stay): (Vec<Present>, Vec<Present>) = planning
-                    .present(group)
+                    .present(&group)
                     .into_iter()
                     .partition(|p| leaving.contains(&p.id));
-                let mut peers = planning.peers(group);
+                let mut changes = Changes::default();
+                if planning.input.flag("decrement") {
+                    let fewer = u32::try_from(leaving.len()).unwrap_or(u32::MAX);
+                    let capacity = &mut group.value.capacity;
+                    capacity.desired = capacity.desired.saturating_sub(fewer);
+                    capacity.min = capacity.min.min(capacity.desired);
+                    changes.groups.push(group.clone());
+                }
+                let mut peers = planning.peers(&group);
                 peers.extend(stay);
                 let floor = planning.floor(group.capacity.desired, &peers);
                 let mut memory = planning.memory.clone();
@@ -80,11 +88,11 @@ impl Kind for TerminateInstances {
                 let rollout = Destroy {
                     instances: leaving,
                     peers,
-                    settings: planning.settings(group, floor),
+                    settings: planning.settings(&group, floor),
                 }
                 .plan();
                 Ok(Some(Phase {
-                    changes: Changes::default(),
+                    changes,
                     rollout: Some(rollout),
                     memory,
                 }))

@@ -218,6 +218,14 @@ async fn groups_are_resized_cloned_and_their_instances_replaced() {
     let after = world.up_instances("shop-v000").await;
     assert_eq!(after.len(), 3);
     assert!(!after.contains(&victim));
+    let victim = after.iter().next().unwrap().clone();
+    let fewer = json!({"instanceIds": [victim], "decrement": true});
+    world.succeed("terminateInstances", fewer).await;
+    let left = world.up_instances("shop-v000").await;
+    assert_eq!(left.len(), 2);
+    assert!(!left.contains(&victim));
+    let group = world.server_group("shop-v000").await.unwrap();
+    assert_eq!(group["capacity"]["desired"], 2);
     world.succeed("resizeServerGroup", resize(1)).await;
     assert_eq!(world.up_instances("shop-v000").await.len(), 1);
 

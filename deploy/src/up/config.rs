@@ -59,13 +59,19 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
     cloud_driver.balancer_port = options.balancer_port;
     let trigger = document.section("trigger");
     let mut gateway: gateway::Config = document.section("gateway");
-    let orchestrator = document.section("orchestrator");
+    let mut orchestrator: orchestrator::Config = document.section("orchestrator");
     let policy = Arc::new(document.section::<Policy>("authorization"));
     let section: Egress = document.section("egress");
     document
         .finish()
         .with_context(|| file.display().to_string())?;
     cloud_driver
+        .check()
+        .map_err(anyhow::Error::msg)
+        .with_context(|| file.display().to_string())?;
+    place_archive(&mut orchestrator, data);
+    orchestrator
+        .archive
         .check()
         .map_err(anyhow::Error::msg)
         .with_context(|| file.display().to_string())?;
@@ -113,4 +119,22 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
         policy,
         orchestrator,
     })
+}
+
+/// Every process of this installation has the same data folder.
+fn place_archive(orchestrator: &mut orchestrator::Config, data: &Path) {
+    if orchestrator.archive.s3.is_none() {
+        let folder = orchestrator.archive.folder.take();
+        let folder = data.join(folder.unwrap_or_else(|| PathBuf::from("archive")));
+        orchestrator.archive.folder = Some(folder);
+    }
+}
+
+/// The orchestrator's part alone, for tools that read what it wrote.
+pub(crate) fn orchestrator(data: &Path) -> anyhow::Result<orchestrator::Config> {
+    let mut document = Document::load(&data.join("gennaker.yml"))?;
+    document.override_from(std::env::vars().filter(|(name, _)| name != "GENNAKER_LOG"));
+    let mut orchestrator = document.section("orchestrator");
+    place_archive(&mut orchestrator, data);
+    Ok(orchestrator)
 }

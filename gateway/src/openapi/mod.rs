@@ -124,7 +124,7 @@ fn responses(answer: &str) -> Value {
     let (status, kind) = answer.split_once(' ').unwrap_or((answer, ""));
     let good = match kind {
         "" => json!({"description": "Done"}),
-        text if text.starts_with("text/") => {
+        text if text.contains('/') => {
             json!({"description": "Done", "content": {text: {"schema": {"type": "string"}}}})
         }
         name => json!({

@@ -5,12 +5,12 @@ use axum::extract::State;
 use proto::orchestrator::v1::{ExecutionKind, ListExecutionsRequest};
 use serde_json::Value;
 
-use super::applications;
+use super::{applications, pipeline_configs};
 use crate::Gateway;
 use crate::answer::{Answer, Reply};
-use crate::error::Error;
+use crate::error::{Error, now_ms};
 use crate::request::{At, Caller, Query};
-use crate::{listing, trigger_subset};
+use crate::{history, listing, trigger_subset};
 
 /// Ids one request may name.
 const MAX_IDS: usize = 100;
@@ -19,31 +19,52 @@ fn count(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// `GET /applications/{application}/pipelines?limit=10&statuses=&expand=true&pipelineNameFilter=`
+/// `GET /applications/{application}/pipelines?limit=10&statuses=&expand=true&pipelineNameFilter=&pipelineLimit=`
 pub(super) async fn of_application(
     State(gate): State<Gateway>,
     caller: Caller,
     At(application): At<String>,
     query: Query,
 ) -> Reply {
+    let mut configs = query.list("pipelineConfigIds");
+    let most = query.number("pipelineLimit", 0)?;
+    if query.get("pipelineNameFilter").is_some() || most > 0 {
+        // Which pipelines are meant is found out first, so that the limits count only them.
+        let mut named = Vec::new();
+        for strategies in [false, true] {
+            let listed = pipeline_configs::listed(&gate, &caller, &application, &query, strategies);
+            named.extend(listed.await?);
+        }
+        let named = named.iter().map(|pipeline| text(pipeline, "id").to_owned());
+        let named: Vec<String> = named
+            .filter(|id| configs.is_empty() || configs.contains(id))
+            .collect();
+        configs = match most {
+            0 => named,
+            most => {
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                named.into_iter().take(most).collect()
+            }
+        };
+        if configs.is_empty() {
+            applications::require(&gate, &caller, &application).await?;
+            return Ok(Answer::Ok(Value::Array(Vec::new())));
+        }
+    }
     let request = ListExecutionsRequest {
         kind: ExecutionKind::Pipeline.into(),
         application: application.to_lowercase(),
-        pipeline_config_ids: query.list("pipelineConfigIds"),
+        pipeline_config_ids: configs,
         statuses: query.list("statuses"),
         per_pipeline: count(query.number("limit", 10)?),
         expand: query.flag("expand", true)?,
         ..ListExecutionsRequest::default()
     };
-    let mut found = listing::executions(&gate, &caller, request).await?;
+    let found = listing::executions(&gate, &caller, request).await?;
     if found.is_empty() {
         applications::require(&gate, &caller, &application).await?;
     }
-    if let Some(part) = query.get("pipelineNameFilter") {
-        let part = part.to_lowercase();
-        found.retain(|execution| text(execution, "name").to_lowercase().contains(&part));
-    }
-    Ok(Answer::Ok(Value::Array(found)))
+    Ok(Answer::Ok(history::shown(found, now_ms()).into()))
 }
 
 /// `GET /executions?pipelineConfigIds=|executionIds=&limit=1&statuses=&expand=true`
@@ -96,16 +117,24 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Types of triggers; empty: all.
+    fn types(&self) -> &[String] {
+        if self.trigger_types.iter().any(|t| t == "*") {
+            return &[];
+        }
+        &self.trigger_types
+    }
+
     fn fits(&self, execution: &Value) -> bool {
         let trigger = execution.get("trigger").unwrap_or(&Value::Null);
         let kind = text(trigger, "type");
-        let any = self.trigger_types.is_empty() || self.trigger_types.iter().any(|t| t == "*");
+        let types = self.types();
         let built = execution
             .get("buildTime")
             .and_then(Value::as_u64)
             .unwrap_or_default();
         let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
-        (any || self.trigger_types.iter().any(|t| t == kind))
+        (types.is_empty() || types.iter().any(|t| t == kind))
             && is(&self.pipeline_name, text(execution, "name"))
             && is(&self.event_id, text(trigger, "eventId"))
             && self
@@ -117,6 +146,8 @@ impl Wanted {
 }
 
 /// `GET /applications/{application}/executions/search`
+///
+/// `image` finds those that used one of these images, each with its tag or without.
 ///
 /// Differs from Spinnaker: later pages are not empty when `startIndex` is
 /// beyond the first `size` matches.
@@ -150,6 +181,12 @@ pub(super) async fn search(
             application.to_lowercase()
         },
         statuses: query.list("statuses"),
+        names: wanted.pipeline_name.iter().cloned().collect(),
+        trigger_types: wanted.types().to_vec(),
+        event_ids: wanted.event_id.iter().cloned().collect(),
+        images: query.list("image"),
+        from_ms: i64::try_from(wanted.from_ms).ok(),
+        to_ms: i64::try_from(wanted.to_ms).ok(),
         expand: query.flag("expand", false)?,
         ..ListExecutionsRequest::default()
     };

@@ -102,16 +102,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/bakery/logs/{region}/{id}", "baking images"),
     ("POST", "/webhooks/{type}", "webhooks without a source"),
     ("POST", "/webhooks/cdevents/{source}", "CloudEvents"),
-    (
-        "GET",
-        "/webhooks/preconfigured",
-        "webhook stages configured by the operator",
-    ),
-    (
-        "GET",
-        "/jobs/preconfigured",
-        "job stages configured by the operator",
-    ),
     ("GET", "/ci/builds", "build servers"),
     ("GET", "/ci/builds/{id}/output", "build servers"),
     ("ANY", "/gcb/{*rest}", "Google Cloud Build"),
@@ -149,11 +139,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/notifications/callbacks/{source}", "notifications"),
     ("ANY", "/pagerDuty/{*rest}", "PagerDuty"),
     ("GET", "/slack/channels", "Slack"),
-    (
-        "GET",
-        "/capabilities/deploymentMonitors",
-        "deployment monitors",
-    ),
     (
         "GET",
         "/capabilities/expressions",

@@ -11,8 +11,10 @@ mod audit;
 mod auth;
 mod builds;
 mod clusters;
+mod configured;
 mod credentials;
 mod environments;
+mod execution_log;
 mod executions;
 mod failed_stages;
 mod images;
@@ -148,6 +150,7 @@ fn routes() -> Routes {
         .route("/environments/{name}", get(environments::get).put(environments::update).delete(environments::delete))
         .route("/executions", get(executions::list))
         .route("/executions/failedStages", get(failed_stages::list))
+        .route("/executions/{id}/log", get(execution_log::get))
         .route("/firewalls", get(security_groups::all))
         .route("/firewalls/{account}/{region}/{name}", get(security_groups::get))
         .route("/images/find", get(images::find))
@@ -230,6 +233,9 @@ fn routes() -> Routes {
         .route("/v3/builds/{master}/jobs", get(builds::jobs))
         .route("/cron/validate", get(triggers::validate_cron))
         .route("/validateCronExpression", get(triggers::validate_cron))
+        .route("/webhooks/preconfigured", get(configured::webhooks))
+        .route("/jobs/preconfigured", get(configured::jobs))
+        .route("/capabilities/deploymentMonitors", get(configured::deployment_monitors))
         .route("/webhooks/{type}/{source}", post(webhooks::receive))
 }
 

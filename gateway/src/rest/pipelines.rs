@@ -5,9 +5,10 @@ use axum::extract::State;
 use proto::common::v1::Json;
 use proto::orchestrator::v1::{
     CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, GetExecutionRequest,
-    UpdateStageRequest,
+    StartRequest, UpdateStageRequest,
 };
 use proto::trigger::v1::{DecisionsRequest, FireManualReply, FireManualRequest};
+use runtime::auth::AuthContext;
 use serde_json::{Value, json};
 
 use super::pipeline_configs;
@@ -88,20 +89,27 @@ pub(super) async fn start_ad_hoc(
     body: Definition,
 ) -> Reply {
     let mut pipeline = body.object("a pipeline")?;
-    if pipeline.get("plan") == Some(&Value::Bool(true)) {
-        return Err(Error::missing(
-            "planning a pipeline without starting it (plan)",
-        ));
-    }
+    let plan = pipeline.shift_remove("plan") == Some(Value::Bool(true));
     let trigger = pipeline.entry("trigger").or_insert_with(|| json!({}));
     if let Value::Object(trigger) = trigger {
         trigger.entry("type").or_insert_with(|| json!("manual"));
-        // Who starts is who asked, whatever the body says.
-        trigger.insert("user".to_owned(), json!(caller.user()));
+        // Who is known by name started it, whatever the body says.
+        if caller.user() != AuthContext::ANONYMOUS {
+            trigger.insert("user".to_owned(), json!(caller.user()));
+        }
+    }
+    let body = Some(Json::of(&Value::Object(pipeline)));
+    if plan {
+        let call = caller.request(StartRequest {
+            kind: KIND,
+            body,
+            event_id: String::new(),
+        });
+        return forward(&answer(gate.clients.executions.clone().plan(call)).await?);
     }
     let call = caller.request(FireManualRequest {
         user: caller.user(),
-        body: Some(Json::of(&Value::Object(pipeline))),
+        body,
         ..FireManualRequest::default()
     });
     let started = answer(gate.clients.events.clone().fire_manual(call)).await?;

@@ -3,16 +3,15 @@
 
 use axum::extract::State;
 use proto::cloud_driver::v1::ApplicationQuery;
-use proto::common::v1::PageRequest;
 use proto::orchestrator::v1::{ExecutionKind, ListExecutionsRequest, ObjectKey};
 use serde_json::Value;
 
 use crate::answer::{Answer, Reply, value, values};
 use crate::clients::answer;
-use crate::error::Error;
+use crate::error::{Error, now_ms};
 use crate::project_clusters;
 use crate::request::{At, Caller, Query};
-use crate::{Gateway, listing};
+use crate::{Gateway, history, listing};
 
 const KIND: &str = "project";
 
@@ -55,19 +54,17 @@ pub(super) async fn pipelines(
         .and_then(Value::as_array);
     let mut found = Vec::new();
     for application in listed.into_iter().flatten().filter_map(Value::as_str) {
-        let call = caller.request(ListExecutionsRequest {
+        let request = ListExecutionsRequest {
             kind: ExecutionKind::Pipeline.into(),
             application: application.to_lowercase(),
             per_pipeline: limit,
             statuses: query.list("statuses"),
-            page: Some(PageRequest::default()),
             expand: true,
             ..ListExecutionsRequest::default()
-        });
-        let page = answer(gate.clients.executions.clone().list(call)).await?;
-        found.extend(values(&page.executions)?);
+        };
+        found.extend(listing::executions(&gate, &caller, request).await?);
     }
-    Ok(Answer::Ok(Value::Array(found)))
+    Ok(Answer::Ok(history::shown(found, now_ms()).into()))
 }
 
 /// `GET /projects/{id}/clusters`: what runs in the clusters it lists.

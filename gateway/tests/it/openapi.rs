@@ -114,7 +114,11 @@ async fn every_answer_is_as_the_document_says() {
                 let kind = answer.headers["content-type"].to_str().unwrap();
                 let schema = &content[kind]["schema"];
                 assert!(schema.is_object(), "{what}: {kind} is not documented");
-                let fault = fault(schema, &answer.json(), all, "answer");
+                let value = match kind {
+                    "application/json" => answer.json(),
+                    _ => Value::from(answer.text()),
+                };
+                let fault = fault(schema, &value, all, "answer");
                 assert_eq!(fault, None, "{what}");
                 checked += 1;
             }

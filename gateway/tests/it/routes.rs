@@ -99,7 +99,8 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("GET", "/applications/b/pipelineConfigs/p1", "", 404, json!({})),
         ("GET", "/applications/a/pipelineConfigs/none", "", 404, json!({"message": "Pipeline configuration not found (nameOrId: none in application a)"})),
         ("POST", "/applications/a/pipelineConfigs/n", "{}", 202, json!({"ref": "/pipelines/01ABC"})),
-        ("GET", "/applications/a/pipelines", "", 200, json!([execution, {"id": "E2"}, {"id": "E3"}])),
+        // Of those that are old two are shown, in order of their start, then of their ids backwards.
+        ("GET", "/applications/a/pipelines", "", 200, json!([{"id": "E2"}, execution])),
         ("GET", "/applications/a/pipelines?pipelineNameFilter=zz", "", 200, json!([])),
         ("PUT", "/applications/%7Bapplication%7D/pipelines/E1/cancel?reason=r", "", 200, Value::Null),
         ("GET", "/applications/a/serverGroupManagers", "", 200, json!([])),
@@ -121,6 +122,8 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("GET", "/credentials/k8s", "", 200, json!({"name": "k8s", "authorized": true})),
         ("GET", "/credentials/none", "", 404, json!({"message": "Account not found (name: none)"})),
         ("GET", "/executions", "", 200, json!([])),
+        ("GET", "/executions/01ABC/log", "", 200, json!({"execution": "01ABC", "format": 1})),
+        ("GET", "/executions/none/log", "", 404, json!({"status": 404})),
         ("GET", "/executions?executionIds=E1&limit=1", "", 200, json!([execution, {}, {}])),
         ("GET", "/executions?pipelineConfigIds=p1", "", 200, json!([execution, {}, {}])),
         ("GET", "/executions?pipelineConfigIds=p1&executionIds=E1", "", 400, json!({"status": 400})),
@@ -145,7 +148,7 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("POST", "/pipelines?staleCheck=true", r#"{"application":"a"}"#, 400, json!({"errors": [{"path": "name"}]})),
         ("POST", "/pipelines", "", 400, json!({})),
         ("POST", "/pipelines/start", r#"{"application":"a","stages":[]}"#, 200, json!({"ref": "/pipelines/01ABC"})),
-        ("POST", "/pipelines/start", r#"{"plan":true}"#, 501, json!({})),
+        ("POST", "/pipelines/start", r#"{"application":"a","stages":[],"plan":true}"#, 200, json!({"name": "planned"})),
         ("POST", "/pipelines/v2/a/n", "{}", 202, json!({"ref": "/pipelines/01ABC", "eventId": "ev1"})),
         ("POST", "/pipelines/a/n", "", 202, json!({"ref": "/pipelines/01ABC"})),
         ("POST", "/pipelines/a/x/y", "{}", 202, json!({"ref": "/pipelines/01ABC"})),
@@ -192,6 +195,9 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("PUT", "/tasks/01ABC/cancel", "", 200, Value::Null),
         ("PUT", "/tasks/cancel?ids=E1,01ABC", "", 200, Value::Null),
         ("GET", "/traffic?seconds=5", "", 200, json!({"seconds": []})),
+        ("GET", "/webhooks/preconfigured", "", 200, json!([{"type": "preconfiguredWebhook"}])),
+        ("GET", "/jobs/preconfigured", "", 200, json!([{"type": "preconfiguredJob"}])),
+        ("GET", "/capabilities/deploymentMonitors", "", 200, json!([{"type": "deploymentMonitor"}])),
         ("POST", "/webhooks/docker/r", "{}", 200, json!({"eventProcessed": true, "eventId": "ev1"})),
     ];
     all.extend(details::served());
@@ -233,6 +239,18 @@ async fn served_routes_answer_as_documented() {
             assert!(holds(&answer.json(), &wanted), "{what} is not {wanted}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_log_is_lines_in_the_order_and_form_they_are_stored_in() {
+    let gate = Gate::up();
+    let answer = gate.get("/executions/E1/log").await;
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    let text = answer.text();
+    let (head, entries) = text.split_once('\n').unwrap();
+    let head: Value = serde_json::from_str(head).unwrap();
+    assert_eq!(head["version"], 3);
+    assert_eq!(entries, "{\"b\": 1, \"a\": 1}\n{\"b\": 2}\n{\"b\": 3}\n");
 }
 
 #[tokio::test]

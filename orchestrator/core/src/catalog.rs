@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::env::Settings;
 use crate::execution::Execution;
 use crate::graph::Fault;
 use crate::ids::RefId;
@@ -103,6 +104,16 @@ pub trait StageDefinition: Send + Sync {
 
     /// For people.
     fn describe(&self) -> Description;
+
+    /// What goes over the stage's context before anything of it is planned: what the
+    /// operator set for it. Asked when it begins, and not in a dry run.
+    fn prepare(
+        &self,
+        _stage: StageView<'_>,
+        _settings: &Settings,
+    ) -> Result<Map<String, Value>, PlanError> {
+        Ok(Map::new())
+    }
 
     /// Tasks, in order.
     fn tasks(&self, _stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {

@@ -39,7 +39,7 @@ impl Change {
 
     /// A stage to change.
     pub(crate) fn stage(&mut self, id: &StageId) -> Option<&mut Stage> {
-        let stage = self.execution.stages.iter_mut().find(|s| s.id == *id)?;
+        let stage = self.execution.stages.get_mut(id)?;
         self.touched.insert(id.clone());
         Some(stage)
     }
@@ -59,25 +59,23 @@ impl Change {
     pub(crate) fn insert(&mut self, position: usize, stage: Stage) {
         self.header = true;
         self.touched.insert(stage.id.clone());
-        let position = position.min(self.execution.stages.len());
         self.execution.stages.insert(position, stage);
     }
 
     /// Takes a stage out, and out of others' requisites.
     pub(crate) fn remove(&mut self, id: &StageId) {
-        let Some(at) = self.execution.stages.iter().position(|s| s.id == *id) else {
+        let Some(gone) = self.execution.stages.remove(id) else {
             return;
         };
-        let gone = self.execution.stages.remove(at);
         self.header = true;
         self.touched.remove(id);
         self.removed.insert(id.clone());
-        for stage in &mut self.execution.stages {
-            if stage.requisite_stage_ref_ids.contains(&gone.ref_id) {
-                stage.requisite_stage_ref_ids.retain(|r| *r != gone.ref_id);
-                self.touched.insert(stage.id.clone());
-            }
-        }
+        let waits = |stage: &Stage| stage.requisite_stage_ref_ids.contains(&gone.ref_id);
+        let touched = &mut self.touched;
+        self.execution.stages.change(waits, |stage| {
+            stage.requisite_stage_ref_ids.retain(|r| *r != gone.ref_id);
+            touched.insert(stage.id.clone());
+        });
     }
 
     /// Sends a message to the execution's own mailbox.
@@ -177,25 +175,16 @@ impl Change {
             ..Effects::default()
         };
         if self.header {
-            let order = self.execution.stages.iter().map(|s| s.id.clone()).collect();
-            let header = Execution {
-                stages: Vec::new(),
-                ..self.execution.clone()
-            };
-            effects.writes.push(Write::Header(Box::new(header), order));
+            let order = self.execution.stages.ids();
+            let header = Box::new(self.execution.without_stages());
+            effects.writes.push(Write::Header(header, order));
         }
         effects
             .writes
             .extend(self.removed.into_iter().map(Write::RemoveStage));
-        let touched = self.touched;
-        let changed = self
-            .execution
-            .stages
-            .into_iter()
-            .filter(|s| touched.contains(&s.id));
-        effects
-            .writes
-            .extend(changed.map(|s| Write::Stage(Box::new(s))));
+        let stages = self.execution.stages.shared();
+        let touched = stages.filter(|s| self.touched.contains(&s.id));
+        effects.writes.extend(touched.cloned().map(Write::Stage));
         Outcome::Done(Box::new(effects))
     }
 }

@@ -9,6 +9,7 @@ use crate::execution::{Execution, Pause};
 use crate::ids::StageId;
 use crate::message::Message;
 use crate::outcome::{Effects, Mode, Outcome};
+use crate::stage::Stage;
 use crate::status::Status;
 
 /// Why a command was refused.
@@ -55,11 +56,42 @@ fn state(execution: &Execution, verb: &'static str, wanted: &'static str) -> Ref
     }
 }
 
-/// Asks for the end of an execution.
+/// The stages that check preconditions, with those that a definition gives them.
+fn preconditions_of(
+    execution: &Execution,
+    definition: &Map<String, Value>,
+) -> Vec<(StageId, Value)> {
+    const CHECKS: &str = "checkPreconditions";
+    let written = definition.get("stages").and_then(Value::as_array);
+    let mut found = Vec::new();
+    for one in written.into_iter().flatten() {
+        let text = |key: &str| one.get(key).and_then(Value::as_str);
+        let preconditions = one.get("preconditions").filter(|list| list.is_array());
+        let mut checks = execution.top_level().filter(|stage| {
+            stage.kind == CHECKS
+                && text("type") == Some(CHECKS)
+                && text("refId") == Some(stage.ref_id.as_str())
+        });
+        if let (Some(preconditions), Some(stage)) = (preconditions, checks.next()) {
+            found.push((stage.id.clone(), preconditions.clone()));
+        }
+    }
+    found
+}
+
+/// Asks for the end of an execution. Of several who ask for it the last one is told of,
+/// as in Orca, even if it came after the end.
 ///
 /// # Errors
-/// When it is over already.
+/// When it is over already, but not by such a wish.
 pub fn cancel(execution: &Execution, user: &str, reason: Option<&str>) -> Result<Effects, Refusal> {
+    if execution.status == Status::Canceled {
+        let mut change = Change::of(execution);
+        let header = change.header();
+        header.canceled_by = Some(user.to_owned());
+        header.cancellation_reason = reason.map(ToOwned::to_owned);
+        return Ok(effects(change));
+    }
     if execution.status.is_complete() {
         return Err(state(execution, "canceled", "not complete"));
     }
@@ -146,7 +178,8 @@ pub fn update_stage(
     Ok(effects(change))
 }
 
-/// Runs a stage and what follows it again.
+/// Runs a stage and what follows it again. One that never began can be begun so in an
+/// execution that is over.
 ///
 /// # Errors
 /// When there is no such stage, or it has not ended.
@@ -155,12 +188,28 @@ pub fn restart_stage(
     stage_id: &StageId,
     user: &str,
 ) -> Result<Effects, Refusal> {
+    restart_stage_as(execution, stage_id, user, &Map::new())
+}
+
+/// The same under the pipeline's definition of today: its preconditions replace those of
+/// the stages with the same refId, all else stays (`orca: TaskController.restartStage`).
+///
+/// # Errors
+/// As [`restart_stage`].
+pub fn restart_stage_as(
+    execution: &Execution,
+    stage_id: &StageId,
+    user: &str,
+    definition: &Map<String, Value>,
+) -> Result<Effects, Refusal> {
     let stage = execution.stage(stage_id).ok_or_else(|| Refusal::NoStage {
         execution: execution.id.to_string(),
         stage: stage_id.to_string(),
     })?;
     let top = execution.top_of(stage);
-    if !top.status.is_complete() {
+    let over = top.status.is_complete()
+        || top.status == Status::NotStarted && execution.status.is_complete();
+    if !over {
         return Err(state(
             execution,
             "restarted from this stage",
@@ -168,9 +217,44 @@ pub fn restart_stage(
         ));
     }
     let mut change = Change::of(execution);
+    for (id, preconditions) in preconditions_of(execution, definition) {
+        if let Some(stage) = change.stage(&id) {
+            let key = "preconditions".to_owned();
+            stage.context.insert(key, preconditions);
+        }
+    }
     let (stage_id, user) = (top.id.clone(), user.to_owned());
     change.send(Message::RestartStage { stage_id, user });
     Ok(effects(change))
+}
+
+/// The mark on a stage that it is run again for the child it has, not with a new one.
+pub const KEEPS_CHILD: &str = "_skipPipelineRestart";
+
+/// Runs the stage that started an execution again because a stage of that one is: it waits
+/// for the same child. Nothing if it is not over, did not wait, or has another one by now.
+pub fn restart_for_child(
+    execution: &Execution,
+    stage_id: &StageId,
+    child: &str,
+    user: &str,
+) -> Effects {
+    let is_it = |stage: &&Stage| {
+        !stage.is_synthetic()
+            && stage.flag("waitForCompletion") != Some(false)
+            && stage.status.is_complete()
+            && stage.context.get("executionId").and_then(Value::as_str) == Some(child)
+    };
+    if !execution.status.is_complete() || execution.stage(stage_id).filter(is_it).is_none() {
+        return Effects::default();
+    }
+    let mut change = Change::of(execution);
+    if let Some(stage) = change.stage(stage_id) {
+        stage.context.insert(KEEPS_CHILD.to_owned(), true.into());
+    }
+    let (stage_id, user) = (stage_id.clone(), user.to_owned());
+    change.send(Message::RestartStage { stage_id, user });
+    effects(change)
 }
 
 /// Wakes a task that waits for something outside: it runs now instead of after

@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use crate::catalog::StageCatalog;
 
 /// Fresh ids, in an order that a replay repeats.
 pub trait IdSource {
     /// A new id, unique in the execution.
     fn next_id(&mut self) -> String;
+
+    /// An id that is the same whenever it is made for the same purpose, at the same time.
+    fn derived_id(&mut self, at: i64, purpose: &str) -> String;
 }
 
 /// Answers to look-ups that were recorded, by their key: the text, or why there is none.
@@ -19,13 +24,31 @@ pub type Answers = BTreeMap<String, Result<String, String>>;
 pub struct Settings {
     /// Base of links to this product's page.
     pub page_url: String,
+    /// What the operator set for types of stages, by section; only they know what it means.
+    pub stages: Map<String, Value>,
+    /// How many characters an expression may have.
+    pub longest_expression: usize,
+    /// A bug to put into the engine.
+    #[cfg(any(test, feature = "testing"))]
+    pub mutant: Option<crate::testing::Mutant>,
+}
+
+impl Settings {
+    /// Settings with this base of links.
+    pub fn new(page_url: String) -> Self {
+        Self {
+            page_url,
+            stages: Map::new(),
+            longest_expression: 10_000,
+            #[cfg(any(test, feature = "testing"))]
+            mutant: None,
+        }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            page_url: "http://127.0.0.1:8084/ui/".to_owned(),
-        }
+        Self::new("http://127.0.0.1:8084/ui/".to_owned())
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::{ExecutionId, PipelineConfigId, RefId, StageId};
 use crate::stage::{Owner, Stage};
+use crate::stages::Stages;
 use crate::status::Status;
 use crate::trigger::Trigger;
 
@@ -55,6 +56,10 @@ pub struct Execution {
     pub kind: ExecutionType,
     /// Id.
     pub id: ExecutionId,
+    /// Id of the one that stands above all that started one another down to it; its own
+    /// if nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_id: Option<ExecutionId>,
     /// Whose it is.
     pub application: String,
     /// Name of the pipeline.
@@ -91,8 +96,8 @@ pub struct Execution {
     /// Those that wait for their turn stay when a newer one comes.
     pub keep_waiting_pipelines: bool,
     /// In served order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stages: Vec<Stage>,
+    #[serde(skip_serializing_if = "Stages::is_empty")]
+    pub stages: Stages,
     /// What started it.
     pub trigger: Trigger,
     /// On whose behalf: `{user, allowedAccounts}`.
@@ -104,6 +109,9 @@ pub struct Execution {
     /// The pipeline it is a run of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipeline_config_id: Option<PipelineConfigId>,
+    /// The template it was made from: `{id, type, version}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Value>,
     /// Notifications of the pipeline.
     pub notifications: Vec<Value>,
     /// Configuration of a templated pipeline.
@@ -125,6 +133,9 @@ pub struct Execution {
     /// Its pipeline gate let it in. Engine's own, not served.
     #[serde(rename = "_admitted")]
     pub admitted: bool,
+    /// It did not pass its pipeline's gate, which counts it all the same. Engine's own, not served.
+    #[serde(rename = "_joined", skip_serializing_if = "no")]
+    pub joined: bool,
     /// Losses of the store's shard that it knows of. Engine's own, not served.
     #[serde(rename = "_losses", skip_serializing_if = "zero")]
     pub losses: u64,
@@ -134,6 +145,11 @@ pub struct Execution {
     /// Order of stages in the stored form. Engine's own, not served.
     #[serde(rename = "_order", skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<StageId>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn no(flag: &bool) -> bool {
+    !flag
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
@@ -152,17 +168,21 @@ impl Execution {
 
     /// The header as stored, part `h`: everything but the stages, with their order.
     pub fn header_json(&self) -> Value {
-        let mut header = serde_json::to_value(Self {
-            stages: Vec::new(),
-            ..self.clone()
-        })
-        .unwrap_or_default();
+        let mut header = serde_json::to_value(self.without_stages()).unwrap_or_default();
         if let Some(object) = header.as_object_mut() {
             let order: Vec<&str> = self.stages.iter().map(|s| s.id.as_str()).collect();
             object.insert("_order".to_owned(), order.into());
             object.insert("_schema".to_owned(), Self::SCHEMA.into());
         }
         header
+    }
+
+    /// A copy of everything but the stages.
+    pub(crate) fn without_stages(&self) -> Self {
+        Self {
+            stages: Stages::default(),
+            ..self.clone()
+        }
     }
 
     /// An execution from its header and its stages, in any order.
@@ -174,12 +194,11 @@ impl Execution {
             serde_json::from_str(header).map_err(|e| format!("execution header: {e}"))?;
         let mut stages: std::collections::BTreeMap<_, _> =
             stages.into_iter().map(|s| (s.id.clone(), s)).collect();
-        for id in std::mem::take(&mut execution.order) {
-            let stage = stages
-                .remove(&id)
-                .ok_or_else(|| format!("stage {id} is missing"))?;
-            execution.stages.push(stage);
-        }
+        let found = std::mem::take(&mut execution.order).into_iter().map(|id| {
+            let stage = stages.remove(&id);
+            stage.ok_or_else(|| format!("stage {id} is missing"))
+        });
+        execution.stages = found.collect::<Result<Stages, String>>()?;
         Ok(execution)
     }
 

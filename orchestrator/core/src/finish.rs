@@ -77,8 +77,16 @@ pub fn task_finished(
     match result {
         Ok(result) => {
             merge(&mut change, run, result.context, result.outputs);
+            if let (Some(_), Some(stage)) = (result.scheduled_time, change.stage(&run.stage_id)) {
+                stage.scheduled_time = result.scheduled_time;
+            }
             match result.status {
-                Status::Running => again(&mut change, result.backoff_ms),
+                Status::Running => {
+                    if result.remind {
+                        change.task_event("waiting", &run.stage_id, &run.task_id, env.now);
+                    }
+                    again(&mut change, result.backoff_ms);
+                }
                 Status::Succeeded
                 | Status::Redirect
                 | Status::Skipped

@@ -2,7 +2,8 @@
 //! so that checking and starting is one commit.
 //!
 //! Differs from Spinnaker: Orca counts RUNNING executions in its store, so two
-//! that start at once both see none; and a paused one lets the next begin.
+//! that start at once both see none; and a paused one lets the next begin. The limit
+//! that counts is the one that the newest arrival brings, for all that wait.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,21 +71,23 @@ impl PipelineGate {
     ///
     /// | message | before | after |
     /// |---|---|---|
-    /// | `startExecution` (of a restart too) | unknown | running, or waiting |
+    /// | `startExecution` (of a restart too) | unknown | running, or waiting; those beside it running |
     /// | `startWaitingExecutions` | running or waiting | gone; next ones running |
     pub fn handle(&self, message: &Message) -> Outcome {
         match message {
             Message::StartExecution {
                 execution_id,
                 limit,
+                beside,
                 ..
-            } => self.arrive(execution_id, *limit, message),
+            } => self.arrive(execution_id, *limit, beside, message),
             Message::StartWaitingExecutions {
                 execution_id,
                 purge_queue,
                 ..
             } => self.leave(execution_id, *purge_queue),
-            Message::CompleteExecution
+            Message::JoinGate
+            | Message::CompleteExecution
             | Message::CancelExecution { .. }
             | Message::ResumeExecution { .. }
             | Message::RescheduleExecution
@@ -105,7 +108,13 @@ impl PipelineGate {
         }
     }
 
-    fn arrive(&self, execution: &ExecutionId, limit: i64, message: &Message) -> Outcome {
+    fn arrive(
+        &self,
+        execution: &ExecutionId,
+        limit: i64,
+        beside: &[ExecutionId],
+        message: &Message,
+    ) -> Outcome {
         let known = self.running.contains(execution)
             || self.waiting.iter().any(|w| w.execution_id == *execution);
         if known {
@@ -119,7 +128,21 @@ impl PipelineGate {
             execution_id: execution.clone(),
             message: message.clone(),
         });
-        gate.admit()
+        // They began while there was no limit: they take places like others, and tell of their end.
+        let mut joining = Vec::new();
+        for other in beside {
+            if !gate.running.contains(other) && other != execution {
+                gate.running.push(other.clone());
+                joining.push(to(other, Message::JoinGate));
+            }
+        }
+        match gate.admit() {
+            Outcome::Done(mut effects) => {
+                effects.messages.extend(joining);
+                Outcome::Done(effects)
+            }
+            other @ (Outcome::Needs(_) | Outcome::Ignored(_)) => other,
+        }
     }
 
     fn leave(&self, execution: &ExecutionId, purge: bool) -> Outcome {
@@ -192,6 +215,7 @@ mod tests {
             execution_id,
             application: "a".into(),
             limit: 1,
+            beside: Vec::new(),
         }
     }
 
@@ -236,6 +260,30 @@ mod tests {
         assert!(step(&mut gate, &start("2")).is_empty());
         assert!(step(&mut gate, &start("3")).is_empty());
         assert_eq!(step(&mut gate, &end("1", false)), ["startExecution 2"]);
+        assert!(step(&mut gate, &end("1", false)).is_empty());
+        assert_eq!(step(&mut gate, &end("2", false)), ["startExecution 3"]);
+    }
+
+    #[test]
+    fn those_that_began_without_a_limit_are_waited_for() {
+        let mut gate = gate();
+        let Message::StartExecution {
+            execution_id,
+            application,
+            limit,
+            ..
+        } = start("3")
+        else {
+            unreachable!();
+        };
+        let beside = ["1", "2"].map(ExecutionId::new).to_vec();
+        let arrives = Message::StartExecution {
+            execution_id,
+            application,
+            limit,
+            beside,
+        };
+        assert_eq!(step(&mut gate, &arrives), ["joinGate 1", "joinGate 2"]);
         assert!(step(&mut gate, &end("1", false)).is_empty());
         assert_eq!(step(&mut gate, &end("2", false)), ["startExecution 3"]);
     }

@@ -1,4 +1,4 @@
-//! From message to handler: twenty arms, no logic.
+//! From message to handler: an arm for each, no logic.
 
 use crate::change::ignored;
 use crate::env::Env;
@@ -8,6 +8,15 @@ use crate::outcome::{Outcome, Reason, Subject};
 
 /// Handles a message: total, without a clock, a socket or randomness of its own.
 pub fn handle(message: &M, subject: &Subject, env: &mut Env<'_>) -> Outcome {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(mutant) = env.settings.mutant {
+        return mutant.handle(message, subject, env);
+    }
+    sound(message, subject, env)
+}
+
+/// The same without a bug.
+pub(crate) fn sound(message: &M, subject: &Subject, env: &mut Env<'_>) -> Outcome {
     let execution = match subject {
         Subject::PipelineGate(gate) => return gate.handle(message),
         Subject::Execution(execution) => execution,
@@ -16,6 +25,7 @@ pub fn handle(message: &M, subject: &Subject, env: &mut Env<'_>) -> Outcome {
     env.now = env.now.max(execution.latest());
     match message {
         M::StartExecution { .. } => h::start_execution::handle(execution, env),
+        M::JoinGate => h::join_gate::handle(execution),
         M::CompleteExecution => h::complete_execution::handle(execution, env),
         M::CancelExecution { user, reason } => {
             h::cancel_execution::handle(execution, user, reason.as_deref(), env)

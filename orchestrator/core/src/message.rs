@@ -25,7 +25,12 @@ pub enum Message {
         /// How many of its pipeline may run at once; 0: no limit.
         #[serde(default)]
         limit: i64,
+        /// For the gate: executions of the pipeline that run without having passed it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        beside: Vec<ExecutionId>,
     },
+    /// From a gate to an execution that did not pass it: others wait for its end.
+    JoinGate,
     /// See whether it is over.
     CompleteExecution,
     /// End it at a person's wish.
@@ -150,6 +155,7 @@ impl Message {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::StartExecution { .. } => "startExecution",
+            Self::JoinGate => "joinGate",
             Self::CompleteExecution => "completeExecution",
             Self::CancelExecution { .. } => "cancelExecution",
             Self::ResumeExecution { .. } => "resumeExecution",
@@ -190,6 +196,7 @@ impl Message {
             | Self::PauseTask { stage_id, .. }
             | Self::ResumeTask { stage_id, .. } => Some(stage_id),
             Self::StartExecution { .. }
+            | Self::JoinGate
             | Self::CompleteExecution
             | Self::CancelExecution { .. }
             | Self::ResumeExecution { .. }
@@ -207,6 +214,7 @@ impl Message {
             | Self::PauseTask { task_id, .. }
             | Self::ResumeTask { task_id, .. } => Some(task_id),
             Self::StartExecution { .. }
+            | Self::JoinGate
             | Self::CompleteExecution
             | Self::CancelExecution { .. }
             | Self::ResumeExecution { .. }
@@ -239,7 +247,8 @@ impl Message {
                 };
                 print = format!("{print}/{side}");
             }
-            Self::CompleteExecution
+            Self::JoinGate
+            | Self::CompleteExecution
             | Self::CancelExecution { .. }
             | Self::ResumeExecution { .. }
             | Self::RescheduleExecution

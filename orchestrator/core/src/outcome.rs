@@ -1,5 +1,7 @@
 //! The complete list of what the engine can cause.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -80,7 +82,7 @@ pub enum Write {
     /// The execution's header (its `stages` are empty) with the order of stages.
     Header(Box<Execution>, Vec<StageId>),
     /// A stage, new or changed.
-    Stage(Box<Stage>),
+    Stage(Arc<Stage>),
     /// A stage that is no more.
     RemoveStage(StageId),
     /// The whole gate.
@@ -88,7 +90,8 @@ pub enum Write {
 }
 
 /// Whose mailbox a message goes to. All of them are in the application's shard.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Target {
     /// The execution's.
     Execution(ExecutionId),
@@ -97,7 +100,8 @@ pub enum Target {
 }
 
 /// How a message relates to an equal one that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Mode {
     /// Takes its place.
     Push,
@@ -110,7 +114,8 @@ pub enum Mode {
 }
 
 /// A message to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Outgoing {
     /// Mailbox.
     pub to: Target,
@@ -182,4 +187,6 @@ pub struct Lookup {
 pub enum LookupRequest {
     /// The text behind a URL, through the egress guard.
     Url(String),
+    /// The execution of this id, as clients see it.
+    Execution(String),
 }

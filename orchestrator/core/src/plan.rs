@@ -65,6 +65,7 @@ pub(crate) fn start(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Res
     if !stage.is_synthetic() {
         evaluate(change, id, env)?;
     }
+    prepare(change, id, env)?;
     let Some(stage) = change.execution.stage(id) else {
         return Ok(());
     };
@@ -99,6 +100,29 @@ pub(crate) fn start(change: &mut Change, id: &StageId, env: &mut Env<'_>) -> Res
     }
     for planned in add(change, id, Owner::StageBefore, before, env) {
         evaluate(change, &planned, env)?;
+    }
+    Ok(())
+}
+
+/// Puts over a stage's context what its type says of the operator's settings.
+fn prepare(change: &mut Change, id: &StageId, env: &Env<'_>) -> Result<(), Stop> {
+    let execution = &change.execution;
+    let Some(stage) = execution.stage(id) else {
+        return Ok(());
+    };
+    let definition = env.stages.stage(stage.definition());
+    let Some(definition) = definition.filter(|_| !execution.trigger.is_dry_run()) else {
+        return Ok(());
+    };
+    let view = StageView { execution, stage };
+    let changes = definition
+        .prepare(view, env.settings)
+        .map_err(Stop::Failed)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if let Some(stage) = change.stage(id) {
+        stage.context.extend(changes);
     }
     Ok(())
 }
@@ -251,6 +275,21 @@ fn add(
     add_after(change, parent, owner, planned, existing, env)
 }
 
+/// The id of a planned stage follows from where it is planned: what a store lost and is
+/// planned again does what it does outside under the same effect ids.
+fn planned_id(execution: &Execution, parent: &StageId, place: &str, env: &mut Env<'_>) -> StageId {
+    let attempt = execution.stage(parent).map_or(0, |s| s.attempt);
+    let mut purpose = format!("{}/{parent}/{attempt}/{place}", execution.id);
+    loop {
+        let id = StageId::new(env.ids.derived_id(execution.build_time, &purpose));
+        if execution.stage(&id).is_none() {
+            return id;
+        }
+        // Planned again under the number of one that was taken away and one that was not.
+        purpose.push('+');
+    }
+}
+
 /// The same with the first number given: one more than `existing`.
 fn add_after(
     change: &mut Change,
@@ -282,7 +321,12 @@ fn add_after(
             .collect();
         refs.insert(new.name.clone(), ref_id.clone());
         let stage = Stage {
-            id: StageId::new(env.ids.next_id()),
+            id: planned_id(
+                &change.execution,
+                parent,
+                &format!("{ref_id}/{}", new.name),
+                env,
+            ),
             ref_id,
             kind: new.kind,
             name: new.name,

@@ -138,6 +138,20 @@ impl Stage {
         }
     }
 
+    /// Moves a value of the run before into `restartDetails`: what a restart keeps of it.
+    pub fn keep_for_restart(&mut self, key: &str, name: &str) {
+        let Some(kept) = self.context.shift_remove(key) else {
+            return;
+        };
+        let details = self
+            .context
+            .entry("restartDetails")
+            .or_insert_with(|| Value::Object(Map::new()));
+        if let Some(details) = details.as_object_mut() {
+            details.insert(name.to_owned(), kept);
+        }
+    }
+
     /// The stage as clients see it: without nulls and the engine's own fields.
     pub fn to_json(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();

@@ -14,6 +14,7 @@ use crate::ids::{ExecutionId, PipelineConfigId, RefId, StageId};
 use crate::message::Message;
 use crate::outcome::{Mode, Outgoing, Target};
 use crate::stage::Stage;
+use crate::stages::Stages;
 use crate::trigger::Trigger;
 
 /// Why nothing was started.
@@ -22,12 +23,6 @@ pub enum Rejected {
     /// Somebody switched it off.
     #[error("pipeline \"{0}\" is disabled; enable it to start it")]
     Disabled(String),
-    /// An artifact it needs was not found.
-    #[error(
-        "unmatched expected artifact {0} could not be resolved; give the trigger a matching \
-         artifact, or the expectation a default"
-    )]
-    UnresolvedArtifact(String),
     /// It is not even an object with an application.
     #[error("{0}")]
     NotAnExecution(String),
@@ -88,8 +83,8 @@ pub fn application_of(body: &Map<String, Value>) -> Option<String> {
 /// The same arguments give the same execution, stage ids included.
 ///
 /// # Errors
-/// When the pipeline is disabled, an expected artifact is unresolved, or a job names no
-/// application; a pipeline that names none is an execution that fails.
+/// When the pipeline is disabled, or a job names no application; a pipeline that names
+/// none is an execution that fails.
 pub fn new_execution(
     kind: ExecutionType,
     body: &Value,
@@ -123,13 +118,15 @@ pub fn new_execution(
         trigger.entry(key).or_insert(default);
     }
     let trigger = Trigger::new(trigger);
-    unresolved(body, &trigger)?;
     let acting = match trigger.text("user").map(ToOwned::to_owned) {
         Some(by) if by != "[anonymous]" => by,
         _ => user.to_owned(),
     };
+    let parent = trigger.get("parentExecution").and_then(Value::as_object);
+    let root = parent.and_then(|parent| text(parent, "rootId").or_else(|| text(parent, "id")));
     let mut execution = Execution {
         kind,
+        root_id: Some(root.map_or_else(|| id.clone(), ExecutionId::new)),
         id,
         application,
         build_time: now,
@@ -141,6 +138,8 @@ pub fn new_execution(
         notifications: list(body, "notifications"),
         spel_evaluator: text(body, "spelEvaluator"),
         template_variables: object(body, "templateVariables"),
+        initial_config: object(body, "initialConfig"),
+        source: body.get("source").filter(|s| s.is_object()).cloned(),
         trigger,
         schema: Execution::SCHEMA,
         ..Execution::default()
@@ -175,6 +174,7 @@ pub fn new_execution(
         execution_id: execution.id.clone(),
         application: execution.application.clone(),
         limit: limit(&execution),
+        beside: Vec::new(),
     };
     let to = match gate_of(&execution) {
         Some(gate) => Target::Gate(gate),
@@ -191,45 +191,16 @@ pub fn new_execution(
     ))
 }
 
-/// Expected artifacts that neither the trigger nor a default gave.
-fn unresolved(body: &Map<String, Value>, trigger: &Trigger) -> Result<(), Rejected> {
-    let resolved = trigger
-        .get("resolvedExpectedArtifacts")
-        .and_then(Value::as_array);
-    for expected in list(body, "expectedArtifacts") {
-        let Some(expected) = expected.as_object() else {
-            continue;
-        };
-        let id = text(expected, "id").unwrap_or_default();
-        let bound = |found: &Value| {
-            found.get("id").and_then(Value::as_str) == Some(id.as_str())
-                && found.get("boundArtifact").is_some_and(|a| !a.is_null())
-        };
-        let wanted = trigger
-            .get("expectedArtifactIds")
-            .and_then(Value::as_array)
-            .is_some_and(|ids| ids.iter().any(|i| i.as_str() == Some(id.as_str())));
-        let has_default =
-            flag(expected, "useDefaultArtifact") || flag(expected, "usePriorArtifact");
-        if wanted && !has_default && !resolved.is_some_and(|list| list.iter().any(bound)) {
-            return Err(Rejected::UnresolvedArtifact(
-                text(expected, "displayName").unwrap_or(id),
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// Stages from their JSON, and why they cannot be run, if they cannot: those that
 /// can be shown are there all the same.
 ///
 /// Differs from Spinnaker: Orca starts a pipeline whose stages wait for each other
 /// or for a stage that does not exist, and it stays RUNNING for ever.
-fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option<String>) {
+fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Stages, Option<String>) {
     if stages.len() > MOST_STAGES {
         let count = stages.len();
         let failure = format!("{count} stages are more than the {MOST_STAGES} allowed");
-        return (Vec::new(), Some(failure));
+        return (Stages::default(), Some(failure));
     }
     let mut failure = None;
     let mut maps = Vec::new();
@@ -246,7 +217,10 @@ fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option
         }
     }
     if stages.is_empty() {
-        return (Vec::new(), Some("there are no stages; add one".to_owned()));
+        return (
+            Stages::default(),
+            Some("there are no stages; add one".to_owned()),
+        );
     }
     graph::number_stages(&mut maps);
     if failure.is_none()
@@ -266,7 +240,7 @@ fn build_stages(stages: &[Value], ids: &mut dyn IdSource) -> (Vec<Stage>, Option
     }
     // Served in order of refIds compared as text, as Orca does ("10" before "2").
     built.sort_by(|a, b| a.ref_id.cmp(&b.ref_id));
-    (built, failure)
+    (built.into(), failure)
 }
 
 /// The type a stage runs as: its `type`, and behind it the provider it is meant for.

@@ -1,31 +1,30 @@
 //! Applying writes to the subject in memory, exactly as the store does to the
 //! document: what a worker goes on with, and what a replay folds.
 
+use std::sync::Arc;
+
 use crate::execution::Execution;
 use crate::outcome::{Effects, Subject, Write};
-use crate::stage::Stage;
 
 impl Subject {
     /// Applies the writes of one message's effects.
     pub fn apply(&mut self, effects: &Effects) {
+        let mut order = None;
         for write in &effects.writes {
             match (&mut *self, write) {
-                (Self::Execution(execution), Write::Header(header, order)) => {
-                    let stages = std::mem::take(&mut execution.stages);
+                (Self::Execution(execution), Write::Header(header, stages)) => {
+                    let kept = std::mem::take(&mut execution.stages);
                     **execution = Execution {
-                        stages,
+                        stages: kept,
                         ..(**header).clone()
                     };
-                    execution.order = order.clone();
+                    order = Some(stages);
                 }
                 (Self::Execution(execution), Write::Stage(stage)) => {
-                    match execution.stages.iter_mut().find(|s| s.id == stage.id) {
-                        Some(there) => *there = (**stage).clone(),
-                        None => execution.stages.push((**stage).clone()),
-                    }
+                    execution.stages.put(Arc::clone(stage));
                 }
                 (Self::Execution(execution), Write::RemoveStage(id)) => {
-                    execution.stages.retain(|s| s.id != *id);
+                    execution.stages.remove(id);
                 }
                 (Self::PipelineGate(gate), Write::Gate(new)) => *gate = new.clone(),
                 (Self::Execution(_), Write::Gate(_))
@@ -37,22 +36,8 @@ impl Subject {
                 }
             }
         }
-        if let Self::Execution(execution) = self {
-            put_in_order(execution);
+        if let (Self::Execution(execution), Some(order)) = (self, order) {
+            execution.stages.put_in_order(order);
         }
     }
-}
-
-fn put_in_order(execution: &mut Execution) {
-    let order = std::mem::take(&mut execution.order);
-    if order.is_empty() {
-        return;
-    }
-    let place = |stage: &Stage| {
-        order
-            .iter()
-            .position(|id| *id == stage.id)
-            .unwrap_or(usize::MAX)
-    };
-    execution.stages.sort_by_key(place);
 }

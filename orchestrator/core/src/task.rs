@@ -67,6 +67,10 @@ pub struct TaskResult {
     pub outputs: Map<String, Value>,
     /// When to ask again, in ms, instead of the policy's backoff.
     pub backoff_ms: Option<u64>,
+    /// When what it waits for is due, ms since the epoch: told in the stage; none leaves it.
+    pub scheduled_time: Option<i64>,
+    /// While it waits: people who were told of it are told again.
+    pub remind: bool,
 }
 
 impl TaskResult {

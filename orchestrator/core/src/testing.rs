@@ -1,4 +1,6 @@
-//! A pipeline builder and a toy catalogue of stages, for tests.
+//! A pipeline builder, a toy catalogue of stages and known bugs, for tests.
+
+mod mutant;
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +9,10 @@ use crate::env::IdSource;
 use crate::execution::{Execution, ExecutionType};
 use crate::ids::ExecutionId;
 use crate::outcome::Outgoing;
+use crate::stage::Stage;
 use crate::task::{TaskPolicy, TaskSpec};
+
+pub use mutant::Mutant;
 
 /// Ids `S1`, `S2`, …
 #[derive(Debug, Default)]
@@ -24,6 +29,10 @@ impl IdSource for CountedIds {
     fn next_id(&mut self) -> String {
         self.0 += 1;
         format!("S{}", self.0)
+    }
+
+    fn derived_id(&mut self, _at: i64, _purpose: &str) -> String {
+        self.next_id()
     }
 }
 
@@ -113,6 +122,9 @@ impl StageDefinition for Plain {
     }
     fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {
         (stage.stage.flag("cancellable") == Some(true)).then_some("toyCancel")
+    }
+    fn prepare_restart(&self, stage: &mut Stage) {
+        stage.keep_for_restart("made", "previousMade");
     }
 }
 

@@ -1,12 +1,14 @@
 //! The trigger as an execution holds it: open JSON with a few names that count.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-/// A trigger. Every key of what was submitted is kept.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Trigger(Map<String, Value>);
+/// A trigger. Every key of what was submitted is kept. It is the largest part of an
+/// execution's header and hardly ever changes, so copies share it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trigger(Arc<Map<String, Value>>);
 
 impl Trigger {
     /// A trigger with the fields every one carries (`orca: TriggerDeserializer`).
@@ -27,7 +29,7 @@ impl Trigger {
             }
         }
         fields.retain(|_, value| !value.is_null());
-        Self(fields)
+        Self(Arc::new(fields))
     }
 
     /// A field.
@@ -55,6 +57,18 @@ impl Trigger {
 
     /// All fields, to change them.
     pub fn fields_mut(&mut self) -> &mut Map<String, Value> {
-        &mut self.0
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl Serialize for Trigger {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Trigger {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Map::deserialize(deserializer).map(|fields| Self(Arc::new(fields)))
     }
 }

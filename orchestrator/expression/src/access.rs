@@ -57,7 +57,7 @@ impl<'a> Machine<'a> {
             return Ok(value);
         }
         if let Val::Seq(seq) = target
-            && seq.kind == SeqKind::Array
+            && seq.kind.is_array()
             && name == "length"
         {
             return Ok(Val::count(seq.len()));
@@ -89,6 +89,9 @@ impl<'a> Machine<'a> {
             return Ok(Some(value));
         }
         let is_root = matches!(&self.root, Val::Map(root) if root.is(map));
+        if is_root && let Some(value) = self.options.fallback.and_then(|names| names.get(name)) {
+            return Ok(Some(Val::from_json(value)));
+        }
         if is_root && name == "deployedServerGroups" && map.get("execution").is_some() {
             return function::call(self, name, &[]).map(Some);
         }
@@ -101,16 +104,27 @@ impl<'a> Machine<'a> {
         }
         let root = self.root.clone();
         let index = self.with_current(root, |m| m.eval(index))?;
+        if index.is_null() {
+            return Err(Fault::java("java.lang.IllegalStateException", "No index")
+                .suggest("what is between the brackets is null: give it a default with ?:")
+                .into());
+        }
         if target.is_null() {
             return Err(Fault::spel("EL1012E", "Cannot index into a null value")
                 .suggest("check first: x == null ? null : x[…]")
                 .into());
         }
         if let Val::Map(map) = target {
-            let Some(key) = index.as_text() else {
-                return Ok(Val::Null);
+            // The keys of a context are declared to be texts, so others are converted.
+            if map.heir.is_some() {
+                let key = operator::text(self, &index)?;
+                return Ok(self.key(map, &key)?.unwrap_or(Val::Null));
+            }
+            let found = match index.as_text() {
+                Some(key) => self.key(map, key)?,
+                None => map.at(&index),
             };
-            return Ok(self.key(map, key)?.unwrap_or(Val::Null));
+            return Ok(found.unwrap_or(Val::Null));
         }
         if let Val::Seq(seq) = target {
             return element(seq, &index);
@@ -162,12 +176,7 @@ impl<'a> Machine<'a> {
         for item in &items {
             results.push(self.in_element(item, expr)?);
         }
-        let kind = if kind == SeqKind::Array {
-            kind
-        } else {
-            SeqKind::List
-        };
-        Ok(Val::Seq(Seq::new(kind, results)))
+        Ok(Val::Seq(Seq::new(kind.chosen(), results)))
     }
 
     fn select(&mut self, target: &Val<'a>, pick: Pick, condition: &Expr, safe: bool) -> Eval<'a> {
@@ -200,23 +209,19 @@ impl<'a> Machine<'a> {
 /// The result of a selection: of a map a map, else one element or a list of them.
 fn picked<'a>(target: &Val<'a>, chosen: Vec<Val<'a>>, pick: Pick, kind: SeqKind) -> Val<'a> {
     if target.as_map().is_some() {
+        if chosen.is_empty() && pick != Pick::All {
+            return Val::Null;
+        }
         let entries = chosen.iter().filter_map(|value| {
             let Val::Entry(entry) = value else {
                 return None;
             };
-            Some((entry.0.to_string(), entry.1.clone()))
+            Some((entry.0.clone(), entry.1.clone()))
         });
-        return Val::Map(MapVal::own(entries.collect()));
+        return Val::Map(MapVal::own(entries));
     }
     match pick {
-        Pick::All => {
-            let kind = if kind == SeqKind::Array {
-                kind
-            } else {
-                SeqKind::List
-            };
-            Val::Seq(Seq::new(kind, chosen))
-        }
+        Pick::All => Val::Seq(Seq::new(kind.chosen(), chosen)),
         Pick::First | Pick::Last => chosen.into_iter().next().unwrap_or(Val::Null),
     }
 }
@@ -241,8 +246,10 @@ fn element<'a>(seq: &Seq<'a>, index: &Val<'a>) -> Eval<'a> {
     let found = usize::try_from(index).ok().and_then(|i| seq.get(i));
     found.ok_or_else(|| {
         let (code, what) = match seq.kind {
-            SeqKind::Array => ("EL1024E", "array"),
-            SeqKind::List | SeqKind::Set => ("EL1025E", "collection"),
+            SeqKind::Array | SeqKind::Primitive => ("EL1024E", "array"),
+            SeqKind::List | SeqKind::Constant | SeqKind::Set | SeqKind::Values => {
+                ("EL1025E", "collection")
+            }
         };
         let text = format!(
             "The {what} has '{}' elements, index '{index}' is invalid",

@@ -170,6 +170,21 @@ impl Infix {
     }
 }
 
+impl Infix {
+    /// Its name in messages.
+    pub(crate) fn java(self) -> &'static str {
+        match self {
+            Self::Or => "OR",
+            Self::And => "AND",
+            Self::Add => "ADD",
+            Self::Subtract => "SUBTRACT",
+            Self::Multiply => "MULTIPLY",
+            Self::Divide => "DIVIDE",
+            Self::Modulo => "MODULUS",
+        }
+    }
+}
+
 /// Operators that do not associate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compare {
@@ -324,7 +339,13 @@ impl fmt::Display for Expr {
                 write!(f, "{} {} {}", Tight(left), op.sign(), Tight(right))
             }
             Kind::Ternary(condition, yes, no) => {
-                write!(f, "{} ? {} : {}", Tight(condition), Tight(yes), Tight(no))
+                write!(f, "{} ? {} : ", Tight(condition), Tight(yes))?;
+                // A chain of conditions may be longer than parentheses may be deep.
+                if matches!(no.kind, Kind::Ternary(..)) {
+                    write!(f, "{no}")
+                } else {
+                    write!(f, "{}", Tight(no))
+                }
             }
             Kind::Elvis(value, default) => write!(f, "{} ?: {}", Tight(value), Tight(default)),
             Kind::Assign(target, value) => write!(f, "{} = {}", Tight(target), Tight(value)),

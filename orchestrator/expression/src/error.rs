@@ -146,6 +146,8 @@ pub(crate) struct Syntax {
     code: Option<&'static str>,
     template: Option<String>,
     cause: Option<(&'static str, String)>,
+    /// Whether it is told as an evaluation that failed, without a position.
+    evaluation: bool,
 }
 
 impl Syntax {
@@ -158,6 +160,26 @@ impl Syntax {
             code: Some(code),
             template: None,
             cause: None,
+            evaluation: false,
+        }
+    }
+
+    /// A character no expression has outside of a text.
+    pub(crate) fn unreadable(at: usize, c: char) -> Self {
+        let code = u32::from(c);
+        let error = Self::at(at, "", format!("Cannot handle ({code}) '{c}'"));
+        Self {
+            code: None,
+            cause: Some(("java.lang.IllegalStateException", String::new())),
+            ..error.suggest("put it between quotes, or remove it")
+        }
+    }
+
+    /// An error that comes with a text but is no matter of its grammar.
+    pub(crate) fn evaluation(code: &'static str, problem: String) -> Self {
+        Self {
+            evaluation: true,
+            ..Self::at(0, code, problem)
         }
     }
 
@@ -170,6 +192,7 @@ impl Syntax {
             code: None,
             template: Some(text.to_owned()),
             cause: None,
+            evaluation: false,
         }
     }
 
@@ -191,7 +214,13 @@ impl Syntax {
             .map_or_else(String::new, |code| format!("{code}: "));
         let Self { at, problem, .. } = self;
         if let Some((class, text)) = &self.cause {
+            if text.is_empty() {
+                return (problem.clone(), class);
+            }
             return (format!("{text} - {code}{problem}"), class);
+        }
+        if self.evaluation {
+            return (format!("{code}{problem}"), SPEL_EVALUATION_EXCEPTION);
         }
         let (text, class) = match &self.template {
             Some(template) => (template.as_str(), PARSE_EXCEPTION),
@@ -268,6 +297,14 @@ impl Fault {
     pub(crate) fn around(mut self, code: &str, text: impl AsRef<str>) -> Self {
         let text = format!("{code}: {}", text.as_ref());
         self.outer.get_or_insert(text);
+        self
+    }
+
+    /// What Spring says around the cause, whatever was said before.
+    pub(crate) fn instead(mut self, code: &str, text: impl AsRef<str>) -> Self {
+        if self.outer.is_some() {
+            self.outer = Some(format!("{code}: {}", text.as_ref()));
+        }
         self
     }
 

@@ -8,12 +8,12 @@
 use indexmap::IndexMap;
 
 use crate::access::bare_name;
-use crate::ast::{Expr, Kind, Link, Unary};
+use crate::ast::{Access, Expr, Kind, Link, Unary};
 use crate::bean::{Bean, BeanKind, stages};
 use crate::error::{Fault, ILLEGAL_ARGUMENT, Stop};
 use crate::limits::{LIST_LEN, NEEDS, STEPS, TEMPLATE_STEPS, TEXT_BYTES, URL_BYTES, VALUE_DEPTH};
 use crate::types::{self, Named};
-use crate::value::{Heir, MapVal, Seq, SeqKind, Val};
+use crate::value::{Heir, Key, MapVal, Seq, SeqKind, Val};
 use crate::{Need, Options, Scope, function, operator, statics};
 
 /// What an evaluation step gives.
@@ -161,7 +161,7 @@ impl<'a> Machine<'a> {
             Kind::Real(value) => Ok(Val::Num(Num::Double(*value))),
             Kind::Float(value) => Ok(Val::Num(Num::Float(*value))),
             Kind::Text(text) => Ok(Val::text(text.as_str())),
-            Kind::List(items) => self.all(items).map(Val::list),
+            Kind::List(items) => self.list(items),
             Kind::Map(entries) => self.map(entries),
             Kind::Variable(name) => self.variable(name),
             Kind::Function(name, args) => {
@@ -182,7 +182,7 @@ impl<'a> Machine<'a> {
             }
             Kind::NewArray(name, items) => {
                 let items = self.all(items)?;
-                statics::array(name, items)
+                statics::array(self, name, items)
             }
             Kind::NewSized(name, size) => {
                 let size = self.eval(size)?;
@@ -202,8 +202,12 @@ impl<'a> Machine<'a> {
                 }
             }
             Kind::Step(front, by, operand) => {
+                if !is_assignable(operand) {
+                    let text = format!("The expression component '{operand}' is not assignable");
+                    return Err(Fault::spel("EL1068E", text).into());
+                }
                 let before = self.eval(operand)?;
-                let after = operator::step(&before, *by)?;
+                let after = operator::step(&before, *by, operand)?;
                 Ok(if *front { after } else { before })
             }
             Kind::Power(base, exponent) => {
@@ -215,15 +219,7 @@ impl<'a> Machine<'a> {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
                 operator::compare(self, *op, &left, &right).map(Val::Bool)
             }
-            Kind::Ternary(condition, yes, no) => {
-                let condition = self.eval(condition)?;
-                let chosen = if operator::truth(&condition)? {
-                    yes
-                } else {
-                    no
-                };
-                self.eval(chosen)
-            }
+            Kind::Ternary(..) => self.ternary(expr),
             Kind::Elvis(value, default) => {
                 let value = self.eval(value)?;
                 if value.is_null() || value.as_text() == Some("") {
@@ -234,8 +230,41 @@ impl<'a> Machine<'a> {
             }
             // Differs from Spinnaker: there the name then has the value for whatever is
             // evaluated next, in an order nobody controls.
-            Kind::Assign(_, value) => self.eval(value),
+            Kind::Assign(target, value) => {
+                if !is_assignable(target) {
+                    let text =
+                        format!("setValue(ExpressionState, Object) not supported for '{target}'");
+                    return Err(Fault::spel("EL1032E", text).into());
+                }
+                // A place that is not there cannot be assigned to.
+                self.eval(target)?;
+                self.eval(value)
+            }
         }
+    }
+
+    /// Conditions one after the other, however many.
+    fn ternary(&mut self, mut expr: &Expr) -> Eval<'a> {
+        while let Kind::Ternary(condition, yes, no) = &expr.kind {
+            self.charge(1)?;
+            let condition = self.eval(condition)?;
+            if operator::truth(&condition)? {
+                return self.eval(yes);
+            }
+            expr = no;
+        }
+        self.eval(expr)
+    }
+
+    fn list(&mut self, items: &[Expr]) -> Eval<'a> {
+        let constant = items.iter().all(is_constant);
+        let kind = if constant {
+            SeqKind::Constant
+        } else {
+            SeqKind::List
+        };
+        let items = self.all(items)?;
+        Ok(Val::Seq(Seq::new(kind, items)))
     }
 
     fn all(&mut self, exprs: &[Expr]) -> Result<Vec<Val<'a>>, Stop> {
@@ -260,14 +289,14 @@ impl<'a> Machine<'a> {
     }
 
     fn map(&mut self, entries: &[(Expr, Expr)]) -> Eval<'a> {
-        let mut map = IndexMap::new();
+        let mut map: IndexMap<Key<'a>, Val<'a>> = IndexMap::new();
         for (key, value) in entries {
             let key = match bare_name(key) {
-                Some(name) => name.to_owned(),
+                Some(name) => Key::from(name.to_owned()),
                 None => {
                     let key = self.eval(key)?;
                     self.charge_for(&key)?;
-                    key.printed()
+                    Key::of(&key)
                 }
             };
             map.insert(key, self.eval(value)?);
@@ -300,6 +329,35 @@ impl<'a> Machine<'a> {
         }
         Ok(value)
     }
+}
+
+/// Whether an expression names a place: a property, an element, a variable.
+fn is_assignable(expr: &Expr) -> bool {
+    let place = |access: &Access| matches!(access, Access::Property(_) | Access::Index(_));
+    if let Kind::Start(access) = &expr.kind {
+        place(access)
+    } else if let Kind::Chain(_, links) = &expr.kind {
+        links.last().is_some_and(|link| place(&link.access))
+    } else {
+        matches!(expr.kind, Kind::Variable(_))
+    }
+}
+
+/// Whether an expression is its own value wherever it stands.
+fn is_constant(expr: &Expr) -> bool {
+    if let Kind::List(items) = &expr.kind {
+        return items.iter().all(is_constant);
+    }
+    matches!(
+        expr.kind,
+        Kind::Null
+            | Kind::Bool(_)
+            | Kind::Int(_)
+            | Kind::Long(_)
+            | Kind::Real(_)
+            | Kind::Float(_)
+            | Kind::Text(_)
+    )
 }
 
 fn java_type<'a>(name: &str) -> Eval<'a> {

@@ -15,7 +15,9 @@ pub(crate) enum Tok {
     Text(String),
     /// A name; keywords are names until the parser asks.
     Name(String),
-    /// An operator or bracket, spelled as itself; `not`, `eq` and so on by their signs.
+    /// `not`, `eq` and so on: a sign, and a name where only a name can be.
+    Word(&'static str, String),
+    /// An operator or bracket, spelled as itself.
     Sign(&'static str),
 }
 
@@ -62,7 +64,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, Syntax> {
     let mut tokens = Vec::new();
     while let Some(c) = lexer.peek(0) {
         let at = lexer.at;
-        if c.is_whitespace() {
+        if matches!(c, ' ' | '\t' | '\r' | '\n') {
             lexer.at += 1;
             continue;
         }
@@ -85,7 +87,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, Syntax> {
 }
 
 pub(crate) fn is_name_start(c: char) -> bool {
-    c.is_alphabetic() || c == '_' || c == '$'
+    c.is_ascii_alphabetic() || c == '_' || c == '$'
 }
 
 fn is_name_part(c: char) -> bool {
@@ -120,8 +122,10 @@ impl Lexer {
 
     fn name(&mut self) -> Tok {
         let name = self.take_while(is_name_part);
-        // Spring knows these words as operators, whatever stands around them.
-        named_operator(&name).map_or(Tok::Name(name), Tok::Sign)
+        match named_operator(&name) {
+            Some(sign) => Tok::Word(sign, name),
+            None => Tok::Name(name),
+        }
     }
 
     fn sign(&mut self, c: char) -> Result<Tok, Syntax> {
@@ -138,10 +142,7 @@ impl Lexer {
         let (code, problem) = match c {
             '\\' => ("EL1067E", "Unexpected escape character".to_owned()),
             '|' => ("EL1065E", "Missing expected character '|'".to_owned()),
-            other => (
-                "EL1073E",
-                format!("Unsupported character '{other}' encountered in expression"),
-            ),
+            other => return Err(Syntax::unreadable(self.at, other)),
         };
         Err(Syntax::at(self.at, code, problem))
     }

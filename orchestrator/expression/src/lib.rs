@@ -36,9 +36,12 @@ use serde_json::{Map, Value};
 mod access;
 pub mod ast;
 mod bean;
+mod dates;
+mod enums;
 mod error;
 mod eval;
 mod function;
+mod json;
 mod lexer;
 mod limits;
 mod method;
@@ -84,14 +87,18 @@ pub struct Options<'a> {
     /// pipeline is submitted). True by default.
     pub unknown_names: bool,
     /// The id of the stage whose ancestors' outputs are seen where the root has no
-    /// such key. None if the root has them already.
+    /// such key. None if the root or [`Options::fallback`] has them already.
     pub inherit_for: Option<&'a str>,
+    /// Values of names that the root has not; `#root` does not hold them.
+    pub fallback: Option<&'a Map<String, Value>>,
     /// The id of the stage that is running: `#currentStage()`. None outside stages.
     pub current_stage: Option<&'a str>,
     /// Who asks: `#currentUser()`; by default the execution's user.
     pub user: Option<&'a str>,
     /// Where randomness starts; by default a hash of place and time.
     pub seed: Option<u64>,
+    /// How long an expression may be, in characters; by default 10 000.
+    pub longest: Option<usize>,
 }
 
 impl Default for Options<'_> {
@@ -99,9 +106,11 @@ impl Default for Options<'_> {
         Self {
             unknown_names: true,
             inherit_for: None,
+            fallback: None,
             current_stage: None,
             user: None,
             seed: None,
+            longest: None,
         }
     }
 }
@@ -141,7 +150,7 @@ pub fn evaluate_with(template: &Value, scope: &Scope<'_>, options: &Options<'_>)
     walk::evaluate(template, *scope, *options)
 }
 
-/// Whether a text would parse, for refusing a pipeline when it is saved. Functions must
+/// Whether a text would parse, for warning of it when a pipeline is saved. Functions must
 /// exist as well; everything else can only be known when it runs.
 ///
 /// # Errors

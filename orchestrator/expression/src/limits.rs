@@ -1,11 +1,13 @@
 //! Every bound of the language. A pipeline's author reaches none of them by
 //! accident; whoever tries gets an error that names it.
 
-/// Longest text evaluated as a template with expressions, characters (Orca's default
-/// for `expression.max-expression-length`).
+/// Longest expression, characters, unless the caller says otherwise (Orca's default for
+/// `expression.max-expression-length`).
 pub(crate) const EXPRESSION_CHARS: usize = 10_000;
 /// Deepest nesting of an expression, in the parser and so in the evaluator.
 pub(crate) const EXPRESSION_DEPTH: usize = 48;
+/// Most conditions of a chain `a ? b : c ? d : e`.
+pub(crate) const TERNARIES: usize = 200;
 /// Deepest nesting of a template's maps and lists.
 pub(crate) const TEMPLATE_DEPTH: usize = 128;
 /// Deepest nesting of a value that an expression builds.

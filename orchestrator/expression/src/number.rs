@@ -5,11 +5,10 @@ use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
 
-use crate::value::double_json;
-
 /// A number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Num<'a> {
+    Byte(i8),
     Int(i32),
     Long(i64),
     Float(f32),
@@ -36,6 +35,7 @@ impl<'a> Num<'a> {
     /// The number itself, whatever its digits.
     pub(crate) fn plain(&self) -> Num<'static> {
         match self {
+            Num::Byte(value) => Num::Byte(*value),
             Num::Int(value) => Num::Int(*value),
             Num::Long(value) => Num::Long(*value),
             Num::Float(value) => Num::Float(*value),
@@ -53,6 +53,7 @@ impl<'a> Num<'a> {
 
     pub(crate) fn class(&self) -> &'static str {
         match self.plain() {
+            Num::Byte(_) => "java.lang.Byte",
             Num::Int(_) => "java.lang.Integer",
             Num::Long(_) => "java.lang.Long",
             Num::Float(_) => "java.lang.Float",
@@ -63,10 +64,15 @@ impl<'a> Num<'a> {
 
     pub(crate) fn to_json(self) -> Value {
         match self {
+            Num::Byte(value) => value.into(),
             Num::Int(value) => value.into(),
             Num::Long(value) => value.into(),
             Num::Big(value) => written(&value.to_string()).unwrap_or(Value::Null),
-            Num::Float(_) | Num::Double(_) => double_json(&self.printed()),
+            // Where JSON has no number, its name: `"NaN"`.
+            Num::Float(_) | Num::Double(_) => {
+                let text = self.printed();
+                written(&text).unwrap_or(Value::String(text))
+            }
             Num::Written(number) => Value::Number(number.clone()),
         }
     }
@@ -74,11 +80,15 @@ impl<'a> Num<'a> {
     /// As Java prints it: `7.0`, `1.0E10`.
     pub(crate) fn printed(&self) -> String {
         match self {
+            Num::Byte(value) => value.to_string(),
             Num::Int(value) => value.to_string(),
             Num::Long(value) => value.to_string(),
             Num::Big(value) => value.to_string(),
-            Num::Float(value) => java_real(f64::from(*value), &format!("{value:e}")),
-            Num::Double(value) => java_real(*value, &format!("{value:e}")),
+            Num::Float(value) => {
+                let real = f64::from(*value);
+                java_real(real, &scientific(real, &format!("{value:e}"), 24))
+            }
+            Num::Double(value) => java_real(*value, &scientific(*value, &format!("{value:e}"), 53)),
             Num::Written(_) => self.plain().printed(),
         }
     }
@@ -86,6 +96,7 @@ impl<'a> Num<'a> {
     /// Java's `equals`: same class, same value.
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (self.plain(), other.plain()) {
+            (Num::Byte(a), Num::Byte(b)) => a == b,
             (Num::Int(a), Num::Int(b)) => a == b,
             (Num::Long(a), Num::Long(b)) => a == b,
             (Num::Big(a), Num::Big(b)) => a == b,
@@ -97,6 +108,7 @@ impl<'a> Num<'a> {
 
     pub(crate) fn to_f64(self) -> f64 {
         match self.plain() {
+            Num::Byte(value) => f64::from(value),
             Num::Int(value) => f64::from(value),
             Num::Float(value) => f64::from(value),
             Num::Double(value) => value,
@@ -109,6 +121,7 @@ impl<'a> Num<'a> {
     /// As a whole number; fractions are cut off.
     pub(crate) fn to_i128(self) -> i128 {
         match self.plain() {
+            Num::Byte(value) => value.into(),
             Num::Int(value) => value.into(),
             Num::Long(value) => value.into(),
             Num::Big(value) => value,
@@ -120,7 +133,7 @@ impl<'a> Num<'a> {
 
     fn width(&self) -> Width {
         match self {
-            Num::Int(_) => Width::Int,
+            Num::Byte(_) | Num::Int(_) => Width::Int,
             Num::Long(_) => Width::Long,
             Num::Big(_) => Width::Big,
             Num::Float(_) => Width::Float,
@@ -231,9 +244,55 @@ fn power(left: Num<'_>, right: Num<'_>, width: Width) -> Num<'static> {
     }
 }
 
+/// `Double.parseDouble`: digits with a suffix, `NaN` and `Infinity`, hexadecimal; not the
+/// other words that Rust knows.
+pub(crate) fn parse_real(text: &str) -> Option<f64> {
+    let text = text.trim_matches(|c| c <= ' ');
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let signed = |value: f64| if negative { -value } else { value };
+    if unsigned == "NaN" || unsigned == "Infinity" {
+        return Some(signed(if unsigned == "NaN" {
+            f64::NAN
+        } else {
+            f64::INFINITY
+        }));
+    }
+    let digits = unsigned
+        .strip_suffix(['f', 'F', 'd', 'D'])
+        .unwrap_or(unsigned);
+    if let Some(hex) = digits
+        .strip_prefix("0x")
+        .or_else(|| digits.strip_prefix("0X"))
+    {
+        let hex = hex.to_ascii_lowercase();
+        let (mantissa, exponent) = hex.split_once('p')?;
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let bits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).ok()?;
+        let exponent: i32 = exponent.parse().ok()?;
+        let below = i32::try_from(fraction.len() * 4).ok()?;
+        return Some(signed(
+            bits as f64 * 2f64.powi(exponent.checked_sub(below)?),
+        ));
+    }
+    let known = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits
+            .chars()
+            .all(|c| c.is_ascii_digit() || "+-.eE".contains(c));
+    let value = if known {
+        digits.parse::<f64>().ok()?
+    } else {
+        return None;
+    };
+    Some(signed(value))
+}
+
 /// The negative; ints and longs wrap.
 pub(crate) fn negate(num: Num<'_>) -> Num<'static> {
     match num.plain() {
+        Num::Byte(value) => Num::Int(-i32::from(value)),
         Num::Int(value) => Num::Int(value.wrapping_neg()),
         Num::Long(value) => Num::Long(value.wrapping_neg()),
         Num::Float(value) => Num::Float(-value),
@@ -241,6 +300,24 @@ pub(crate) fn negate(num: Num<'_>) -> Num<'static> {
         Num::Big(value) => Num::Big(value.wrapping_neg()),
         Num::Written(_) => Num::Double(f64::NAN),
     }
+}
+
+/// Java's `(byte) long`.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "wrapping is what Java does"
+)]
+pub(crate) fn wrap_byte(value: i128) -> i8 {
+    value as i8
+}
+
+/// Java's `(short) long`.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "wrapping is what Java does"
+)]
+pub(crate) fn wrap_short(value: i128) -> i16 {
+    value as i16
 }
 
 /// Java's `(int) long`.
@@ -288,7 +365,32 @@ pub(crate) fn narrow_float(value: f64) -> f32 {
     value as f32
 }
 
-/// `Double.toString`, from the shortest digits in Rust's `{:e}`.
+/// Decimal digits that a whole number loses when only its upper bits count, by how many
+/// bits are below them (`jdk: FloatingDecimal.insignificantDigitsNumber`).
+const INSIGNIFICANT: &[u32] = &[
+    0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9,
+    9, 9, 10, 10, 10, 11, 11, 11, 12, 12,
+];
+
+/// The digits Java 17 prints, as in `{:e}`: the shortest ones, but of large whole
+/// numbers those above its precision.
+fn scientific(value: f64, shortest: &str, bits: usize) -> String {
+    let whole = value.abs();
+    if value.fract() != 0.0 || !(1e7..9.2e18).contains(&whole) {
+        return shortest.to_owned();
+    }
+    let whole = narrow_long(whole).unsigned_abs();
+    let exponent = 63 - usize::try_from(whole.leading_zeros()).unwrap_or_default();
+    let below = exponent.saturating_sub(bits + 1);
+    let lost = INSIGNIFICANT.get(below).copied().unwrap_or_default();
+    let unit = 10u64.pow(lost);
+    let rounded = whole / unit + u64::from(whole % unit >= unit / 2 && lost > 0);
+    let digits = rounded.to_string();
+    let magnitude = digits.len() - 1 + usize::try_from(lost).unwrap_or_default();
+    format!("{}e{magnitude}", digits.trim_end_matches('0'))
+}
+
+/// `Double.toString`, from the digits as in Rust's `{:e}`.
 fn java_real(value: f64, scientific: &str) -> String {
     if value.is_nan() {
         return "NaN".to_owned();

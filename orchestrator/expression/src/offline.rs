@@ -43,18 +43,32 @@ impl Offline {
         })?;
         let context = here.get("context").and_then(Value::as_object);
         let mut root = context.cloned().unwrap_or_default();
-        root.insert("execution".to_owned(), execution.clone());
-        let trigger = execution
+        let mut execution = execution.clone();
+        let mut trigger = execution
             .get("trigger")
             .cloned()
             .unwrap_or_else(|| json!({}));
-        if let Some(parameters) = trigger.get("parameters") {
+        if let Some(fields) = trigger.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+            for (key, value) in defaults() {
+                fields.entry(key).or_insert(value);
+            }
+        }
+        if let Some(fields) = execution.as_object_mut() {
+            fields.insert("trigger".to_owned(), trigger.clone());
+        }
+        let given = trigger.get("parameters");
+        let given = given.filter(|p| p.as_object().is_some_and(|p| !p.is_empty()));
+        if let Some(parameters) = given {
             root.insert("parameters".to_owned(), parameters.clone());
+        } else {
+            root.entry("parameters").or_insert_with(|| json!({}));
         }
         root.insert("trigger".to_owned(), trigger);
         if let Some(variables) = execution.get("templateVariables") {
             root.insert("templateVariables".to_owned(), variables.clone());
         }
+        root.insert("execution".to_owned(), execution);
         Ok(Self {
             root,
             stage: text(here, "id"),
@@ -75,6 +89,8 @@ impl Offline {
             };
             let options = Options {
                 inherit_for: Some(&self.stage),
+                // Nobody asks, as at the REST interface without a user.
+                user: Some("anonymous"),
                 ..Options::default()
             };
             let mut evaluated = evaluate_with(&template, &scope, &options);
@@ -92,9 +108,26 @@ impl Offline {
     }
 }
 
-/// There are no definitions here, and no network.
+/// What every trigger has, whether it was written or not.
+fn defaults() -> [(&'static str, Value); 8] {
+    [
+        ("user", json!("[anonymous]")),
+        ("parameters", json!({})),
+        ("artifacts", json!([])),
+        ("notifications", json!([])),
+        ("rebake", json!(false)),
+        ("dryRun", json!(false)),
+        ("strategy", json!(false)),
+        ("resolvedExpectedArtifacts", json!([])),
+    ]
+}
+
+/// There are no definitions here, no store of artifacts and no network.
 fn unanswered(url: &str) -> Result<String, String> {
-    let is_address = ["http:", "https:", "ref:"]
+    if url.starts_with("ref:") {
+        return Ok(url.to_owned());
+    }
+    let is_address = ["http:", "https:"]
         .iter()
         .any(|scheme| url.starts_with(scheme));
     if is_address {

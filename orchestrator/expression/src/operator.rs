@@ -5,20 +5,57 @@
 use std::cmp::Ordering;
 
 use crate::ast::{Compare, Expr, Infix};
-use crate::error::{Fault, NUMBER_FORMAT, Stop};
+use crate::error::{Fault, ILLEGAL_ARGUMENT, NUMBER_FORMAT, Stop};
 use crate::eval::{Eval, Machine, bounded, too_much};
 use crate::limits::TEXT_BYTES;
 use crate::number::{Arithmetic, Arithmetically, Num, compute, negate, wrap_int};
 use crate::pattern::Pattern;
-use crate::value::{SeqKind, Val};
+use crate::time::Time;
+use crate::value::{EnumKind, Val};
 
 /// A conversion nobody can make.
 fn no_conversion(value: &Val<'_>, to: &str) -> Fault {
-    let text = format!(
-        "Type conversion problem, cannot convert from {} to {to}",
-        value.class()
-    );
-    Fault::spel("EL1001E", text)
+    let class = described(value);
+    if value.is_null() {
+        let text = format!("Type conversion problem, cannot convert from null to {to}");
+        return Fault::spel("EL1001E", text);
+    }
+    let text =
+        format!("No converter found capable of converting from type [{class}] to type [{to}]");
+    unconverted(value, to, CONVERTER_NOT_FOUND, text)
+}
+
+const CONVERTER_NOT_FOUND: &str = "org.springframework.core.convert.ConverterNotFoundException";
+
+/// A class as conversions name it.
+fn described(value: &Val<'_>) -> String {
+    let class = value.class();
+    match value {
+        Val::Map(_) => format!("{class}<?, ?>"),
+        Val::Seq(seq) if !seq.kind.is_array() => format!("{class}<?>"),
+        Val::Type(_) => format!("{class}<?>"),
+        Val::Null
+        | Val::Bool(_)
+        | Val::Num(_)
+        | Val::Char(_)
+        | Val::Text(_)
+        | Val::Seq(_)
+        | Val::Entry(_)
+        | Val::Bean(_)
+        | Val::Enum(..)
+        | Val::Time(_)
+        | Val::Uuid(_)
+        | Val::DateFormat(_)
+        | Val::Random(_)
+        | Val::NotEval(_) => class,
+    }
+}
+
+/// A conversion that was tried and failed.
+fn unconverted(value: &Val<'_>, to: &str, java: &'static str, cause: String) -> Fault {
+    let class = described(value);
+    let text = format!("Type conversion problem, cannot convert from {class} to {to}");
+    Fault::java(java, cause).around("EL1001E", text)
 }
 
 /// A condition: a boolean, or a text that names one (`true`, `on`, `yes`, `1`, …).
@@ -34,8 +71,15 @@ pub(crate) fn truth(value: &Val<'_>) -> Result<bool, Stop> {
         if ["false", "off", "no", "0"].contains(&word.as_str()) {
             return Ok(false);
         }
+        let cause = format!("Invalid boolean value '{text}'");
+        return Err(unconverted(value, "java.lang.Boolean", ILLEGAL_ARGUMENT, cause).into());
     }
-    Err(no_conversion(value, "java.lang.Boolean").into())
+    let to = if value.is_null() {
+        "boolean"
+    } else {
+        "java.lang.Boolean"
+    };
+    Err(no_conversion(value, to).into())
 }
 
 /// A whole number: an index or an int argument.
@@ -47,11 +91,15 @@ pub(crate) fn whole(value: &Val<'_>) -> Result<i32, Stop> {
     if let Some(number) = value.as_text().and_then(|text| text.trim().parse().ok()) {
         return Ok(number);
     }
+    if let Some(text) = value.as_text() {
+        let cause = format!("For input string: \"{text}\"");
+        return Err(unconverted(value, "java.lang.Integer", NUMBER_FORMAT, cause).into());
+    }
     Err(no_conversion(value, "java.lang.Integer").into())
 }
 
-/// A text, as Spring converts to one: a list's elements joined by commas, no maps.
-/// Null has no text.
+/// A text, as Spring converts to one: a list's elements joined by commas; neither maps
+/// nor the classes of `java.time`. Null has no text.
 pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<String, Stop> {
     match value {
         Val::Seq(seq) => {
@@ -61,8 +109,11 @@ pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<Str
                 if i > 0 {
                     joined.push(',');
                 }
-                if !item.is_null() {
-                    joined.push_str(&text(machine, &item)?);
+                if item.is_null() {
+                    joined.push_str("null");
+                } else {
+                    let part = text(machine, &item).map_err(|stop| in_list(stop, value))?;
+                    joined.push_str(&part);
                 }
                 if joined.len() > TEXT_BYTES {
                     return Err(too_much("bytes of text", TEXT_BYTES));
@@ -75,13 +126,18 @@ pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<Str
         | Val::Char(_)
         | Val::Text(_)
         | Val::Enum(..)
-        | Val::Time(_)
-        | Val::Uuid(_)
-        | Val::Type(_) => {
+        | Val::Time(Time::Date(_))
+        | Val::Uuid(_) => {
             machine.charge_for(value)?;
-            Ok(value.printed())
+            Ok(if let Val::Enum(_, name) = value {
+                name.to_string()
+            } else {
+                value.printed()
+            })
         }
         Val::Null
+        | Val::Time(_)
+        | Val::Type(_)
         | Val::Map(_)
         | Val::Entry(_)
         | Val::Bean(_)
@@ -91,10 +147,20 @@ pub(crate) fn text<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<Str
     }
 }
 
-fn unsupported(sign: &str, left: &Val<'_>, right: Option<&Val<'_>>) -> Fault {
+/// The failure of an element is told as the failure of the whole list.
+fn in_list(stop: Stop, list: &Val<'_>) -> Stop {
+    let Stop::Fault(fault) = stop else {
+        return stop;
+    };
+    let class = described(list);
+    let text = format!("Type conversion problem, cannot convert from {class} to java.lang.String");
+    fault.instead("EL1001E", text).into()
+}
+
+fn unsupported(name: &str, left: &Val<'_>, right: Option<&Val<'_>>) -> Fault {
     let right = right.map_or_else(|| "null".to_owned(), Val::class);
     let text = format!(
-        "The operator '{sign}' is not supported between objects of type '{}' and '{right}'",
+        "The operator '{name}' is not supported between objects of type '{}' and '{right}'",
         left.class()
     );
     Fault::spel("EL1030E", text)
@@ -114,19 +180,23 @@ pub(crate) fn signed<'a>(value: &Val<'a>, minus: bool) -> Eval<'a> {
     match value.as_num() {
         Some(num) if minus => Ok(Val::Num(negate(num))),
         Some(num) => Ok(Val::Num(num)),
-        None => Err(unsupported(if minus { "-" } else { "+" }, value, None).into()),
+        None => Err(unsupported(if minus { "SUBTRACT" } else { "ADD" }, value, None).into()),
     }
 }
 
 /// `a++`, `a--`: what the name would hold afterwards.
-pub(crate) fn step<'a>(value: &Val<'a>, by: i32) -> Eval<'a> {
+pub(crate) fn step<'a>(value: &Val<'a>, by: i32, operand: &Expr) -> Eval<'a> {
     let Some(num) = value.as_num() else {
         let (code, word) = if by > 0 {
             ("EL1066E", "increment")
         } else {
             ("EL1067E", "decrement")
         };
-        return Err(Fault::spel(code, format!("The operand does not support {word}")).into());
+        return Err(Fault::spel(
+            code,
+            format!("The expression component '{operand}' does not support {word}"),
+        )
+        .into());
     };
     compute(Arithmetic::Add, num, Num::Int(by))
         .map(Val::Num)
@@ -136,7 +206,7 @@ pub(crate) fn step<'a>(value: &Val<'a>, by: i32) -> Eval<'a> {
 /// `a ^ b`
 pub(crate) fn power<'a>(base: &Val<'a>, exponent: &Val<'a>) -> Eval<'a> {
     let (Some(left), Some(right)) = (base.as_num(), exponent.as_num()) else {
-        return Err(unsupported("^", base, Some(exponent)).into());
+        return Err(unsupported("POWER", base, Some(exponent)).into());
     };
     compute(Arithmetic::Power, left, right)
         .map(Val::Num)
@@ -175,7 +245,7 @@ fn arithmetic<'a>(
         Infix::Multiply => Arithmetic::Multiply,
         Infix::Divide => Arithmetic::Divide,
         Infix::Modulo => Arithmetic::Modulo,
-        Infix::And | Infix::Or => return Err(unsupported(op.sign(), left, Some(right)).into()),
+        Infix::And | Infix::Or => return Err(unsupported(op.java(), left, Some(right)).into()),
     };
     if let (Some(a), Some(b)) = (left.as_num(), right.as_num()) {
         return compute(arithmetic, a, b).map(Val::Num).map_err(failed);
@@ -191,7 +261,7 @@ fn arithmetic<'a>(
         }
         (Infix::Multiply, Some(text), None) => match right.as_num() {
             Some(Num::Int(times)) => repeated(machine, text, times),
-            _ => Err(unsupported("*", left, Some(right)).into()),
+            _ => Err(unsupported("MULTIPLY", left, Some(right)).into()),
         },
         // As in Spring: 'b' - 1 is 'a'.
         (Infix::Subtract, Some(text), None) => {
@@ -200,13 +270,13 @@ fn arithmetic<'a>(
                 (Some(c), None, Some(Num::Int(by))) => {
                     let code = i64::from(u32::from(c)) - i64::from(by);
                     let c = u32::try_from(code).ok().and_then(char::from_u32);
-                    let c = c.ok_or_else(|| unsupported("-", left, Some(right)))?;
+                    let c = c.ok_or_else(|| unsupported("SUBTRACT", left, Some(right)))?;
                     Ok(Val::text(c.to_string()))
                 }
-                _ => Err(unsupported("-", left, Some(right)).into()),
+                _ => Err(unsupported("SUBTRACT", left, Some(right)).into()),
             }
         }
-        _ => Err(unsupported(op.sign(), left, Some(right)).into()),
+        _ => Err(unsupported(op.java(), left, Some(right)).into()),
     }
 }
 
@@ -214,7 +284,7 @@ fn arithmetic<'a>(
 fn joined<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<String, Stop> {
     let printed = matches!(
         value,
-        Val::Null | Val::Map(_) | Val::Bean(_) | Val::Entry(_)
+        Val::Null | Val::Map(_) | Val::Bean(_) | Val::Entry(_) | Val::Time(_) | Val::Type(_)
     );
     if printed {
         machine.charge_for(value)?;
@@ -223,8 +293,13 @@ fn joined<'a>(machine: &mut Machine<'a>, value: &Val<'a>) -> Result<String, Stop
     text(machine, value)
 }
 
+const NEGATIVE_SIZE: &str = "java.lang.NegativeArraySizeException";
+
 /// A text so many times over.
 pub(crate) fn repeated<'a>(machine: &mut Machine<'a>, text: &str, times: i32) -> Eval<'a> {
+    if times < 0 {
+        return Err(Fault::java(NEGATIVE_SIZE, times.to_string()).into());
+    }
     let times = usize::try_from(times).unwrap_or(0);
     if text.len().saturating_mul(times) > TEXT_BYTES {
         return Err(too_much("bytes of text", TEXT_BYTES));
@@ -237,9 +312,9 @@ pub(crate) fn repeated<'a>(machine: &mut Machine<'a>, text: &str, times: i32) ->
 pub(crate) fn equal(left: &Val<'_>, right: &Val<'_>) -> bool {
     match (left, right) {
         (Val::Num(a), Val::Num(b)) => a.order(b) == Some(Ordering::Equal),
-        (Val::Enum(_, name), Val::Text(text)) | (Val::Text(text), Val::Enum(_, name)) => {
-            **name == **text
-        }
+        // A status is a text to Java, other enumerations are not.
+        (Val::Enum(EnumKind::Status, name), Val::Text(text))
+        | (Val::Text(text), Val::Enum(EnumKind::Status, name)) => **name == **text,
         _ => left.same(right),
     }
 }
@@ -251,7 +326,13 @@ pub(crate) fn order(left: &Val<'_>, right: &Val<'_>) -> Result<Ordering, Stop> {
         (Val::Null, _) => Some(Ordering::Less),
         (_, Val::Null) => Some(Ordering::Greater),
         (Val::Num(a), Val::Num(b)) => a.order(b),
-        (Val::Text(a), Val::Text(b)) => Some(a.encode_utf16().cmp(b.encode_utf16())),
+        (
+            Val::Text(a) | Val::Enum(EnumKind::Status, a),
+            Val::Text(b) | Val::Enum(EnumKind::Status, b),
+        ) => Some(a.encode_utf16().cmp(b.encode_utf16())),
+        (Val::Enum(kind, a), Val::Enum(other, b)) if kind == other => {
+            Some(kind.ordinal(a).cmp(&kind.ordinal(b)))
+        }
         (Val::Char(a), Val::Char(b)) => Some(a.cmp(b)),
         (Val::Bool(a), Val::Bool(b)) => Some(a.cmp(b)),
         (Val::Time(a), Val::Time(b)) => a.order(*b),
@@ -292,7 +373,7 @@ pub(crate) fn compare<'a>(
         Compare::InstanceOf => {
             let Val::Type(java) = right else {
                 let text = format!(
-                    "The operator 'instanceof' needs the right operand to be a class, not a '{}'",
+                    "The operator instanceof needs the right operand to be a class, not a '{}'",
                     right.class()
                 );
                 return Err(Fault::spel("EL1028E", text).into());
@@ -323,12 +404,12 @@ fn matches<'a>(machine: &mut Machine<'a>, left: &Val<'a>, right: &Val<'a>) -> Re
 
 fn between(value: &Val<'_>, range: &Val<'_>) -> Result<bool, Stop> {
     if let Val::Seq(seq) = range
-        && seq.kind == SeqKind::List
+        && seq.kind.is_list()
         && let (Some(low), Some(high), 2) = (seq.get(0), seq.get(1), seq.len())
     {
         return Ok(order(value, &low)?.is_ge() && order(value, &high)?.is_le());
     }
-    let text = "Right operand for the 'between' operator has to be a two-element list";
+    let text = "Right operand for the between operator has to be a two-element list";
     Err(Fault::spel("EL1017E", text)
         .suggest("write between {1,10}")
         .into())
@@ -336,7 +417,34 @@ fn between(value: &Val<'_>, range: &Val<'_>) -> Result<bool, Stop> {
 
 /// `Integer.parseInt`: a sign and decimal digits.
 pub(crate) fn parse_int(text: &str) -> Result<i32, Fault> {
-    text.parse().map_err(|_| bad_number(text))
+    parse_digits(text)
+}
+
+/// `Long.parseLong`.
+pub(crate) fn parse_long(text: &str) -> Result<i64, Fault> {
+    parse_digits(text)
+}
+
+fn parse_digits<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
+    let digits: String = text
+        .chars()
+        .map(|c| {
+            decimal(c)
+                .and_then(|d| char::from_digit(d, 10))
+                .unwrap_or(c)
+        })
+        .collect();
+    digits.parse().map_err(|_| bad_number(text))
+}
+
+/// The value of a digit of some other script, for those whose digits Java reads.
+fn decimal(c: char) -> Option<u32> {
+    const ZEROS: &[u32] = &[0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0E50, 0xFF10];
+    let code = u32::from(c);
+    let zero = ZEROS
+        .iter()
+        .find(|zero| (**zero..**zero + 10).contains(&code))?;
+    Some(code - zero)
 }
 
 /// The exception for a text that is no number.

@@ -7,7 +7,7 @@
 use crate::ast::{Compare, Expr, Infix, Kind, Link, Unary};
 use crate::error::Syntax;
 use crate::lexer::{Tok, Token, tokens};
-use crate::limits::EXPRESSION_DEPTH;
+use crate::limits::{EXPRESSION_DEPTH, TERNARIES};
 
 /// Parses an expression, without its braces.
 pub(crate) fn parse(text: &str) -> Result<Expr, Syntax> {
@@ -19,22 +19,18 @@ pub(crate) fn parse(text: &str) -> Result<Expr, Syntax> {
     };
     let Some(expr) = parser.maybe_expression()? else {
         return Err(match parser.peek() {
-            Some(token) => more_input(token, text),
+            Some(token) => more_input(token),
             None => parser.out_of_data(),
         });
     };
     match parser.peek() {
-        Some(token) => Err(more_input(token, text)),
+        Some(token) => Err(more_input(token)),
         None => Ok(expr),
     }
 }
 
-fn more_input(token: &Token, text: &str) -> Syntax {
-    let rest: String = text
-        .chars()
-        .skip(token.at)
-        .take(token.end - token.at)
-        .collect();
+fn more_input(token: &Token) -> Syntax {
+    let rest = spelled(&token.tok);
     let problem = format!(
         "After parsing a valid expression, there is still more data in the expression: '{rest}'"
     );
@@ -66,14 +62,14 @@ impl Parser {
 
     pub(crate) fn sign_at(&self, ahead: usize) -> Option<&'static str> {
         match self.tokens.get(self.next + ahead).map(|t| &t.tok) {
-            Some(Tok::Sign(sign)) => Some(sign),
+            Some(Tok::Sign(sign) | Tok::Word(sign, _)) => Some(sign),
             _ => None,
         }
     }
 
     pub(crate) fn name_at(&self, ahead: usize) -> Option<&str> {
         match self.tokens.get(self.next + ahead).map(|t| &t.tok) {
-            Some(Tok::Name(name)) => Some(name),
+            Some(Tok::Name(name) | Tok::Word(_, name)) => Some(name),
             _ => None,
         }
     }
@@ -93,8 +89,8 @@ impl Parser {
         let Some(token) = self.peek() else {
             return Err(self.out_of_data().suggest(format!("add '{sign}'")));
         };
-        let found = spelled(&token.tok);
-        let problem = format!("Unexpected token. Expected '{sign}' but was '{found}'");
+        let (found, wanted) = (spelled(&token.tok), token_name(sign));
+        let problem = format!("Unexpected token. Expected '{wanted}' but was '{found}'");
         Err(Syntax::at(token.at, "EL1043E", problem).suggest(format!("add '{sign}'")))
     }
 
@@ -154,28 +150,60 @@ impl Parser {
             let Some(left) = p.infix(0)? else {
                 return Ok(None);
             };
-            let at = p.at();
-            let kind = if p.eat("=") {
-                let Some(value) = p.infix(0)? else {
-                    return Err(p.missing());
-                };
-                Kind::Assign(Box::new(left), Box::new(value))
-            } else if p.eat("?:") {
-                // Spring takes a missing default for null.
-                let default = p
-                    .maybe_expression()?
-                    .unwrap_or_else(|| Expr::new(at, Kind::Null));
-                Kind::Elvis(Box::new(left), Box::new(default))
-            } else if p.eat("?") {
-                let yes = p.expression()?;
-                p.expect(":")?;
-                let no = p.expression()?;
-                Kind::Ternary(Box::new(left), Box::new(yes), Box::new(no))
-            } else {
-                return Ok(Some(left));
-            };
-            Ok(Some(Expr::new(at, kind)))
+            if p.is("?") {
+                return p.ternary(left).map(Some);
+            }
+            p.defaulted(left).map(Some)
         })
+    }
+
+    /// What may follow an expression but a condition: `= b`, `?: b`.
+    fn defaulted(&mut self, left: Expr) -> Parsed<Expr> {
+        let at = self.at();
+        let kind = if self.eat("=") {
+            let Some(value) = self.infix(0)? else {
+                return Err(self.missing());
+            };
+            Kind::Assign(Box::new(left), Box::new(value))
+        } else if self.eat("?:") {
+            // Spring takes a missing default for null.
+            let default = self
+                .maybe_expression()?
+                .unwrap_or_else(|| Expr::new(at, Kind::Null));
+            Kind::Elvis(Box::new(left), Box::new(default))
+        } else {
+            return Ok(left);
+        };
+        Ok(Expr::new(at, kind))
+    }
+
+    /// `a ? b : c ? d : e`: what follows the colon goes no deeper, up to a number of
+    /// conditions that the evaluator can follow.
+    fn ternary(&mut self, first: Expr) -> Parsed<Expr> {
+        let mut conditions = vec![(self.at(), first)];
+        let mut chosen = Vec::new();
+        let last = loop {
+            if conditions.len() > TERNARIES {
+                let problem = format!("The conditions are nested deeper than {TERNARIES} levels");
+                return Err(Syntax::at(self.at(), "EL1079E", problem)
+                    .suggest("look the value up in a map: {a:1,b:2}[name]"));
+            }
+            self.expect("?")?;
+            chosen.push(self.expression()?);
+            self.expect(":")?;
+            let Some(next) = self.infix(0)? else {
+                return Err(self.missing());
+            };
+            if !self.is("?") {
+                break self.defaulted(next)?;
+            }
+            conditions.push((self.at(), next));
+        };
+        let pairs = conditions.into_iter().zip(chosen).rev();
+        Ok(pairs.fold(last, |no, ((at, condition), yes)| {
+            let kind = Kind::Ternary(Box::new(condition), Box::new(yes), Box::new(no));
+            Expr::new(at, kind)
+        }))
     }
 
     /// `or`, `and`, comparisons, sums, products: levels 0, 1, 2, 3, 4.
@@ -184,7 +212,10 @@ impl Parser {
             return self.comparison();
         }
         let Some(first) = self.operand(level)? else {
-            return Ok(None);
+            return match self.infix_operator(level) {
+                Some(_) => Err(left_operand(self.at())),
+                None => Ok(None),
+            };
         };
         let mut rest = Vec::new();
         let at = self.at();
@@ -232,7 +263,11 @@ impl Parser {
 
     fn comparison(&mut self) -> Parsed<Option<Expr>> {
         let Some(left) = self.infix(3)? else {
-            return Ok(None);
+            let at = self.at();
+            return match self.eat_comparison() {
+                Some(_) => Err(left_operand(at)),
+                None => Ok(None),
+            };
         };
         let at = self.at();
         let Some(op) = self.eat_comparison() else {
@@ -355,8 +390,16 @@ impl Parser {
         if let Some(access) = self.access()? {
             return Ok(Link { at, safe, access });
         }
+        // The position told is that of the dot.
+        let dot = self
+            .next
+            .checked_sub(1)
+            .and_then(|dot| self.tokens.get(dot));
+        let at = dot.map_or(at, |dot| dot.at);
         let Some(token) = self.peek() else {
-            return Err(self.out_of_data().suggest("write a name after the dot"));
+            let mut error = self.out_of_data().suggest("write a name after the dot");
+            error.at = at;
+            return Err(error);
         };
         let problem = format!("Unexpected data after '.': '{}'", spelled(&token.tok));
         Err(Syntax::at(at, "EL1049E", problem)
@@ -364,9 +407,59 @@ impl Parser {
     }
 }
 
+fn left_operand(at: usize) -> Syntax {
+    Syntax::at(at, "EL1070E", "Problem parsing left operand".to_owned())
+        .suggest("write what the operator applies to")
+}
+
 fn right_operand(at: usize) -> Syntax {
     Syntax::at(at, "EL1042E", "Problem parsing right operand".to_owned())
         .suggest("write what the operator applies to")
+}
+
+/// A sign as messages name it: `power(^)`.
+fn token_name(sign: &str) -> String {
+    const NAMES: &[(&str, &str)] = &[
+        ("(", "lparen"),
+        (")", "rparen"),
+        (",", "comma"),
+        (":", "colon"),
+        ("#", "hash"),
+        ("]", "rsquare"),
+        ("[", "lsquare"),
+        ("{", "lcurly"),
+        ("}", "rcurly"),
+        (".", "dot"),
+        ("+", "plus"),
+        ("*", "star"),
+        ("-", "minus"),
+        ("^[", "select_first"),
+        ("$[", "select_last"),
+        ("?", "qmark"),
+        ("![", "project"),
+        ("/", "div"),
+        (">=", "ge"),
+        (">", "gt"),
+        ("<=", "le"),
+        ("<", "lt"),
+        ("==", "eq"),
+        ("!=", "ne"),
+        ("%", "mod"),
+        ("!", "not"),
+        ("=", "assign"),
+        ("?[", "select"),
+        ("^", "power"),
+        ("?:", "elvis"),
+        ("?.", "safe_navi"),
+        ("@", "bean_ref"),
+        ("&", "factory_bean_ref"),
+        ("||", "symbolic_or"),
+        ("&&", "symbolic_and"),
+        ("++", "inc"),
+        ("--", "dec"),
+    ];
+    let found = NAMES.iter().find(|(known, _)| *known == sign);
+    found.map_or_else(|| sign.to_owned(), |(_, name)| format!("{name}({sign})"))
 }
 
 fn spelled(tok: &Tok) -> String {
@@ -377,6 +470,7 @@ fn spelled(tok: &Tok) -> String {
         Tok::Float(value) => format!("{value:?}f"),
         Tok::Text(text) => format!("'{text}'"),
         Tok::Name(name) => name.clone(),
-        Tok::Sign(sign) => (*sign).to_owned(),
+        Tok::Word(sign, _) => token_name(sign),
+        Tok::Sign(sign) => token_name(sign),
     }
 }

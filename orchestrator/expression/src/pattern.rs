@@ -19,17 +19,18 @@ impl Pattern {
         if java.chars().count() > PATTERN_CHARS {
             return Err(too_much("characters of a pattern", PATTERN_CHARS));
         }
-        let translated = translate(java);
+        let invalid = || {
+            let text = format!("Pattern is not valid '{java}'");
+            Stop::from(Fault::spel("EL1018E", text))
+        };
+        let translated = translate(java).ok_or_else(invalid)?;
         let compile = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .backtrack_limit(PATTERN_BACKTRACKS)
                 .delegate_size_limit(1 << 20)
                 .delegate_dfa_size_limit(1 << 20)
                 .build()
-                .map_err(|_| {
-                    let text = format!("Pattern is not valid '{java}'");
-                    Stop::from(Fault::spel("EL1018E", text))
-                })
+                .map_err(|_| invalid())
         };
         let regex = compile(&translated)?;
         let whole = compile(&format!(r"\A(?:{translated})\z"))?;
@@ -40,23 +41,50 @@ impl Pattern {
         self.whole.is_match(text).map_err(|_| exhausted())
     }
 
+    pub(crate) fn is_in(&self, text: &str) -> Result<bool, Stop> {
+        self.regex.is_match(text).map_err(|_| exhausted())
+    }
+
+    /// Every match, as Java finds them: an empty one may follow right after another that
+    /// is not. Visiting ends with the first that is answered with false.
+    fn visit(
+        &self,
+        text: &str,
+        mut visit: impl FnMut(&Captures<'_, str>, usize, usize) -> Result<bool, Stop>,
+    ) -> Result<(), Stop> {
+        let mut from = 0;
+        while from <= text.len() {
+            let found = self.regex.captures_from_pos(text, from);
+            let Some(captures) = found.map_err(|_| exhausted())? else {
+                break;
+            };
+            let Some(found) = captures.get(0) else { break };
+            let (start, end) = (found.start(), found.end());
+            if !visit(&captures, start, end)? {
+                break;
+            }
+            from = end;
+            if start == end {
+                let next = text.get(end..).and_then(|rest| rest.chars().next());
+                from += next.map_or(1, char::len_utf8);
+            }
+        }
+        Ok(())
+    }
+
     /// Replaces the first or every match.
     pub(crate) fn replace(&self, text: &str, with: &str, all: bool) -> Result<String, Stop> {
         let mut result = String::new();
         let mut from = 0;
-        for captures in self.regex.captures_iter(text) {
-            let captures = captures.map_err(|_| exhausted())?;
-            let Some(found) = captures.get(0) else { break };
-            result.push_str(text.get(from..found.start()).unwrap_or_default());
-            self.expand(&captures, with, &mut result)?;
+        self.visit(text, |captures, start, end| {
+            result.push_str(text.get(from..start).unwrap_or_default());
+            self.expand(captures, with, &mut result)?;
             if result.len() > TEXT_BYTES {
                 return Err(too_much("bytes of text", TEXT_BYTES));
             }
-            from = found.end();
-            if !all {
-                break;
-            }
-        }
+            from = end;
+            Ok(all)
+        })?;
         result.push_str(text.get(from..).unwrap_or_default());
         Ok(result)
     }
@@ -66,17 +94,16 @@ impl Pattern {
         let mut parts: Vec<String> = Vec::new();
         let mut from = 0;
         let most = usize::try_from(limit).unwrap_or(0);
-        for found in self.regex.find_iter(text) {
-            let found = found.map_err(|_| exhausted())?;
+        self.visit(text, |_, start, end| {
             if most > 0 && parts.len() + 1 >= most {
-                break;
+                return Ok(false);
             }
-            if found.end() == 0 || (found.start() == found.end() && found.start() >= text.len()) {
-                continue;
+            if end > 0 {
+                parts.push(text.get(from..start).unwrap_or_default().to_owned());
+                from = end;
             }
-            parts.push(text.get(from..found.start()).unwrap_or_default().to_owned());
-            from = found.end();
-        }
+            Ok(true)
+        })?;
         if parts.is_empty() {
             return Ok(vec![text.to_owned()]);
         }
@@ -156,6 +183,19 @@ const CLASSES: &[(char, &str, &str)] = &[
     ('s', r"[ \t\n\x0B\f\r]", r" \t\n\x0B\f\r"),
     ('S', r"[^ \t\n\x0B\f\r]", r"[^ \t\n\x0B\f\r]"),
     ('h', r"[ \t\u00A0]", r" \t\u00A0"),
+    ('H', r"[^ \t\u00A0]", r"[^ \t\u00A0]"),
+    (
+        'v',
+        r"[\n\x0B\f\r\x{85}\x{2028}\x{2029}]",
+        r"\n\x0B\f\r\x{85}\x{2028}\x{2029}",
+    ),
+    (
+        'V',
+        r"[^\n\x0B\f\r\x{85}\x{2028}\x{2029}]",
+        r"[^\n\x0B\f\r\x{85}\x{2028}\x{2029}]",
+    ),
+    ('R', r"(?:\r\n|[\n\x0B\f\r\x{85}\x{2028}\x{2029}])", "R"),
+    ('e', r"\x1B", r"\x1B"),
 ];
 
 /// Java's POSIX classes.
@@ -175,26 +215,61 @@ const POSIX: &[(&str, &str)] = &[
     ("Space", r" \t\n\x0B\f\r"),
 ];
 
-fn translate(java: &str) -> String {
+/// Properties of characters that go by other names here.
+const PROPERTIES: &[(&str, &str)] = &[
+    ("javaLowerCase", "Lowercase"),
+    ("javaUpperCase", "Uppercase"),
+    ("javaAlphabetic", "Alphabetic"),
+    ("javaLetter", "L"),
+    ("javaDigit", "Nd"),
+    ("javaWhitespace", "White_Space"),
+];
+
+/// The same pattern in our syntax; none if Java refuses it where ours would not.
+fn translate(java: &str) -> Option<String> {
     let mut out = String::new();
     let mut depth = 0usize;
     let mut rest = java;
     while let Some(c) = rest.chars().next() {
-        rest = rest.get(c.len_utf8()..).unwrap_or_default();
+        let after = rest.get(c.len_utf8()..).unwrap_or_default();
         match c {
-            '\\' => rest = escape(rest, depth > 0, &mut out),
+            '\\' => {
+                rest = escape(after, depth > 0, &mut out);
+                continue;
+            }
             '[' => {
                 depth += 1;
                 out.push(c);
+                // Java knows no [:alpha:]; it is a set of these characters there.
+                if depth > 1 && after.starts_with(':') {
+                    out.push('\\');
+                }
             }
             ']' => {
                 depth = depth.saturating_sub(1);
                 out.push(c);
             }
+            '-' if depth > 0 && after.starts_with('-') => return None,
+            '~' if depth > 0 => out.push_str("\\~"),
+            '{' if depth == 0 && (out.is_empty() || !is_repetition(after)) => return None,
+            '(' if depth == 0 && (after.starts_with("?P") || after.starts_with("?#")) => {
+                return None;
+            }
             other => out.push(other),
         }
+        rest = after;
     }
-    out
+    Some(out)
+}
+
+/// Whether `{` begins a number of times: `2}`, `2,}`, `2,3}`.
+fn is_repetition(after: &str) -> bool {
+    let Some((times, _)) = after.split_once('}') else {
+        return false;
+    };
+    let (least, most) = times.split_once(',').unwrap_or((times, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    !least.is_empty() && digits(least) && digits(most)
 }
 
 /// What follows a backslash; answers what follows that.
@@ -213,17 +288,53 @@ fn escape<'t>(rest: &'t str, bracketed: bool, out: &mut String) -> &'t str {
         out.push_str(if bracketed { inside } else { outside });
         return after;
     }
-    if (c == 'p' || c == 'P')
-        && let Some((name, following)) = after.strip_prefix('{').and_then(|a| a.split_once('}'))
-        && let Some((_, set)) = POSIX.iter().find(|(known, _)| *known == name)
+    if let Some((name, following)) = after.strip_prefix('{').and_then(|a| a.split_once('}'))
+        && "pPxN".contains(c)
     {
         let not = if c == 'P' { "^" } else { "" };
-        out.push_str(&format!("[{not}{set}]"));
+        if c == 'x' || c == 'N' {
+            out.push_str(&format!("\\{c}{{{name}}}"));
+        } else if let Some((_, set)) = POSIX.iter().find(|(known, _)| *known == name) {
+            out.push_str(&format!("[{not}{set}]"));
+        } else {
+            let known = PROPERTIES.iter().find(|(java, _)| *java == name);
+            let script = name.strip_prefix("Is").or_else(|| name.strip_prefix("In"));
+            let name = known.map_or_else(|| script.unwrap_or(name), |(_, ours)| ours);
+            out.push_str(&format!("\\{c}{{{name}}}"));
+        }
         return following;
     }
-    if c == 'Z' {
-        out.push_str(r"(?=\n?\z)");
-        return after;
+    match c {
+        'Z' => {
+            out.push_str(r"(?=\n?\z)");
+            return after;
+        }
+        // A control character, by the letter on its key.
+        'c' => {
+            let mut chars = after.chars();
+            if let Some(key) = chars.next().filter(char::is_ascii) {
+                out.push_str(&format!("\\x{:02X}", u32::from(key) ^ 0x40));
+                return chars.as_str();
+            }
+        }
+        // A character by its number in base 8.
+        '0' => {
+            let digits = after
+                .bytes()
+                .take_while(|b| (b'0'..=b'7').contains(b))
+                .count();
+            let most = if after.starts_with(['0', '1', '2', '3']) {
+                3
+            } else {
+                2
+            };
+            let (octal, following) = after.split_at(digits.min(most));
+            if let Ok(code) = u32::from_str_radix(octal, 8) {
+                out.push_str(&format!("\\x{code:02X}"));
+                return following;
+            }
+        }
+        _ => {}
     }
     // Java lets any other sign be escaped, even where that means nothing.
     if c.is_alphanumeric() || "\\.+*?()|[]{}^$#&-~".contains(c) {

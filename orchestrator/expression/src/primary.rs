@@ -73,7 +73,7 @@ impl Parser {
             Tok::Real(value) => self.literal(Kind::Real(value)),
             Tok::Float(value) => self.literal(Kind::Float(value)),
             Tok::Text(text) => self.literal(Kind::Text(text)),
-            Tok::Name(name) => self.named(&name)?,
+            Tok::Name(name) | Tok::Word(_, name) => self.named(&name)?,
             Tok::Sign("(") => {
                 self.next += 1;
                 let inner = self.expression()?;
@@ -83,7 +83,8 @@ impl Parser {
             Tok::Sign("#") => self.variable()?,
             Tok::Sign("@") => {
                 self.next += 1;
-                let (Tok::Text(name) | Tok::Name(name)) = self.bean_name()? else {
+                let (Tok::Text(name) | Tok::Name(name) | Tok::Word(_, name)) = self.bean_name()?
+                else {
                     return Err(self.missing());
                 };
                 Kind::Bean(name)
@@ -118,8 +119,11 @@ impl Parser {
         if name.eq_ignore_ascii_case("null") {
             return Ok(self.literal(Kind::Null));
         }
-        if name == "T" && self.sign_at(1) == Some("(") {
-            self.next += 2;
+        // Either word may still be a key in brackets.
+        let is_key = self.sign_at(1) == Some("]");
+        if name == "T" && !is_key {
+            self.next += 1;
+            self.expect("(")?;
             let mut name = self.qualified()?;
             while self.eat("[") {
                 self.expect("]")?;
@@ -128,7 +132,7 @@ impl Parser {
             self.expect(")")?;
             return Ok(Kind::Type(name));
         }
-        if name.eq_ignore_ascii_case("new") && self.name_at(1).is_some() {
+        if name.eq_ignore_ascii_case("new") && !is_key {
             self.next += 1;
             return self.constructor();
         }
@@ -214,11 +218,10 @@ impl Parser {
         let first = self.expression()?;
         if !self.eat(":") {
             let mut items = vec![first];
-            if self.eat(",") {
-                items.extend(self.items("}")?);
-            } else {
-                self.expect("}")?;
+            while self.eat(",") {
+                items.push(self.expression()?);
             }
+            self.expect("}")?;
             return Ok(Kind::List(items));
         }
         let mut entries = vec![(first, self.expression()?)];

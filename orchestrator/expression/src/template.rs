@@ -44,14 +44,14 @@ pub(crate) fn split(text: &str) -> Result<Vec<Part>, Syntax> {
             );
         };
         let raw = slice(&chars, start, end);
-        let inner = raw.trim();
+        let inner = raw.trim_matches(|c| c <= ' ');
         if inner.is_empty() {
             let problem =
                 format!("No expression defined within delimiter '${{}}' at character {prefix}");
             return Err(Syntax::template(text, prefix, problem)
                 .suggest("write an expression between the braces, or '$' apart from '{'"));
         }
-        let skipped = raw.chars().take_while(|c| c.is_whitespace()).count();
+        let skipped = raw.chars().take_while(|c| *c <= ' ').count();
         parts.push(Part::Expression {
             at: start + skipped,
             text: inner.to_owned(),

@@ -7,10 +7,11 @@
 use std::cmp::Ordering;
 
 use jiff::civil::{Date, DateTime, Weekday};
-use jiff::{Span, Timestamp, tz::TimeZone};
+use jiff::{Span, Timestamp};
 use serde_json::{Value, json};
 
-use crate::number::written;
+use crate::dates::format_date;
+use crate::number::wrap_int;
 
 /// A point in time, as one of Java's classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(crate) enum Time {
 }
 
 /// Units by their name in `ChronoUnit`.
-const UNITS: &[&str] = &[
+pub(crate) const UNITS: &[&str] = &[
     "NANOS",
     "MICROS",
     "MILLIS",
@@ -40,6 +41,9 @@ const UNITS: &[&str] = &[
     "YEARS",
     "DECADES",
     "CENTURIES",
+    "MILLENNIA",
+    "ERAS",
+    "FOREVER",
 ];
 
 /// Days by their name in `DayOfWeek`, Monday first.
@@ -53,24 +57,13 @@ pub(crate) const DAYS: &[&str] = &[
     "SUNDAY",
 ];
 
-const MONTHS: &[&str] = &[
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
-/// The canonical spelling of a unit.
-pub(crate) fn unit(name: &str) -> Option<&'static str> {
-    UNITS.iter().copied().find(|unit| *unit == name)
+/// How a unit is printed: `HALF_DAYS` as `HalfDays`.
+pub(crate) fn unit_text(name: &str) -> String {
+    let words = name.split('_').map(|word| {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        format!("{first}{}", rest.to_lowercase())
+    });
+    words.collect()
 }
 
 /// The day's name in `DayOfWeek`.
@@ -99,6 +92,7 @@ pub(crate) fn span(amount: i64, unit: &str) -> Option<Span> {
         "YEARS" => span.try_years(amount),
         "DECADES" => span.try_years(times(10)?),
         "CENTURIES" => span.try_years(times(100)?),
+        "MILLENNIA" => span.try_years(times(1_000)?),
         _ => return None,
     }
     .ok()
@@ -143,6 +137,22 @@ impl Time {
         }
     }
 
+    /// `hashCode()`, where it is simple.
+    pub(crate) fn hash_code(self) -> Option<i32> {
+        match self {
+            Self::Date(ms) => {
+                let high = ms.cast_unsigned() >> 32;
+                Some(wrap_int(i128::from(ms ^ high.cast_signed())))
+            }
+            Self::Day(date) => {
+                let year = i32::from(date.year());
+                let rest = (year << 11) + (i32::from(date.month()) << 6) + i32::from(date.day());
+                Some((year & !0x7FF) ^ rest)
+            }
+            Self::Civil(_) | Self::Instant(_) => None,
+        }
+    }
+
     /// `toString()`.
     pub(crate) fn printed(self) -> String {
         match self {
@@ -182,18 +192,20 @@ impl Time {
                     parts.push(i32::from(time.second()));
                 }
                 if nanos != 0 {
-                    parts.push(nanos);
+                    parts.push(nanos / 1_000_000);
                 }
                 parts.into()
             }
-            Self::Instant(at) => {
-                let nanos = at.as_nanosecond();
-                let (whole, part) = (
-                    nanos.div_euclid(1_000_000_000),
-                    nanos.rem_euclid(1_000_000_000),
-                );
-                written(&format!("{whole}.{part:09}")).unwrap_or(Value::Null)
-            }
+            Self::Instant(at) => at.as_millisecond().into(),
+        }
+    }
+
+    /// Milliseconds since the epoch, of the one class that a plain JSON mapper knows.
+    pub(crate) fn epoch_ms(self) -> Option<i64> {
+        if let Self::Date(ms) = self {
+            Some(ms)
+        } else {
+            None
         }
     }
 }
@@ -205,82 +217,4 @@ fn padded_clock(text: &str) -> String {
     };
     let groups = fraction.len().div_ceil(3) * 3;
     format!("{clock}.{fraction:0<groups$}")
-}
-
-/// Formats as `SimpleDateFormat` does; none for a pattern it refuses or a time out of
-/// range.
-pub(crate) fn format_date(ms: i64, pattern: &str) -> Option<String> {
-    let at = Timestamp::from_millisecond(ms).ok()?;
-    let time = TimeZone::UTC.to_datetime(at);
-    let mut text = String::new();
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == '\'' {
-            quoted(&mut chars, &mut text)?;
-        } else if c.is_ascii_alphabetic() {
-            let mut count = 1;
-            while chars.next_if_eq(&c).is_some() {
-                count += 1;
-            }
-            text.push_str(&date_field(c, count, time)?);
-        } else {
-            text.push(c);
-        }
-    }
-    Some(text)
-}
-
-fn quoted(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, text: &mut String) -> Option<()> {
-    if chars.next_if_eq(&'\'').is_some() {
-        text.push('\'');
-        return Some(());
-    }
-    loop {
-        match chars.next()? {
-            '\'' if chars.next_if_eq(&'\'').is_some() => text.push('\''),
-            '\'' => return Some(()),
-            other => text.push(other),
-        }
-    }
-}
-
-fn date_field(letter: char, count: usize, time: DateTime) -> Option<String> {
-    let padded = |value: i64| Some(format!("{value:0count$}"));
-    let hour = i64::from(time.hour());
-    match letter {
-        'u' => padded(i64::from(time.weekday().to_monday_one_offset())),
-        'y' | 'Y' if count == 2 => Some(format!("{:02}", time.year().rem_euclid(100))),
-        'y' | 'Y' => padded(i64::from(time.year())),
-        'M' | 'L' if count >= 3 => {
-            let index = usize::try_from(time.month() - 1).ok()?;
-            named(MONTHS.get(index)?, count)
-        }
-        'M' | 'L' => padded(i64::from(time.month())),
-        'd' => padded(i64::from(time.day())),
-        'D' => padded(i64::from(time.day_of_year())),
-        'E' => {
-            let day = day_name(time.weekday());
-            let (first, rest) = day.split_at_checked(1)?;
-            named(&format!("{first}{}", rest.to_lowercase()), count)
-        }
-        'a' => Some(if hour < 12 { "AM" } else { "PM" }.to_owned()),
-        'H' => padded(hour),
-        'k' => padded(if hour == 0 { 24 } else { hour }),
-        'K' => padded(hour % 12),
-        'h' => padded(if hour % 12 == 0 { 12 } else { hour % 12 }),
-        'm' => padded(i64::from(time.minute())),
-        's' => padded(i64::from(time.second())),
-        'S' => padded(i64::from(time.millisecond())),
-        'G' => Some("AD".to_owned()),
-        'z' if count >= 4 => Some("Coordinated Universal Time".to_owned()),
-        'z' => Some("UTC".to_owned()),
-        'Z' => Some("+0000".to_owned()),
-        'X' => Some("Z".to_owned()),
-        _ => None,
-    }
-}
-
-fn named(name: &str, count: usize) -> Option<String> {
-    let length = if count >= 4 { name.len() } else { 3 };
-    name.get(..length.min(name.len())).map(ToOwned::to_owned)
 }

@@ -69,7 +69,7 @@ const REFUSED: &[&str] = &[
 /// What a name in an expression stands for.
 pub(crate) enum Named {
     Type(JavaType),
-    /// A Java type that is not on the list, by its full name.
+    /// A Java type that is not on the list, as it is written.
     Refused(String),
     Unknown,
 }
@@ -94,8 +94,21 @@ pub(crate) fn named(name: &str) -> Named {
     if let Some((java, _)) = TYPES.iter().find(|(_, known)| *known == full) {
         return Named::Type(*java);
     }
-    if name.contains('.') || REFUSED.contains(&name) {
-        Named::Refused(full)
+    // Which classes there are nobody knows here; those of Java's own packages may be.
+    let package = [
+        "java.",
+        "javax.",
+        "com.netflix.",
+        "org.springframework.",
+        "groovy.",
+    ];
+    let known = package.iter().any(|package| name.starts_with(package))
+        && name
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.starts_with(|c: char| c.is_ascii_uppercase()));
+    if known || REFUSED.contains(&name) {
+        Named::Refused(name.to_owned())
     } else {
         Named::Unknown
     }

@@ -5,15 +5,17 @@
 //! that only passes through keeps its digits and the order of its keys.
 
 use std::cell::Cell;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::rc::Rc;
 
-use indexmap::IndexMap;
+use indexmap::{Equivalent, IndexMap};
 use serde_json::{Map, Value};
 
 use crate::bean::Bean;
-use crate::number::{Num, written};
-use crate::time::Time;
+pub(crate) use crate::enums::EnumKind;
+use crate::number::Num;
+use crate::time::{Time, unit_text};
 use crate::types::JavaType;
 
 /// A text, borrowed from JSON or built.
@@ -33,9 +35,88 @@ impl Deref for Text<'_> {
     }
 }
 
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Text<'_> {}
+
 impl From<String> for Text<'_> {
     fn from(text: String) -> Self {
         Self::Own(text.into())
+    }
+}
+
+/// The key of a map: a text, or a value of another class, which no text is equal to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Key<'a> {
+    Text(Text<'a>),
+    Null,
+    Bool(bool),
+    Int(i32),
+    Long(i64),
+    /// Anything else, by how it is printed.
+    Other(Rc<str>),
+}
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Text(text) => (**text).hash(state),
+            Self::Null => 0u8.hash(state),
+            Self::Bool(truth) => truth.hash(state),
+            Self::Int(number) => number.hash(state),
+            Self::Long(number) => number.hash(state),
+            Self::Other(text) => text.hash(state),
+        }
+    }
+}
+
+impl Equivalent<Key<'_>> for str {
+    fn equivalent(&self, key: &Key<'_>) -> bool {
+        matches!(key, Key::Text(text) if **text == *self)
+    }
+}
+
+impl From<String> for Key<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl<'a> Key<'a> {
+    pub(crate) fn of(value: &Val<'a>) -> Self {
+        let number = value.as_num();
+        if let Val::Text(text) = value {
+            Self::Text(text.clone())
+        } else if value.is_null() {
+            Self::Null
+        } else if let Val::Bool(truth) = value {
+            Self::Bool(*truth)
+        } else if let Some(Num::Int(number)) = number {
+            Self::Int(number)
+        } else if let Some(Num::Long(number)) = number {
+            Self::Long(number)
+        } else {
+            Self::Other(value.printed().into())
+        }
+    }
+
+    pub(crate) fn value(&self) -> Val<'a> {
+        match self {
+            Self::Text(text) => Val::Text(text.clone()),
+            Self::Null => Val::Null,
+            Self::Bool(truth) => Val::Bool(*truth),
+            Self::Int(number) => Val::int(*number),
+            Self::Long(number) => Val::long(*number),
+            Self::Other(text) => Val::text(&**text),
+        }
+    }
+
+    pub(crate) fn printed(&self) -> String {
+        self.value().printed()
     }
 }
 
@@ -43,8 +124,33 @@ impl From<String> for Text<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SeqKind {
     List,
+    /// A list of constants, which nothing can be added to.
+    Constant,
     Array,
+    /// An array of numbers, characters and so on rather than of objects.
+    Primitive,
     Set,
+    /// The values of a map.
+    Values,
+}
+
+impl SeqKind {
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self, Self::List | Self::Constant)
+    }
+
+    pub(crate) fn is_array(self) -> bool {
+        matches!(self, Self::Array | Self::Primitive)
+    }
+
+    /// What a selection or projection of it is.
+    pub(crate) fn chosen(self) -> Self {
+        if self.is_array() {
+            Self::Array
+        } else {
+            Self::List
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -80,6 +186,19 @@ impl<'a> Seq<'a> {
         }
     }
 
+    /// What an array of bytes holds; none of an empty one or one of anything else.
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+        let byte = |item: Val<'a>| {
+            if let Some(Num::Byte(byte)) = item.as_num() {
+                Some(byte.cast_unsigned())
+            } else {
+                None
+            }
+        };
+        let bytes: Option<Vec<u8>> = self.iter().map(byte).collect();
+        bytes.filter(|bytes| !bytes.is_empty())
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Val<'a>> + '_ {
         (0..self.len()).filter_map(|i| self.get(i))
     }
@@ -88,7 +207,7 @@ impl<'a> Seq<'a> {
 #[derive(Debug, Clone)]
 enum Entries<'a> {
     Json(&'a Map<String, Value>),
-    Own(Rc<IndexMap<String, Val<'a>>>),
+    Own(Rc<IndexMap<Key<'a>, Val<'a>>>),
 }
 
 /// The stage whose ancestors' outputs a context falls back to.
@@ -114,8 +233,9 @@ impl<'a> MapVal<'a> {
         }
     }
 
-    pub(crate) fn own(map: IndexMap<String, Val<'a>>) -> Self {
-        let entries = Entries::Own(Rc::new(map));
+    pub(crate) fn own<K: Into<Key<'a>>>(entries: impl IntoIterator<Item = (K, Val<'a>)>) -> Self {
+        let map = entries.into_iter().map(|(key, value)| (key.into(), value));
+        let entries = Entries::Own(Rc::new(map.collect()));
         Self {
             entries,
             heir: None,
@@ -150,27 +270,27 @@ impl<'a> MapVal<'a> {
         }
     }
 
+    /// Its own value under a key of any class.
+    pub(crate) fn at(&self, key: &Val<'a>) -> Option<Val<'a>> {
+        match (&self.entries, key) {
+            (_, Val::Text(text)) => self.get(text),
+            (Entries::Own(map), key) => map.get(&Key::of(key)).cloned(),
+            (Entries::Json(_), _) => None,
+        }
+    }
+
     /// Its own entries in order.
-    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = (Text<'a>, Val<'a>)> + '_> {
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = (Key<'a>, Val<'a>)> + '_> {
         match &self.entries {
             Entries::Json(map) => {
                 let map: &'a Map<String, Value> = map;
-                Box::new(map.iter().map(|(k, v)| (Text::Ref(k), Val::from_json(v))))
+                let entry =
+                    |(k, v): (&'a String, &'a Value)| (Key::Text(Text::Ref(k)), Val::from_json(v));
+                Box::new(map.iter().map(entry))
             }
-            Entries::Own(map) => Box::new(
-                map.iter()
-                    .map(|(k, v)| (Text::Own(k.as_str().into()), v.clone())),
-            ),
+            Entries::Own(map) => Box::new(map.iter().map(|(k, v)| (k.clone(), v.clone()))),
         }
     }
-}
-
-/// Enumerations, equal to their names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EnumKind {
-    Status,
-    DayOfWeek,
-    ChronoUnit,
 }
 
 /// A value.
@@ -184,7 +304,7 @@ pub(crate) enum Val<'a> {
     Seq(Seq<'a>),
     Map(MapVal<'a>),
     /// An entry of a map, which may be printed and nothing else.
-    Entry(Rc<(Text<'a>, Val<'a>)>),
+    Entry(Rc<(Key<'a>, Val<'a>)>),
     Bean(Bean<'a>),
     Enum(EnumKind, Text<'a>),
     Type(JavaType),
@@ -225,9 +345,7 @@ impl<'a> Val<'a> {
             Value::String(text) => Self::text(text),
             Value::Array(items) => Self::list(items.into_iter().map(Self::from_owned).collect()),
             Value::Object(map) => Self::Map(MapVal::own(
-                map.into_iter()
-                    .map(|(k, v)| (k, Self::from_owned(v)))
-                    .collect(),
+                map.into_iter().map(|(k, v)| (k, Self::from_owned(v))),
             )),
         }
     }
@@ -291,8 +409,10 @@ impl<'a> Val<'a> {
             Self::Text(_) => "java.lang.String",
             Self::Seq(seq) => match seq.kind {
                 SeqKind::List => "java.util.ArrayList",
-                SeqKind::Array => "java.lang.Object[]",
+                SeqKind::Constant => "java.util.Collections$UnmodifiableRandomAccessList",
+                SeqKind::Array | SeqKind::Primitive => "java.lang.Object[]",
                 SeqKind::Set => "java.util.LinkedHashSet",
+                SeqKind::Values => "java.util.LinkedHashMap$LinkedValues",
             },
             Self::Map(map) if map.heir.is_some() => {
                 "com.netflix.spinnaker.orca.pipeline.model.StageContext"
@@ -322,6 +442,8 @@ impl<'a> Val<'a> {
     pub(crate) fn rejects(&self, property: &str) -> Option<&'static str> {
         match (self, property) {
             (Self::Entry(_), "key" | "value") => Some("java.lang.Object"),
+            (Self::Null | Self::Map(_) | Self::Type(_), _) => None,
+            (_, "class" | "getClass") => Some("java.lang.Class"),
             (Self::Bean(bean), _) => bean.kind.rejects(property),
             _ => None,
         }
@@ -336,14 +458,18 @@ impl<'a> Val<'a> {
             (Self::Char(a), Self::Char(b)) => a == b,
             (Self::Text(a), Self::Text(b)) => **a == **b,
             (Self::Seq(a), Self::Seq(b)) => {
-                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same(&b))
+                let sets = (a.kind == SeqKind::Set, b.kind == SeqKind::Set);
+                let alike = a.kind.is_list() && b.kind.is_list()
+                    || a.kind.is_array() && b.kind.is_array()
+                    || sets == (true, true);
+                alike && a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same(&b))
             }
             (Self::Map(a), Self::Map(b)) => {
                 a.len() == b.len()
                     && a.iter()
-                        .all(|(k, v)| b.get(&k).is_some_and(|other| v.same(&other)))
+                        .all(|(k, v)| b.at(&k.value()).is_some_and(|other| v.same(&other)))
             }
-            (Self::Entry(a), Self::Entry(b)) => *a.0 == *b.0 && a.1.same(&b.1),
+            (Self::Entry(a), Self::Entry(b)) => a.0 == b.0 && a.1.same(&b.1),
             (Self::Bean(a), Self::Bean(b)) => a.kind == b.kind && a.fields == b.fields,
             (Self::Enum(kind, a), Self::Enum(other, b)) => kind == other && **a == **b,
             (Self::Type(a), Self::Type(b)) => a == b,
@@ -360,6 +486,7 @@ impl<'a> Val<'a> {
             Self::Bool(value) => value.to_string(),
             Self::Num(num) => num.plain().printed(),
             Self::Char(c) => c.to_string(),
+            Self::Enum(EnumKind::ChronoUnit, name) => unit_text(name),
             Self::Text(text) | Self::Enum(_, text) => text.to_string(),
             Self::Seq(seq) => {
                 let items: Vec<String> = seq.iter().map(|v| v.printed()).collect();
@@ -368,11 +495,11 @@ impl<'a> Val<'a> {
             Self::Map(map) => {
                 let entries: Vec<String> = map
                     .iter()
-                    .map(|(k, v)| format!("{}={}", &*k, v.printed()))
+                    .map(|(k, v)| format!("{}={}", k.printed(), v.printed()))
                     .collect();
                 format!("{{{}}}", entries.join(", "))
             }
-            Self::Entry(entry) => format!("{}={}", &*entry.0, entry.1.printed()),
+            Self::Entry(entry) => format!("{}={}", entry.0.printed(), entry.1.printed()),
             Self::Bean(bean) => bean.printed(),
             Self::Type(java) => format!("class {}", java.name()),
             Self::Time(time) => time.printed(),
@@ -380,48 +507,6 @@ impl<'a> Val<'a> {
             Self::DateFormat(pattern) => pattern.to_string(),
             Self::Random(_) => "java.util.Random".to_owned(),
             Self::NotEval(inner) => inner.printed(),
-        }
-    }
-
-    /// As JSON, the way Orca's mapper writes it.
-    pub(crate) fn to_json(&self) -> Value {
-        match self {
-            Self::Null => Value::Null,
-            Self::Bool(value) => Value::Bool(*value),
-            Self::Num(num) => num.to_json(),
-            Self::Char(_) | Self::Text(_) | Self::Enum(..) | Self::Uuid(_) => {
-                Value::String(self.printed())
-            }
-            Self::Seq(Seq {
-                items: Items::Json(items),
-                ..
-            }) => Value::Array(items.to_vec()),
-            // Java's array of characters is written as a text.
-            Self::Seq(seq) if seq.len() > 0 && seq.iter().all(|v| matches!(v, Self::Char(_))) => {
-                Value::String(seq.iter().map(|v| v.printed()).collect())
-            }
-            Self::Seq(seq) => seq.iter().map(|v| v.to_json()).collect(),
-            Self::Map(MapVal {
-                entries: Entries::Json(map),
-                ..
-            }) => Value::Object((*map).clone()),
-            Self::Map(map) => Value::Object(
-                map.iter()
-                    .map(|(k, v)| (k.to_string(), v.to_json()))
-                    .collect(),
-            ),
-            Self::Entry(entry) => {
-                let one = (entry.0.to_string(), entry.1.to_json());
-                Value::Object(std::iter::once(one).collect())
-            }
-            Self::Bean(bean) => Value::Object(bean.fields.clone()),
-            Self::Type(java) => Value::String(java.name().to_owned()),
-            Self::Time(time) => time.to_json(),
-            Self::DateFormat(_) | Self::Random(_) => Value::Object(Map::new()),
-            Self::NotEval(inner) => {
-                let one = ("expression".to_owned(), inner.to_json());
-                Value::Object(std::iter::once(one).collect())
-            }
         }
     }
 
@@ -479,9 +564,4 @@ pub(crate) fn uuid_text(bits: u128) -> String {
         part(20, 32),
     ];
     parts.join("-")
-}
-
-/// A double as JSON: `1.0E10`, and `"NaN"` where JSON has no number.
-pub(crate) fn double_json(printed: &str) -> Value {
-    written(printed).unwrap_or_else(|| Value::String(printed.to_owned()))
 }

@@ -6,11 +6,11 @@
 use serde_json::{Map, Value};
 
 use crate::ast::Expr;
-use crate::error::{Failure, Fault, Level, ParseError, Stop};
+use crate::error::{Failure, Fault, Level, ParseError, Stop, Syntax};
 use crate::eval::{Machine, too_much};
 use crate::limits::{EXPRESSION_CHARS, TEMPLATE_DEPTH, TEXT_BYTES, VALUE_DEPTH};
 use crate::template::{self, Part};
-use crate::{Evaluated, Options, Scope, function, operator, parser};
+use crate::{Evaluated, Options, Scope, function, json, operator, parser};
 
 /// Evaluates a template.
 pub(crate) fn evaluate(template: &Value, scope: Scope<'_>, options: Options<'_>) -> Evaluated {
@@ -52,20 +52,38 @@ pub(crate) fn check(text: &str) -> Result<(), ParseError> {
     if !text.contains("${") {
         return Ok(());
     }
-    if text.chars().count() > EXPRESSION_CHARS {
-        return Err(ParseError {
-            position: EXPRESSION_CHARS,
-            problem: format!("the text is longer than {EXPRESSION_CHARS} characters"),
-            suggestion: Some("split it with an evaluateVariables stage".to_owned()),
-        });
-    }
     for part in template::split(text).map_err(|syntax| syntax.told(0))? {
         if let Part::Expression { at, text } = part {
-            let expr = parser::parse(&text).map_err(|syntax| syntax.told(at))?;
+            let parsed = within(&text, EXPRESSION_CHARS).and_then(|()| parser::parse(&text));
+            let expr = parsed.map_err(|syntax| syntax.told(at))?;
             function::check(&expr).map_err(|syntax| syntax.told(at))?;
         }
     }
     Ok(())
+}
+
+/// As Java prints a number in a message: `10,000`.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Refuses an expression that is too long.
+fn within(expression: &str, most: usize) -> Result<(), Syntax> {
+    if expression.chars().count() <= most {
+        return Ok(());
+    }
+    let most = thousands(most);
+    let problem =
+        format!("SpEL expression is too long, exceeding the threshold of '{most}' characters");
+    Err(Syntax::evaluation("EL1079E", problem).suggest("split it with an evaluateVariables stage"))
 }
 
 struct Walk<'t, 'a> {
@@ -82,8 +100,6 @@ enum Ready {
 }
 
 impl<'t> Walk<'t, '_> {
-    /// Differs from Spinnaker: a list in a list stays one, there its elements are
-    /// moved into the outer list.
     fn value(&mut self, value: &'t Value, depth: usize) -> Value {
         let Some(depth) = depth.checked_sub(1) else {
             return value.clone();
@@ -155,16 +171,7 @@ impl<'t> Walk<'t, '_> {
 
     /// Splits and parses; none if that failed, which is then recorded.
     fn prepared(&mut self, text: &str) -> Option<Vec<Ready>> {
-        if text.chars().count() > EXPRESSION_CHARS {
-            let problem = format!(
-                "The text is longer than the {EXPRESSION_CHARS} characters a text with expressions may have"
-            );
-            let fault =
-                Fault::spel("EL1079E", problem).suggest("split it with an evaluateVariables stage");
-            let key: String = text.replace('$', "").chars().take(100).collect();
-            self.failed(text, key, 0, fault);
-            return None;
-        }
+        let most = self.machine.options.longest.unwrap_or(EXPRESSION_CHARS);
         let parts = match template::split(text) {
             Ok(parts) => parts,
             Err(syntax) => {
@@ -176,29 +183,25 @@ impl<'t> Walk<'t, '_> {
         for part in parts {
             ready.push(match part {
                 Part::Literal(text) => Ready::Literal(text),
-                Part::Expression { at, text: inner } => match parser::parse(&inner) {
-                    Ok(expr) => Ready::Expression {
-                        at,
-                        text: inner,
-                        expr,
-                    },
-                    Err(syntax) => {
-                        self.malformed(text, &inner, at, &syntax);
-                        return None;
+                Part::Expression { at, text: inner } => {
+                    match within(&inner, most).and_then(|()| parser::parse(&inner)) {
+                        Ok(expr) => Ready::Expression {
+                            at,
+                            text: inner,
+                            expr,
+                        },
+                        Err(syntax) => {
+                            self.malformed(text, &inner, at, &syntax);
+                            return None;
+                        }
                     }
-                },
+                }
             });
         }
         Some(ready)
     }
 
-    fn malformed(
-        &mut self,
-        text: &str,
-        expression: &str,
-        offset: usize,
-        syntax: &crate::error::Syntax,
-    ) {
+    fn malformed(&mut self, text: &str, expression: &str, offset: usize, syntax: &Syntax) {
         let inner = text
             .strip_prefix("${")
             .and_then(|rest| rest.strip_suffix('}'));
@@ -239,7 +242,7 @@ impl<'t> Walk<'t, '_> {
         if value.extent(TEXT_BYTES, VALUE_DEPTH).is_none() {
             return Err((at, too_much("elements in its result", TEXT_BYTES)));
         }
-        Ok(Outcome::Value(value.to_json()))
+        Ok(Outcome::Value(json::stored(&value)))
     }
 
     /// Expressions among other text: all converted to texts and joined. A null part

@@ -1,13 +1,15 @@
 //! `DefinitionService`: applications, pipelines, stage types. Secrets of triggers leave it only
 //! for who asks for them to check signatures.
 
+use std::sync::Arc;
+
 use proto::common::v1::{Empty, Json};
 use proto::json::required;
 use proto::orchestrator::v1::definition_service_server::DefinitionService;
 use proto::orchestrator::v1::{
-    ApplicationHistoryRequest, ApplicationName, DefinitionList, ListApplicationsRequest,
-    ListPipelinesRequest, ObjectKey, PipelineHistoryRequest, PipelineKey, SaveApplicationRequest,
-    SaveObjectRequest, SavePipelineRequest,
+    ApplicationHistoryRequest, ApplicationName, ConfiguredRequest, DefinitionList,
+    ListApplicationsRequest, ListPipelinesRequest, ObjectKey, PipelineHistoryRequest, PipelineKey,
+    SaveApplicationRequest, SaveObjectRequest, SavePipelineRequest,
 };
 use proto::status::Failure;
 use tonic::{Request, Response, Status};
@@ -15,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::{list, user_of};
 use crate::definition::secret::masked;
 use crate::definition::{Definitions, Object};
+use crate::services::Services;
 use crate::stage;
 use crate::template;
 
@@ -22,12 +25,16 @@ use crate::template;
 #[derive(Clone)]
 pub struct DefinitionApi {
     definitions: Definitions,
+    services: Arc<dyn Services>,
 }
 
 impl DefinitionApi {
-    /// Serves these definitions.
-    pub fn new(definitions: Definitions) -> Self {
-        Self { definitions }
+    /// Serves these definitions, and what the operator set for stages.
+    pub fn new(definitions: Definitions, services: Arc<dyn Services>) -> Self {
+        Self {
+            definitions,
+            services,
+        }
     }
 }
 
@@ -227,8 +234,20 @@ impl DefinitionService for DefinitionApi {
         &self,
         _request: Request<Empty>,
     ) -> Result<Response<DefinitionList>, Status> {
-        let described: Vec<_> = stage::STAGES.iter().map(|s| stage::describe(*s)).collect();
+        let built = stage::STAGES.iter().map(|s| stage::describe(*s));
+        let unbuilt = stage::unbuilt::UNBUILT.iter().map(|s| stage::describe(s));
+        let described: Vec<_> = built.chain(unbuilt).collect();
         Ok(Response::new(list(&described)))
+    }
+
+    async fn list_configured(
+        &self,
+        request: Request<ConfiguredRequest>,
+    ) -> Result<Response<DefinitionList>, Status> {
+        let user = user_of(&request, "");
+        let kind = &request.get_ref().kind;
+        let found = stage::configured::visible(&*self.services, &user, kind);
+        Ok(Response::new(list(&found.await)))
     }
 }
 

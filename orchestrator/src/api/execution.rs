@@ -3,14 +3,14 @@
 use std::pin::Pin;
 
 use orchestrator_core::command;
-use orchestrator_core::{Answers, Env, Execution, ExecutionType, Settings, StageId, context};
+use orchestrator_core::{Answers, Env, Execution, ExecutionType, StageId, context};
 use proto::common::v1::{Empty, Json};
 use proto::json::required;
 use proto::orchestrator::v1::execution_service_server::ExecutionService;
 use proto::orchestrator::v1::{
     CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, GetExecutionRequest,
-    ListExecutionsReply, ListExecutionsRequest, StartReply, StartRequest, UpdateStageRequest,
-    WatchEvent, WatchRequest,
+    GetLogReply, GetLogRequest, ListExecutionsReply, ListExecutionsRequest, StartReply,
+    StartRequest, UpdateStageRequest, WatchEvent, WatchRequest,
 };
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
@@ -24,10 +24,17 @@ use crate::command::or_nothing;
 use crate::engine::Engine;
 use crate::executions::{Listing, distinct, unexpanded};
 use crate::stage::Catalog;
+use crate::stage::strategy::custom;
 use crate::start::Start;
+
+/// How often an expression that is tried out may ask for something: what it fetches may
+/// tell what to fetch next.
+const ROUNDS: usize = 4;
 
 /// Executions asked for by id in one call.
 const MOST_IDS: usize = 500;
+/// Bytes of a log in one answer.
+const LOG_PAGE: usize = 4 * 1024 * 1024;
 
 /// `ExecutionService` over an engine.
 #[derive(Clone)]
@@ -61,8 +68,11 @@ fn object(json: Option<&Json>) -> Result<Map<String, Value>, Failure> {
     }
 }
 
-fn served(execution: &Execution) -> Response<Json> {
-    Response::new(Json::of(&execution.to_json()))
+impl ExecutionApi {
+    async fn served(&self, execution: &Execution) -> Result<Response<Json>, Status> {
+        let json = self.engine.executions().served(execution).await?;
+        Ok(Response::new(Json::of(&json)))
+    }
 }
 
 #[tonic::async_trait]
@@ -78,6 +88,9 @@ impl ExecutionService for ExecutionApi {
                 ExecutionType::Pipeline
             }
         });
+        if let Some(trigger) = body.get_mut("trigger") {
+            custom::without_deployment(trigger);
+        }
         // Who is known by name started it, whatever the body says: a judgment may exclude them.
         if user != AuthContext::ANONYMOUS
             && let Some(Value::Object(trigger)) = body.get_mut("trigger")
@@ -89,13 +102,25 @@ impl ExecutionService for ExecutionApi {
             body,
             event_id: asked.event_id,
             user,
+            by_stage: false,
         };
-        let id = self.engine.start(&start).await?;
+        let started = self.engine.start(&start).await?;
+        if let Some(refused) = started.refused {
+            return Err(refused.into());
+        }
+        let id = started.id;
         let reference = format!("/{}/{id}", kind.plural());
         Ok(Response::new(StartReply {
             id,
             r#ref: reference,
         }))
+    }
+
+    async fn plan(&self, request: Request<StartRequest>) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, "");
+        let body = required(request.into_inner().body.as_ref(), "body")?;
+        let planned = self.engine.plan(body, &user).await?;
+        Ok(Response::new(Json::of(&planned)))
     }
 
     async fn get(&self, request: Request<GetExecutionRequest>) -> Result<Response<Json>, Status> {
@@ -105,7 +130,30 @@ impl ExecutionService for ExecutionApi {
             .executions()
             .get(&asked.id, kind_of(asked.kind))
             .await?;
-        Ok(served(&found))
+        self.served(&found).await
+    }
+
+    async fn get_log(
+        &self,
+        request: Request<GetLogRequest>,
+    ) -> Result<Response<GetLogReply>, Status> {
+        let asked = request.into_inner();
+        let (head, entries) = self.engine.executions().export(&asked.id).await?;
+        let after = usize::try_from(asked.after).unwrap_or(usize::MAX);
+        let mut left = entries.into_iter().skip(after).peekable();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        // At least one, so that a reader gets to the end.
+        while let Some(text) =
+            left.next_if(|text| page.is_empty() || bytes + text.len() <= LOG_PAGE)
+        {
+            bytes += text.len();
+            page.push(Json { text });
+        }
+        Ok(Response::new(GetLogReply {
+            head: Some(Json::of(&head)),
+            entries: page,
+            more: left.next().is_some(),
+        }))
     }
 
     async fn list(
@@ -122,6 +170,12 @@ impl ExecutionService for ExecutionApi {
                 application: asked.application,
                 configs: asked.pipeline_config_ids,
                 statuses: asked.statuses,
+                names: asked.names,
+                triggers: asked.trigger_types,
+                events: asked.event_ids,
+                images: asked.images,
+                from: asked.from_ms,
+                to: asked.to_ms,
                 per_pipeline: size(asked.per_pipeline),
                 size: size(page.size),
                 cursor: page.cursor,
@@ -138,13 +192,14 @@ impl ExecutionService for ExecutionApi {
             }
             (found, String::new())
         };
-        let executions = found
-            .iter()
-            .map(|execution| {
-                let json = execution.to_json();
-                Json::of(&if expand { json } else { unexpanded(json) })
-            })
-            .collect();
+        let mut executions = Vec::new();
+        for execution in &found {
+            executions.push(Json::of(&if expand {
+                self.engine.executions().served(execution).await?
+            } else {
+                unexpanded(execution.to_json())
+            }));
+        }
         Ok(Response::new(ListExecutionsReply {
             executions,
             next_cursor,
@@ -206,7 +261,7 @@ impl ExecutionService for ExecutionApi {
         let updated =
             self.engine
                 .update_stage(kind, &asked.execution_id, &stage, context, &subject);
-        Ok(served(&updated.await?))
+        self.served(&updated.await?).await
     }
 
     async fn restart_stage(
@@ -215,17 +270,18 @@ impl ExecutionService for ExecutionApi {
     ) -> Result<Response<Json>, Status> {
         let user = user_of(&request, "");
         let asked = request.into_inner();
+        let definition = object(asked.context.as_ref())?;
         let stage = StageId::new(asked.stage_id);
+        let (kind, id) = (kind_of(asked.kind), &asked.execution_id);
         let execution = self
             .engine
-            .command(kind_of(asked.kind), &asked.execution_id, |execution, _| {
-                or_nothing(command::restart_stage(execution, &stage, &user))
-            })
+            .restart_stage(kind, id, &stage, &user, &definition)
             .await?;
-        Ok(served(&execution))
+        self.served(&execution).await
     }
 
     async fn evaluate(&self, request: Request<EvaluateRequest>) -> Result<Response<Json>, Status> {
+        let user = user_of(&request, "");
         let asked = request.into_inner();
         let execution = self
             .engine
@@ -238,43 +294,34 @@ impl ExecutionService for ExecutionApi {
                 Failure::not_found(format!("execution {} has no stage {id}", execution.id))
             })?),
         };
-        let written = asked.expression.trim();
-        let template = if written.contains("${") {
-            written.to_owned()
-        } else {
-            format!("${{{written}}}")
-        };
-        let (answers, settings) = (Answers::new(), Settings::default());
-        let env = Env {
-            now: self.engine.now(),
-            ids: &mut self
-                .engine
-                .ids(self.engine.executions().shard(&asked.execution_id)),
-            answers: &answers,
-            stages: &Catalog,
-            settings: &settings,
-        };
-        let answer = match context::evaluate(&execution, stage, &Value::from(template), &env) {
-            Ok(evaluated) => {
-                let detail: Map<String, Value> = evaluated
-                    .failures
-                    .iter()
-                    .map(|f| {
-                        let entry = json!([{
-                            "description": f.description, "exceptionType": f.exception_type,
-                            "level": f.level.as_str(), "timestamp": env.now,
-                        }]);
-                        (f.key.clone(), entry)
-                    })
-                    .collect();
-                json!({"result": evaluated.value, "detail": detail})
+        let mut answers = Answers::new();
+        let (now, shard) = (
+            self.engine.now(),
+            self.engine.executions().shard(&asked.execution_id),
+        );
+        for _ in 0..ROUNDS {
+            // Before anything is waited for, the world is let go of.
+            let found = {
+                let env = Env {
+                    now,
+                    ids: &mut self.engine.ids(shard),
+                    answers: &answers,
+                    stages: &Catalog,
+                    settings: self.engine.settings(),
+                };
+                context::try_out(&execution, stage, &asked.expression, &user, &env)
+            };
+            match found {
+                Ok(evaluated) => {
+                    let detail = expression::summary(&evaluated.failures, now);
+                    let answer = json!({"result": evaluated.value, "detail": detail});
+                    return Ok(Response::new(Json::of(&answer)));
+                }
+                Err(lookups) => answers.extend(self.engine.look_up(lookups).await),
             }
-            Err(_) => {
-                let text = "an expression that fetches something cannot be tried out here";
-                return Err(Failure::invalid(text, Vec::new()).into());
-            }
-        };
-        Ok(Response::new(Json::of(&answer)))
+        }
+        let text = format!("the expression fetches something for the {ROUNDS}th time; split it");
+        Err(Failure::invalid(text, Vec::new()).into())
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, Status>> + Send>>;

@@ -24,6 +24,20 @@ pub enum Accounts {
     Unknown,
 }
 
+/// Texts of a pipeline's stages that hold `${` and are no expression. They stay as they
+/// are written when the stage runs, which is what a script with `${VAR:-x}` wants and
+/// what a mistyped expression does not.
+pub fn doubtful_texts(pipeline: &Map<String, Value>) -> Vec<FieldError> {
+    let mut doubts = Faults::default();
+    let stages = pipeline.get("stages").and_then(Value::as_array);
+    for (i, stage) in stages.into_iter().flatten().enumerate() {
+        for (key, value) in stage.as_object().into_iter().flatten() {
+            expressions(&format!("stages[{i}].{key}"), value, &mut doubts);
+        }
+    }
+    doubts.0
+}
+
 /// Every fault of a pipeline; empty for one that may be saved.
 pub fn check_pipeline(pipeline: &Map<String, Value>, accounts: &Accounts) -> Vec<FieldError> {
     let mut faults = Faults::default();
@@ -52,7 +66,10 @@ pub fn check_pipeline(pipeline: &Map<String, Value>, accounts: &Accounts) -> Vec
     }
     match pipeline.get("stages") {
         None => {}
-        Some(Value::Array(stages)) => check_stages(stages, accounts, &mut faults),
+        Some(Value::Array(stages)) => {
+            let of_strategy = text(pipeline, "type").is_some_and(|kind| kind == "strategy");
+            check_stages(stages, of_strategy, accounts, &mut faults);
+        }
         Some(other) => faults.add("stages", &format!("it is {}; send a list", kind_of(other))),
     }
     faults.0
@@ -107,7 +124,7 @@ fn notifications(map: &Map<String, Value>, path: &str, most: usize, faults: &mut
     }
 }
 
-fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
+fn check_stages(stages: &[Value], of_strategy: bool, accounts: &Accounts, faults: &mut Faults) {
     if stages.len() > MOST_STAGES {
         let message = format!(
             "{} stages are more than the {MOST_STAGES} allowed",
@@ -123,7 +140,7 @@ fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
             faults.add(&path, &format!("it is {}; send an object", kind_of(stage)));
             continue;
         };
-        check_stage(&path, stage, accounts, faults);
+        check_stage(&path, stage, of_strategy, accounts, faults);
         maps.push(stage.clone());
     }
     // Paths count positions, so the graph is looked at only if every stage is one.
@@ -135,7 +152,13 @@ fn check_stages(stages: &[Value], accounts: &Accounts, faults: &mut Faults) {
     }
 }
 
-fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faults: &mut Faults) {
+fn check_stage(
+    path: &str,
+    stage: &Map<String, Value>,
+    of_strategy: bool,
+    accounts: &Accounts,
+    faults: &mut Faults,
+) {
     let most = plan::MOST_OF_STAGE;
     notifications(stage, &format!("{path}.notifications"), most, faults);
     // An alias, if there is one, selects the definition.
@@ -158,8 +181,11 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
             faults.add(&format!("{path}.{field}"), &message);
         }
         Some(found) => {
-            for fault in found.validate(stage, path) {
-                faults.add(&fault.path, &fault.message);
+            // What a strategy deploys, the stage that runs it says.
+            if !(of_strategy && kind == "deploy") {
+                for fault in found.validate(stage, path) {
+                    faults.add(&fault.path, &fault.message);
+                }
             }
             if let Accounts::Known(known) = accounts {
                 for (at, account) in found.accounts(stage) {
@@ -176,13 +202,15 @@ fn check_stage(path: &str, stage: &Map<String, Value>, accounts: &Accounts, faul
             }
         }
     }
-    if stage.get(WINDOW) == Some(&Value::Bool(true)) && stage::find(WINDOW).is_none() {
-        let message = "execution windows cannot be kept by this version; set it to false to run the \
-                       stage at any time";
-        faults.add(&format!("{path}.{WINDOW}"), message);
-    }
-    for (key, value) in stage {
-        expressions(&format!("{path}.{key}"), value, faults);
+    let restricted = match stage.get(WINDOW) {
+        Some(Value::Bool(flag)) => *flag,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    };
+    if restricted {
+        for fault in stage::restrict_execution_during_time_window::faults(stage, path) {
+            faults.add(&fault.path, &fault.message);
+        }
     }
     let condition = stage
         .get("stageEnabled")
@@ -198,7 +226,7 @@ fn expressions(path: &str, value: &Value, faults: &mut Faults) {
     match value {
         Value::String(template) if template.contains("${") => {
             if let Err(error) = expression::parse_check(template) {
-                faults.add(path, &format!("bad expression: {error}"));
+                faults.add(path, &format!("it stays as it is written: {error}"));
             }
         }
         Value::Array(list) => {
@@ -261,8 +289,13 @@ mod tests {
                 "stages[1].requisiteStageRefIds: stages wait for each other: 1 → 1",
             ),
             (
-                json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": true}]),
-                "stages[0].restrictExecutionDuringTimeWindow: execution windows cannot be kept",
+                json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": "true"}]),
+                "stages[0].restrictedExecutionWindow: Incorrect time windows specified",
+            ),
+            (
+                json!([{"type": "wait", "refId": "1", "restrictExecutionDuringTimeWindow": true,
+                    "restrictedExecutionWindow": {"days": [9], "jitter": {"enabled": true, "maxDelay": -1}}}]),
+                "stages[0].restrictedExecutionWindow.days[0]: 9 is no day of the week",
             ),
             (
                 json!([{"type": "wait", "refId": "1",
@@ -314,10 +347,6 @@ mod tests {
             (json!(["wait"]), "stages[0]: it is a string; send an object"),
             (json!({}), "stages: it is an object; send a list"),
             (
-                json!([{"type": "wait", "refId": "1", "a": {"b": ["${1 + }"]}}]),
-                "stages[0].a.b[0]: bad expression",
-            ),
-            (
                 json!([{"type": "deploy", "refId": "1", "clusters": [{"account": "nowhere"}]}]),
                 "stages[0].clusters[0].account: account \"nowhere\" does not exist; known are prod",
             ),
@@ -335,6 +364,21 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_no_expression_may_be_saved_and_is_told() {
+        let stages = json!([{"type": "wait", "refId": "1", "command": "echo ${VAR:-x} ${1}",
+            "a": {"b": ["${1 + }", "${#nope()}", "${1 + 1}"]}}]);
+        assert_eq!(faults(stages.clone()), [""; 0]);
+        let pipeline = json!({"stages": stages});
+        let told = doubtful_texts(pipeline.as_object().unwrap());
+        let paths: Vec<&str> = told.iter().map(|doubt| doubt.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["stages[0].command", "stages[0].a.b[0]", "stages[0].a.b[1]"]
+        );
+        assert!(told[0].message.starts_with("it stays as it is written: "));
+    }
+
+    #[test]
     fn a_faultless_pipeline_has_no_faults() {
         assert_eq!(
             faults(json!([
@@ -345,5 +389,13 @@ mod tests {
             [""; 0]
         );
         assert_eq!(faults(json!([{"type": "wait"}, {"type": "wait"}])), [""; 0]);
+        for times in [
+            json!({"whitelist": [{"startHour": 22, "endHour": 5}], "days": [1, 7]}),
+            json!({"whitelist": "${parameters.hours}"}),
+        ] {
+            let stage = json!({"type": "wait", "restrictExecutionDuringTimeWindow": true,
+                "restrictedExecutionWindow": times});
+            assert_eq!(faults(json!([stage])), [""; 0]);
+        }
     }
 }

@@ -24,7 +24,7 @@ use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value};
 use store::{Batch, DocumentKey, IndexChange, IndexEntry, Order, Refused, Shard, Shared, Version};
 
-pub use check::{Accounts, check_pipeline};
+pub use check::{Accounts, check_pipeline, doubtful_texts};
 pub use object::Object;
 
 use crate::ids;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use store::{Batch, IndexChange, Refused, Shard};
 
 use super::application::busy;
-use super::check::{Accounts, check_pipeline};
+use super::check::{Accounts, check_pipeline, doubtful_texts};
 use super::{
     Collection, Definitions, Stored, TRIES, account, object, refused, same, secret, since, text,
 };
@@ -159,6 +159,15 @@ impl Definitions {
         let faults = check_pipeline(&given, &accounts);
         if !faults.is_empty() {
             return Err(Failure::invalid("", faults));
+        }
+        for doubt in doubtful_texts(&given) {
+            tracing::warn!(
+                application = text(&given, "application"),
+                pipeline.name = text(&given, "name"),
+                path = doubt.path,
+                reason = doubt.message,
+                "a saved pipeline has a text that is no expression"
+            );
         }
         for _ in 0..TRIES {
             let (batch, body) = match self.prepare(given.clone(), user, stale_check).await? {
@@ -389,7 +398,7 @@ fn finish(
     let stamp = last.map_or(now_ms, |last| now_ms.max(last + 1));
     body.insert("updateTs".into(), stamp.to_string().into());
     body.insert("lastModifiedBy".into(), user.into());
-    body.shift_remove("lastModified");
+    body.insert("lastModified".into(), stamp.into());
     body.shift_remove("regenerateCronTriggerIds");
 }
 

@@ -32,6 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// What an entry in `systemNotifications` is filed under.
 const GROUP: &str = "notification";
 
+/// How often the expressions of a notification may ask for something more.
+const ROUNDS: usize = 4;
+
 impl Engine {
     /// Sends one planned notification.
     pub(crate) async fn notify(self, delivery: Delivery, place: OwnedSemaphorePermit) {
@@ -55,7 +58,7 @@ impl Engine {
                 return self.settle(delivery).await;
             }
         };
-        let Some(loaded) = self.inner.executions.load(&planned.execution_id).await? else {
+        let Some(loaded) = self.inner.executions.find(&planned.execution_id).await? else {
             return self.settle(delivery).await;
         };
         let Some(execution) = loaded.execution() else {
@@ -108,7 +111,7 @@ impl Engine {
         let limit = engine.inner.config.notifications.timeout.0;
         let work = tokio::spawn(async move {
             let config = &engine.inner.config;
-            let notification = engine.evaluated(&planned, &execution);
+            let notification = engine.evaluated(&planned, &execution).await;
             let kind = address::text(&notification, "type").unwrap_or_default();
             let Some(sender) = sender::find(kind) else {
                 let known = sender::known_types();
@@ -138,7 +141,7 @@ impl Engine {
 
     /// A notification with its expressions evaluated; what cannot be stays as written
     /// (`orca: EchoNotifyingExecutionListener`).
-    fn evaluated(&self, planned: &Planned, execution: &Execution) -> Value {
+    async fn evaluated(&self, planned: &Planned, execution: &Execution) -> Value {
         let stage = planned
             .stage_id
             .as_deref()
@@ -148,16 +151,24 @@ impl Engine {
             .store
             .shards()
             .of_application(&execution.application);
-        let (mut ids, answers) = (self.ids(shard), orchestrator_core::Answers::new());
-        let env = orchestrator_core::Env {
-            now: self.now(),
-            ids: &mut ids,
-            answers: &answers,
-            stages: &Catalog,
-            settings: &self.inner.settings,
-        };
-        context::evaluate(execution, stage, &planned.notification, &env)
-            .map_or_else(|_| planned.notification.clone(), |e| e.value)
+        let (now, mut answers) = (self.now(), orchestrator_core::Answers::new());
+        for _ in 0..ROUNDS {
+            let found = {
+                let env = orchestrator_core::Env {
+                    now,
+                    ids: &mut self.ids(shard),
+                    answers: &answers,
+                    stages: &Catalog,
+                    settings: &self.inner.settings,
+                };
+                context::evaluate(execution, stage, &planned.notification, &env)
+            };
+            match found {
+                Ok(evaluated) => return evaluated.value,
+                Err(lookups) => answers.extend(self.look_up(lookups).await),
+            }
+        }
+        planned.notification.clone()
     }
 
     async fn give_up(
@@ -191,8 +202,11 @@ impl Engine {
                 Tried::Conflict => {}
                 Tried::Refused(other) => return Err(refused(&other)),
             }
-            loaded = match self.inner.executions.load(&planned.execution_id).await? {
+            let (executions, id) = (&self.inner.executions, &planned.execution_id);
+            loaded = match executions.load(id).await? {
                 Some(loaded) => loaded,
+                // What is noted of an archived one is noted in the store.
+                None if executions.put_back(id, self.inner.config.stay_ms()).await? => continue,
                 None => return self.settle(delivery).await,
             };
         }

@@ -6,7 +6,7 @@
 //! | execution began | `pipeline.starting` |
 //! | execution ended | `pipeline.complete`, `pipeline.failed`, `pipeline.canceled` |
 //! | stage began, ended | `stage.starting`, `stage.complete`, `stage.failed`, `stage.skipped`, `stage.canceled` |
-//! | judgment waited for, made | `manualJudgment`, `manualJudgmentContinue`, `manualJudgmentStop` |
+//! | judgment waited for, waited for still, made | `manualJudgment` twice, `manualJudgmentContinue`, `manualJudgmentStop` |
 //!
 //! Differs from Spinnaker: a cancelled execution tells whoever asks for
 //! `pipeline.canceled`, because nobody heard of it before. Ad-hoc executions use
@@ -25,6 +25,11 @@ use super::address::{text, whens};
 pub const MOST: usize = 50;
 /// Notifications of one stage at the most: one commit may end many stages.
 pub const MOST_OF_STAGE: usize = 10;
+
+/// The state of a judgment that waits for an answer.
+pub const AWAITED: &str = "manualJudgment";
+/// When a notification was last sent, by state; called as in Orca.
+pub const LAST_TOLD: &str = "lastNotifiedByNotificationState";
 
 /// A notification to send, as its message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,8 +99,9 @@ pub fn plan(execution: &Execution, events: &[Event], now: i64) -> Vec<Planned> {
                 }
             }
             ("task:started", Some(stage)) if stage.kind == "manualJudgment" => {
-                judgment(&mut all, execution, stage, "manualJudgment", now);
+                judgment(&mut all, execution, stage, AWAITED, now);
             }
+            ("task:waiting", Some(stage)) => awaited_still(&mut all, execution, stage, now),
             _ => {}
         }
     }
@@ -185,29 +191,48 @@ fn judged(all: &mut Vec<Planned>, execution: &Execution, stage: &Stage, now: i64
     }
 }
 
-/// One that says nothing of `when` is told of every state.
-fn judgment(all: &mut Vec<Planned>, execution: &Execution, stage: &Stage, state: &str, now: i64) {
+/// Whether a notification is to tell of a judgment's state. One that says nothing of `when`
+/// is told of every state.
+pub(crate) fn wants(notification: &Value, state: &str) -> bool {
     // Both spellings are in use: `manualJudgmentStop` and `manualJudgment.stop`.
     let dotted = state
-        .strip_prefix("manualJudgment")
+        .strip_prefix(AWAITED)
         .filter(|rest| !rest.is_empty())
-        .map(|rest| format!("manualJudgment.{}", rest.to_lowercase()));
-    for (i, notification) in notifications(stage) {
-        let asked = whens(notification);
-        let wanted = asked.is_empty()
-            || asked.contains(&state)
-            || dotted.as_deref().is_some_and(|d| asked.contains(&d));
-        if wanted && text(notification, "type").is_some() {
-            let place = (i, stage.attempt);
-            all.push(planned(
-                execution,
-                Some(stage),
-                state,
-                place,
-                notification,
-                now,
-            ));
-        }
+        .map(|rest| format!("{AWAITED}.{}", rest.to_lowercase()));
+    let asked = whens(notification);
+    let wanted = asked.is_empty()
+        || asked.contains(&state)
+        || dotted.as_deref().is_some_and(|d| asked.contains(&d));
+    wanted && text(notification, "type").is_some()
+}
+
+/// A judgment still waits: those are told again that were due, which is when they were told
+/// last.
+fn awaited_still(all: &mut Vec<Planned>, execution: &Execution, stage: &Stage, now: i64) {
+    let last = |notification: &Value| notification.get(LAST_TOLD)?.get(AWAITED)?.as_i64();
+    let asking = || notifications(stage).filter(|(_, n)| wants(n, AWAITED));
+    let Some(newest) = asking().filter_map(|(_, n)| last(n)).max() else {
+        return;
+    };
+    for (i, notification) in asking().filter(|(_, n)| last(n) == Some(newest)) {
+        let place = (i, stage.attempt);
+        let mut again = planned(execution, Some(stage), AWAITED, place, notification, now);
+        again.id.push_str(&format!("/{newest}"));
+        all.push(again);
+    }
+}
+
+fn judgment(all: &mut Vec<Planned>, execution: &Execution, stage: &Stage, state: &str, now: i64) {
+    for (i, notification) in notifications(stage).filter(|(_, n)| wants(n, state)) {
+        let place = (i, stage.attempt);
+        all.push(planned(
+            execution,
+            Some(stage),
+            state,
+            place,
+            notification,
+            now,
+        ));
     }
 }
 
@@ -377,6 +402,29 @@ mod tests {
             json!({"stageId": "S", "status": "TERMINAL"}),
         );
         assert_eq!(ids(&e, ended), [""; 0]);
+    }
+
+    #[test]
+    fn who_is_due_is_told_again_under_another_id() {
+        let told = |at: i64, when: Value| {
+            json!({"type": "slack", "address": "#s", "when": when,
+                "lastNotifiedByNotificationState": {"manualJudgment": at}})
+        };
+        let notifications = json!([
+            told(500, json!([])), told(900, json!(["manualJudgment"])), {"type": "slack"},
+            told(900, json!(["manualJudgmentStop"])), told(900, json!([])),
+        ]);
+        let mut e = execution(stage(
+            "manualJudgment",
+            json!({"notifications": notifications}),
+        ));
+        let waits = event("task:waiting", json!({"stageId": "S", "status": "RUNNING"}));
+        assert_eq!(
+            ids(&e, waits.clone()),
+            ["E/S/manualJudgment/1/900", "E/S/manualJudgment/4/900"]
+        );
+        e.stages[0].context.clear();
+        assert_eq!(ids(&e, waits), [""; 0]);
     }
 
     #[test]

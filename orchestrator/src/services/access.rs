@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use authorization::{Decision, Permission, Permissions, Policy, Resource, Roles, Subject, refusal};
 use proto::status::{Failure, Kind};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Access, Object};
 use crate::definition::Definitions;
@@ -32,6 +32,10 @@ impl Access for Open {
 
     async fn roles(&self, _: &str) -> Result<Vec<String>, Failure> {
         Ok(Vec::new())
+    }
+
+    async fn permitted(&self, _: &str, _: &str, _: &Value, _: Permission) -> Result<(), Failure> {
+        Ok(())
     }
 }
 
@@ -168,5 +172,25 @@ impl Access for Rules {
     async fn roles(&self, user: &str) -> Result<Vec<String>, Failure> {
         let roles = self.known(user).await?;
         Ok(roles.iter().map(ToOwned::to_owned).collect())
+    }
+
+    async fn permitted(
+        &self,
+        user: &str,
+        what: &str,
+        permissions: &Value,
+        permission: Permission,
+    ) -> Result<(), Failure> {
+        let subject = self.subject(user).await?;
+        let permissions = permissions_of(&json!({"name": what, "permissions": permissions}))?;
+        let resource = Resource::Application {
+            name: what,
+            permissions: Some(&permissions),
+        };
+        let decision = authorization::decide(&self.policy, &subject, resource, permission);
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        Err(refused(what, permission, user, decision))
     }
 }

@@ -3,13 +3,17 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use orchestrator_core::ExecutionType;
+use orchestrator_core::{ExecutionType, Status};
 use proto::status::{Failure, Kind};
 use serde_json::Value;
 
 use super::Executions;
 use crate::engine::Engine;
+use crate::executions::Listing;
 use crate::start::Start;
+
+/// Executions of a pipeline that are looked at for the one that started last.
+const LOOKED_AT: usize = 20;
 
 /// The engine behind the door; it is given when it is there, for it has the door.
 #[derive(Default)]
@@ -36,8 +40,9 @@ impl Executions for OwnExecutions {
             body: pipeline,
             event_id: event_id.to_owned(),
             user: user.to_owned(),
+            by_stage: true,
         };
-        self.engine()?.start(&start).await
+        Ok(self.engine()?.start(&start).await?.id)
     }
 
     async fn get(&self, id: &str) -> Result<Option<Value>, Failure> {
@@ -46,6 +51,30 @@ impl Executions for OwnExecutions {
             Err(failure) if failure.kind == Kind::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    async fn newest(
+        &self,
+        application: &str,
+        config: &str,
+        statuses: &[Status],
+        but: &str,
+    ) -> Result<Option<Value>, Failure> {
+        let asked = Listing {
+            kind: Some(ExecutionType::Pipeline),
+            application: application.to_lowercase(),
+            configs: vec![config.to_owned()],
+            statuses: statuses.iter().map(ToString::to_string).collect(),
+            size: LOOKED_AT,
+            ..Listing::default()
+        };
+        let (found, _) = self.engine()?.executions().list(&asked).await?;
+        let own = found.into_iter().filter(|execution| {
+            execution.application.eq_ignore_ascii_case(application) && execution.id.as_str() != but
+        });
+        // Those that wait were made after others that run.
+        let last = own.max_by_key(|execution| (execution.start_time, execution.build_time));
+        Ok(last.map(|execution| execution.to_json()))
     }
 
     async fn cancel(&self, id: &str, user: &str, reason: &str) -> Result<(), Failure> {

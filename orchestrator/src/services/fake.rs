@@ -2,12 +2,14 @@
 //! answers, a record of every call, and faults drawn from a seed.
 
 mod builds;
+mod executions;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use orchestrator_core::Settings;
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
@@ -67,7 +69,7 @@ pub enum Plan {
 
 /// All peers in one; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Fake(Arc<Mutex<World>>);
+pub struct Fake(Arc<Mutex<World>>, Arc<OnceLock<Settings>>);
 
 impl Fake {
     /// Peers that know the account `prod` and let everything succeed.
@@ -79,6 +81,16 @@ impl Fake {
 
     fn lock(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the operator set for types of stages, once and before it is asked for.
+    pub fn configure(&self, stages: Map<String, Value>) {
+        let settings = Settings {
+            stages,
+            ..Settings::default()
+        };
+        // What was asked for before stays as it was told.
+        drop(self.1.set(settings));
     }
 
     /// From now on one of `one_in` calls goes wrong, as the seed decides.
@@ -139,16 +151,6 @@ impl Fake {
     /// What has become of every pipeline that a stage started; without it all succeed.
     pub fn children_are(&self, status: &str) {
         self.lock().child_status = Some(status.to_owned());
-    }
-
-    /// How every build ends; without it all succeed.
-    pub fn builds_are(&self, result: &str) {
-        self.lock().build_result = Some(result.to_owned());
-    }
-
-    /// Builds that were started, by their effects.
-    pub fn builds_started(&self) -> Vec<String> {
-        self.lock().builds.clone()
     }
 
     /// The next answer to requests for this URL; without one it is 200 `{}`.
@@ -400,36 +402,6 @@ impl CloudDriver for Fake {
 }
 
 #[async_trait]
-impl super::Executions for Fake {
-    async fn start(&self, pipeline: Value, _user: &str, event: &str) -> Result<String, Failure> {
-        self.faulty(|world| {
-            let known = world.started.iter().find(|(known, _)| known == event);
-            if known.is_none() {
-                world.started.push((event.to_owned(), pipeline));
-            }
-            Ok(format!("child-{event}"))
-        })
-    }
-
-    async fn get(&self, id: &str) -> Result<Option<Value>, Failure> {
-        self.faulty(|world| {
-            if let Some(known) = world.executions.iter().find(|e| e["id"] == json!(id)) {
-                return Ok(Some(known.clone()));
-            }
-            let status = world.child_status.as_deref().unwrap_or("SUCCEEDED");
-            Ok(Some(json!({"id": id, "status": status, "stages": []})))
-        })
-    }
-
-    async fn cancel(&self, id: &str, _user: &str, _reason: &str) -> Result<(), Failure> {
-        self.faulty(|world| {
-            world.canceled.push(id.to_owned());
-            Ok(())
-        })
-    }
-}
-
-#[async_trait]
 impl Http for Fake {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let fault = self.fault();
@@ -591,5 +563,9 @@ impl Services for Fake {
 
     fn executions(&self) -> &dyn super::Executions {
         self
+    }
+
+    fn settings(&self) -> &Settings {
+        self.1.get_or_init(Settings::default)
     }
 }

@@ -47,7 +47,7 @@ fn translate(request: HttpRequest) -> Result<Request, HttpError> {
         headers,
         body: request.body.into(),
         timeout: Some(Duration::from_millis(request.timeout_ms)),
-        follow_redirects: true,
+        follow_redirects: request.follow_redirects,
     })
 }
 

@@ -3,6 +3,7 @@
 //! `StageStatusPreconditionTask`, `ClusterSizePreconditionTask`.
 
 use async_trait::async_trait;
+use authorization::Permission;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
     Description, NewStage, PlanError, StageDefinition, StageView, Status, TaskError, TaskPolicy,
@@ -11,7 +12,7 @@ use orchestrator_core::{
 use serde_json::{Map, Value, json};
 
 use super::{StageType, bare_expression, schema};
-use crate::task::{Task, TaskContext, failed, number, server_group};
+use crate::task::{Task, TaskContext, access, failed, number, server_group};
 
 /// The type.
 pub(super) static STAGE: CheckPreconditions = CheckPreconditions;
@@ -181,7 +182,10 @@ impl Task for CheckPrecondition {
     fn decide(&self, ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
         let own = own(ctx);
         match ctx.text("preconditionType") {
-            Some("expression") => Some(Ok(expression(ctx, own))),
+            Some("expression") => {
+                let evaluated = ctx.evaluate(&template(&own))?;
+                Some(Ok(holding(own, evaluated.ok())))
+            }
             Some("stageStatus") => Some(stage_status(ctx, &own)),
             Some("clusterSize") => None,
             other => Some(Err(TaskError::user(format!(
@@ -196,7 +200,12 @@ impl Task for CheckPrecondition {
         if let Some(decided) = self.decide(ctx) {
             return decided;
         }
-        cluster_size(ctx, &own(ctx)).await
+        let own = own(ctx);
+        if ctx.text("preconditionType") == Some("expression") {
+            let evaluated = ctx.evaluate_fetching(&template(&own)).await;
+            return Ok(holding(own, evaluated.ok()));
+        }
+        cluster_size(ctx, &own).await
     }
 }
 
@@ -213,16 +222,23 @@ fn text_of(value: &Value) -> String {
         .map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
-fn expression(ctx: &TaskContext<'_>, mut own: Map<String, Value>) -> TaskResult {
-    let written = own.get("expression").map(text_of).unwrap_or_default();
-    let template = if written.contains("${") {
-        written.clone()
+fn written(own: &Map<String, Value>) -> String {
+    own.get("expression").map(text_of).unwrap_or_default()
+}
+
+/// The condition, which may be written without its braces.
+fn template(own: &Map<String, Value>) -> Value {
+    let written = written(own);
+    Value::from(if written.contains("${") {
+        written
     } else {
         format!("${{{written}}}")
-    };
-    let result = ctx
-        .evaluate(&Value::from(template))
-        .map_or(written, |value| text_of(&value));
+    })
+}
+
+/// What follows from the value of the condition; none if it could not be evaluated.
+fn holding(mut own: Map<String, Value>, value: Option<Value>) -> TaskResult {
+    let result = value.map_or_else(|| written(&own), |value| text_of(&value));
     let holds = result.trim().eq_ignore_ascii_case("true");
     own.insert("expressionResult".to_owned(), result.into());
     let status = if holds {
@@ -268,20 +284,26 @@ async fn cluster_size(
     own: &Map<String, Value>,
 ) -> Result<TaskResult, TaskError> {
     let text = |key: &str| own.get(key).and_then(Value::as_str).unwrap_or_default();
-    let cluster = text("cluster");
+    let moniker = |key: &str| {
+        let part = own.get("moniker").and_then(|moniker| moniker.get(key));
+        part.and_then(Value::as_str).filter(|text| !text.is_empty())
+    };
+    let cluster = moniker("cluster").unwrap_or_else(|| text("cluster"));
+    let application = moniker("app").unwrap_or(&ctx.execution.application);
+    if !application.eq_ignore_ascii_case(&ctx.execution.application) {
+        access::require(ctx, application, Permission::Read).await?;
+    }
     let account = text("credentials");
     let expected = own.get("expected").and_then(number).unwrap_or(1.0);
-    let comparison = text("comparison");
+    let comparison = match text("comparison") {
+        "" => "==",
+        other => other,
+    };
     let only_enabled = own.get("onlyEnabledServerGroups").and_then(Value::as_bool) == Some(true);
     let found = ctx
         .services
         .cloud_driver()
-        .cluster(
-            &ctx.execution.application,
-            account,
-            cluster,
-            text("cloudProvider"),
-        )
+        .cluster(application, account, cluster, text("cloudProvider"))
         .await
         .map_err(failed)?
         .unwrap_or_default();
@@ -292,10 +314,11 @@ async fn cluster_size(
         .unwrap_or_default();
     let mut faults = Vec::new();
     for region in regions.iter().filter_map(Value::as_str) {
-        let groups: Vec<_> = server_group::of_cluster(&found, region)
+        let mut groups: Vec<_> = server_group::of_cluster(&found, region)
             .filter(|g| !only_enabled || !server_group::is_disabled(g))
             .map(|g| server_group::name(g).to_owned())
             .collect();
+        groups.sort();
         let size = f64::from(u32::try_from(groups.len()).unwrap_or(u32::MAX));
         let holds = match comparison {
             "<" => size < expected,
@@ -305,9 +328,10 @@ async fn cluster_size(
             _ => (size - expected).abs() < 0.5,
         };
         if !holds {
+            let which = if only_enabled { "enabled " } else { "" };
             faults.push(format!(
-                "expected {comparison} {expected} server groups of cluster {cluster} in {region}, \
-                 found {}: {}",
+                "expected {comparison} {expected} {which}server groups in {region} but found {}: \
+                 [{}]",
                 groups.len(),
                 groups.join(", ")
             ));
@@ -316,6 +340,11 @@ async fn cluster_size(
     if faults.is_empty() {
         Ok(TaskResult::succeeded())
     } else {
-        Err(unmet(own, faults.join("; ")))
+        let message = format!(
+            "Precondition check failed: {}. Please clean up the cluster to only have the specific \
+             number of server groups, or opt out of this check in your deploy stage.",
+            faults.join(", ")
+        );
+        Err(unmet(own, message))
     }
 }

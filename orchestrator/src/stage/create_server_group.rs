@@ -4,12 +4,12 @@
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
-    Description, NewStage, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy,
-    TaskResult, TaskSpec,
+    Description, NewStage, PlanError, Settings, Stage, StageDefinition, StageView, TaskError,
+    TaskPolicy, TaskResult, TaskSpec,
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, accounts_of, restore_server_group, schema, strategy, targeted};
+use super::{StageType, accounts_of, restore_server_group, schema, strategy, targeted, unbuilt};
 use crate::provider;
 use crate::task::quarantine;
 use crate::task::snapshot_source_server_group::SNAPSHOT;
@@ -51,7 +51,20 @@ impl StageDefinition for NewServerGroup {
         }
     }
 
+    fn prepare(
+        &self,
+        stage: StageView<'_>,
+        settings: &Settings,
+    ) -> Result<Map<String, Value>, PlanError> {
+        let context = &stage.stage.context;
+        match strategy::of(stage)?.unset(context, settings) {
+            Some(message) => Err(message),
+            None => Ok(Map::new()),
+        }
+    }
+
     fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+        unbuilt::require_provider(stage.stage)?;
         let strategy = strategy::of(stage)?;
         let provider = provider::of(&stage.stage.context);
         let mut tasks = vec![
@@ -293,7 +306,21 @@ pub(super) fn deploy_input(ctx: &TaskContext<'_>) -> Result<Map<String, Value>, 
     ] {
         input.shift_remove(key);
     }
-    let written = ["imageId", "image", "amiName", "imageArtifact"];
+    if let Some(found) = ctx.artifact("imageArtifactId", "imageArtifact")? {
+        input.insert("imageArtifact".to_owned(), found);
+    } else if let Some(id) = ctx.text("imageArtifactId") {
+        return Err(TaskError::user(format!(
+            "imageArtifactId: nothing is bound to expected artifact {id}; name one that the \
+             trigger or an earlier stage brings, or that has a default"
+        )));
+    }
+    let written = [
+        "imageId",
+        "image",
+        "amiName",
+        "imageArtifact",
+        "imageArtifactId",
+    ];
     if !written
         .iter()
         .any(|key| ctx.own(key).is_some_and(|v| *v != json!("")))

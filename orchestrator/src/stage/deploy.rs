@@ -1,6 +1,8 @@
 //! `deploy`: server groups in one cluster or several, at the same time.
 //! Source: `orca: ParallelDeployStage`.
 
+mod in_strategy;
+
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
@@ -9,7 +11,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, accounts_of, schema, strategy};
+use super::{StageType, accounts_of, schema, strategy, unbuilt};
 use crate::task::server_group::regions_of;
 use crate::task::{Task, TaskContext};
 
@@ -21,6 +23,7 @@ const DEPLOYED: &str = "deploy.server.groups";
 const NOT_INHERITED: &[&str] = &[
     "clusters",
     "cluster",
+    "trafficOptions",
     "expressionEvaluationSummary",
     "restartDetails",
     "restrictExecutionDuringTimeWindow",
@@ -65,7 +68,11 @@ impl StageDefinition for Deploy {
             ("createServerGroup", "Deploy")
         };
         let mut planned = Vec::new();
-        let found = clusters(&stage.stage.context)?;
+        let of_strategy = in_strategy::cluster(stage)?;
+        let found = match &of_strategy {
+            Some(cluster) => vec![("cluster.".to_owned(), cluster)],
+            None => clusters(&stage.stage.context)?,
+        };
         if found.is_empty() || found.len() > MOST_CLUSTERS {
             let count = found.len();
             return Err(format!(
@@ -78,6 +85,7 @@ impl StageDefinition for Deploy {
             for (key, value) in cluster {
                 context.insert(key.clone(), value.clone());
             }
+            unbuilt::require_provider_of(&stage.stage.kind, &context)?;
             let account = ["account", "credentials"]
                 .iter()
                 .find_map(|key| context.get(*key).filter(|v| v.is_string()).cloned())
@@ -158,6 +166,21 @@ impl StageDefinition for Deploy {
                 "region": {"type": "string"},
                 "imageId": {"type": "string", "title": "Image", "description": "registry/repository:tag"},
                 "strategy": {"type": "string", "enum": keys, "default": "none"},
+                "strategyApplication": {"type": "string", "title": "Application of a custom strategy"},
+                "strategyPipeline": {"type": "string", "title": "Id of a custom strategy"},
+                "pipelineParameters": {"type": "object", "title": "Parameters of a custom strategy"},
+                "deploySteps": {"type": "array", "items": {"type": "integer"}, "title": "Steps, in percent"},
+                "deploymentMonitor": {
+                    "type": "object", "title": "Who judges each step",
+                    "properties": {"id": {"type": "string"}, "parameters": {"type": "object"}},
+                },
+                "failureActions": {
+                    "type": "object", "title": "After a step that is judged bad",
+                    "properties": {
+                        "rollback": {"type": "string", "enum": ["None", "Automatic", "Manual"]},
+                        "destroyInstances": {"type": "boolean"},
+                    },
+                },
                 "capacity": {"type": "object"},
                 "loadBalancers": {"type": "array", "items": {"type": "string"}},
                 "env": {"type": "object"},
@@ -169,7 +192,13 @@ impl StageDefinition for Deploy {
             "required": ["account", "region"],
         });
         schema(
-            &json!({"clusters": {"type": "array", "title": "Clusters", "items": cluster}}),
+            &json!({
+                "clusters": {"type": "array", "title": "Clusters", "items": cluster},
+                "trafficOptions": {
+                    "type": "string", "title": "Traffic, in a strategy",
+                    "enum": ["inherit", "enable", "disable"],
+                },
+            }),
             &["clusters"],
         )
     }
@@ -191,6 +220,16 @@ impl StageType for Deploy {
         }
         found
     }
+}
+
+/// Whether a stage says what it deploys.
+fn has_clusters(context: &Map<String, Value>) -> bool {
+    let own = |key: &str| {
+        context
+            .get(key)
+            .is_some_and(|v| !v.is_null() && *v != json!([]))
+    };
+    own("clusters") || own("cluster") || own("account") || own("credentials")
 }
 
 /// A cluster with its path, such as `clusters[0].`.

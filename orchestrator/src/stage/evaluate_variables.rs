@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
     Description, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult,
-    TaskSpec,
+    TaskSpec, context,
 };
 use serde_json::{Map, Value, json};
 
@@ -42,16 +42,14 @@ impl StageDefinition for EvaluateVariables {
         &["variables"]
     }
 
-    /// Differs from Spinnaker: the text as written is kept whole, so a literal
-    /// brace in it survives a restart.
+    /// Differs from Spinnaker: a text with a literal brace is kept whole beside its
+    /// `sourceValue`, so that the brace survives a restart.
     fn prepare_restart(&self, stage: &mut Stage) {
         let Some(Value::Array(variables)) = stage.context.get_mut("variables") else {
             return;
         };
         for variable in variables.iter_mut().filter_map(Value::as_object_mut) {
-            if let Some(source) = variable.shift_remove("sourceValue") {
-                variable.insert("value".to_owned(), source);
-            }
+            context::restore_source(variable);
         }
     }
 
@@ -116,7 +114,8 @@ impl Task for EvaluateVariablesTask {
         let mut result = TaskResult::succeeded();
         let variables = ctx.own("variables").and_then(Value::as_array);
         for variable in variables.into_iter().flatten().filter_map(Value::as_object) {
-            if let Some(key) = variable.get("key").and_then(Value::as_str) {
+            let key = variable.get("key").and_then(Value::as_str);
+            if let Some(key) = key.filter(|key| !key.is_empty()) {
                 let value = variable.get("value").cloned().unwrap_or_default();
                 result.outputs.insert(key.to_owned(), value);
             }

@@ -36,7 +36,8 @@ impl StageDefinition for FindImage {
         }
     }
 
-    fn tasks(&self, _stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+    fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+        super::unbuilt::require_provider(stage.stage)?;
         Ok(vec![TaskSpec::new("findImage", Find.kind())])
     }
 

@@ -4,18 +4,31 @@
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
-    Description, PlanError, Stage, StageDefinition, StageView, Status, TaskError, TaskPolicy,
-    TaskResult, TaskSpec,
+    Description, ErrorClass, NewStage, PlanError, Stage, StageDefinition, StageView, Status,
+    TaskError, TaskPolicy, TaskResult, TaskSpec,
 };
 use proto::status::Kind;
 use serde_json::{Map, Value, json};
 
 use super::{StageType, schema};
 use crate::services::BuildOf;
-use crate::task::{Pool, Task, TaskContext, failed};
+use crate::task::{Pool, Task, TaskContext, bind_produced_artifacts, failed};
 
 /// The type.
 pub(super) static STAGE: Jenkins = Jenkins;
+
+/// The task that reads a property file.
+pub(super) const PROPERTIES: &str = "getBuildProperties";
+/// The task that waits for a build to leave the queue.
+pub(super) const WAIT_FOR_START: &str = "waitForJenkinsJobStart";
+/// The task that follows a build.
+pub(super) const MONITOR: &str = "monitorJenkinsJob";
+/// The task that stops a build.
+pub(super) const STOP: &str = "stopJenkinsJob";
+
+/// Errors in a row after which a property file is given up.
+const MOST_ERRORS: u64 = 5;
+const ERRORS: &str = "consecutiveErrors";
 
 /// See the module.
 #[derive(Debug)]
@@ -45,8 +58,13 @@ impl StageDefinition for Jenkins {
                 TaskSpec::new("getBuildProperties", Properties.kind()),
                 TaskSpec::new("getBuildArtifacts", Artifacts.kind()),
             ]);
+            bind_produced_artifacts::plan(&mut tasks, stage.stage);
         }
         Ok(tasks)
+    }
+
+    fn on_failure(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
+        Ok(properties_anyway(stage))
     }
 
     fn cancel_task(&self, _stage: StageView<'_>) -> Option<&'static str> {
@@ -54,13 +72,8 @@ impl StageDefinition for Jenkins {
     }
 
     fn prepare_restart(&self, stage: &mut Stage) {
-        if let Some(build) = stage.context.shift_remove("buildInfo") {
-            let details = stage.context.get_mut("restartDetails");
-            if let Some(details) = details.and_then(Value::as_object_mut) {
-                details.insert("previousBuildInfo".to_owned(), build);
-            }
-        }
-        for key in ["queuedBuild", "buildNumber"] {
+        stage.keep_for_restart("buildInfo", "previousBuildInfo");
+        for key in ["queuedBuild", "buildNumber", ERRORS] {
             stage.context.shift_remove(key);
         }
     }
@@ -106,8 +119,24 @@ impl StageType for Jenkins {
     }
 }
 
+/// A build that failed may have left its properties all the same.
+fn properties_anyway(stage: StageView<'_>) -> Vec<NewStage> {
+    let own = &stage.stage.context;
+    let file = own.get("propertyFile").and_then(Value::as_str);
+    if file.is_none_or(str::is_empty) {
+        return Vec::new();
+    }
+    let keys = ["master", "job", "propertyFile", "buildNumber"];
+    let context = keys.iter().filter_map(|key| {
+        let value = own.get(*key)?.clone();
+        Some(((*key).to_owned(), value))
+    });
+    let name = "Try to get properties file";
+    vec![NewStage::new("getProperties", name, context.collect())]
+}
+
 /// The build a stage is about, as far as it is known.
-async fn build_of(ctx: &TaskContext<'_>) -> Result<BuildOf, TaskError> {
+pub(super) async fn build_of(ctx: &TaskContext<'_>) -> Result<BuildOf, TaskError> {
     let text = |key: &str| {
         let found = ctx.text(key);
         found.ok_or_else(|| TaskError::user(format!("{key} is missing; name it")))
@@ -163,7 +192,7 @@ struct WaitForStart;
 #[async_trait]
 impl Task for WaitForStart {
     fn kind(&self) -> &'static str {
-        "waitForJenkinsJobStart"
+        WAIT_FOR_START
     }
 
     fn policy(&self) -> TaskPolicy {
@@ -189,7 +218,7 @@ struct Monitor;
 #[async_trait]
 impl Task for Monitor {
     fn kind(&self) -> &'static str {
-        "monitorJenkinsJob"
+        MONITOR
     }
 
     fn policy(&self) -> TaskPolicy {
@@ -240,7 +269,7 @@ struct Properties;
 #[async_trait]
 impl Task for Properties {
     fn kind(&self) -> &'static str {
-        "getBuildProperties"
+        PROPERTIES
     }
 
     fn policy(&self) -> TaskPolicy {
@@ -261,14 +290,9 @@ impl Task for Properties {
         let Some(file) = named else {
             return Ok(TaskResult::succeeded());
         };
-        let found = ctx
-            .services
-            .builds()
-            .properties(&build_of(ctx).await?, file)
-            .await;
-        let found = match found {
-            Err(failure) if failure.kind == Kind::Invalid => None,
-            found => found.map_err(failed)?,
+        let found = match read(ctx, file).await {
+            Err(error) if error.class == ErrorClass::Transient => return counted(ctx, error),
+            found => found?,
         };
         let Some(Value::Object(properties)) = found.filter(|p| *p != json!({})) else {
             return Err(TaskError::user(format!(
@@ -277,6 +301,7 @@ impl Task for Properties {
             )));
         };
         let mut result = TaskResult::succeeded()
+            .with_context(ERRORS, 0)
             .with_context("propertyFileContents", properties.clone())
             .with_output("propertyFileContents", properties.clone());
         for (key, value) in properties {
@@ -286,6 +311,30 @@ impl Task for Properties {
         }
         Ok(result)
     }
+}
+
+/// The properties in a file of the stage's build; none where it is no such file.
+async fn read(ctx: &TaskContext<'_>, file: &str) -> Result<Option<Value>, TaskError> {
+    if ctx.own("buildNumber").is_none() {
+        return Err(TaskError::user(
+            "buildNumber is missing; there is no build whose properties could be read",
+        ));
+    }
+    let build = build_of(ctx).await?;
+    match ctx.services.builds().properties(&build, file).await {
+        Err(failure) if failure.kind == Kind::Invalid => Ok(None),
+        found => found.map_err(failed),
+    }
+}
+
+/// An error that may pass is one of a few in a row, whatever time is left.
+fn counted(ctx: &TaskContext<'_>, mut error: TaskError) -> Result<TaskResult, TaskError> {
+    let before = ctx.own(ERRORS).and_then(Value::as_u64).unwrap_or(0);
+    if before + 1 >= MOST_ERRORS {
+        error.class = ErrorClass::Permanent;
+        return Err(error);
+    }
+    Ok(TaskResult::running().with_context(ERRORS, before + 1))
 }
 
 /// What the build keeps, as artifacts for the stages after it.
@@ -321,7 +370,7 @@ struct Stop;
 #[async_trait]
 impl Task for Stop {
     fn kind(&self) -> &'static str {
-        "stopJenkinsJob"
+        STOP
     }
 
     fn policy(&self) -> TaskPolicy {

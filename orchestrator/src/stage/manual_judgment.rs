@@ -18,6 +18,7 @@ use ballot::{CONTINUE, STOP};
 use rules::Rules;
 
 mod ballot;
+mod notice;
 mod rules;
 mod vote;
 
@@ -67,6 +68,7 @@ impl StageDefinition for ManualJudgment {
         for key in ANSWER {
             stage.context.remove(key);
         }
+        notice::forget(stage);
     }
 
     /// What people wrote is no expression, whoever they are.
@@ -143,10 +145,7 @@ impl Task for WaitForJudgment {
         Some(Ok(match decision(ctx.stage) {
             Some(CONTINUE) => TaskResult::succeeded(),
             Some(STOP) => TaskResult::status(Status::Terminal),
-            _ => TaskResult {
-                backoff_ms: Some(next_look(ctx)),
-                ..TaskResult::running()
-            },
+            _ => wait(ctx),
         }))
     }
 }
@@ -188,6 +187,21 @@ pub(crate) fn acting<'a>(execution: &'a Execution, stage: &'a Stage) -> Option<&
 /// The limits of a judgment's task; none for a task of another type.
 fn policy_of(task: &str) -> Option<TaskPolicy> {
     (task == TASK).then(|| WaitForJudgment.policy())
+}
+
+/// Nobody has decided: those who want to hear of it again are told.
+fn wait(ctx: &TaskContext<'_>) -> TaskResult {
+    let notices = notice::look(ctx.stage, ctx.now);
+    let next = next_look(ctx);
+    let result = TaskResult {
+        backoff_ms: Some(notices.next.map_or(next, |due| due.min(next))),
+        remind: notices.again,
+        ..TaskResult::running()
+    };
+    match notices.notifications {
+        Some(notifications) => result.with_context("notifications", notifications),
+        None => result,
+    }
 }
 
 /// In an hour, or right after the time is over.

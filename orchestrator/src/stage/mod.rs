@@ -4,10 +4,12 @@
 //! its file, and two adjacent lines here.
 
 mod apply_source_server_group_capacity;
+mod bulk_destroy_server_group;
 mod capture_source_server_group_capacity;
 mod check_preconditions;
 mod clone_server_group;
 mod cluster_wide;
+pub(crate) mod configured;
 mod create_application;
 mod create_server_group;
 mod create_v2_pipeline_template;
@@ -15,42 +17,66 @@ mod delete_application;
 mod delete_pipeline;
 mod delete_project;
 mod delete_v2_pipeline_template;
+mod depends_on_execution;
 mod deploy;
 mod deploy_previous_version;
+mod deployment_monitor;
+mod destroy_job;
 mod destroy_server_group;
 mod determine_target_server_group;
 mod disable_cluster;
 mod disable_server_group;
 mod enable_server_group;
+mod evaluate_artifacts;
+mod evaluate_deployment_health;
 mod evaluate_variables;
+mod find_artifact_from_execution;
 mod find_image;
 mod find_image_from_tags;
+mod get_properties;
 mod jenkins;
 pub(crate) mod manual_judgment;
 mod modify_aws_scaling_process;
+mod monitor_pipeline;
+mod noop;
+mod notify_deploy_completed;
+mod notify_deploy_starting;
+mod page_application_owner;
 mod pin_server_group;
 mod pipeline;
+mod preconfigured_job;
+mod preconfigured_webhook;
 mod promote_environment;
+mod reorder_pipelines;
 mod replace_in_place;
 mod resize_server_group;
 mod restore_server_group;
+pub(crate) mod restrict_execution_during_time_window;
 mod rollback_cluster;
 mod rollback_server_group;
 mod run_job;
+mod run_multiple_pipelines;
 mod save_pipeline;
 mod save_pipelines_from_artifact;
 mod scale_down_cluster;
+mod script;
 mod shift_traffic;
 mod shrink_cluster;
 pub mod strategy;
 mod targeted;
+mod terminate_instance_and_decrement_server_group;
+mod terminate_instances;
+pub mod unbuilt;
 mod undo_deployment;
 mod update_application;
 mod update_pipeline;
 mod update_v2_pipeline_template;
 mod upsert_application;
+mod upsert_load_balancer;
+mod upsert_load_balancers;
 mod upsert_project;
 mod wait;
+mod wait_until;
 mod webhook;
 
 use orchestrator_core::{StageCatalog, StageDefinition, TaskPolicy};
@@ -61,6 +87,7 @@ use crate::task::{self, Task};
 /// Every type of stage.
 pub static STAGES: &[&dyn StageType] = &[
     &apply_source_server_group_capacity::STAGE,
+    &bulk_destroy_server_group::STAGE,
     &capture_source_server_group_capacity::STAGE,
     &check_preconditions::STAGE,
     &clone_server_group::STAGE,
@@ -71,40 +98,62 @@ pub static STAGES: &[&dyn StageType] = &[
     &delete_pipeline::STAGE,
     &delete_project::STAGE,
     &delete_v2_pipeline_template::STAGE,
+    &depends_on_execution::STAGE,
     &deploy::STAGE,
     &deploy_previous_version::STAGE,
+    &destroy_job::STAGE,
     &destroy_server_group::STAGE,
     &determine_target_server_group::STAGE,
     &disable_cluster::STAGE,
     &disable_server_group::STAGE,
     &enable_server_group::STAGE,
+    &evaluate_artifacts::STAGE,
+    &evaluate_deployment_health::STAGE,
     &evaluate_variables::STAGE,
+    &find_artifact_from_execution::STAGE,
     &find_image::STAGE,
     &find_image_from_tags::STAGE,
+    &get_properties::STAGE,
     &jenkins::STAGE,
     &manual_judgment::STAGE,
     &modify_aws_scaling_process::STAGE,
+    &monitor_pipeline::STAGE,
+    &noop::STAGE,
+    &page_application_owner::STAGE,
+    &notify_deploy_completed::STAGE,
+    &notify_deploy_starting::STAGE,
     &pin_server_group::STAGE,
     &pipeline::STAGE,
+    &preconfigured_job::STAGE,
+    &preconfigured_webhook::STAGE,
     &promote_environment::STAGE,
+    &reorder_pipelines::STAGE,
     &replace_in_place::STAGE,
     &resize_server_group::STAGE,
     &restore_server_group::STAGE,
+    &restrict_execution_during_time_window::STAGE,
     &rollback_cluster::STAGE,
     &rollback_server_group::STAGE,
     &run_job::STAGE,
+    &run_multiple_pipelines::STAGE,
     &save_pipeline::STAGE,
     &save_pipelines_from_artifact::STAGE,
     &scale_down_cluster::STAGE,
+    &script::STAGE,
     &shift_traffic::STAGE,
     &shrink_cluster::STAGE,
+    &terminate_instance_and_decrement_server_group::STAGE,
+    &terminate_instances::STAGE,
     &undo_deployment::STAGE,
     &update_application::STAGE,
     &update_pipeline::STAGE,
     &update_v2_pipeline_template::STAGE,
     &upsert_application::STAGE,
+    &upsert_load_balancer::STAGE,
+    &upsert_load_balancers::STAGE,
     &upsert_project::STAGE,
     &wait::STAGE,
+    &wait_until::STAGE,
     &webhook::STAGE,
 ];
 
@@ -124,10 +173,11 @@ pub trait StageType: StageDefinition {
 /// What stands behind a type that is meant for our own provider: `deploy_local`.
 const OWN_PROVIDER: &str = "_local";
 
-/// A type by name; none if there is none.
+/// A type by name, also one that is known and not built; none if there is none.
 pub fn find(kind: &str) -> Option<&'static dyn StageType> {
     let kind = kind.strip_suffix(OWN_PROVIDER).unwrap_or(kind);
-    STAGES.iter().copied().find(|s| s.kind() == kind)
+    let built = STAGES.iter().copied().find(|s| s.kind() == kind);
+    built.or_else(|| unbuilt::find(kind).map(|known| known as &dyn StageType))
 }
 
 /// What may stand in place of an unknown type.
@@ -136,11 +186,13 @@ pub fn known_types() -> String {
     format!("known are {}", kinds.join(", "))
 }
 
-/// A type for people and forms: type, label, description, category, schema.
+/// A type for people and forms: type, label, description, category, schema, and
+/// whether it can be run.
 pub fn describe(stage: &dyn StageType) -> Value {
     let about = stage.describe();
     json!({
         "type": stage.kind(),
+        "built": unbuilt::find(stage.kind()).is_none(),
         "label": about.label,
         "description": about.text,
         "category": about.category,
@@ -194,7 +246,9 @@ mod tests {
 
     #[test]
     fn every_stage_has_its_own_type_and_says_what_it_is() {
-        let mut kinds: Vec<_> = STAGES.iter().map(|s| s.kind()).collect();
+        let known = unbuilt::UNBUILT.iter();
+        let known = known.flat_map(|u| u.aliases.iter().copied().chain([u.kind]));
+        let mut kinds: Vec<_> = STAGES.iter().map(|s| s.kind()).chain(known).collect();
         let sorted = kinds.clone();
         kinds.sort_unstable();
         kinds.dedup();
@@ -216,7 +270,15 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| name.ends_with(".rs") && name != "mod.rs")
-            .filter(|name| !["targeted.rs", "cluster_wide.rs"].contains(&name.as_str()))
+            .filter(|name| {
+                ![
+                    "targeted.rs",
+                    "cluster_wide.rs",
+                    "configured.rs",
+                    "deployment_monitor.rs",
+                ]
+                .contains(&name.as_str())
+            })
             .collect();
         assert_eq!(files.len(), STAGES.len(), "{files:?}");
     }

@@ -7,23 +7,25 @@
 //! Differs from Spinnaker: a pipeline that would start itself, by way of others or
 //! not, more than 20 deep is refused; there it goes on for ever.
 
+mod monitor;
+mod start;
+
 use async_trait::async_trait;
-use authorization::Permission;
+use orchestrator_core::command::KEEPS_CHILD;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
-    Description, PlanError, Stage, StageDefinition, StageView, Status, TaskError, TaskPolicy,
-    TaskResult, TaskSpec,
+    Description, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult,
+    TaskSpec,
 };
 use serde_json::{Map, Value, json};
 
+use self::monitor::Monitor;
+use self::start::Start;
 use super::{StageType, schema};
-use crate::task::{Pool, Task, TaskContext, access, failed};
+use crate::task::{Pool, Task, TaskContext, bind_produced_artifacts, failed};
 
 /// The type.
 pub(super) static STAGE: Pipeline = Pipeline;
-
-/// Executions that started one another, at most.
-const MOST_DEEP: usize = 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -33,9 +35,23 @@ fn waits(stage: &Stage) -> bool {
     stage.flag("waitForCompletion") != Some(false)
 }
 
+/// Whether it runs the steps of a strategy instead of a pipeline.
+fn is_strategy(context: &Map<String, Value>) -> bool {
+    let parameters = context.get("pipelineParameters");
+    match parameters.and_then(|parameters| parameters.get("strategy")) {
+        Some(Value::Bool(flag)) => *flag,
+        Some(Value::String(text)) => !text.is_empty(),
+        _ => false,
+    }
+}
+
 /// The id of the pipeline to run: `pipelineId` of strategies, else `pipeline`.
 fn pipeline_of(context: &Map<String, Value>) -> Option<&str> {
-    let keys = ["pipelineId", "pipeline"];
+    let keys = if is_strategy(context) {
+        ["pipelineId", "pipeline"]
+    } else {
+        ["pipeline", "pipelineId"]
+    };
     let text = |key: &&str| context.get(*key)?.as_str().filter(|t| !t.is_empty());
     keys.iter().find_map(text)
 }
@@ -54,10 +70,15 @@ impl StageDefinition for Pipeline {
     }
 
     fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
-        let mut tasks = vec![TaskSpec::new("startPipeline", Start.kind())];
+        let mut tasks = Vec::new();
+        // A restart of its child leaves it that child.
+        if !stage.stage.context.contains_key("executionId") {
+            tasks.push(TaskSpec::new("startPipeline", Start.kind()));
+        }
         if waits(stage.stage) {
             tasks.push(TaskSpec::new("monitorPipeline", Monitor.kind()));
         }
+        bind_produced_artifacts::plan(&mut tasks, stage.stage);
         Ok(tasks)
     }
 
@@ -70,7 +91,11 @@ impl StageDefinition for Pipeline {
     }
 
     fn prepare_restart(&self, stage: &mut Stage) {
-        for key in ["status", "executionName", "executionId"] {
+        stage.context.shift_remove("status");
+        if stage.context.shift_remove(KEEPS_CHILD) == Some(Value::Bool(true)) {
+            return;
+        }
+        for key in ["executionName", "executionId"] {
             stage.context.shift_remove(key);
         }
     }
@@ -108,206 +133,6 @@ impl StageType for Pipeline {
     fn own_tasks(&self) -> &'static [&'static dyn Task] {
         &[&Start, &Monitor, &Cancel]
     }
-}
-
-#[derive(Debug)]
-struct Start;
-
-/// How many executions stand above this one.
-fn depth(execution: &orchestrator_core::Execution) -> usize {
-    let mut depth = 0;
-    let mut at = execution.trigger.get("parentExecution");
-    while let Some(parent) = at {
-        depth += 1;
-        at = parent.pointer("/trigger/parentExecution");
-    }
-    depth
-}
-
-#[async_trait]
-impl Task for Start {
-    fn kind(&self) -> &'static str {
-        "startPipeline"
-    }
-
-    fn policy(&self) -> TaskPolicy {
-        TaskPolicy {
-            backoff_ms: 1_000,
-            timeout_ms: Some(600_000),
-            overridable: false,
-        }
-    }
-
-    fn pool(&self) -> Pool {
-        Pool::Definitions
-    }
-
-    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let context = &ctx.stage.context;
-        let id = pipeline_of(context)
-            .ok_or_else(|| TaskError::user("pipeline is missing; set the id of the pipeline"))?;
-        let application = ctx
-            .text("pipelineApplication")
-            .or_else(|| ctx.text("application"))
-            .unwrap_or(&ctx.execution.application);
-        if depth(ctx.execution) >= MOST_DEEP {
-            return Err(TaskError::user(format!(
-                "{MOST_DEEP} executions have started one another down to this one; a pipeline \
-                 must not start itself"
-            )));
-        }
-        access::require(ctx, application, Permission::Execute).await?;
-        let definitions = ctx.services.definitions();
-        let found = definitions
-            .pipeline(id, application)
-            .await
-            .map_err(failed)?;
-        let Some(Value::Object(mut pipeline)) = found else {
-            return Err(TaskError::user(format!(
-                "Requested pipeline {id} does not exist in application {application}"
-            )));
-        };
-        if pipeline.get("disabled") == Some(&Value::Bool(true)) {
-            return Err(TaskError::user(format!("Pipeline {id} is disabled.")));
-        }
-        let name = pipeline.get("name").cloned().unwrap_or_default();
-        let event = format!(
-            "{}_{}_{id}_{}",
-            ctx.execution.id, ctx.stage.id, ctx.stage.attempt
-        );
-        let mut trigger = json!({
-            "type": "pipeline", "user": ctx.user(), "correlationId": event,
-            "parentPipelineId": ctx.execution.id.to_string(),
-            "parentPipelineName": ctx.execution.name,
-            "parentPipelineApplication": ctx.execution.application,
-            "parentPipelineStageId": ctx.stage.id.to_string(),
-            "parentExecution": ctx.execution.to_json(),
-            "parameters": ctx.own("pipelineParameters").cloned().unwrap_or_else(|| json!({})),
-            "isPipeline": true, "strategy": ctx.flag("strategy"),
-        });
-        let artifacts = ctx
-            .get("artifacts")
-            .or_else(|| ctx.execution.trigger.get("artifacts"));
-        if let Some(artifacts) = artifacts {
-            trigger["artifacts"] = artifacts.clone();
-            trigger["receivedArtifacts"] = artifacts.clone();
-        }
-        pipeline.insert("trigger".to_owned(), trigger);
-        let executions = ctx.services.executions();
-        let user = ctx.user();
-        let started = executions.start(pipeline.into(), user, &event).await;
-        let execution = started.map_err(failed)?;
-        Ok(TaskResult::succeeded()
-            .with_context("executionId", execution)
-            .with_context("executionName", name))
-    }
-}
-
-#[derive(Debug)]
-struct Monitor;
-
-#[async_trait]
-impl Task for Monitor {
-    fn kind(&self) -> &'static str {
-        "monitorPipeline"
-    }
-
-    fn policy(&self) -> TaskPolicy {
-        TaskPolicy::retry(1_000, 43_200_000)
-    }
-
-    fn pool(&self) -> Pool {
-        Pool::Definitions
-    }
-
-    async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let id = ctx
-            .text("executionId")
-            .ok_or_else(|| TaskError::permanent("no execution was started"))?;
-        let child = ctx.services.executions().get(id).await.map_err(failed)?;
-        let child = child.ok_or_else(|| {
-            TaskError::permanent(format!("execution {id} does not exist any more"))
-        })?;
-        let status = child.get("status").and_then(Value::as_str);
-        let status = status.and_then(Status::parse).unwrap_or(Status::Running);
-        if status == Status::Succeeded {
-            let mut result = TaskResult::succeeded().with_context("status", status.as_str());
-            if !ctx.flag("skipDownstreamOutput") {
-                result.outputs = outputs(&child);
-            }
-            return Ok(result);
-        }
-        if status == Status::Canceled {
-            let result = TaskResult::status(Status::Canceled);
-            return Ok(result.with_context("status", status.as_str()));
-        }
-        if !status.is_halt() {
-            return Ok(TaskResult::running());
-        }
-        Err(halted(ctx, &child, status))
-    }
-}
-
-/// What the child's stages put out, later ones over earlier ones.
-fn outputs(child: &Value) -> Map<String, Value> {
-    let stages = child.get("stages").and_then(Value::as_array);
-    let mut outputs = Map::new();
-    for stage in stages.into_iter().flatten() {
-        if let Some(Value::Object(own)) = stage.get("outputs") {
-            outputs.extend(own.clone());
-        }
-    }
-    outputs
-}
-
-/// Why the child did not succeed: the failure furthest below.
-fn halted(ctx: &TaskContext<'_>, child: &Value, status: Status) -> TaskError {
-    let name = child
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let stages = child.get("stages").and_then(Value::as_array);
-    let errors = |stage: &Value| -> Vec<String> {
-        let list = stage.pointer("/context/exception/details/errors");
-        let of_task = || {
-            let tasks = stage.get("tasks")?.as_array()?;
-            tasks
-                .iter()
-                .find_map(|t| t.pointer("/taskExceptionDetails/exception/details/errors"))
-        };
-        let list = list.or_else(of_task).and_then(Value::as_array);
-        let texts = list.into_iter().flatten().filter_map(Value::as_str);
-        texts.map(ToOwned::to_owned).collect()
-    };
-    let mut lines = Vec::new();
-    for stage in stages.into_iter().flatten() {
-        if stage.get("status").and_then(Value::as_str) != Some("TERMINAL") {
-            continue;
-        }
-        let stage_name = stage
-            .get("name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        for error in errors(stage) {
-            lines.push(format!(
-                "Exception in child pipeline stage ({name}: {stage_name}): {error}"
-            ));
-        }
-    }
-    let mut lines = lines.into_iter();
-    let first = lines
-        .next()
-        .unwrap_or_else(|| format!("child pipeline {name} ended with {status}"));
-    let mut error = TaskError::permanent(first);
-    error.details = lines.collect();
-    let context = [
-        ("status", json!(status.as_str())),
-        ("executionId", json!(ctx.own("executionId"))),
-    ];
-    for (key, value) in context {
-        error.context.insert(key.to_owned(), value);
-    }
-    error
 }
 
 /// A cancelled stage cancels its child.

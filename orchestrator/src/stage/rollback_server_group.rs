@@ -43,7 +43,8 @@ impl StageDefinition for RollbackServerGroup {
         }
     }
 
-    fn tasks(&self, _stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+    fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+        super::unbuilt::require_provider(stage.stage)?;
         Ok(vec![TaskSpec::new("determineRollback", Determine.kind())])
     }
 

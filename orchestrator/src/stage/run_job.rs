@@ -12,10 +12,11 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{StageType, accounts_of, schema, targeted};
+use super::{StageType, accounts_of, configured, schema, targeted, unbuilt};
 use crate::services::{Operation, OperationState};
 use crate::task::{
-    CANCEL_OPERATION, Task, TaskContext, failed, monitor_operation, server_group, submit_operation,
+    CANCEL_OPERATION, Task, TaskContext, bind_produced_artifacts, failed, monitor_operation,
+    server_group, submit_operation,
 };
 
 /// The type.
@@ -47,9 +48,14 @@ impl StageDefinition for RunJob {
     }
 
     fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+        if let Some(manifest) = manifest_job(&stage.stage.kind, &stage.stage.context) {
+            return manifest.tasks(stage);
+        }
+        unbuilt::require_provider(stage.stage)?;
         let mut tasks = vec![TaskSpec::new("runJob", Submit.kind())];
         if stage.stage.flag("waitForCompletion") != Some(false) {
             tasks.push(TaskSpec::new("waitOnJobCompletion", Wait.kind()));
+            bind_produced_artifacts::plan(&mut tasks, stage.stage);
         }
         Ok(tasks)
     }
@@ -60,17 +66,15 @@ impl StageDefinition for RunJob {
 
     fn prepare_restart(&self, stage: &mut Stage) {
         for key in LEFT {
-            let Some(left) = stage.context.shift_remove(key) else {
-                continue;
-            };
-            let details = stage.context.get_mut("restartDetails");
-            if let Some(details) = details.and_then(Value::as_object_mut) {
-                details.insert(key.to_owned(), left);
-            }
+            stage.keep_for_restart(key, key);
         }
     }
 
     fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
+        let kind = context.get("type").and_then(Value::as_str);
+        if let Some(manifest) = manifest_job(kind.unwrap_or_default(), context) {
+            return manifest.validate(context, path);
+        }
         let fields = flattened(context.clone());
         let mut faults = targeted::place_faults(&fields, path);
         let named = |key: &&str| {
@@ -115,8 +119,21 @@ impl StageType for RunJob {
     }
 
     fn accounts(&self, stage: &Map<String, Value>) -> Vec<(String, String)> {
-        accounts_of(stage, "")
+        let kind = stage.get("type").and_then(Value::as_str);
+        match manifest_job(kind.unwrap_or_default(), stage) {
+            // Its accounts are of a provider that is not there.
+            Some(_) => Vec::new(),
+            None => accounts_of(stage, ""),
+        }
     }
+}
+
+/// A job that a manifest describes: forms send it under this stage's type as its alias, or with
+/// the provider that takes manifests.
+fn manifest_job(kind: &str, context: &Map<String, Value>) -> Option<&'static unbuilt::Unbuilt> {
+    const MANIFEST: &str = "runJobManifest";
+    let is_one = kind == MANIFEST || unbuilt::missing_provider(context) == Some("kubernetes");
+    is_one.then(|| unbuilt::find(MANIFEST)).flatten()
 }
 
 /// The fields, those of `cluster` among them as some write it; the stage's own win.
@@ -171,6 +188,7 @@ impl Task for Submit {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        configured::JOB.permit(ctx).await?;
         let input = input(ctx)?;
         let region = input.get("region").and_then(Value::as_str);
         let region = region.unwrap_or(server_group::NO_REGION).to_owned();

@@ -93,27 +93,20 @@ impl StageType for SavePipelinesFromArtifact {
     }
 }
 
-/// The artifact a stage names: written in the stage, else one that was bound when it began.
-fn artifact<'a>(ctx: &TaskContext<'a>) -> Result<&'a Value, TaskError> {
-    if let Some(written) = ctx.own("pipelinesArtifact") {
-        return Ok(written);
+/// The artifact a stage names: one that was bound, else written in the stage.
+fn artifact(ctx: &TaskContext<'_>) -> Result<Value, TaskError> {
+    if let Some(found) = ctx.artifact("pipelinesArtifactId", "pipelinesArtifact")? {
+        return Ok(found);
     }
-    let id = ctx.text("pipelinesArtifactId").ok_or_else(|| {
-        TaskError::user(
-            "pipelinesArtifactId is missing; set the id of an expected artifact, or pipelinesArtifact",
-        )
-    })?;
-    let bound = ctx.execution.trigger.get("resolvedExpectedArtifacts");
-    let mut bound = bound.and_then(Value::as_array).into_iter().flatten();
-    let found = bound
-        .find(|e| e["id"] == id)
-        .and_then(|e| e.get("boundArtifact"));
-    found.ok_or_else(|| {
-        TaskError::user(format!(
+    Err(TaskError::user(match ctx.text("pipelinesArtifactId") {
+        None => "pipelinesArtifactId is missing; set the id of an expected artifact, or \
+                 pipelinesArtifact"
+            .to_owned(),
+        Some(id) => format!(
             "pipelinesArtifactId: nothing is bound to expected artifact {id}; name one that the \
-             trigger brings or that has a default"
-        ))
-    })
+             trigger or an earlier stage brings, or that has a default"
+        ),
+    }))
 }
 
 /// The pipelines of an artifact: `{application: [pipeline, …]}`, or a list.
@@ -191,7 +184,7 @@ impl Task for Save {
         let definitions = ctx.services.definitions();
         let mut results: [Vec<Value>; 3] = Default::default();
         let mut kept = Vec::new();
-        for (n, mut pipeline) in pipelines(artifact(ctx)?)?.into_iter().enumerate() {
+        for (n, mut pipeline) in pipelines(&artifact(ctx)?)?.into_iter().enumerate() {
             let text = |key: &str| {
                 pipeline
                     .get(key)

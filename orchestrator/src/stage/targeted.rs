@@ -31,6 +31,7 @@ pub(crate) fn is_child_of_users(stage: StageView<'_>) -> bool {
 /// The stages that a stage of the user's plans: the target's resolution if it is
 /// a dynamic one, then for each region one of its own type.
 pub(crate) fn plan(stage: StageView<'_>, kind: &str) -> Result<Vec<NewStage>, String> {
+    super::unbuilt::require_provider(stage.stage)?;
     let context = &stage.stage.context;
     let regions = regions_of(context);
     if regions.is_empty() {

@@ -1,10 +1,15 @@
 //! `webhook`: an HTTP request, and if wanted the wait for what it started.
 //! Source: `orca: WebhookStage`, `CreateWebhookTask`, `MonitorWebhookTask`.
+//!
+//! Differs from Spinnaker: without `statusUrlResolution` the same URL is asked again, there the
+//! stage fails; a `Location` may be relative; progress may be a number; 100.0 is 100. Redirects are
+//! not followed where only some requests are allowed.
 
 mod cancel;
 mod create;
 mod monitor;
 mod request;
+mod rules;
 
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
@@ -15,7 +20,8 @@ use orchestrator_core::{
 use serde_json::{Map, Value, json};
 
 use super::{StageType, schema};
-use crate::task::{Task, TaskContext};
+use crate::task::server_group::whole;
+use crate::task::{Task, TaskContext, bind_produced_artifacts};
 
 /// The type.
 pub(super) static STAGE: Webhook = Webhook;
@@ -49,14 +55,12 @@ impl StageDefinition for Webhook {
             tasks.push(TaskSpec::new("createWebhook", create::TASK.kind()));
         }
         if waits {
-            if stage
-                .number("waitBeforeMonitor")
-                .is_some_and(|seconds| seconds > 0)
-            {
+            if pause(stage) > 0 {
                 tasks.push(TaskSpec::new("waitBeforeMonitorWebhook", Pause.kind()));
             }
             tasks.push(TaskSpec::new("monitorWebhook", monitor::TASK.kind()));
         }
+        bind_produced_artifacts::plan(&mut tasks, stage);
         Ok(tasks)
     }
 
@@ -133,6 +137,12 @@ impl StageType for Webhook {
     }
 }
 
+/// Seconds between request and first look, written as a number or as text.
+fn pause(stage: &Stage) -> i64 {
+    let written = stage.context.get("waitBeforeMonitor");
+    written.and_then(whole).unwrap_or(0)
+}
+
 /// `waitBeforeMonitor` seconds between request and first look.
 #[derive(Debug)]
 struct Pause;
@@ -148,11 +158,7 @@ impl Task for Pause {
     }
 
     fn decide(&self, ctx: &TaskContext<'_>) -> Option<Result<TaskResult, TaskError>> {
-        let wanted = ctx
-            .stage
-            .number("waitBeforeMonitor")
-            .unwrap_or(0)
-            .saturating_mul(1000);
+        let wanted = pause(ctx.stage).saturating_mul(1000);
         let start = ctx.task().and_then(|t| t.start_time).unwrap_or(ctx.now);
         let left = start.saturating_add(wanted) - ctx.now;
         Some(Ok(match u64::try_from(left) {
@@ -168,14 +174,10 @@ impl Task for Pause {
 /// A list of codes in the context.
 fn codes(ctx: &TaskContext<'_>, key: &str) -> Vec<i64> {
     let listed = ctx.own(key).and_then(Value::as_array);
-    listed
-        .into_iter()
-        .flatten()
-        .filter_map(crate::task::server_group::whole)
-        .collect()
+    listed.into_iter().flatten().filter_map(whole).collect()
 }
 
 /// Whether an answer with this code is asked for again.
 fn is_retried(ctx: &TaskContext<'_>, status: u16, key: &str) -> bool {
-    status >= 500 || status == 429 || codes(ctx, key).contains(&i64::from(status))
+    rules::Rules::of(ctx).retries(status) || codes(ctx, key).contains(&i64::from(status))
 }

@@ -5,8 +5,10 @@
 //! id. What follows from its answer, only the engine decides.
 
 pub(crate) mod access;
+pub(crate) mod bind_produced_artifacts;
 mod cancel_operation;
 mod check_if_application_exists;
+pub(crate) mod child;
 pub(crate) mod cluster;
 mod determine_health_providers;
 mod determine_source_server_group;
@@ -26,12 +28,13 @@ mod wait_for_up_instances;
 
 use async_trait::async_trait;
 use orchestrator_core::{
-    Answers, Env, Execution, IdSource, Settings, Stage, Task as TaskExecution, TaskError, TaskId,
-    TaskPolicy, TaskResult, context,
+    Answers, Env, Execution, IdSource, Lookup, Settings, Stage, Task as TaskExecution, TaskError,
+    TaskId, TaskPolicy, TaskResult, context,
 };
 use proto::status::{Failure, Kind};
 use serde_json::Value;
 
+pub use bind_produced_artifacts::BIND_PRODUCED_ARTIFACTS;
 pub use cancel_operation::CANCEL_OPERATION;
 pub use check_if_application_exists::CHECK_IF_APPLICATION_EXISTS;
 pub use determine_health_providers::DETERMINE_HEALTH_PROVIDERS;
@@ -46,11 +49,13 @@ pub use wait_for_down_instances::WAIT_FOR_DOWN_INSTANCES;
 pub use wait_for_server_group_disabled::WAIT_FOR_SERVER_GROUP_DISABLED;
 pub use wait_for_up_instances::WAIT_FOR_UP_INSTANCES;
 
+use crate::lookup;
 use crate::services::Services;
 use crate::stage;
 
 /// The tasks that several stages use. A stage's own are listed by the stage.
 pub static TASKS: &[&dyn Task] = &[
+    &BIND_PRODUCED_ARTIFACTS,
     &CANCEL_OPERATION,
     &CHECK_IF_APPLICATION_EXISTS,
     &DETERMINE_HEALTH_PROVIDERS,
@@ -149,6 +154,10 @@ impl IdSource for NoIds {
     fn next_id(&mut self) -> String {
         String::new()
     }
+
+    fn derived_id(&mut self, _at: i64, _purpose: &str) -> String {
+        self.next_id()
+    }
 }
 
 impl<'a> TaskContext<'a> {
@@ -197,28 +206,76 @@ impl<'a> TaskContext<'a> {
         format!("{}/{step}", self.effect_id)
     }
 
-    /// Evaluates a template against the stage.
+    /// The artifact that the stage names: by the id of an expected one, else written in the
+    /// stage; its expressions evaluated. None if it names none that is bound.
     ///
     /// # Errors
-    /// What failed, in words; look-ups are not made here.
-    pub fn evaluate(&self, template: &Value) -> Result<Value, String> {
-        let (answers, settings) = (Answers::new(), Settings::default());
+    /// What failed in its expressions.
+    pub fn artifact(&self, id_key: &str, key: &str) -> Result<Option<Value>, TaskError> {
+        let found = match self.text(id_key) {
+            Some(id) => self.execution.bound_artifact(self.stage, id),
+            None => self.own(key).filter(|written| written.is_object()).cloned(),
+        };
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let evaluated = self.evaluate(&found).unwrap_or_else(|| {
+            Err("its expressions fetch something; do that in a stage before".to_owned())
+        });
+        evaluated
+            .map(Some)
+            .map_err(|why| TaskError::user(format!("{key}: {why}")))
+    }
+
+    /// Evaluates a template against the stage: its value, or what failed in words. None
+    /// if something must be looked up first, which [`Self::evaluate_fetching`] does.
+    pub fn evaluate(&self, template: &Value) -> Option<Result<Value, String>> {
+        self.evaluate_knowing(template, &Answers::new()).ok()
+    }
+
+    /// The same, looking up what it asks for.
+    ///
+    /// # Errors
+    /// What failed, in words.
+    pub async fn evaluate_fetching(&self, template: &Value) -> Result<Value, String> {
+        let mut answers = Answers::new();
+        for _ in 0..ROUNDS {
+            match self.evaluate_knowing(template, &answers) {
+                Ok(evaluated) => return evaluated,
+                Err(mut lookups) => {
+                    lookups.truncate(lookup::MOST);
+                    answers.extend(lookup::fetch(self.services, &lookups).await);
+                }
+            }
+        }
+        Err(format!(
+            "the expression fetches something for the {ROUNDS}th time; split it"
+        ))
+    }
+
+    fn evaluate_knowing(
+        &self,
+        template: &Value,
+        answers: &Answers,
+    ) -> Result<Result<Value, String>, Vec<Lookup>> {
+        let settings = Settings::default();
         let env = Env {
             now: self.now,
             ids: &mut NoIds,
-            answers: &answers,
+            answers,
             stages: &stage::Catalog,
             settings: &settings,
         };
-        match context::evaluate(self.execution, Some(self.stage), template, &env) {
-            Ok(evaluated) => match evaluated.failures.first() {
-                Some(failure) => Err(failure.description.clone()),
-                None => Ok(evaluated.value),
-            },
-            Err(_) => Err("an expression here cannot fetch anything".to_owned()),
-        }
+        let evaluated = context::evaluate(self.execution, Some(self.stage), template, &env)?;
+        Ok(match evaluated.failures.first() {
+            Some(failure) => Err(failure.description.clone()),
+            None => Ok(evaluated.value),
+        })
     }
 }
+
+/// How often an expression of a task may ask for something more.
+const ROUNDS: usize = 4;
 
 /// A number written as such or as text.
 pub(crate) fn number(value: &Value) -> Option<f64> {

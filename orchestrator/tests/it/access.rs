@@ -1,13 +1,15 @@
 //! What executions may do for those they act for, and the audit.
 
+use orchestrator::Config;
 use proto::common::v1::{Json, PageRequest};
 use proto::orchestrator::v1::{
-    AppendAuditRequest, ListAuditRequest, SaveApplicationRequest, SaveObjectRequest, StartRequest,
+    AppendAuditRequest, ConfiguredRequest, ListAuditRequest, SaveApplicationRequest,
+    SaveObjectRequest, StartRequest,
 };
 use runtime::auth::AuthContext;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, as_user, pipeline};
+use crate::rig::{Rig, as_user, pipeline, quick};
 
 async fn object(rig: &Rig, kind: &str, object: Value) {
     let request = SaveObjectRequest {
@@ -24,8 +26,19 @@ async fn object(rig: &Rig, kind: &str, object: Value) {
 
 /// Application `app` is the team's; Ann is in it, Eve is not.
 async fn enforced() -> Rig {
-    let rig =
-        Rig::enforced(serde_json::from_value(json!({"admin-roles": ["admin"]})).unwrap()).await;
+    // An entry that only the team may run, and see.
+    let permissions = json!({"READ": ["team"], "WRITE": ["team"]});
+    let entry = |kind: &str, permissions: Value| {
+        json!({"type": kind, "label": kind, "url": format!("http://hook.test/{kind}"),
+            "permissions": permissions})
+    };
+    let webhook = json!({"preconfigured": [entry("ours", permissions), entry("all", json!({}))]});
+    let config = Config {
+        webhook: serde_json::from_value(webhook).unwrap(),
+        ..quick()
+    };
+    let policy = serde_json::from_value(json!({"admin-roles": ["admin"]})).unwrap();
+    let rig = Rig::enforced_with(policy, config).await;
     let roles = json!(["team"]);
     let application = json!({"name": "app", "email": "a@b",
                              "permissions": {"READ": roles, "WRITE": roles, "EXECUTE": roles}});
@@ -108,6 +121,45 @@ async fn a_pipeline_does_what_the_one_it_acts_for_may_do() {
     // The service account goes on.
     let ended = run(&rig, "bot", delete).await;
     assert_eq!(ended["status"], "SUCCEEDED", "{}", reason(&ended));
+}
+
+#[tokio::test]
+async fn what_the_operator_configured_for_a_role_is_run_and_seen_by_it_alone() {
+    let rig = enforced().await;
+    for (user, kind, status) in [
+        ("ann", "ours", "SUCCEEDED"),
+        ("ann", "all", "SUCCEEDED"),
+        ("eve", "all", "SUCCEEDED"),
+        ("eve", "ours", "TERMINAL"),
+    ] {
+        let stage = json!([{"type": kind, "alias": "preconfiguredWebhook", "refId": "1",
+            "requisiteStageRefIds": []}]);
+        let ended = run(&rig, user, stage).await;
+        assert_eq!(ended["status"], status, "{user} {kind}: {}", reason(&ended));
+    }
+    assert_eq!(rig.fake.requests().len(), 3);
+    for (user, seen) in [("ann", vec!["ours", "all"]), ("eve", vec!["all"])] {
+        let caller = AuthContext {
+            user: user.to_owned(),
+            ..AuthContext::default()
+        };
+        let asked = ConfiguredRequest {
+            kind: "preconfiguredWebhook".to_owned(),
+        };
+        let call = caller.request(asked);
+        let found = rig.definitions.clone().list_configured(call).await.unwrap();
+        let found: Vec<Value> = found
+            .into_inner()
+            .items
+            .iter()
+            .map(|i| i.value("entry").unwrap())
+            .collect();
+        let types: Vec<_> = found.iter().map(|e| e["type"].clone()).collect();
+        assert_eq!(types, seen, "{user}");
+        assert_eq!(found[0]["preconfiguredProperties"], json!(["url"]));
+        assert_eq!(found[0]["noUserConfigurableFields"], false);
+        assert!(found[0].get("url").is_none(), "{}", found[0]);
+    }
 }
 
 #[tokio::test]

@@ -535,20 +535,56 @@ async fn an_expression_is_tried_out_against_a_stage() {
     )]);
     let id = rig.start_stages(stages).await;
     let execution = rig.ends(&id, "SUCCEEDED").await;
-    // At a stage, and over the whole execution.
-    for stage_id in [stage(&execution, "1")["id"].as_str().unwrap(), ""] {
+    let at_stage = stage(&execution, "1")["id"].as_str().unwrap().to_owned();
+    let ask = async |stage_id: &str, expression: &str| {
         let request = EvaluateRequest {
             execution_id: id.clone(),
             stage_id: stage_id.into(),
-            expression: "a + '!'".into(),
+            expression: expression.into(),
         };
-        let reply = rig
-            .executions
-            .clone()
-            .evaluate(as_user(request))
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(reply.value("answer").unwrap()["result"], "b!");
+        let reply = rig.executions.clone().evaluate(as_user(request)).await;
+        reply.unwrap().into_inner().value("answer").unwrap()
+    };
+    assert_eq!(ask(&at_stage, "${a + '!'}").await["result"], "b!");
+    // The whole execution has no names of its stages.
+    assert_eq!(ask("", "${a + '!'}").await["result"], "null!");
+    assert_eq!(
+        ask("", "${execution.stages[0].outputs.a}").await["result"],
+        "b"
+    );
+    // What holds no expression is no expression.
+    assert_eq!(ask(&at_stage, "a + '!'").await["result"], "a + '!'");
+    // No stage runs while one is tried out, and what is missing is told by its key.
+    let failed = ask(&at_stage, "${#currentStage().name}").await;
+    assert_eq!(failed["result"], "${#currentStage().name}");
+    let (_, told) = failed["detail"].as_object().unwrap().iter().next().unwrap();
+    let told = told[0]["description"].as_str().unwrap();
+    assert!(
+        told.starts_with("Failed to evaluate [expression] "),
+        "{told}"
+    );
+    // Documents are looked up.
+    let missing = ask("", "${#pipelineIdOrNull('nowhere') ?: 'none'}").await;
+    assert_eq!(missing, json!({"result": "none", "detail": {}}));
+}
+
+#[tokio::test]
+async fn a_condition_may_look_documents_up() {
+    let rig = Rig::up().await;
+    let condition = |expression: &str| {
+        json!([make(
+            "checkPreconditions",
+            "1",
+            &[],
+            json!({"preconditions": [
+            {"type": "expression", "context": {"expression": expression}}]})
+        )])
+    };
+    for (expression, status) in [
+        ("#pipelineIdOrNull('nowhere') == null", "SUCCEEDED"),
+        ("#pipelineIdOrNull('nowhere') != null", "TERMINAL"),
+    ] {
+        let id = rig.start_stages(condition(expression)).await;
+        rig.ends(&id, status).await;
     }
 }

@@ -3,14 +3,15 @@
 
 use std::collections::VecDeque;
 
+use orchestrator::commit::{self, Writing};
 use orchestrator::services::Services;
 use orchestrator::services::fake::Fake;
 use orchestrator::stage::Catalog;
 use orchestrator::task::{self, TaskContext};
 use orchestrator::turn::{Around, Limits, Loaded, Step, take};
 use orchestrator_core::{
-    Answers, Execution, ExecutionId, ExecutionType, IdSource, Message, Mode, Settings, Status,
-    Subject, Target, TaskError, TaskResult, TaskRun, new_execution,
+    Answers, Execution, ExecutionId, ExecutionType, IdSource, Message, Mode, Status, Subject,
+    Target, TaskError, TaskResult, TaskRun, new_execution,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +36,10 @@ impl IdSource for Counted {
         self.0 += 1;
         format!("S{:03}", self.0)
     }
+
+    fn derived_id(&mut self, _at: i64, _purpose: &str) -> String {
+        self.next_id()
+    }
 }
 
 /// The bench.
@@ -48,6 +53,8 @@ pub(crate) struct Bench<S = Fake> {
     ids: Counted,
     /// Types of the tasks that were run, in order.
     pub(crate) ran: Vec<String>,
+    /// What a log would keep of it, if it is asked for.
+    pub(crate) log: Option<Vec<Value>>,
 }
 
 /// What a step of the bench was.
@@ -82,6 +89,7 @@ impl<S: Services> Bench<S> {
                 version: 0,
                 answers: Answers::new(),
                 application: body["application"].as_str().unwrap_or_default().to_owned(),
+                digest: None,
             },
             mail: Vec::new(),
             runs: VecDeque::new(),
@@ -89,6 +97,7 @@ impl<S: Services> Bench<S> {
             pushed: 0,
             ids,
             ran: Vec::new(),
+            log: None,
         };
         for outgoing in messages {
             bench.post(outgoing);
@@ -131,15 +140,36 @@ impl<S: Services> Bench<S> {
                 now: self.now,
                 ids: &mut self.ids,
                 stages: &Catalog,
-                settings: &Settings::default(),
+                settings: self.fake.settings(),
                 decide: &|_, _| None,
                 limits: Limits::default(),
                 in_time: &|| true,
             };
             take(&self.loaded, vec![step], &mut around).unwrap()
         };
+        if let Some(log) = &mut self.log {
+            let answers = Answers::new();
+            let engine = orchestrator::record::engine(self.fake.settings());
+            let writing = Writing {
+                shard: store::Shards::new(1).of_application("app"),
+                id: String::new(),
+                now: self.now,
+                acknowledge: None,
+                leases: vec![None; turn.runs.len()],
+                answers: &answers,
+                keep_ms: 1,
+                engine: &engine,
+            };
+            if let Some((entry, digest)) = commit::entry(&self.loaded, &turn, &writing) {
+                log.push(entry);
+                self.loaded.digest = Some(digest);
+            }
+        }
         self.loaded.subject = turn.subject;
-        self.loaded.version += 1;
+        self.loaded.version = match &self.log {
+            Some(log) => u64::try_from(log.len()).unwrap(),
+            None => self.loaded.version + 1,
+        };
         for outgoing in turn.messages {
             self.post(outgoing);
         }

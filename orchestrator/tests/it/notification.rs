@@ -155,19 +155,49 @@ async fn a_judgment_is_told_when_it_is_awaited_and_when_it_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_it_is_told_again_while_nobody_answers() {
+    let sink = Sink::http(&[]).await;
+    let rig = rig(memory(), impatient()).await;
+    let mut often = to(&sink, &["manualJudgment"]);
+    often["notifyEveryMs"] = json!(1_000);
+    let once = to(&sink, &["manualJudgment"]);
+    let fields = json!({"notifications": [once, often], "instructions": "look"});
+    let body = pipeline("p", json!([make("manualJudgment", "1", &[], fields)]));
+    let id = rig.start(&body).await;
+    let got = sink.wait(4).await;
+    let execution = rig.get(&id).await;
+    let stage = stage(&execution, "1");
+    let of = |notification: usize| {
+        let first = format!(
+            "{id}/{}/manualJudgment/{notification}",
+            stage["id"].as_str().unwrap()
+        );
+        let own = got.iter().filter(|r| r.key().starts_with(&first));
+        own.map(|r| r.key().to_owned())
+            .collect::<BTreeSet<_>>()
+            .len()
+    };
+    assert_eq!(of(0), 1);
+    assert!(of(1) >= 3, "{:?}", told(&got));
+    rig.cancel(&id).await.unwrap();
+    rig.ends(&id, "CANCELED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn expressions_in_a_notification_are_evaluated() {
     let sink = Sink::http(&[]).await;
     let rig = rig(memory(), impatient()).await;
     let mut notification = to(&sink, &["pipeline.complete"]);
     notification["address"] = json!(sink.url("/${trigger['parameters']['team']}"));
-    notification["message"] = json!({"pipeline.complete": {"text": "run ${execution['name']}"}});
+    notification["message"] = json!({"pipeline.complete": {
+        "text": "run ${execution['name']} after ${#pipelineIdOrNull('nowhere') ?: 'none'}"}});
     let stages = json!([make("wait", "1", &[], json!({"waitTime": 0}))]);
     let mut body = notifying(stages, json!([notification]));
     body["trigger"] = json!({"type": "manual", "parameters": {"team": "blue"}});
     rig.start(&body).await;
     let got = sink.wait(1).await;
     assert!(got[0].line.starts_with("POST /blue "), "{got:?}");
-    assert_eq!(got[0].json()["message"], "run p");
+    assert_eq!(got[0].json()["message"], "run p after none");
 }
 
 #[tokio::test(flavor = "multi_thread")]

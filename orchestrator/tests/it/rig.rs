@@ -91,11 +91,16 @@ impl Rig {
 
     /// People have to authenticate, and these are the rules.
     pub(crate) async fn enforced(policy: Policy) -> Self {
+        Self::enforced_with(policy, quick()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn enforced_with(policy: Policy, config: Config) -> Self {
         let fake = Fake::new();
         let driver: Arc<dyn CloudDriver> = Arc::new(fake.clone());
         let http: Arc<dyn Http> = Arc::new(fake.clone());
         let policy = Some(Arc::new(policy));
-        Self::build(memory(), fake, driver, http, quick(), policy)
+        Self::build(memory(), fake, driver, http, config, policy)
     }
 
     fn build(

@@ -7,6 +7,7 @@ use orchestrator::services::fake::{Fake, ok};
 use orchestrator_core::Status;
 use serde_json::{Value, json};
 
+use crate::flow::pager;
 use crate::rig::make;
 
 /// A stage to try, the world it runs in, and how it ends.
@@ -25,6 +26,32 @@ pub(crate) fn sample(kind: &str, fields: Value, world: fn(&Fake)) -> Sample {
         world,
         ends: Status::Succeeded,
         again: Status::Succeeded,
+    }
+}
+
+/// A deployment that a service is asked about.
+fn asking() -> Value {
+    on(json!({"newServerGroup": "app-main-v001", "deploymentMonitor": {"id": "m"}}))
+}
+
+/// A service that has nothing against it.
+fn watched(fake: &Fake) {
+    configured(fake);
+    for path in ["starting", "evaluateHealth"] {
+        let url = format!("http://monitor.test/deployment/{path}");
+        for _ in 0..100 {
+            let step = json!({"nextStep": {"directive": "CONTINUE"}});
+            fake.answer(&url, Ok(ok(&step)));
+        }
+    }
+}
+
+/// One that ends with an error.
+fn ended(sample: Sample) -> Sample {
+    Sample {
+        ends: Status::Terminal,
+        again: Status::Terminal,
+        ..sample
     }
 }
 
@@ -104,6 +131,32 @@ fn polled(fake: &Fake) {
     }
 }
 
+/// What an operator set.
+pub(crate) fn configured(fake: &Fake) {
+    let set = json!({
+        "script": {"master": "ci", "job": "run-script"},
+        "preconfiguredWebhook": [
+            {"type": "off", "enabled": false, "url": "http://hook.test/off"},
+            {"type": "hook", "label": "Hook", "url": "http://hook.test/${parameterValues['who']}",
+                "method": "PUT", "customHeaders": null, "payload": "{\"for\": \"${parameterValues['why']}\"}",
+                "parameters": [{"name": "who"}, {"name": "why", "defaultValue": "fun"}]},
+            {"type": "ops", "label": "Ops", "url": "http://hook.test/ops",
+                "permissions": {"READ": ["dev"], "WRITE": ["ops"]}},
+        ],
+        "preconfiguredJob": [
+            {"type": "smoke", "label": "Smoke", "account": "prod", "region": "local",
+                "imageId": "registry/smoke:1", "jobRuntimeLimit": "PT5M", "env": {"A": "1"},
+                "parameters": [
+                    {"name": "version", "mapping": "env.VERSION"},
+                    {"name": "mode", "mapping": "env.MODE", "defaultValue": "fast"},
+                ]},
+        ],
+        "deploymentMonitor": [{"id": "m", "name": "Watch", "baseUrl": "http://monitor.test",
+            "supportContact": "ops", "maxAnalysisMinutes": 30, "failOnError": true, "stable": true}],
+    });
+    fake.configure(set.as_object().cloned().unwrap());
+}
+
 pub(crate) fn on(fields: Value) -> Value {
     let mut all = json!({"account": "prod", "region": "local", "cloudProvider": "local"});
     if let (Value::Object(all), Value::Object(fields)) = (&mut all, fields) {
@@ -140,6 +193,65 @@ pub(crate) fn samples() -> Vec<Sample> {
     vec![
         judged,
         sample("wait", json!({"waitTime": "30"}), nothing),
+        sample(
+            "evaluateArtifacts",
+            json!({
+                "artifactContents": [{"name": "a", "contents": "x: ${1 + 1}", "id": "1"}],
+                "expectedArtifacts": [{"id": "e", "matchArtifact": {"name": "a"}}],
+            }),
+            nothing,
+        ),
+        sample(
+            "findArtifactFromExecution",
+            json!({
+                "application": "app", "pipeline": "q", "executionOptions": {"succeeded": true},
+                "expectedArtifacts": [{"id": "e", "matchArtifact": {"name": "a"}}],
+            }),
+            |fake| {
+                fake.execution(json!({"id": "x", "pipelineConfigId": "q", "application": "app",
+                    "status": "SUCCEEDED", "startTime": 1, "trigger": {"artifacts": [{"name": "a"}]}}));
+            },
+        ),
+        sample(
+            "monitorPipeline",
+            json!({"executionIds": ["x", "y"], "monitorBehavior": "FailFast"}),
+            nothing,
+        ),
+        sample(
+            "runMultiplePipelines",
+            json!({"yamlConfig": [{"bundle_web": {
+                "one": {"child_pipeline": "Q", "arguments": {"a": 1}},
+                "two": {"child_pipeline": "Q", "arguments": {"a": 2}, "depends_on": ["one"]},
+            }}]}),
+            |fake| fake.pipeline(json!({"application": "app", "name": "Q", "id": "q", "stages": []})),
+        ),
+        sample("waitUntil", json!({"epochMillis": 60_000}), nothing),
+        sample("noop", json!({}), nothing),
+        sample(
+            "dependsOnExecution",
+            json!({"executionType": "pipeline", "executionId": "x"}),
+            |fake| {
+                fake.execution(json!({"id": "x", "type": "PIPELINE", "application": "app",
+                    "status": "SUCCEEDED", "stages": []}));
+            },
+        ),
+        sample(
+            "reorderPipelines",
+            json!({"application": "app", "idsToIndices": {"q": 3}}),
+            |fake| fake.pipeline(json!({"application": "app", "name": "Q", "id": "q"})),
+        ),
+        sample(
+            "pageApplicationOwner",
+            json!({"keys": ["k"], "message": "help"}),
+            pager,
+        ),
+        sample(
+            "restrictExecutionDuringTimeWindow",
+            json!({"restrictedExecutionWindow": {"days": [2, 4], "whitelist": [
+                {"startHour": 22, "startMin": 30, "endHour": 5, "endMin": 0}],
+                "jitter": {"enabled": true, "minDelay": 5, "maxDelay": 10}}}),
+            nothing,
+        ),
         sample(
             "checkPreconditions",
             json!({"preconditions": [
@@ -386,6 +498,63 @@ fn cluster_samples() -> Vec<Sample> {
             "jenkins",
             json!({"master": "ci", "job": "shop/main", "waitForCompletion": false}),
             nothing,
+        ),
+        sample(
+            "terminateInstances",
+            on(json!({"serverGroupName": "app-main-v000", "instanceIds": ["app-main-v000-1"]})),
+            one_group,
+        ),
+        sample(
+            "terminateInstanceAndDecrementServerGroup",
+            on(json!({"serverGroupName": "app-main-v000", "instance": "app-main-v000-0"})),
+            one_group,
+        ),
+        sample(
+            "upsertLoadBalancer",
+            on(json!({"loadBalancerName": "extra", "path": "/"})),
+            nothing,
+        ),
+        sample(
+            "upsertLoadBalancers",
+            on(json!({"loadBalancers": [{"name": "a"}, {"name": "b", "host": "b.test"}]})),
+            nothing,
+        ),
+        Sample {
+            // What is gone cannot be named again.
+            again: Status::Terminal,
+            ..sample(
+                "bulkDestroyServerGroup",
+                on(json!({"serverGroupNames": ["app-main-v000", "app-main-v001"]})),
+                two_groups,
+            )
+        },
+        sample("notifyDeployStarting", asking(), watched),
+        sample("evaluateDeploymentHealth", asking(), watched),
+        sample("notifyDeployCompleted", asking(), watched),
+        ended(sample(
+            "destroyJob",
+            on(json!({"jobName": "none"})),
+            nothing,
+        )),
+        sample(
+            "getProperties",
+            json!({"master": "ci", "job": "shop/main", "buildNumber": 3, "propertyFile": "p"}),
+            nothing,
+        ),
+        sample(
+            "script",
+            json!({"command": "echo", "propertyFile": "p"}),
+            configured,
+        ),
+        sample(
+            "hook",
+            json!({"alias": "preconfiguredWebhook", "parameterValues": {"who": "me"}}),
+            configured,
+        ),
+        sample(
+            "smoke",
+            json!({"alias": "preconfiguredJob", "parameters": {"version": "2"}}),
+            configured,
         ),
         sample(
             "runJob",

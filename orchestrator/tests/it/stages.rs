@@ -38,7 +38,8 @@ fn effects(fake: &Fake) -> BTreeSet<String> {
 fn every_type_of_stage_is_tried() {
     let tried: BTreeSet<String> = samples()
         .iter()
-        .map(|s| s.stage["type"].as_str().unwrap().to_owned())
+        .map(|s| s.stage.get("alias").unwrap_or_else(|| &s.stage["type"]))
+        .map(|kind| kind.as_str().unwrap().to_owned())
         .collect();
     let all: BTreeSet<String> = STAGES.iter().map(|s| s.kind().to_owned()).collect();
     assert_eq!(tried, all);
@@ -50,7 +51,7 @@ fn plans_are_deterministic_and_contexts_survive_json() {
         let bench = bench(&sample);
         let execution = bench.execution();
         let stage = execution.stages.first().unwrap();
-        let definition = find(&stage.kind).unwrap();
+        let definition = find(stage.definition()).unwrap();
         let view = StageView { execution, stage };
         assert_eq!(
             definition.tasks(view),
@@ -191,7 +192,16 @@ async fn a_stage_is_cancelled_and_restarted_from_every_task() {
 async fn faults_of_peers_are_ridden_out() {
     for seed in 0..30 {
         for sample in samples() {
-            if sample.stage["type"] == "webhook" {
+            let kind = sample.stage["type"].as_str().unwrap_or_default();
+            if ["jenkins", "script", "getProperties"].contains(&kind) {
+                // Five errors in a row end them; tried by itself.
+                continue;
+            }
+            if kind.contains("Deploy") && sample.stage.get("deploymentMonitor").is_some() {
+                // So do three tries more; tried by itself.
+                continue;
+            }
+            if ["webhook", "hook"].contains(&kind) {
                 // A lost answer to a POST fails the stage: it may have been acted on.
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Templated pipelines: planned as they would run, and run as they were planned.
 
-use proto::common::v1::Json;
-use proto::orchestrator::v1::SaveObjectRequest;
+use proto::common::v1::{Json, PageRequest};
+use proto::orchestrator::v1::{ListExecutionsRequest, SaveObjectRequest};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, as_user, make, stage};
@@ -93,13 +93,25 @@ async fn what_is_wrong_is_refused_when_planned_and_ends_what_is_started() {
         let refused = plan(&rig, &configuration).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         assert!(refused.message().contains(says), "{refused}");
-        let id = rig.start(&configuration).await;
-        let execution = rig.ends(&id, "TERMINAL").await.to_string();
+        let told = rig.try_start(&configuration, "").await.unwrap_err();
         assert!(
-            execution.contains("Pipeline template is invalid"),
-            "{execution}"
+            told.message.contains("Pipeline template is invalid"),
+            "{told}"
         );
-        assert!(execution.contains(says), "{execution}");
+        // It is kept all the same.
+        let request = ListExecutionsRequest {
+            application: "app".to_owned(),
+            page: Some(PageRequest {
+                size: 1,
+                cursor: String::new(),
+            }),
+            ..ListExecutionsRequest::default()
+        };
+        let kept = rig.executions.clone().list(request).await.unwrap();
+        let kept = kept.into_inner().executions.remove(0);
+        let kept = kept.value("execution").unwrap();
+        let kept = rig.ends(kept["id"].as_str().unwrap(), "TERMINAL").await;
+        assert!(kept.to_string().contains(says), "{kept:#}");
     }
     let plain = json!({"application": "app", "name": "n", "stages": []});
     let refused = plan(&rig, &plain).await.unwrap_err();

@@ -398,6 +398,12 @@ pub mod audit_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfiguredRequest {
+    /// `preconfiguredWebhook`, `preconfiguredJob`, `deploymentMonitor`.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DefinitionList {
     #[prost(message, repeated, tag = "1")]
@@ -1009,7 +1015,7 @@ pub mod definition_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// The stage types that can be used: type, label, description, category, JSON schema.
+        /// The stage types that are known: type, whether it is built, label, description, category, JSON schema.
         pub async fn list_stage_types(
             &mut self,
             request: impl tonic::IntoRequest<super::super::super::common::v1::Empty>,
@@ -1032,6 +1038,33 @@ pub mod definition_service_client {
                     GrpcMethod::new(
                         "gennaker.orchestrator.v1.DefinitionService",
                         "ListStageTypes",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the operator configured for stages and the caller may see.
+        pub async fn list_configured(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfiguredRequest>,
+        ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/ListConfigured",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "ListConfigured",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -1149,10 +1182,15 @@ pub mod definition_service_server {
             tonic::Response<super::super::super::common::v1::Empty>,
             tonic::Status,
         >;
-        /// The stage types that can be used: type, label, description, category, JSON schema.
+        /// The stage types that are known: type, whether it is built, label, description, category, JSON schema.
         async fn list_stage_types(
             &self,
             request: tonic::Request<super::super::super::common::v1::Empty>,
+        ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
+        /// What the operator configured for stages and the caller may see.
+        async fn list_configured(
+            &self,
+            request: tonic::Request<super::ConfiguredRequest>,
         ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
     }
     /// What users author: applications and pipelines, with their history.
@@ -1975,6 +2013,52 @@ pub mod definition_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/gennaker.orchestrator.v1.DefinitionService/ListConfigured" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConfiguredSvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::ConfiguredRequest>
+                    for ListConfiguredSvc<T> {
+                        type Response = super::DefinitionList;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfiguredRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::list_configured(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConfiguredSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2044,6 +2128,26 @@ pub struct GetExecutionRequest {
     pub id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLogRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// So many entries were read already.
+    #[prost(uint64, tag = "2")]
+    pub after: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLogReply {
+    /// What an export begins with: `{"execution", "format", "version", "hash"}`.
+    #[prost(message, optional, tag = "1")]
+    pub head: ::core::option::Option<super::super::common::v1::Json>,
+    /// Entries as they are stored.
+    #[prost(message, repeated, tag = "2")]
+    pub entries: ::prost::alloc::vec::Vec<super::super::common::v1::Json>,
+    /// There are more after these.
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListExecutionsRequest {
     #[prost(enumeration = "ExecutionKind", tag = "1")]
     pub kind: i32,
@@ -2067,6 +2171,24 @@ pub struct ListExecutionsRequest {
     /// False leaves out what makes executions large: contexts and outputs of stages.
     #[prost(bool, tag = "8")]
     pub expand: bool,
+    /// Names of pipelines; empty: all.
+    #[prost(string, repeated, tag = "9")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Types of triggers such as docker; empty: all.
+    #[prost(string, repeated, tag = "10")]
+    pub trigger_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Events that started them; empty: all.
+    #[prost(string, repeated, tag = "11")]
+    pub event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Images they used, with a tag or without; empty: all.
+    #[prost(string, repeated, tag = "12")]
+    pub images: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Submitted no earlier, ms since the epoch; none: ever.
+    #[prost(int64, optional, tag = "13")]
+    pub from_ms: ::core::option::Option<i64>,
+    /// Submitted no later, ms since the epoch; none: ever.
+    #[prost(int64, optional, tag = "14")]
+    pub to_ms: ::core::option::Option<i64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListExecutionsReply {
@@ -2286,6 +2408,34 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The pipeline that `Start` would run, with everything that is known at its start;
+        /// nothing is kept.
+        pub async fn plan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.ExecutionService/Plan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("gennaker.orchestrator.v1.ExecutionService", "Plan"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// One execution as Orca serves it; NOT_FOUND if there is none.
         pub async fn get(
             &mut self,
@@ -2310,6 +2460,34 @@ pub mod execution_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("gennaker.orchestrator.v1.ExecutionService", "Get"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What each commit of an execution handled and changed, oldest first; NOT_FOUND if
+        /// there is no such execution.
+        pub async fn get_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLogRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetLogReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.ExecutionService/GetLog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.ExecutionService",
+                        "GetLog",
+                    ),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -2592,6 +2770,15 @@ pub mod execution_service_server {
             &self,
             request: tonic::Request<super::StartRequest>,
         ) -> std::result::Result<tonic::Response<super::StartReply>, tonic::Status>;
+        /// The pipeline that `Start` would run, with everything that is known at its start;
+        /// nothing is kept.
+        async fn plan(
+            &self,
+            request: tonic::Request<super::StartRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        >;
         /// One execution as Orca serves it; NOT_FOUND if there is none.
         async fn get(
             &self,
@@ -2600,6 +2787,12 @@ pub mod execution_service_server {
             tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
         >;
+        /// What each commit of an execution handled and changed, oldest first; NOT_FOUND if
+        /// there is no such execution.
+        async fn get_log(
+            &self,
+            request: tonic::Request<super::GetLogRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetLogReply>, tonic::Status>;
         /// A page of executions, newest first.
         async fn list(
             &self,
@@ -2794,6 +2987,50 @@ pub mod execution_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/gennaker.orchestrator.v1.ExecutionService/Plan" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::StartRequest> for PlanSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::plan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/gennaker.orchestrator.v1.ExecutionService/Get" => {
                     #[allow(non_camel_case_types)]
                     struct GetSvc<T: ExecutionService>(pub Arc<T>);
@@ -2824,6 +3061,51 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.ExecutionService/GetLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetLogSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::GetLogRequest>
+                    for GetLogSvc<T> {
+                        type Response = super::GetLogReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetLogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::get_log(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetLogSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -7,6 +7,8 @@ impl Suite<'_> {
     pub(super) async fn writes(&self) {
         self.a_document_is_written_only_over_the_version_that_was_read()
             .await;
+        self.a_document_that_is_put_back_has_the_version_it_had()
+            .await;
         self.a_refused_batch_writes_nothing().await;
         self.a_repeat_under_the_same_id_is_a_duplicate().await;
         self.a_duplicate_gives_no_lease_that_was_taken_over().await;
@@ -60,6 +62,26 @@ impl Suite<'_> {
         )
         .await;
         assert_eq!(self.version(shard, &key).await, 0);
+    }
+
+    async fn a_document_that_is_put_back_has_the_version_it_had(&self) {
+        let (shard, key) = (self.shard("a"), self.key("put-back"));
+        let back = Batch::new(shard, self.name("b1"))
+            .document(&key, 0)
+            .put_back(17)
+            .set("h", "1");
+        assert_eq!(self.apply(back.clone()).await.versions, [17]);
+        let repeated = self.apply(back).await;
+        assert_eq!((repeated.duplicate, repeated.versions), (true, vec![17]));
+        let next = Batch::new(shard, self.name("b2"))
+            .document(&key, 17)
+            .set("h", "2");
+        assert_eq!(self.apply(next).await.versions, [18]);
+        // A version never goes down.
+        let low = Batch::new(shard, self.name("b3"))
+            .document(&key, 18)
+            .put_back(3);
+        assert_eq!(self.apply(low).await.versions, [19]);
     }
 
     async fn a_refused_batch_writes_nothing(&self) {

@@ -42,8 +42,9 @@ impl Clock for ManualClock {
     }
 }
 
-#[derive(Default)]
-struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
+/// Everything a store in memory holds.
+#[derive(Debug, Clone, Default)]
+pub struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
 
 pub(super) struct MemoryBackend {
     clock: Arc<dyn Clock>,
@@ -64,6 +65,16 @@ impl MemoryBackend {
 
     pub(super) fn now(&self) -> i64 {
         self.clock.now_ms()
+    }
+
+    #[cfg(any(test, feature = "controls"))]
+    pub(super) fn copy(&self) -> Map {
+        self.map().clone()
+    }
+
+    #[cfg(any(test, feature = "controls"))]
+    pub(super) fn put_back(&self, map: Map) {
+        *self.map() = map;
     }
 
     pub(super) fn write<R>(&self, work: Work<R>) -> Result<R, Error> {

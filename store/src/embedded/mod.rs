@@ -23,7 +23,7 @@ use crate::{
 
 use crate::wakes::Wakes;
 pub use file::FileSettings;
-pub use memory::{Clock, ManualClock};
+pub use memory::{Clock, ManualClock, Map};
 
 /// Work inside one write transaction.
 type Work<R> = Box<dyn FnOnce(&mut dyn Kv, i64) -> Result<R, Error> + Send>;
@@ -89,6 +89,23 @@ impl Embedded {
             fencing,
             messages: split,
         };
+    }
+
+    /// Everything a store in memory holds now; of one on disk, nothing.
+    #[cfg(any(test, feature = "controls"))]
+    pub fn copy(&self) -> Map {
+        match &self.backend {
+            Backend::File(_) => Map::default(),
+            Backend::Memory(memory) => memory.copy(),
+        }
+    }
+
+    /// Puts back what a store in memory held, as one does that lost its last commits.
+    #[cfg(any(test, feature = "controls"))]
+    pub fn put_back(&self, map: Map) {
+        if let Backend::Memory(memory) = &self.backend {
+            memory.put_back(map);
+        }
     }
 
     fn relaxed(&self) -> std::sync::MutexGuard<'_, Relaxed> {

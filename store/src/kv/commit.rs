@@ -83,7 +83,7 @@ pub(crate) fn commit(
                 None => kv.del(&key)?,
             }
         }
-        header.version += 1;
+        header.version = change.back.unwrap_or(header.version + 1);
         header.commit.clone_from(&batch.id);
         header.store(kv, shard, &change.key)?;
         committed.versions.push(header.version);

@@ -117,6 +117,7 @@ pub(super) fn commit(names: &Names, batch: &Batch, messages: &[Outgoing], call: 
         request.key(names.log(shard, &change.key));
         request.number(change.expected);
         request.number(u64::from(change.delete));
+        request.number(change.back.unwrap_or(0));
         let (set, unset): (Vec<_>, Vec<_>) = change
             .parts
             .iter()

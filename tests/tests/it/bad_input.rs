@@ -47,9 +47,15 @@ fn malformed() -> Vec<(&'static str, Vec<Value>, &'static str)> {
             "stages[1].refId",
         ),
         (
-            "a bad expression",
-            vec![stage("wait", "W", "1", &[], json!({"waitTime": "${1 + }"}))],
-            "stages[0].waitTime",
+            "a bad condition",
+            vec![stage(
+                "wait",
+                "W",
+                "1",
+                &[],
+                json!({"stageEnabled": {"type": "expression", "expression": "1 + "}}),
+            )],
+            "stages[0].stageEnabled.expression",
         ),
         (
             "a missing account",

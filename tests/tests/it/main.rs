@@ -10,6 +10,7 @@ mod demo;
 mod differences;
 mod environments;
 mod exactly_once;
+mod execution_log;
 mod faults;
 mod first_pipeline;
 mod harness;

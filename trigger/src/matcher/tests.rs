@@ -29,7 +29,7 @@ fn pipeline(id: &str, extra: Value) -> Map<String, Value> {
 
 fn decided(pipelines: &[Map<String, Value>]) -> Vec<Decision> {
     let source = source::of_kind("docker").unwrap();
-    decide(source, &event(), pipelines, &|_| Vec::new())
+    decide(source, &event(), pipelines)
 }
 
 #[test]
@@ -101,7 +101,10 @@ fn every_trigger_of_the_type_is_answered_for() {
             ("other", Some("repository is \"a\", not \"b\"")),
             (
                 "waits",
-                Some("no artifact of the event is one of the expected chart")
+                Some(
+                    "no artifact of the event is one of the expected chart; chart: h:1/a:v1 came, but its type \
+                     is \"docker/image\", not \"helm/chart\""
+                )
             ),
             ("asks", Some("Required parameter p is missing")),
         ]
@@ -217,9 +220,7 @@ fn what_happened_before_a_trigger_was_there_is_history_to_it() {
         let trigger = json!({"type": "docker", "enabled": true, "account": "r", "repository": "a", "since": since});
         let pipelines = [pipeline("p", json!({"triggers": [trigger]}))];
         let source = source::of_kind("docker").unwrap();
-        decide(source, &event, &pipelines, &|_| Vec::new())
-            .remove(0)
-            .outcome
+        decide(source, &event, &pipelines).remove(0).outcome
     };
     // Without a time of its own it happened when it came; clocks may be two seconds apart.
     for (since, happened) in [

@@ -7,20 +7,18 @@ use proto::status::{Failure, FieldError, Kind};
 use serde_json::{Map, Value, json};
 
 use crate::matcher::is_true;
-use crate::{artifacts, parameters};
+use crate::parameters;
 
-/// The pipeline with its trigger, ready to start. `prior` are the artifacts of
-/// the pipeline's last execution.
+/// The pipeline with its trigger, ready to start.
 ///
 /// # Errors
-/// When the pipeline is disabled, the trigger malformed, a required parameter
-/// missing or an expected artifact unresolved; each names its field.
+/// When the pipeline is disabled, the trigger malformed, or a parameter missing or
+/// none of those that may be; each names its field.
 pub fn prepare(
     mut pipeline: Map<String, Value>,
     trigger: &Value,
     user: &str,
     event_id: &str,
-    prior: &[Value],
 ) -> Result<Value, Failure> {
     if is_disabled(&pipeline) {
         return Err(disabled());
@@ -37,9 +35,8 @@ pub fn prepare(
     };
     let received = list(&mut trigger, "artifacts")?;
     let notifications = list(&mut trigger, "notifications")?;
+    parameters::check(&pipeline, &given)?;
     let parameters = parameters::complete(&pipeline, given)?;
-    let bound = artifacts::resolve(&pipeline, &trigger, &received, prior)
-        .map_err(|reason| Failure::new(Kind::Invalid, reason))?;
 
     if trigger
         .get("type")
@@ -53,8 +50,7 @@ pub fn prepare(
         ("user", json!(user)),
         ("eventId", json!(event_id)),
         ("parameters", Value::Object(parameters)),
-        ("artifacts", Value::from(bound.artifacts)),
-        ("resolvedExpectedArtifacts", Value::from(bound.resolved)),
+        ("artifacts", Value::from(received)),
         ("notifications", Value::from(notifications.clone())),
     ] {
         trigger.insert(key.to_owned(), value);
@@ -79,14 +75,6 @@ pub fn is_disabled(pipeline: &Map<String, Value>) -> bool {
 /// The refusal of a disabled pipeline.
 pub fn disabled() -> Failure {
     Failure::new(Kind::Invalid, "Pipeline is disabled and cannot be started.")
-}
-
-/// Whether the start needs the artifacts of the pipeline's last execution.
-pub fn needs_prior(pipeline: &Map<String, Value>, trigger: &Value) -> bool {
-    let empty = Map::new();
-    let trigger = trigger.as_object().unwrap_or(&empty);
-    let received = trigger.get("artifacts").and_then(Value::as_array);
-    artifacts::needs_prior(pipeline, trigger, received.map_or(&[], Vec::as_slice))
 }
 
 fn list(trigger: &mut Map<String, Value>, key: &str) -> Result<Vec<Value>, Failure> {
@@ -115,7 +103,7 @@ mod tests {
         let Value::Object(pipeline) = pipeline else {
             panic!("no object");
         };
-        prepare(pipeline, trigger, "ann", "e1", &[])
+        prepare(pipeline, trigger, "ann", "e1")
     }
 
     #[test]
@@ -130,7 +118,7 @@ mod tests {
             started["trigger"],
             json!({
                 "dryRun": true, "type": "manual", "user": "ann", "eventId": "e1",
-                "parameters": {"a": "1"}, "artifacts": [], "resolvedExpectedArtifacts": [],
+                "parameters": {"a": "1"}, "artifacts": [],
                 "notifications": [{"type": "y"}],
             })
         );
@@ -142,8 +130,6 @@ mod tests {
 
     #[test]
     fn a_start_that_cannot_be_is_refused_with_its_field() {
-        let expecting = json!({"expectedArtifacts": [{"id": "e", "usePriorArtifact": true,
-                               "displayName": "image", "matchArtifact": {"type": "x"}}]});
         for (pipeline, trigger, fragment) in [
             (json!({"disabled": true}), json!({}), "disabled"),
             (json!({}), json!([]), "trigger: is not an object"),
@@ -163,9 +149,9 @@ mod tests {
                 "Required parameter a is missing",
             ),
             (
-                expecting,
-                json!({}),
-                "expected artifact image could not be resolved",
+                json!({"parameterConfig": [{"name": "a", "hasOptions": true, "options": [{"value": "x"}]}]}),
+                json!({"parameters": {"a": "y"}}),
+                "parameters.a: it is \"y\"",
             ),
         ] {
             let failure = prepared(pipeline, &trigger).unwrap_err();

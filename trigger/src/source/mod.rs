@@ -46,6 +46,12 @@ pub trait Source: Sync {
         true
     }
 
+    /// Its events tell which artifacts they bring. Those of others are found when the
+    /// pipeline starts.
+    fn brings_artifacts(&self) -> bool {
+        true
+    }
+
     /// Whether an event is about a trigger at all: of those it is not about nothing
     /// is decided.
     fn concerns(&self, _trigger: &Map<String, Value>, _event: &Event) -> bool {

@@ -34,6 +34,10 @@ impl Source for Pipeline {
         false
     }
 
+    fn brings_artifacts(&self) -> bool {
+        false
+    }
+
     fn concerns(&self, trigger: &Map<String, Value>, event: &Event) -> bool {
         trigger.get("pipeline").and_then(Value::as_str) == Some(event.text("pipelineConfigId"))
     }
@@ -118,10 +122,18 @@ impl Source for Pipeline {
                 parent.get("application").cloned().unwrap_or_default(),
             ),
             ("parentPipelineStageId", Value::Null),
+            (
+                "parentStatus",
+                parent.get("status").cloned().unwrap_or_default(),
+            ),
             ("isPipeline", json!(true)),
             ("strategy", json!(false)),
         ] {
             fired.insert(key.to_owned(), value);
+        }
+        // A dry run must not start anything in earnest.
+        if parent.pointer("/trigger/dryRun") == Some(&Value::Bool(true)) {
+            fired.insert("dryRun".to_owned(), json!(true));
         }
         fired.insert("parentExecution".to_owned(), parent);
         fired

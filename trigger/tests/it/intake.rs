@@ -220,25 +220,6 @@ async fn what_cannot_be_received_says_why_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_prior_artifact_stands_in_for_one_that_did_not_come() {
-    let world = quiet();
-    let mut waiting = pipeline("p", "shop", &[docker("a")]);
-    waiting["expectedArtifacts"] = json!([{
-        "id": "e", "usePriorArtifact": true, "matchArtifact": {"type": "helm/chart"},
-    }]);
-    {
-        let mut state = world.state();
-        state.pipelines = vec![waiting];
-        state.executions = vec![json!({"pipelineConfigId": "p", "trigger": {
-            "artifacts": [{"type": "helm/chart", "name": "c"}]}})];
-    }
-    world.notify("a", "1", "sha256:x").await.unwrap();
-    let start = world.starts(1).await.remove(0);
-    let bound = &start.trigger["resolvedExpectedArtifacts"][0]["boundArtifact"];
-    assert_eq!(bound["name"], "c");
-}
-
-#[tokio::test]
 async fn an_old_event_is_forgotten() {
     let mut config = slow();
     config.event_retention = "1s".parse().unwrap();

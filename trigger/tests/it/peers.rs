@@ -191,6 +191,12 @@ impl DefinitionService for Peers {
     ) -> Result<Response<orca::DefinitionList>, Status> {
         Err(no())
     }
+    async fn list_configured(
+        &self,
+        _: Request<orca::ConfiguredRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        Err(no())
+    }
 }
 
 #[tonic::async_trait]
@@ -233,6 +239,12 @@ impl ExecutionService for Peers {
         let found = state.executions.iter().find(|e| e["id"] == id.as_str());
         found.map(|e| Response::new(Json::of(e))).ok_or_else(no)
     }
+    async fn get_log(
+        &self,
+        _: Request<orca::GetLogRequest>,
+    ) -> Result<Response<orca::GetLogReply>, Status> {
+        Err(no())
+    }
     async fn cancel(&self, _: Request<orca::CancelRequest>) -> Result<Response<Empty>, Status> {
         Err(no())
     }
@@ -255,6 +267,9 @@ impl ExecutionService for Peers {
         &self,
         _: Request<orca::UpdateStageRequest>,
     ) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
+    async fn plan(&self, _: Request<orca::StartRequest>) -> Result<Response<Json>, Status> {
         Err(no())
     }
     async fn evaluate(&self, _: Request<orca::EvaluateRequest>) -> Result<Response<Json>, Status> {

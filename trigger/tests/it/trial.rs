@@ -309,6 +309,30 @@ async fn what_would_fire_says_so_and_starts_nothing() {
 }
 
 #[tokio::test]
+async fn what_becomes_of_every_expected_artifact_is_told_with_the_nearest_miss() {
+    let world = World::start(memory(), slow(), State::default());
+    let default = json!({"type": "docker/image", "name": "h/b", "reference": "h/b:0"});
+    let expecting = json!({"expectedArtifacts": [
+        {"id": "came", "matchArtifact": {"type": "docker/image"}},
+        {"id": "spare", "displayName": "the release", "matchArtifact": {"name": "h/b"},
+         "useDefaultArtifact": true, "defaultArtifact": default},
+    ]});
+    let mistake = webhook(json!({"expectedArtifactIds": ["came"]}), "", "").of(expecting);
+    let told = tried(&world, &mistake).await.remove(0);
+    assert_eq!(told["outcome"], "started", "{told:#}");
+    assert_eq!(told["artifacts"][0]["bound"], "received");
+    let spare = &told["artifacts"][1];
+    assert_eq!(
+        (&spare["name"], &spare["bound"]),
+        (&json!("the release"), &json!("default"))
+    );
+    assert_eq!(
+        spare["nearest"],
+        json!({"artifact": "h/a:1", "misses": [{"field": "name", "expected": "h/b", "actual": "h/a"}]})
+    );
+}
+
+#[tokio::test]
 async fn a_pipeline_as_it_was_read_is_tried_with_its_stored_secret() {
     let with = |secret: &str, id: &str, says: &'static str| {
         git(json!({"secret": secret, "id": id}), "secret", says)

@@ -65,6 +65,31 @@ impl ExecutionService for Peers {
         }
     }
 
+    async fn get_log(
+        &self,
+        call: Call<orca::GetLogRequest>,
+    ) -> Result<Response<orca::GetLogReply>, Status> {
+        self.note("get_log", call.get_ref())?;
+        let head = json!({"execution": call.get_ref().id, "format": 1, "version": 3});
+        // Entries come one by one, as they are stored.
+        let entries = [r#"{"b": 1, "a": 1}"#, r#"{"b": 2}"#, r#"{"b": 3}"#];
+        let (entries, after) = match call.get_ref().id.as_str() {
+            "E1" => (&entries[..], usize::try_from(call.get_ref().after).unwrap()),
+            "01ABC" => (&[][..], 0),
+            _ => return Err(missing("execution")),
+        };
+        let next = entries.iter().skip(after).take(1);
+        Ok(Response::new(orca::GetLogReply {
+            head: Some(Json::of(&head)),
+            entries: next
+                .map(|e| Json {
+                    text: (*e).to_owned(),
+                })
+                .collect(),
+            more: after + 1 < entries.len(),
+        }))
+    }
+
     async fn list(
         &self,
         call: Call<orca::ListExecutionsRequest>,
@@ -123,6 +148,11 @@ impl ExecutionService for Peers {
     ) -> Result<Response<Json>, Status> {
         self.note("restart_stage", call.get_ref())?;
         json_reply(&execution("E1"))
+    }
+
+    async fn plan(&self, call: Call<orca::StartRequest>) -> Result<Response<Json>, Status> {
+        self.note("plan", call.get_ref())?;
+        json_reply(&json!({"name": "planned"}))
     }
 
     async fn evaluate(&self, call: Call<orca::EvaluateRequest>) -> Result<Response<Json>, Status> {
@@ -311,5 +341,16 @@ impl DefinitionService for Peers {
     ) -> Result<Response<orca::DefinitionList>, Status> {
         self.note("list_stage_types", call.get_ref())?;
         Ok(Response::new(orca::DefinitionList::default()))
+    }
+
+    async fn list_configured(
+        &self,
+        call: Call<orca::ConfiguredRequest>,
+    ) -> Result<Response<orca::DefinitionList>, Status> {
+        self.note("list_configured", call.get_ref())?;
+        let entry = json!({"type": call.get_ref().kind, "label": "A"});
+        Ok(Response::new(orca::DefinitionList {
+            items: vec![Json::of(&entry)],
+        }))
     }
 }

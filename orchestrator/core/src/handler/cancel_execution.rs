@@ -28,10 +28,8 @@ pub(crate) fn handle(
     }
     let mut change = Change::of(execution);
     let header = change.header();
-    if !header.canceled {
-        header.canceled_by = Some(user.to_owned());
-        header.cancellation_reason = reason.map(ToOwned::to_owned);
-    }
+    header.canceled_by = Some(user.to_owned());
+    header.cancellation_reason = reason.map(ToOwned::to_owned);
     header.canceled = true;
     if let Some(pause) = header.pauses.last_mut().filter(|p| p.resume_time.is_none()) {
         pause.resume_time = Some(env.now);
@@ -40,7 +38,6 @@ pub(crate) fn handle(
     let idle = |s: Status| s.is_complete() || s == Status::NotStarted;
     if execution.stages.iter().all(|s| idle(s.status)) {
         change.set_status(Status::Canceled, env.now);
-        change.header().end_time = Some(env.now);
         change.execution_event("complete", env.now);
         release(&mut change);
         return change.done();

@@ -19,7 +19,9 @@ use crate::status::Status;
 
 /// Tells the pipeline's gate that this execution is over.
 pub(crate) fn release(change: &mut Change) {
-    let Some(gate) = gate_of(&change.execution) else {
+    let joined = change.execution.pipeline_config_id.clone();
+    let joined = joined.filter(|_| change.execution.joined);
+    let Some(gate) = gate_of(&change.execution).or(joined) else {
         return;
     };
     let message = Message::StartWaitingExecutions {
@@ -28,6 +30,7 @@ pub(crate) fn release(change: &mut Change) {
         purge_queue: !change.execution.keep_waiting_pipelines,
     };
     change.header().admitted = false;
+    change.header().joined = false;
     change.send_to(Target::Gate(gate), message);
 }
 

@@ -227,7 +227,7 @@ fn finish(change: &mut Change, id: &StageId, status: Status, env: &Env<'_>) {
             .flatten()
             .filter_map(|e| e.as_str().map(ToOwned::to_owned))
             .collect();
-        if !more.is_empty() && !stage.context.contains_key("exception") {
+        if !more.is_empty() {
             add_errors(stage, "Unexpected Task Failure", more);
         }
     }

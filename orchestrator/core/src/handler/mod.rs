@@ -7,6 +7,7 @@ pub(crate) mod complete_execution;
 pub(crate) mod complete_stage;
 pub(crate) mod complete_task;
 pub(crate) mod continue_parent_stage;
+pub(crate) mod join_gate;
 pub(crate) mod pause_stage;
 pub(crate) mod pause_task;
 pub(crate) mod reschedule_execution;

@@ -29,6 +29,7 @@ fn reset(change: &mut Change, id: &StageId, env: &Env<'_>) {
     stage.status = Status::NotStarted;
     stage.start_time = None;
     stage.end_time = None;
+    stage.scheduled_time = None;
     stage.tasks.clear();
     stage.outputs.clear();
     stage.attempt += 1;
@@ -85,10 +86,15 @@ pub(crate) fn handle(
         return ignored(Reason::AlreadyDone);
     }
     let mut change = Change::of(execution);
-    let previous = execution
-        .stage(&top)
-        .and_then(|s| s.context.get("exception"))
-        .cloned();
+    // First, for what each type of stage keeps of the run before is put into it.
+    if let Some(stage) = change.stage(&top) {
+        let mut details = json!({"restartedBy": user, "restartTime": env.now});
+        let previous = stage.context.get("exception").cloned();
+        if let (Some(previous), Some(fields)) = (previous, details.as_object_mut()) {
+            fields.insert("previousException".to_owned(), previous);
+        }
+        stage.context.insert("restartDetails".to_owned(), details);
+    }
     for reset_id in with_downstream(execution, &top) {
         let ran = execution
             .stage(&reset_id)
@@ -98,11 +104,6 @@ pub(crate) fn handle(
         }
     }
     if let Some(stage) = change.stage(&top) {
-        let mut details = json!({"restartedBy": user, "restartTime": env.now});
-        if let (Some(previous), Some(fields)) = (previous, details.as_object_mut()) {
-            fields.insert("previousException".to_owned(), previous);
-        }
-        stage.context.insert("restartDetails".to_owned(), details);
         stage.context.shift_remove("manualSkip");
     }
     let header = change.header();
@@ -116,6 +117,7 @@ pub(crate) fn handle(
                 execution_id: execution.id.clone(),
                 application: execution.application.clone(),
                 limit: limit(execution),
+                beside: Vec::new(),
             };
             change.send_to(Target::Gate(gate), message);
         }

@@ -3,7 +3,7 @@
 //! | execution | → status | messages |
 //! |---|---|---|
 //! | NOT_STARTED, wanted | RUNNING | `startStage` for what may begin |
-//! | NOT_STARTED, too late | – | `cancelExecution` |
+//! | NOT_STARTED, too late and not restarted | – | `cancelExecution` |
 //! | NOT_STARTED, its definition faulty or without a stage that may begin | TERMINAL | `startWaitingExecutions` |
 //! | restarted, no stage may begin | RUNNING | `completeExecution` |
 //! | CANCELED before it began | – | `startWaitingExecutions` |
@@ -29,10 +29,10 @@ pub(crate) fn handle(execution: &Execution, env: &mut Env<'_>) -> Outcome {
         return ignored(Reason::AlreadyDone);
     }
     change.header().admitted = true;
-    if execution
-        .start_time_expiry
-        .is_some_and(|expiry| expiry < env.now)
-    {
+    // A restart is begun by somebody who wants it now.
+    let restarted = execution.top_level().any(|s| s.attempt > 0);
+    let expiry = execution.start_time_expiry.filter(|_| !restarted);
+    if expiry.is_some_and(|expiry| expiry < env.now) {
         let reason = Some("could not begin before its start time expired".to_owned());
         change.send(Message::CancelExecution {
             user: "gennaker".to_owned(),
@@ -56,8 +56,6 @@ pub(crate) fn handle(execution: &Execution, env: &mut Env<'_>) -> Outcome {
         .all(|s| s.status == Status::NotStarted);
     if execution.failure.is_some() || (ready.is_empty() && fresh) {
         change.set_status(Status::Terminal, env.now);
-        let end = Some(env.now);
-        change.header().end_time = end;
         if execution.failure.is_none() {
             change.header().failure =
                 Some("no stage can begin; add a stage without requisites".into());

@@ -318,7 +318,7 @@ fn skipping_by_hand_ends_the_tasks_of_synthetic_stages_too() {
     let mut skipped = runner.execution().stages[1].clone();
     skipped.context.insert("manualSkip".to_owned(), true.into());
     let stage_id = skipped.id.clone();
-    let writes = vec![orchestrator_core::Write::Stage(Box::new(skipped))];
+    let writes = vec![orchestrator_core::Write::Stage(skipped.into())];
     runner.apply(
         &target,
         Effects {

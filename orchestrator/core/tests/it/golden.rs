@@ -9,7 +9,7 @@ use orchestrator_core::{
 };
 use serde_json::{Map, Value, json};
 
-use self::catalog::OrcaCatalog;
+pub(crate) use self::catalog::OrcaCatalog;
 use crate::runner::Runner;
 
 mod catalog;
@@ -101,6 +101,12 @@ fn answer(run: &TaskRun, execution: &Execution) -> Result<TaskResult, TaskError>
             } else {
                 TaskResult::running()
             }
+        }
+        // One minute of a week, or any time.
+        "suspendExecutionDuringTimeWindow"
+            if own["restrictedExecutionWindow"]["days"].is_array() =>
+        {
+            TaskResult::running()
         }
         "suspendExecutionDuringTimeWindow" => TaskResult::succeeded(),
         "waitForJudgment" => match own.get("judgmentStatus").and_then(Value::as_str) {
@@ -278,8 +284,6 @@ fn served(at: &str, case: &str, ours: &Value, theirs: &Value) {
             "stages" | "buildTime" | "startTime" | "endTime" => true,
             // The text of the request that failed it is served besides.
             "systemNotifications" => case == "dag-empty",
-            // The second of two cancellations finds an execution that is over.
-            "cancellationReason" => case == "cancel-twice",
             // Recorded without a user at its door.
             "authentication" => true,
             _ => false,
@@ -336,20 +340,23 @@ fn served(at: &str, case: &str, ours: &Value, theirs: &Value) {
 #[test]
 fn executions_are_what_the_real_orca_made_of_them() {
     let cases = cases();
-    assert!(cases.len() >= 29, "the fixture is not whole");
+    assert!(cases.len() >= 30, "the fixture is not whole");
     for case in cases {
+        let id = text(&case, "id");
         let mut runner = started(&case);
         for action in case["actions"].as_array().unwrap() {
             act(&mut runner, action);
         }
-        let runner = runner.end();
+        let unended = case["executions"][0]["status"] == "RUNNING" && id != "dag-missing-requisite";
+        let runner = if unended {
+            // It had not ended when the recording did.
+            runner.until(|runner| runner.now > 200_000);
+            runner
+        } else {
+            runner.end()
+        };
         for (number, theirs) in case["executions"].as_array().unwrap().iter().enumerate() {
-            compare(
-                text(&case, "id"),
-                number,
-                &execution(&runner, number),
-                theirs,
-            );
+            compare(id, number, &execution(&runner, number), theirs);
         }
     }
 }

@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod expressions;
 mod found;
 mod golden;
+mod graph;
+mod parent;
 mod properties;
+mod restart;
 mod runner;
 mod scenarios;
+mod waiting;

@@ -8,6 +8,7 @@ use super::convert::{null_pointer, text};
 use crate::bean::{Bean, BeanKind, field, stages};
 use crate::error::{Fault, Stop};
 use crate::eval::{Eval, Machine};
+use crate::method::{Component, variable};
 use crate::value::{MapVal, Val};
 
 /// The execution, without which none of these functions has a meaning.
@@ -136,7 +137,7 @@ pub(super) fn judgment<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a> {
     let execution = execution(m)?;
     let input = stages(execution)
         .filter(|stage| is(stage, "type", "manualJudgment"))
-        .filter(|stage| is_called(stage, wanted.as_deref()))
+        .filter(|stage| field(stage, "name").is_some() && field(stage, "name") == wanted.as_deref())
         .map(|stage| context(&Bean::stage(stage, execution), "judgmentInput"))
         .find(|input| !input.is_null());
     input.ok_or_else(|| {
@@ -158,12 +159,9 @@ const DEPLOYING: &[&str] = &[
 
 pub(super) fn deployed_server_groups<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a> {
     let mut wanted = Vec::new();
-    for (i, value) in args.iter().enumerate() {
-        if let Val::Seq(seq) = value {
-            wanted.extend(seq.iter().map(|name| name.printed()));
-        } else {
-            wanted.extend(text(m, args, i)?);
-        }
+    let names = variable(m, args, Component::Text)?;
+    for i in 0..names.len() {
+        wanted.extend(text(m, &names, i)?);
     }
     let execution = execution(m)?;
     let mut groups = Vec::new();
@@ -187,7 +185,7 @@ fn deployed_group<'a>(stage: &Bean<'a>) -> Option<Val<'a>> {
     if region.is_null() {
         let zones = context(stage, "availabilityZones");
         let (first, _) = zones.as_map()?.iter().next()?;
-        region = Val::Text(first);
+        region = first.value();
     }
     let name = region.as_text()?.to_owned();
     let mut group: IndexMap<String, Val<'a>> = IndexMap::new();
@@ -202,7 +200,7 @@ fn deployed_group<'a>(stage: &Bean<'a>) -> Option<Val<'a>> {
                     .is_some_and(|region| region.as_text() == Some(&name))
             });
             for (key, value) in fields.into_iter().flat_map(MapVal::iter) {
-                group.insert(key.to_string(), value);
+                group.insert(key.printed(), value);
             }
         }
     }
@@ -267,11 +265,21 @@ pub(super) fn manifest_label_value<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) ->
     let labels = ["spec", "template", "metadata", "labels"]
         .iter()
         .try_fold(manifest, |value, key| get(&value, key));
-    labels.and_then(|labels| get(&labels, &label)).ok_or_else(|| {
+    let value = labels.and_then(|labels| get(&labels, &label)).ok_or_else(|| {
         let text =
             "No label of specified key found on matching manifest spec.template.metadata.labels";
-        Fault::helper(text).into()
-    })
+        Fault::helper(text)
+    })?;
+    if value.as_text().is_none() {
+        let text = format!(
+            "class {} cannot be cast to class java.lang.String",
+            value.class()
+        );
+        return Err(Fault::java("java.lang.ClassCastException", text)
+            .suggest("a label is a text: quote it in the manifest")
+            .into());
+    }
+    Ok(value)
 }
 
 pub(super) fn trigger_artifact<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a> {
@@ -310,8 +318,8 @@ pub(super) fn resolved_artifacts<'a>(m: &mut Machine<'a>, _: &[Val<'a>]) -> Eval
     let artifacts = stages(execution(m)?)
         .filter_map(|stage| stage.get("outputs")?.get("artifacts")?.as_array())
         .flatten()
-        .filter_map(Value::as_object)
-        .map(|artifact| Val::Bean(Bean::new(BeanKind::Artifact, artifact)));
+        .filter(|artifact| artifact.is_object())
+        .map(Val::from_json);
     Ok(Val::list(artifacts.collect()))
 }
 
@@ -323,18 +331,19 @@ pub(super) fn service_key<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a>
         .find_map(|stage| stage.get("context")?.get("serviceKey")?.as_object());
     Ok(match key {
         Some(key) => Val::Map(MapVal::json(key)),
-        None => Val::Map(MapVal::own(IndexMap::new())),
+        None => Val::Map(MapVal::own(IndexMap::<String, Val<'a>>::new())),
     })
 }
 
-/// What a build says about its sources: the first branch that is neither `master` nor
+/// What the build that triggered says about its sources: the first branch that is neither `master` nor
 /// `develop`, else the first.
 pub(crate) fn scm_info(root: &Map<String, Value>) -> Option<&Map<String, Value>> {
-    let own = root.get("buildInfo").and_then(|info| info.get("scm"));
-    let of_trigger = || root.get("trigger")?.get("buildInfo")?.get("scm");
-    let entries = own
-        .and_then(Value::as_array)
-        .or_else(|| of_trigger()?.as_array())?;
+    let trigger = root.get("trigger").and_then(Value::as_object)?;
+    // A build in a stage's context is plain JSON, which Orca does not take for one.
+    if !BeanKind::knows_builds(trigger) {
+        return None;
+    }
+    let entries = trigger.get("buildInfo")?.get("scm")?.as_array()?;
     let mut sources = entries.iter().filter_map(Value::as_object);
     let first = entries.iter().find_map(Value::as_object);
     let special =

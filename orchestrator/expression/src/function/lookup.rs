@@ -6,7 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::convert::{json, null_pointer, text, yaml};
+use super::convert::{json, null_pointer, text};
+use super::yaml::yaml;
 use crate::error::{Fault, ILLEGAL_ARGUMENT, Stop};
 use crate::eval::{Eval, Machine};
 use crate::value::{Text, Val};
@@ -38,10 +39,7 @@ pub(super) fn json_from_url<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'
 pub(super) fn yaml_from_url<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a> {
     let text = fetched(m, args)?;
     m.charge(text.len() / 16)?;
-    Ok(yaml(text)?
-        .into_iter()
-        .next()
-        .map_or(Val::Null, Val::from_owned))
+    Ok(yaml(text)?.into_iter().next().unwrap_or(Val::Null))
 }
 
 pub(super) fn properties_from_url<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a> {
@@ -51,7 +49,9 @@ pub(super) fn properties_from_url<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> 
 }
 
 pub(super) fn fetch_reference<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a> {
-    let reference = text(m, args, 0)?.ok_or_else(null_pointer)?;
+    let Some(reference) = text(m, args, 0)? else {
+        return Ok(Val::Null);
+    };
     if reference.starts_with("ref://") {
         return m.answer(&reference).map(|text| Val::Text(Text::Ref(text)));
     }
@@ -114,12 +114,7 @@ pub(super) fn pipeline_id_or_null<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> 
 }
 
 pub(super) fn pipeline_id_in_application<'a>(m: &mut Machine<'a>, args: &[Val<'a>]) -> Eval<'a> {
-    let name = required(
-        m,
-        args,
-        0,
-        "pipelineName must be specified for function #pipelineIdInApplication",
-    )?;
+    let name = text(m, args, 0)?.unwrap_or_default();
     let application = required(
         m,
         args,

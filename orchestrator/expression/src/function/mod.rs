@@ -6,6 +6,7 @@
 mod convert;
 mod execution;
 mod lookup;
+mod yaml;
 
 pub(crate) use execution::scm_info;
 
@@ -59,8 +60,8 @@ const FUNCTIONS: &[Function] = &[
     plain("toJson", 1, convert::to_json),
     plain("doNotEval", 1, convert::do_not_eval),
     plain("readJson", 1, convert::read_json),
-    plain("readYaml", 1, convert::read_yaml),
-    plain("readAllYaml", 1, convert::read_all_yaml),
+    plain("readYaml", 1, yaml::read_yaml),
+    plain("readAllYaml", 1, yaml::read_all_yaml),
     plain("fromUrl", 1, lookup::from_url),
     plain("jsonFromUrl", 1, lookup::json_from_url),
     plain("yamlFromUrl", 1, lookup::yaml_from_url),

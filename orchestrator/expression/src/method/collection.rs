@@ -3,19 +3,14 @@
 //! `add`, `addAll` and `remove` answer as Java does and change nothing.
 //! Differs from Spinnaker: there the list is another for whatever is evaluated next.
 
-use super::{Method, arg, int_arg, row, text_arg};
+use super::{Method, arg, int_arg, row};
 use crate::error::{Fault, Stop};
 use crate::eval::{Eval, Machine};
+use crate::operator;
 use crate::value::{MapVal, Seq, SeqKind, Val};
 
-/// Methods of `java.util.List`, and of sets as far as they have a meaning there.
+/// Methods of `java.util.List` beyond those of a collection.
 pub(crate) const LIST: &[Method] = &[
-    row("size", 0, 0, |_, t, _| Ok(Val::count(seq(t)?.len()))),
-    row("isEmpty", 0, 0, |_, t, _| Ok(Val::Bool(seq(t)?.len() == 0))),
-    row("contains", 1, 1, |m, t, a| {
-        Ok(Val::Bool(position(m, t, arg(a, 0)?)?.is_some()))
-    }),
-    row("containsAll", 1, 1, contains_all),
     row("indexOf", 1, 1, |m, t, a| {
         found(position(m, t, arg(a, 0)?)?)
     }),
@@ -26,16 +21,47 @@ pub(crate) const LIST: &[Method] = &[
         found(items.iter().rposition(|item| item.same(wanted)))
     }),
     row("subList", 2, 2, sub_list),
-    row("add", 1, 1, |_, t, _| {
-        seq(t)?;
-        Ok(Val::Bool(true))
+    row("add", 2, 2, |_, t, a| {
+        let (seq, at) = (changeable(t)?, int_arg(a, 0)?);
+        if usize::try_from(at).is_ok_and(|at| at <= seq.len()) {
+            return Ok(Val::Null);
+        }
+        let text = format!("Index: {at}, Size: {}", seq.len());
+        Err(Fault::java("java.lang.IndexOutOfBoundsException", text).into())
+    }),
+];
+
+/// Methods of `java.util.Collection`: of sets, of a map's values, and of lists.
+pub(crate) const COLLECTION: &[Method] = &[
+    row("size", 0, 0, |_, t, _| Ok(Val::count(seq(t)?.len()))),
+    row("isEmpty", 0, 0, |_, t, _| Ok(Val::Bool(seq(t)?.len() == 0))),
+    row("contains", 1, 1, |m, t, a| {
+        Ok(Val::Bool(position(m, t, arg(a, 0)?)?.is_some()))
+    }),
+    row("containsAll", 1, 1, contains_all),
+    row("add", 1, 1, |m, t, a| {
+        let known = changeable(t)?.kind == SeqKind::Set && position(m, t, arg(a, 0)?)?.is_some();
+        Ok(Val::Bool(!known))
     }),
     row("addAll", 1, 1, |_, t, a| {
-        seq(t)?;
+        changeable(t)?;
         Ok(Val::Bool(seq(arg(a, 0)?)?.len() > 0))
     }),
     row("remove", 1, 1, |m, t, a| {
+        changeable(t)?;
         Ok(Val::Bool(position(m, t, arg(a, 0)?)?.is_some()))
+    }),
+    row("clear", 0, 0, |_, t, _| changeable(t).map(|_| Val::Null)),
+    row("removeAll", 1, 1, |m, t, a| {
+        Ok(Val::Bool(shared(m, changeable(t)?, a)? > 0))
+    }),
+    row("retainAll", 1, 1, |m, t, a| {
+        let seq = changeable(t)?;
+        Ok(Val::Bool(shared(m, seq, a)? < seq.len()))
+    }),
+    row("hashCode", 0, 0, |m, t, _| {
+        m.charge_for(t)?;
+        super::object::hash_code(t).map(Val::int)
     }),
 ];
 
@@ -44,11 +70,18 @@ pub(crate) const MAP: &[Method] = &[
     row("size", 0, 0, |_, t, _| Ok(Val::count(map(t)?.len()))),
     row("isEmpty", 0, 0, |_, t, _| Ok(Val::Bool(map(t)?.len() == 0))),
     row("containsKey", 1, 1, |m, t, a| {
-        if arg(a, 0)?.is_null() {
-            return Ok(Val::Bool(false));
+        let (map, key) = (map(t)?, arg(a, 0)?);
+        // The keys of a context are declared to be texts, so others are converted.
+        if map.heir.is_some() && !key.is_null() {
+            let key = operator::text(m, key).map_err(|_| Stop::Mismatch)?;
+            return Ok(Val::Bool(map.get(&key).is_some()));
         }
-        let key = text_arg(m, a, 0)?;
-        Ok(Val::Bool(map(t)?.get(&key).is_some()))
+        Ok(Val::Bool(map.at(key).is_some()))
+    }),
+    row("clear", 0, 0, |_, t, _| map(t).map(|_| Val::Null)),
+    row("putAll", 1, 1, |_, t, a| {
+        map(arg(a, 0)?)?;
+        map(t).map(|_| Val::Null)
     }),
     row("containsValue", 1, 1, |m, t, a| {
         m.charge_for(t)?;
@@ -58,12 +91,13 @@ pub(crate) const MAP: &[Method] = &[
     }),
     row("keySet", 0, 0, |m, t, _| {
         m.charge(map(t)?.len())?;
-        let keys = map(t)?.iter().map(|(key, _)| Val::Text(key)).collect();
+        let keys = map(t)?.iter().map(|(key, _)| key.value()).collect();
         Ok(Val::Seq(Seq::new(SeqKind::Set, keys)))
     }),
     row("values", 0, 0, |m, t, _| {
         m.charge(map(t)?.len())?;
-        Ok(Val::list(map(t)?.iter().map(|(_, value)| value).collect()))
+        let values = map(t)?.iter().map(|(_, value)| value).collect();
+        Ok(Val::Seq(Seq::new(SeqKind::Values, values)))
     }),
     row("entrySet", 0, 0, |m, t, _| {
         m.charge(map(t)?.len())?;
@@ -73,6 +107,10 @@ pub(crate) const MAP: &[Method] = &[
             .collect();
         Ok(Val::Seq(Seq::new(SeqKind::Set, entries)))
     }),
+    row("hashCode", 0, 0, |m, t, _| {
+        m.charge_for(t)?;
+        super::object::hash_code(t).map(Val::int)
+    }),
 ];
 
 fn seq<'v, 'a>(target: &'v Val<'a>) -> Result<&'v Seq<'a>, Stop> {
@@ -81,6 +119,28 @@ fn seq<'v, 'a>(target: &'v Val<'a>) -> Result<&'v Seq<'a>, Stop> {
     } else {
         Err(Stop::Mismatch)
     }
+}
+
+/// One that Java would let be changed; a list of constants it does not.
+fn changeable<'v, 'a>(target: &'v Val<'a>) -> Result<&'v Seq<'a>, Stop> {
+    let seq = seq(target)?;
+    if seq.kind == SeqKind::Constant {
+        let class = "java.lang.UnsupportedOperationException";
+        return Err(Fault::java(class, "null")
+            .suggest("a list of constants cannot be changed")
+            .into());
+    }
+    Ok(seq)
+}
+
+/// How many elements are in the other collection too.
+fn shared<'a>(m: &mut Machine<'a>, seq: &Seq<'a>, args: &[Val<'a>]) -> Result<usize, Stop> {
+    let other = arg(args, 0)?;
+    let mut count = 0;
+    for item in seq.iter() {
+        count += usize::from(position(m, other, &item)?.is_some());
+    }
+    Ok(count)
 }
 
 fn map<'v, 'a>(target: &'v Val<'a>) -> Result<&'v MapVal<'a>, Stop> {
@@ -112,9 +172,6 @@ fn contains_all<'a>(m: &mut Machine<'a>, target: &Val<'a>, args: &[Val<'a>]) -> 
 
 fn sub_list<'a>(m: &mut Machine<'a>, target: &Val<'a>, args: &[Val<'a>]) -> Eval<'a> {
     let seq = seq(target)?;
-    if seq.kind != SeqKind::List {
-        return Err(Stop::Mismatch);
-    }
     let (from, to) = (int_arg(args, 0)?, int_arg(args, 1)?);
     let bounds = usize::try_from(from).ok().zip(usize::try_from(to).ok());
     let Some((from, to)) = bounds.filter(|(from, to)| from <= to && *to <= seq.len()) else {

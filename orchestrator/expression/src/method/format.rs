@@ -1,16 +1,20 @@
-//! `String.format`: the conversions `s S b c d x X o f e n %`.
+//! `String.format`: the conversions `s S b h c d x X o f e g a n %` and, with `t`, those
+//! of dates.
 //!
 //! Truth: `java.util.Formatter`, as far as pipelines use it.
 
-use super::utf16_len;
+use super::real::{exponential, fixed, general, hexadecimal};
+use super::{Component, object, utf16_len, variable};
+use crate::dates::format_field;
 use crate::error::{Fault, Stop};
 use crate::eval::{Eval, Machine, bounded};
 use crate::number::Num;
-use crate::value::{SeqKind, Val};
+use crate::value::Val;
 
 /// `String.format`: `%[index$][flags][width][.precision]conversion`.
 pub(crate) fn format<'a>(m: &mut Machine<'a>, pattern: &str, args: &[Val<'a>]) -> Eval<'a> {
-    let args = spread(args);
+    let args = variable(m, args, Component::Any)?;
+    let mut last = None;
     let mut out = String::new();
     let mut chars = pattern.chars().peekable();
     let mut next = 0;
@@ -24,10 +28,16 @@ pub(crate) fn format<'a>(m: &mut Machine<'a>, pattern: &str, args: &[Val<'a>]) -
             'n' => out.push('\n'),
             '%' => out.push_str(&spec.padded("%".to_owned())),
             _ => {
-                let index = spec.index.map_or(next, |index| index - 1);
-                if spec.index.is_none() {
-                    next += 1;
-                }
+                let index = match (spec.index, last) {
+                    (Some(index), _) => index - 1,
+                    // As the one before, if there was one.
+                    (None, last) if spec.has('<') => last.unwrap_or(usize::MAX),
+                    (None, _) => {
+                        next += 1;
+                        next - 1
+                    }
+                };
+                last = Some(index);
                 let value = args.get(index).ok_or_else(|| {
                     let text = format!("Format specifier '%{}'", spec.conversion);
                     Stop::from(Fault::java(
@@ -46,16 +56,6 @@ pub(crate) fn format<'a>(m: &mut Machine<'a>, pattern: &str, args: &[Val<'a>]) -
     bounded(out)
 }
 
-/// An array alone stands for its elements, as in a Java call.
-fn spread<'a>(args: &[Val<'a>]) -> Vec<Val<'a>> {
-    if let [Val::Seq(seq)] = args
-        && seq.kind == SeqKind::Array
-    {
-        return seq.iter().collect();
-    }
-    args.to_vec()
-}
-
 fn bad_format(pattern: &str) -> Stop {
     Fault::java(
         "java.util.UnknownFormatConversionException",
@@ -70,6 +70,8 @@ struct Spec {
     width: usize,
     precision: Option<usize>,
     conversion: char,
+    /// After `t` or `T`: the part of a date.
+    part: Option<char>,
 }
 
 impl Spec {
@@ -83,7 +85,7 @@ impl Spec {
         let mut flags: String = digits.chars().take_while(|c| *c == '0').collect();
         let mut width: String = digits.chars().skip(flags.len()).collect();
         if digits.is_empty() {
-            flags = take(chars, |c| "-#+ 0,(".contains(c));
+            flags = take(chars, |c| "-#+ 0,(<".contains(c));
             width = take(chars, |c| c.is_ascii_digit());
         }
         let precision = match chars.next_if_eq(&'.') {
@@ -101,12 +103,24 @@ impl Spec {
             width.parse().ok().filter(|w| *w <= 10_000)?
         };
         let conversion = chars.next()?;
+        let part = match conversion {
+            't' | 'T' => Some(chars.next()?),
+            _ => None,
+        };
+        // What is filled up must have a width to be filled up to.
+        if width == 0 && flags.contains(['-', '0']) {
+            return None;
+        }
+        if precision.is_some() && "cdxXo".contains(conversion) {
+            return None;
+        }
         Some(Self {
             index,
             flags,
             width,
             precision,
             conversion,
+            part,
         })
     }
 
@@ -141,8 +155,9 @@ impl Spec {
                 text,
             ))
         };
-        if value.is_null() && self.conversion != 'b' {
-            return Ok(self.padded("null".to_owned()));
+        if value.is_null() && !self.conversion.eq_ignore_ascii_case(&'b') {
+            let most = self.precision.unwrap_or(usize::MAX);
+            return Ok(self.padded("null".chars().take(most).collect()));
         }
         let upper = self.conversion.is_ascii_uppercase();
         let text = match self.conversion.to_ascii_lowercase() {
@@ -156,32 +171,58 @@ impl Spec {
             'b' => (matches!(value, Val::Bool(true))
                 || !(value.is_null() || matches!(value, Val::Bool(_))))
             .to_string(),
-            'c' if matches!(value, Val::Char(_)) => value.printed(),
-            'c' => return Err(mismatch()),
+            'c' => match (value, value.as_num()) {
+                (Val::Char(c), _) => c.to_string(),
+                (_, Some(Num::Int(code))) => u32::try_from(code)
+                    .ok()
+                    .and_then(char::from_u32)
+                    .map(String::from)
+                    .ok_or_else(mismatch)?,
+                _ => return Err(mismatch()),
+            },
+            'h' => format!("{:x}", object::hash_code(value)?),
+            't' => {
+                let part = self.part.unwrap_or_default();
+                format_field(value, part).ok_or_else(mismatch)?
+            }
             'd' => self.grouped(self.signed(match value.as_num() {
-                Some(num @ (Num::Int(_) | Num::Long(_) | Num::Big(_))) => num.to_i128().to_string(),
+                Some(num @ (Num::Byte(_) | Num::Int(_) | Num::Long(_) | Num::Big(_))) => {
+                    num.to_i128().to_string()
+                }
                 _ => return Err(mismatch()),
             })),
             'x' | 'o' => {
                 let octal = self.conversion.eq_ignore_ascii_case(&'o');
-                match value.as_num() {
+                let digits = match value.as_num() {
+                    Some(Num::Byte(v)) if octal => format!("{v:o}"),
+                    Some(Num::Byte(v)) => format!("{v:x}"),
                     Some(Num::Int(v)) if octal => format!("{v:o}"),
                     Some(Num::Int(v)) => format!("{v:x}"),
                     Some(Num::Long(v)) if octal => format!("{v:o}"),
                     Some(Num::Long(v)) => format!("{v:x}"),
                     _ => return Err(mismatch()),
+                };
+                match (self.has('#'), octal) {
+                    (false, _) => digits,
+                    (true, true) => format!("0{digits}"),
+                    (true, false) => format!("0x{digits}"),
                 }
             }
-            'f' | 'e' => {
+            'f' | 'e' | 'g' | 'a' => {
                 let real = match value.as_num() {
                     Some(num @ (Num::Float(_) | Num::Double(_))) => num.to_f64(),
                     _ => return Err(mismatch()),
                 };
                 let digits = self.precision.unwrap_or(6);
-                if self.conversion.eq_ignore_ascii_case(&'f') {
-                    self.grouped(self.signed(format!("{real:.digits$}")))
-                } else {
-                    self.signed(exponential(real, digits))
+                if !real.is_finite() {
+                    let name = Num::Double(real).printed();
+                    return Ok(self.padded(self.signed(name)));
+                }
+                match self.conversion.to_ascii_lowercase() {
+                    'f' => self.grouped(self.signed(fixed(real, digits))),
+                    'e' => self.signed(exponential(real, digits)),
+                    'g' => self.grouped(self.signed(general(real, digits))),
+                    _ => self.signed(hexadecimal(real)),
                 }
             }
             _ => return Err(bad_format(&format!("%{}", self.conversion))),
@@ -228,16 +269,6 @@ impl Spec {
             format!("{out}.{fraction}")
         }
     }
-}
-
-fn exponential(real: f64, digits: usize) -> String {
-    let text = format!("{real:.digits$e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = match exponent.strip_prefix('-') {
-        Some(exponent) => ('-', exponent),
-        None => ('+', exponent),
-    };
-    format!("{mantissa}e{sign}{exponent:0>2}")
 }
 
 fn take(

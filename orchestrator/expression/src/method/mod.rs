@@ -5,20 +5,29 @@
 //! the values does. Truth: `kork: FilteredMethodResolver` (methods whose declared
 //! return type is allowed).
 
+mod args;
 mod collection;
 mod format;
 mod object;
+mod random;
+mod real;
 mod text;
 pub(crate) mod time;
 
+pub(crate) use args::{
+    Component, Wide, ambiguous, arg, double_arg, exact, float_arg, int_arg, long_arg, overload,
+    text_arg, variable,
+};
 pub(crate) use format::format;
-pub(crate) use text::url_encoded;
+pub(crate) use object::hash_code;
+pub(crate) use real::hexadecimal;
+pub(crate) use text::{char_of, url_encoded};
 
 use crate::bean::Bean;
 use crate::error::{Fault, Stop};
 use crate::eval::{Eval, Machine};
-use crate::operator;
-use crate::value::{SeqKind, Val};
+use crate::number::Num;
+use crate::value::{EnumKind, SeqKind, Val};
 
 /// A method: its name, how many arguments it takes, what it does.
 pub(crate) struct Method {
@@ -45,27 +54,37 @@ pub(crate) const fn row(name: &'static str, least: usize, most: usize, call: Nat
 pub(crate) const MANY: usize = usize::MAX;
 
 /// The lists that apply to a value, the particular one first.
-fn lists(target: &Val<'_>) -> [&'static [Method]; 2] {
+fn lists(target: &Val<'_>) -> [&'static [Method]; 3] {
+    let real = |num: &Num<'_>| matches!(num.plain(), Num::Float(_) | Num::Double(_));
+    let more: &[Method] = if matches!(target, Val::Seq(seq) if !seq.kind.is_array()) {
+        collection::COLLECTION
+    } else if matches!(target, Val::Num(num) if real(num)) {
+        object::REAL
+    } else {
+        &[]
+    };
     let own: &[Method] = match target {
         Val::Text(_) => text::METHODS,
-        Val::Seq(seq) if seq.kind == SeqKind::Array => &[],
-        Val::Seq(_) => collection::LIST,
+        Val::Seq(seq) => match seq.kind {
+            SeqKind::Array | SeqKind::Primitive => &[],
+            SeqKind::List | SeqKind::Constant => collection::LIST,
+            SeqKind::Set | SeqKind::Values => &[],
+        },
         Val::Map(_) => collection::MAP,
         Val::Num(_) => object::NUMBER,
         Val::Bool(_) => object::BOOLEAN,
-        Val::Enum(..) => object::ENUM,
-        Val::Random(_) => object::RANDOM,
+        Val::Enum(EnumKind::Status, _) => object::STATUS,
+        Val::Enum(EnumKind::DayOfWeek, _) => object::DAY_OF_WEEK,
+        Val::Enum(EnumKind::ChronoUnit, _) => object::CHRONO_UNIT,
+        // Of a class itself nothing may be called.
+        Val::Type(_) => return [&[], &[], &[]],
+        Val::Uuid(_) => object::UUID,
+        Val::Random(_) => random::RANDOM,
         Val::Time(_) => time::METHODS,
         Val::DateFormat(_) => time::FORMAT,
-        Val::Null
-        | Val::Char(_)
-        | Val::Entry(_)
-        | Val::Bean(_)
-        | Val::Type(_)
-        | Val::Uuid(_)
-        | Val::NotEval(_) => &[],
+        Val::Null | Val::Char(_) | Val::Entry(_) | Val::Bean(_) | Val::NotEval(_) => &[],
     };
-    [own, object::ANY]
+    [own, more, object::ANY]
 }
 
 /// Calls a method.
@@ -107,10 +126,15 @@ pub(crate) fn call<'a>(
     };
     result.map_err(|stop| match stop {
         Stop::Mismatch => {
+            let class = if let Val::Type(java) = target {
+                java.name().to_owned()
+            } else {
+                target.class()
+            };
             let text = format!(
                 "Method call: Method {} cannot be found on type {}",
                 signature(),
-                target.class()
+                class
             );
             let mut fault = Fault::spel("EL1004E", text);
             if let Some(help) = instead_of(target, name) {
@@ -140,7 +164,8 @@ fn instead_of(target: &Val<'_>, name: &str) -> Option<&'static str> {
     }
 }
 
-/// A property without arguments: `time` is `getTime()`, `empty` is `isEmpty()`.
+/// A property without arguments: `time` is `getTime()`, `empty` is `isEmpty()`, and
+/// `size` is `size()`.
 pub(crate) fn getter<'a>(
     machine: &mut Machine<'a>,
     target: &Val<'a>,
@@ -149,9 +174,23 @@ pub(crate) fn getter<'a>(
     let mut chars = name.chars();
     let first = chars.next()?.to_uppercase();
     let rest = chars.as_str();
-    ["get", "is"].into_iter().find_map(|prefix| {
-        let method = method(target, &format!("{prefix}{first}{rest}"), 0)?;
-        Some((method.call)(machine, target, &[]))
+    let names = [
+        format!("get{first}{rest}"),
+        format!("is{first}{rest}"),
+        name.to_owned(),
+    ];
+    names.iter().find_map(|name| {
+        let found = if let Val::Type(java) = target {
+            crate::statics::call(machine, *java, name, &[])
+        } else if let Val::Bean(bean) = target {
+            of_bean(bean, name, &[])
+        } else {
+            None
+        };
+        // One that fits by name and not by class is as good as none.
+        found
+            .or_else(|| Some((method(target, name, 0)?.call)(machine, target, &[])))
+            .filter(|result| !matches!(result, Err(Stop::Mismatch)))
     })
 }
 
@@ -199,39 +238,6 @@ fn weight(value: &Val<'_>) -> usize {
     }
 }
 
-/// An argument, by its number.
-pub(crate) fn arg<'v, 'a>(args: &'v [Val<'a>], index: usize) -> Result<&'v Val<'a>, Stop> {
-    args.get(index).ok_or(Stop::Mismatch)
-}
-
-/// An argument as a text: what Spring can convert, and never null.
-pub(crate) fn text_arg<'a>(
-    machine: &mut Machine<'a>,
-    args: &[Val<'a>],
-    index: usize,
-) -> Result<String, Stop> {
-    let value = arg(args, index)?;
-    if value.is_null() {
-        return Err(Fault::java("java.lang.NullPointerException", "null").into());
-    }
-    operator::text(machine, value).map_err(|_| Stop::Mismatch)
-}
-
-/// An argument as an int.
-pub(crate) fn int_arg(args: &[Val<'_>], index: usize) -> Result<i32, Stop> {
-    operator::whole(arg(args, index)?).map_err(|_| Stop::Mismatch)
-}
-
-/// An argument as a long.
-pub(crate) fn long_arg(args: &[Val<'_>], index: usize) -> Result<i64, Stop> {
-    let value = arg(args, index)?;
-    if let Some(num) = value.as_num() {
-        return i64::try_from(num.to_i128()).map_err(|_| Stop::Mismatch);
-    }
-    let parsed = value.as_text().and_then(|text| text.trim().parse().ok());
-    parsed.ok_or(Stop::Mismatch)
-}
-
 /// How long Java takes a text to be.
 pub(crate) fn utf16_len(text: &str) -> usize {
     if text.is_ascii() {
@@ -247,7 +253,9 @@ pub(crate) fn utf16_slice(text: &str, from: usize, to: usize) -> Option<String> 
         return text.get(from..to).map(ToOwned::to_owned);
     }
     let units: Vec<u16> = text.encode_utf16().collect();
-    units.get(from..to).map(String::from_utf16_lossy)
+    // Half of a pair is no character; written out, Java makes a question mark of it.
+    let chars = char::decode_utf16(units.get(from..to)?.iter().copied());
+    Some(chars.map(|c| c.unwrap_or('?')).collect())
 }
 
 /// A position in bytes as Java counts it.

@@ -168,7 +168,7 @@ fn the_current_stage_is_known_only_inside_a_stage() {
 fn the_branch_of_the_sources_is_the_first_that_is_special() {
     let branch = |names: &[&str]| {
         let scm: Vec<Value> = names.iter().map(|b| json!({"branch": b})).collect();
-        let root = object(json!({"trigger": {"buildInfo": {"scm": scm}}}));
+        let root = object(json!({"trigger": {"type": "concourse", "buildInfo": {"scm": scm}}}));
         text("${scmInfo.branch}", &root).value
     };
     assert_eq!(branch(&[]), json!("${scmInfo.branch}"));
@@ -239,7 +239,7 @@ fn a_malformed_text_is_refused_with_its_position_and_a_remedy() {
         ("${({1}", 2, "missing closing ')'"),
         ("${a]}", 3, "without an opening '['"),
         ("${a b}", 4, "still more data"),
-        ("${a..b}", 4, "unexpected data after '.'"),
+        ("${a..b}", 3, "unexpected data after '.'"),
         ("é${a ? b}", 8, "ran out of input"),
         ("${12345678901}", 2, "cannot be parsed as an int"),
         ("${a & b}", 4, "still more data"),
@@ -315,7 +315,7 @@ fn printing_puts_parentheses_where_they_are_needed() {
         "(1 + 2) * 3",
         "- (a + b)",
         "(a ?: b).c",
-        "a ? b : (c ? d : e)",
+        "a ? b : c ? d : e",
         "{a:1,'b':{1,2}}",
     ] {
         assert_eq!(parse(text).unwrap().to_string(), text);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use expression::Offline;
 use serde_json::{Map, Value, json};
 
-use crate::world::{NOW, alike};
+use crate::world::{NOW, alike, unprinted};
 
 const RECORDS: &str = include_str!("../fixtures/orca-visible.jsonl");
 
@@ -34,15 +34,6 @@ fn world() -> Offline {
         .unwrap();
     let stage = fixture["stage"].as_str().unwrap();
     Offline::new(&fixture["execution"], stage).unwrap()
-}
-
-/// JSON printed into a text is compared as JSON: the fixture's keys were sorted after
-/// the recording.
-fn unprinted(value: &Value) -> Value {
-    let inner = value.as_str().filter(|t| t.starts_with(['{', '[']));
-    inner
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_else(|| value.clone())
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Nothing an author writes takes long, takes much or ends the process.
 
-use expression::{Evaluated, parse_check};
+use expression::{Evaluated, Options, parse_check};
 use serde_json::json;
 
-use crate::world::{evaluate, object, text};
+use crate::world::{evaluate, evaluate_in, object, text};
 
 fn refused(template: &str) -> Evaluated {
     let list: Vec<u32> = (0..2_000).collect();
@@ -55,6 +55,8 @@ fn deep_nesting_is_an_error_and_long_chains_are_not() {
         assert!(error.to_string().contains("nested deeper"), "{error}");
         refused(&template);
     }
+    let chain = |n| format!("${{{}1}}", "a == 2 ? b : ".repeat(n));
+    assert_eq!(text(&chain(150), &object(json!({"a": 1}))).value, json!(1));
     let sum = format!("${{1{}}}", "+1".repeat(4_000));
     assert_eq!(text(&sum, &object(json!({}))).value, json!(4_001));
     let path = format!("${{a{}}}", "?.b".repeat(3_000));
@@ -62,18 +64,27 @@ fn deep_nesting_is_an_error_and_long_chains_are_not() {
 }
 
 #[test]
-fn a_text_beyond_ten_thousand_characters_is_refused_only_with_expressions() {
+fn an_expression_beyond_ten_thousand_characters_is_refused_and_a_text_around_one_is_not() {
     let long = "x".repeat(20_000);
-    assert!(text(&long, &object(json!({}))).failures.is_empty());
-    let template = format!("{long}${{1}}");
+    let around = format!("{long}${{1}}");
+    assert_eq!(parse_check(&around), Ok(()));
+    let evaluated = text(&around, &object(json!({})));
+    assert_eq!(evaluated.value, json!(format!("{long}1")));
+    let template = format!("${{'{long}'}}");
     assert!(parse_check(&template).is_err());
     let evaluated = text(&template, &object(json!({})));
     assert_eq!(evaluated.value, json!(template));
+    let description = &evaluated.failures[0].description;
     assert!(
-        evaluated.failures[0]
-            .description
-            .contains("10000 characters")
+        description.contains("threshold of '10,000'"),
+        "{description}"
     );
+    let longer = Options {
+        longest: Some(30_000),
+        ..Options::default()
+    };
+    let evaluated = evaluate_in(&json!(template), &object(json!({})), &longer);
+    assert_eq!(evaluated.value, json!(long));
 }
 
 #[test]

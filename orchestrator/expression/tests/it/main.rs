@@ -8,6 +8,7 @@
 )]
 
 mod behaviour;
+mod evaluated;
 mod golden;
 mod library;
 mod limits;

@@ -109,7 +109,7 @@ fn access() {
         ("nul.length()", json!(ERROR)),
         ("str.empty", json!(false)),
         ("list.empty", json!(false)),
-        ("str.length", json!(ERROR)),
+        ("str.length", json!(11)),
     ]);
 }
 
@@ -393,7 +393,8 @@ fn stages_of_the_execution() {
         ),
         ("execution.stages.$[type == 'bake'].name", json!("Bake 2")),
         ("execution.startTime + 5", json!(10_000_000_005i64)),
-        ("execution.trigger.buildNumber", json!(100)),
+        ("execution.trigger.buildNumber", json!(ERROR)),
+        ("execution.trigger.other['buildNumber']", json!(100)),
         (
             "execution[\"authentication\"][\"user\"].split(\"@\")[0]",
             json!("joe"),

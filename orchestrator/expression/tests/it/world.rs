@@ -57,3 +57,12 @@ pub(crate) fn alike(a: &Value, b: &Value) -> bool {
         _ => a == b,
     }
 }
+
+/// JSON printed into a text is compared as JSON: the fixture's keys were sorted after
+/// the recording.
+pub(crate) fn unprinted(value: &Value) -> Value {
+    let inner = value.as_str().filter(|t| t.starts_with(['{', '[']));
+    inner
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_else(|| value.clone())
+}

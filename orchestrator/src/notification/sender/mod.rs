@@ -139,6 +139,7 @@ async fn post(
     headers.push(("content-type".to_owned(), content_type.to_owned()));
     let timeout = sending.config.timeout.0.as_millis();
     let request = HttpRequest {
+        follow_redirects: true,
         method: "POST".to_owned(),
         url: url.to_owned(),
         headers,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Dice, HttpError, HttpRequest, HttpResponse, NewOperation, Object, Operation, Plan};
 
@@ -24,6 +24,8 @@ pub(super) struct World {
     pub(super) child_status: Option<String>,
     pub(super) builds: Vec<String>,
     pub(super) build_result: Option<String>,
+    pub(super) build_parameters: Vec<Map<String, Value>>,
+    pub(super) property_failures: u32,
     pub(super) faults: Option<(Dice, u64)>,
 }
 
@@ -111,6 +113,7 @@ impl World {
                 }
                 resize(group, &capacity);
             }
+            ("terminateInstances", Some(group)) => terminate(group, &new.input),
             ("destroyServerGroup", _) => {
                 self.server_groups
                     .retain(|g| g["name"].as_str() != name.as_deref());
@@ -167,6 +170,27 @@ fn resize(group: &mut Value, capacity: &Value) {
         .map(|n| json!({"id": format!("i-{n}"), "health": [{"type": "LoadBalancer", "state": state}]}))
         .collect();
     group["instances"] = instances.into();
+}
+
+/// Instances go; others come in their place, unless the group is to be smaller.
+fn terminate(group: &mut Value, input: &Value) {
+    let going = input["instanceIds"].as_array().cloned().unwrap_or_default();
+    let Some(instances) = group["instances"].as_array_mut() else {
+        return;
+    };
+    let before = instances.len();
+    instances.retain(|i| !going.contains(&i["id"]));
+    let gone = before - instances.len();
+    if input["decrement"] == json!(true) {
+        let desired = instances.len();
+        group["capacity"]["desired"] = json!(desired);
+        return;
+    }
+    for n in 0..gone {
+        let up =
+            json!({"id": format!("new-{n}"), "health": [{"type": "LoadBalancer", "state": "Up"}]});
+        instances.push(up);
+    }
 }
 
 fn disable_part(group: &mut Value, percentage: u64) {

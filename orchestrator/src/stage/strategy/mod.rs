@@ -2,8 +2,10 @@
 //! group. To add one: its file, and two adjacent lines here.
 
 mod canary;
+pub(crate) mod custom;
 mod highlander;
 mod in_place_drain;
+mod monitored;
 mod none;
 mod red_black;
 mod rolling_red_black;
@@ -12,14 +14,16 @@ mod steps;
 pub(super) use steps::base;
 
 use orchestrator_core::graph::Fault;
-use orchestrator_core::{NewStage, Owner, PlanError, StageView};
+use orchestrator_core::{NewStage, Owner, PlanError, Settings, StageView};
 use serde_json::{Map, Value};
 
 /// Every strategy.
 pub static STRATEGIES: &[&dyn Strategy] = &[
     &canary::STRATEGY,
+    &custom::STRATEGY,
     &highlander::STRATEGY,
     &in_place_drain::STRATEGY,
+    &monitored::STRATEGY,
     &none::STRATEGY,
     &red_black::STRATEGY,
     &rolling_red_black::STRATEGY,
@@ -51,6 +55,11 @@ pub trait Strategy: Send + Sync {
     /// Fields it reads that are wrong, as (name, message).
     fn faults(&self, _context: &Map<String, Value>) -> Vec<(&'static str, String)> {
         Vec::new()
+    }
+
+    /// What of it the operator has not set, as one sentence.
+    fn unset(&self, _context: &Map<String, Value>, _settings: &Settings) -> Option<String> {
+        None
     }
 
     /// With `rollback.onFailure`: what of a rollback is done (`additionalRollbackContext`).

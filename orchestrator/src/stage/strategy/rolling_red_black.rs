@@ -24,7 +24,7 @@ const PERCENTAGES: &str = "targetPercentages";
 #[derive(Debug)]
 pub(super) struct RollingRedBlack;
 
-fn pin(stage: StageView<'_>, source: &str, unpin: bool) -> NewStage {
+pub(super) fn pin(stage: StageView<'_>, source: &str, unpin: bool) -> NewStage {
     let (verb, flag) = if unpin {
         ("Unpin", "unpinMinimumCapacity")
     } else {
@@ -38,7 +38,7 @@ fn pin(stage: StageView<'_>, source: &str, unpin: bool) -> NewStage {
     NewStage::new("pinServerGroup", &format!("{verb} {source}"), context)
 }
 
-fn grow(stage: StageView<'_>, source: Option<&str>, step: i64) -> NewStage {
+pub(super) fn grow(stage: StageView<'_>, source: Option<&str>, step: i64) -> NewStage {
     let all = step == 100;
     let mut own = json!({
         "target": "current_asg_dynamic",
@@ -69,7 +69,7 @@ fn grow(stage: StageView<'_>, source: Option<&str>, step: i64) -> NewStage {
     NewStage::new("resizeServerGroup", &name, steps::with(stage, own))
 }
 
-fn disable(stage: StageView<'_>, source: &str, step: i64) -> NewStage {
+pub(super) fn disable(stage: StageView<'_>, source: &str, step: i64) -> NewStage {
     let mut own = json!({
         "serverGroupName": source, "desiredPercentage": step, "useNameAsLabel": true,
     });

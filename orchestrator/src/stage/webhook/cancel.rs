@@ -38,7 +38,7 @@ impl Task for CancelWebhook {
             payload,
             step: "cancel",
         };
-        let answer = ctx.services.http().send(request::of(ctx, &draft)?).await;
+        let answer = request::send(ctx, &draft).await?;
         let answer = answer.map_err(|error| TaskError::permanent(error.to_string()))?;
         Ok(TaskResult::succeeded().with_context("cancelStatusCodeValue", answer.status))
     }

@@ -7,8 +7,10 @@ use serde_json::{Map, Value, json};
 use super::request::{self, Draft};
 use runtime::json_path;
 
+use super::rules::Rules;
 use super::{codes, is_retried};
 use crate::services::HttpResponse;
+use crate::stage::configured;
 use crate::task::{Pool, Task, TaskContext};
 
 /// The task.
@@ -46,15 +48,19 @@ impl Task for CreateWebhook {
             step: "0",
         };
         let execution = &ctx.execution.id;
+        configured::WEBHOOK.permit(ctx).await?;
         let failed = |status, error: String, mut webhook: Map<String, Value>| {
             webhook.insert("error".to_owned(), error.into());
             Ok(TaskResult::status(status).with_context("webhook", webhook))
         };
-        let answer = match ctx.services.http().send(request::of(ctx, &draft)?).await {
+        let answer = match request::send(ctx, &draft).await? {
             Ok(answer) => answer,
             Err(error) => {
                 // Only what cannot have been acted on is sent again.
-                let again = error.transient && (error.unsent || method == "GET");
+                let again = error.transient
+                    && (error.unsent
+                        || method == "GET"
+                        || Rules::of(ctx).is_safe_to_retry(&method, url));
                 let status = if again {
                     Status::Running
                 } else {

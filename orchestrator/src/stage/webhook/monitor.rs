@@ -8,6 +8,7 @@ use super::request::{self, Draft};
 use runtime::json_path;
 
 use super::is_retried;
+use crate::stage::configured;
 use crate::task::{Pool, Task, TaskContext};
 
 /// The task.
@@ -34,6 +35,9 @@ impl Task for MonitorWebhook {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
+        if ctx.flag("monitorOnly") {
+            configured::WEBHOOK.permit(ctx).await?;
+        }
         let mut webhook = ctx
             .own("webhook")
             .and_then(Value::as_object)
@@ -54,7 +58,7 @@ impl Task for MonitorWebhook {
             step: "status",
         };
         let mut monitor = Map::new();
-        let status = match ctx.services.http().send(request::of(ctx, &draft)?).await {
+        let status = match request::send(ctx, &draft).await? {
             Err(error) => {
                 monitor.insert("error".to_owned(), error.to_string().into());
                 if error.transient {

@@ -3,11 +3,9 @@
 use orchestrator_core::TaskError;
 use serde_json::{Map, Value, json};
 
-use crate::services::{HttpRequest, HttpResponse};
+use super::rules::Rules;
+use crate::services::{HttpError, HttpRequest, HttpResponse};
 use crate::task::TaskContext;
-
-/// A request is answered within this time.
-const TIMEOUT_MS: u64 = 20_000;
 
 /// What to send.
 pub(super) struct Draft<'a> {
@@ -17,8 +15,25 @@ pub(super) struct Draft<'a> {
     pub(super) step: &'a str,
 }
 
+/// Sends a draft if the operator's rules allow it.
+pub(super) async fn send(
+    ctx: &TaskContext<'_>,
+    draft: &Draft<'_>,
+) -> Result<Result<HttpResponse, HttpError>, TaskError> {
+    let rules = Rules::of(ctx);
+    let mut request = of(ctx, draft)?;
+    rules.check(ctx, draft.method, draft.url, &request.body)?;
+    request.timeout_ms = rules.timeout_ms;
+    request.follow_redirects = !rules.allowed_requests_enabled;
+    let answer = ctx.services.http().send(request).await;
+    if let Ok(answer) = &answer {
+        rules.check_answer(&answer.body)?;
+    }
+    Ok(answer)
+}
+
 /// The request of a draft, with the stage's own headers.
-pub(super) fn of(ctx: &TaskContext<'_>, draft: &Draft<'_>) -> Result<HttpRequest, TaskError> {
+fn of(ctx: &TaskContext<'_>, draft: &Draft<'_>) -> Result<HttpRequest, TaskError> {
     if draft.url.is_empty() {
         return Err(TaskError::user("url is missing; write http://host/path"));
     }
@@ -61,7 +76,8 @@ pub(super) fn of(ctx: &TaskContext<'_>, draft: &Draft<'_>) -> Result<HttpRequest
         headers,
         body,
         effect_id: ctx.effect(draft.step),
-        timeout_ms: TIMEOUT_MS,
+        timeout_ms: 0,
+        follow_redirects: true,
     })
 }
 

@@ -1,130 +1,102 @@
-//! The toy catalogue and what it lacks: loops, judgments, stages that a person may
-//! skip, synthetic stages with synthetic stages of their own.
+//! The toys of `shape.rs` as the engine takes stages: plain ones, synthetic stages
+//! three deep, loops, judgments, stages that a person may skip, one that cannot be
+//! planned.
 
-use orchestrator_core::testing::ToyCatalog;
 use orchestrator_core::{
     Description, NewStage, PlanError, Stage, StageCatalog, StageDefinition, StageView, TaskPolicy,
     TaskSpec,
 };
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-/// Task types of the simulator.
-pub(crate) const TOY: &str = "toy";
+use super::shape::{Child, Place, Shape, shape};
+
+/// The type of the toys' tasks, and of what undoes them.
+const TOY: &str = "toy";
+const UNDO: &str = "toyCancel";
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Catalog;
 
-struct Looping;
-struct Judged;
-struct Manual;
-struct Deep;
+struct Toy(&'static str);
 
-const ABOUT: Description = Description {
-    label: "Toy",
-    text: "A toy.",
-    category: "test",
-};
+static TOYS: [Toy; 7] = [
+    Toy("plain"),
+    Toy("nested"),
+    Toy("deep"),
+    Toy("looping"),
+    Toy("judged"),
+    Toy("manual"),
+    Toy("broken"),
+];
 
-impl StageDefinition for Looping {
-    fn kind(&self) -> &'static str {
-        "looping"
-    }
-    fn describe(&self) -> Description {
-        ABOUT
-    }
-    fn tasks(&self, _stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
-        let mut tasks: Vec<TaskSpec> = (1..=4)
-            .map(|n| TaskSpec::new(&format!("toy {n}"), TOY))
-            .collect();
-        tasks[1].loop_start = true;
-        tasks[2].loop_end = true;
-        Ok(tasks)
+impl Toy {
+    fn shape(&self, stage: StageView<'_>) -> Result<Shape, PlanError> {
+        let found = shape(self.0, &stage.stage.context);
+        found.ok_or_else(|| "this stage cannot be planned".to_owned())
     }
 }
 
-impl StageDefinition for Judged {
+fn planned(children: Vec<Child>) -> Vec<NewStage> {
+    children
+        .into_iter()
+        .map(|child| NewStage::new(child.kind, &child.name, child.context))
+        .collect()
+}
+
+impl StageDefinition for Toy {
     fn kind(&self) -> &'static str {
-        "judged"
+        self.0
     }
     fn describe(&self) -> Description {
-        ABOUT
+        Description {
+            label: "Toy",
+            text: "A toy.",
+            category: "test",
+        }
     }
-    fn tasks(&self, _stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
-        Ok(vec![TaskSpec::new("judge", TOY)])
+    fn tasks(&self, stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
+        let places = self.shape(stage)?.tasks;
+        let tasks = (1..).zip(places).map(|(number, place)| TaskSpec {
+            loop_start: place == Place::First,
+            loop_end: place == Place::Last,
+            ..TaskSpec::new(&format!("toy {number}"), TOY)
+        });
+        Ok(tasks.collect())
+    }
+    fn before(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
+        Ok(planned(self.shape(stage).unwrap_or_default().before))
+    }
+    fn after(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
+        let shape = self.shape(stage).unwrap_or_default();
+        Ok(NewStage::chain(planned(shape.after)))
+    }
+    fn on_failure(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
+        let shape = self.shape(stage).unwrap_or_default();
+        Ok(NewStage::chain(planned(shape.on_failure)))
+    }
+    fn cancel_task(&self, stage: StageView<'_>) -> Option<&'static str> {
+        let asks = stage.stage.context.get("cancellable") == Some(&Value::Bool(true));
+        (self.0 == "plain" && asks).then_some(UNDO)
     }
     fn prepare_restart(&self, stage: &mut Stage) {
         stage.context.remove("judgmentStatus");
     }
-}
-
-impl StageDefinition for Manual {
-    fn kind(&self) -> &'static str {
-        "manual"
+    fn can_be_skipped(&self, stage: StageView<'_>) -> bool {
+        self.shape(stage).is_ok_and(|shape| shape.skippable)
     }
-    fn describe(&self) -> Description {
-        ABOUT
-    }
-    fn tasks(&self, _stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
-        Ok(vec![
-            TaskSpec::new("toy 1", TOY),
-            TaskSpec::new("toy 2", TOY),
-        ])
-    }
-    fn before(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
-        Ok(children(stage, "plain", "before"))
-    }
-    fn can_be_skipped(&self, _stage: StageView<'_>) -> bool {
-        true
-    }
-}
-
-impl StageDefinition for Deep {
-    fn kind(&self) -> &'static str {
-        "deep"
-    }
-    fn describe(&self) -> Description {
-        ABOUT
-    }
-    fn before(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
-        Ok(children(stage, "nested", "before"))
-    }
-    fn after(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
-        Ok(NewStage::chain(children(stage, "nested", "after")))
-    }
-    fn on_failure(&self, stage: StageView<'_>) -> Result<Vec<NewStage>, PlanError> {
-        Ok(NewStage::chain(children(stage, "plain", "onFailure")))
-    }
-}
-
-fn children(stage: StageView<'_>, kind: &str, side: &str) -> Vec<NewStage> {
-    let own = &stage.stage.context;
-    let count = own.get(side).and_then(Value::as_u64).unwrap_or(0);
-    let mut context = Map::new();
-    for key in ["failPipeline", "continuePipeline"] {
-        context.extend(own.get(key).map(|value| (key.to_owned(), value.clone())));
-    }
-    if kind == "nested" {
-        for key in ["before", "after", "onFailure"] {
-            context.insert(key.to_owned(), json!(1));
-        }
-    }
-    (1..=count)
-        .map(|n| NewStage::new(kind, &format!("{side} {n}"), context.clone()))
-        .collect()
 }
 
 impl StageCatalog for Catalog {
     fn stage(&self, kind: &str) -> Option<&dyn StageDefinition> {
-        match kind {
-            "looping" => Some(&Looping),
-            "judged" => Some(&Judged),
-            "manual" => Some(&Manual),
-            "deep" => Some(&Deep),
-            other => ToyCatalog.stage(other),
-        }
+        let found = TOYS.iter().find(|toy| toy.0 == kind)?;
+        Some(found)
     }
 
     fn task(&self, kind: &str) -> Option<TaskPolicy> {
-        ToyCatalog.task(kind)
+        match kind {
+            TOY => Some(TaskPolicy::retry(1_000, 3_600_000)),
+            UNDO => Some(TaskPolicy::PLAIN),
+            _ => None,
+        }
     }
 }

@@ -2,23 +2,27 @@
 //! its hands afterwards.
 
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use orchestrator::commit::{self, Acknowledge, Writing};
 use orchestrator::turn::{Loaded, Turn};
-use orchestrator_core::TaskRun;
+use orchestrator_core::{Answers, Settings, TaskRun};
 use store::embedded::Clock;
 use store::{Refused, Store, Then};
 
+use super::law::Verdict;
 use super::worker::{Decided, Job, LEASE_MS, Work};
-use super::world::{Control, Verdict, World, now};
+use super::world::{Control, World, now};
 
-static NO_ANSWERS: orchestrator_core::Answers = orchestrator_core::Answers::new();
+/// How the log names the engine that is tried.
+static OWN: LazyLock<String> = LazyLock::new(|| orchestrator::record::engine(&Settings::default()));
 
 /// What a batch is made of; a run is left to any worker if no place is free.
 pub(crate) fn writing<'a>(
     world: &mut World,
     acknowledge: Option<Acknowledge<'a>>,
     turn: &Turn,
+    answers: &'a Answers,
 ) -> Writing<'a> {
     world.commits += 1;
     Writing {
@@ -31,8 +35,9 @@ pub(crate) fn writing<'a>(
             .iter()
             .map(|_| world.random.chance(700).then_some(LEASE_MS))
             .collect(),
-        answers: &NO_ANSWERS,
+        answers,
         keep_ms: 1 << 40,
+        engine: &OWN,
     }
 }
 
@@ -55,6 +60,7 @@ impl World {
         let Decided {
             loaded,
             turn,
+            answers,
             delivery,
             again,
         } = decided;
@@ -63,13 +69,21 @@ impl World {
             _ => Then::Release,
         };
         if self.control == Control::SplitCommit && self.random.chance(20) {
-            return self.split(worker, &loaded, &turn);
+            return self.split(worker, &loaded, &turn, &answers);
+        }
+        if self.control == Control::AcknowledgeFirst && self.random.chance(20) {
+            let id = format!("acknowledge {}", delivery.lease.token);
+            let batch = store::Batch::new(self.shard, id).acknowledge(&delivery, Then::Release);
+            let _ = now(self.store.commit(batch)).map_err(|e| e.to_string())?;
+            self.tell(|| format!("worker {worker} acknowledges and dies before it commits"));
+            self.crash(worker);
+            return Ok(());
         }
         let acknowledge = Some(Acknowledge {
             delivery: &delivery,
             then,
         });
-        let mut writing = writing(self, acknowledge, &turn);
+        let mut writing = writing(self, acknowledge, &turn, &answers);
         let batch = commit::prepare(&loaded, &turn, &writing).batch;
         let mut answer = now(self.store.commit(batch.clone())).map_err(|e| e.to_string())?;
         if matches!(answer, Err(Refused::Busy(_))) {
@@ -89,7 +103,7 @@ impl World {
                     self.ended(run);
                 }
                 let dies = self.random.chance(faults / 4);
-                self.follow(worker, &loaded, turn, committed)?;
+                self.follow(worker, &loaded, turn, &answers, committed)?;
                 if dies {
                     self.crash(worker);
                 }
@@ -118,14 +132,21 @@ impl World {
         worker: usize,
         loaded: &Loaded,
         turn: Turn,
+        answers: &Answers,
         committed: store::Committed,
     ) -> Verdict {
-        let changed = turn.changes() || loaded.version == 0;
+        let changed = turn.changes() || loaded.version == 0 || !answers.is_empty();
+        let mut known = loaded.answers.clone();
+        known.extend(answers.clone());
+        if self.control != Control::NoFencing {
+            self.peers.recorded(answers.keys())?;
+        }
         let after = Rc::new(Loaded {
             version: loaded.version + u64::from(changed),
             subject: turn.subject.clone(),
-            answers: loaded.answers.clone(),
+            answers: known,
             application: loaded.application.clone(),
+            digest: None,
         });
         self.tell(|| {
             let status = after.execution().map(|e| {
@@ -173,8 +194,8 @@ impl World {
     }
 
     /// Saved, not pushed, not acknowledged: what a crash leaves of two steps.
-    fn split(&mut self, worker: usize, loaded: &Loaded, turn: &Turn) -> Verdict {
-        let writing = writing(self, None, turn);
+    fn split(&mut self, worker: usize, loaded: &Loaded, turn: &Turn, answers: &Answers) -> Verdict {
+        let writing = writing(self, None, turn, answers);
         let batch = commit::prepare(loaded, turn, &writing).batch;
         self.store.relax(false, true);
         let answer = now(self.store.commit(batch)).map_err(|e| e.to_string());

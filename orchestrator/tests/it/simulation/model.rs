@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestrator_core::{Execution, Stage, StageCatalog, StageDefinition, StageView, Status};
-use serde_json::Value;
+use orchestrator_core::{Execution, Stage, Status};
+use serde_json::{Map, Value};
 
-use super::catalog::Catalog;
-use super::plan::{Asked, End, Plan, path};
+use super::plan::{Asked, End, Plan};
+use super::shape::{self, Child, Place, failed, flag, halts, lets_on, path};
 
 type Statuses = BTreeSet<Status>;
+type Context = Map<String, Value>;
 
 pub(crate) struct Model<'a> {
     pub(crate) plan: &'a Plan,
@@ -21,10 +22,10 @@ pub(crate) struct Model<'a> {
     pub(crate) restarted: bool,
 }
 
-fn determine(all: &[Status], stage: &Stage) -> Status {
+fn determine(all: &[Status], context: &Context) -> Status {
     let any = |status| all.contains(&status);
     if any(Status::Terminal) {
-        stage.failure_status(Status::Terminal)
+        shape::failure(context, Status::Terminal)
     } else if let Some(found) = [Status::Stopped, Status::Canceled, Status::FailedContinue]
         .into_iter()
         .find(|status| any(*status))
@@ -44,19 +45,19 @@ fn goes_on(status: Status) -> bool {
 impl Model<'_> {
     /// The statuses it may end with: more than one only where it depends on who
     /// was faster.
-    pub(crate) fn execution(&self) -> Statuses {
+    pub(crate) fn whole(&self) -> Statuses {
         let mut all = Statuses::new();
         if self.restarted {
             let end = |s: &Stage| (s.ref_id.to_string(), s.status);
-            all.extend(self.verdict(&self.end.top_level().map(end).collect()));
+            all.extend(self.verdict(&shape::own(self.end).map(end).collect()));
         } else {
             let mut open = vec![BTreeMap::new()];
             while let Some(found) = open.pop() {
-                let next = self.end.top_level().find(|s| {
+                let next = shape::own(self.end).find(|s| {
                     let lets = |r: &_| {
                         found
                             .get(&format!("{r}"))
-                            .is_some_and(|s: &Status| s.lets_downstream_run())
+                            .is_some_and(|s: &Status| lets_on(*s))
                     };
                     !found.contains_key(s.ref_id.as_str())
                         && s.requisite_stage_ref_ids.iter().all(lets)
@@ -86,10 +87,10 @@ impl Model<'_> {
         if ends.is_empty() {
             let fails = |s: &&Stage| {
                 found.get(s.ref_id.as_str()) == Some(&Status::Stopped)
-                    && s.flag("completeOtherBranchesThenFail") == Some(true)
+                    && flag(&s.context, "completeOtherBranchesThenFail")
             };
-            let failed = self.end.top_level().any(|s| fails(&s));
-            ends.push(if failed {
+            let any = shape::own(self.end).any(|s| fails(&s));
+            ends.push(if any {
                 Status::Terminal
             } else {
                 Status::Succeeded
@@ -100,87 +101,99 @@ impl Model<'_> {
 
     /// What a top-level stage may end with.
     pub(crate) fn top(&self, stage: &Stage) -> Statuses {
-        let by_hand = stage.context.get("manualSkip") == Some(&Value::Bool(true))
-            && stage.status == Status::Skipped;
+        let by_hand = flag(&stage.context, "manualSkip") && stage.status == Status::Skipped;
         if by_hand || stage.context.contains_key("stageEnabled") {
             return [Status::Skipped].into();
         }
-        self.stage(stage.ref_id.as_str(), stage.attempt, stage)
+        let at = stage.ref_id.to_string();
+        self.one(&at, stage.attempt, &stage.kind, &stage.context)
     }
 
-    fn stage(&self, at: &str, attempt: u32, stage: &Stage) -> Statuses {
-        let definition = Catalog.stage(&stage.kind).unwrap();
-        let view = StageView {
-            execution: self.end,
-            stage,
+    fn child(&self, at: &str, attempt: u32, child: &Child) -> Statuses {
+        let at = format!("{at}/{}", child.name);
+        self.one(&at, attempt, child.kind, &child.context)
+    }
+
+    fn one(&self, at: &str, attempt: u32, kind: &str, context: &Context) -> Statuses {
+        let Some(shape) = shape::shape(kind, context) else {
+            return [determine(&[Status::Terminal], context)].into();
         };
-        let children = |hook: Hook| {
-            let named = |new: orchestrator_core::NewStage| {
-                let stage = Stage {
-                    kind: new.kind,
-                    context: new.context,
-                    ..Stage::default()
-                };
-                (format!("{at}/{}", new.name), stage)
-            };
-            hook(definition, view)
-                .unwrap()
-                .into_iter()
-                .map(named)
-                .collect::<Vec<_>>()
-        };
-        let Ok(tasks) = definition.tasks(view) else {
-            return [determine(&[Status::Terminal], stage)].into();
-        };
-        let tasks: Vec<bool> = tasks.iter().map(|t| t.loop_end).collect();
-        let before = children(|d, v| d.before(v));
         let mut courses = Vec::new();
-        let first = before
-            .first()
-            .map(|(at, child)| self.stage(at, attempt, child));
+        // Of stages side by side only the first may fail.
+        let first = shape.before.first().map(|c| self.child(at, attempt, c));
         for status in first.clone().unwrap_or_default() {
-            let mut course = vec![Status::Succeeded; before.len()];
+            let mut course = vec![Status::Succeeded; shape.before.len()];
             course[0] = status;
             courses.push(if goes_on(status) {
-                self.tasks(at, attempt, stage, &tasks, course)
+                self.tasks(at, attempt, kind, context, &shape.tasks, course)
             } else {
                 course
             });
         }
         if first.is_none() {
-            courses.push(self.tasks(at, attempt, stage, &tasks, Vec::new()));
+            courses.push(self.tasks(at, attempt, kind, context, &shape.tasks, Vec::new()));
         }
-        let after = children(|d, v| d.after(v));
-        let on_failure = children(|d, v| d.on_failure(v));
         let courses = courses
             .into_iter()
-            .flat_map(|course| match determine(&course, stage) {
-                status if goes_on(status) => self.chain(attempt, &after, course),
+            .flat_map(|course| match determine(&course, context) {
+                status if goes_on(status) => self.chain(at, attempt, &shape.after, course),
                 _ => vec![course],
             });
-        let courses = courses.flat_map(|course| match determine(&course, stage) {
-            status if status.is_failure() => self.chain(attempt, &on_failure, course),
+        let courses = courses.flat_map(|course| match determine(&course, context) {
+            status if failed(status) => {
+                self.failures(at, attempt, context, &shape.on_failure, course)
+            }
             _ => vec![course],
         });
-        courses.map(|course| determine(&course, stage)).collect()
+        courses.map(|course| determine(&course, context)).collect()
+    }
+
+    /// Those of a failure, one after another: one that fails ends the list only if the
+    /// parent would not count as failed any more.
+    fn failures(
+        &self,
+        at: &str,
+        attempt: u32,
+        context: &Context,
+        stages: &[Child],
+        so_far: Vec<Status>,
+    ) -> Vec<Vec<Status>> {
+        let Some((child, rest)) = stages.split_first() else {
+            return vec![so_far];
+        };
+        let ends = self.child(at, attempt, child).into_iter();
+        ends.flat_map(|status| {
+            let mut course = so_far.clone();
+            course.push(status);
+            if goes_on(status) || failed(determine(&course, context)) {
+                let mut all = self.failures(at, attempt, context, rest, course.clone());
+                // Cancelled in between, the rest is not begun.
+                all.extend(self.end.canceled.then_some(course));
+                all
+            } else {
+                vec![course]
+            }
+        })
+        .collect()
     }
 
     /// One after another, as long as none fails.
     fn chain(
         &self,
+        at: &str,
         attempt: u32,
-        stages: &[(String, Stage)],
+        stages: &[Child],
         so_far: Vec<Status>,
     ) -> Vec<Vec<Status>> {
-        let Some(((at, child), rest)) = stages.split_first() else {
+        let Some((child, rest)) = stages.split_first() else {
             return vec![so_far];
         };
-        let ends = self.stage(at, attempt, child).into_iter();
+        let ends = self.child(at, attempt, child).into_iter();
         ends.flat_map(|status| {
             let mut course = so_far.clone();
             course.push(status);
             if goes_on(status) {
-                self.chain(attempt, rest, course)
+                self.chain(at, attempt, rest, course)
             } else {
                 vec![course]
             }
@@ -192,28 +205,25 @@ impl Model<'_> {
         &self,
         at: &str,
         attempt: u32,
-        stage: &Stage,
-        tasks: &[bool],
+        kind: &str,
+        context: &Context,
+        tasks: &[Place],
         mut course: Vec<Status>,
     ) -> Vec<Status> {
         let (mut position, mut round) = (0, 0);
         let mut ends = vec![None; tasks.len()];
-        while let Some(&loop_end) = tasks.get(position) {
+        while let Some(place) = tasks.get(position) {
+            let loop_end = *place == Place::Last;
             let task = (position + 1).to_string();
             let asked = Asked {
                 execution: self.number,
                 path: at,
                 attempt,
                 task: &task,
-                round,
+                round: if *place == Place::Alone { 0 } else { round },
                 loop_end,
             };
-            // The loop is tasks 2 and 3; round 0 elsewhere.
-            let asked = Asked {
-                round: if position == 1 || loop_end { round } else { 0 },
-                ..asked
-            };
-            let end = if stage.kind == "judged" {
+            let end = if kind == "judged" {
                 match self.plan.judgment(self.number, at, attempt) {
                     "stop" => End::Status(Status::Terminal),
                     _ => End::Status(Status::Succeeded),
@@ -222,22 +232,23 @@ impl Model<'_> {
                 self.plan.answer(&asked).end
             };
             let becomes = match end {
-                _ if self.timed_out(at, &task) => stage.failure_status(Status::Terminal),
+                _ if self.timed_out(at, &task) => shape::failure(context, Status::Terminal),
                 End::Status(Status::Redirect) => {
                     round += 1;
-                    position = 1;
+                    let first = tasks.iter().position(|p| *p == Place::First);
+                    position = first.unwrap_or(0);
                     continue;
                 }
                 End::Status(status @ (Status::Terminal | Status::Canceled)) => {
-                    stage.failure_status(status)
+                    shape::failure(context, status)
                 }
                 End::Status(status) => status,
-                End::Permanent => stage.failure_status(Status::Terminal),
+                End::Permanent => shape::failure(context, Status::Terminal),
                 End::Cancelled => Status::Canceled,
             };
             ends[position] = Some(becomes);
             position += 1;
-            if becomes.is_halt() {
+            if halts(becomes) {
                 break;
             }
         }
@@ -261,6 +272,3 @@ impl Model<'_> {
             })
     }
 }
-
-type Hook =
-    fn(&dyn StageDefinition, StageView<'_>) -> Result<Vec<orchestrator_core::NewStage>, String>;

@@ -1,7 +1,7 @@
 //! What the seed decides before anything happens: the pipeline, how many
 //! executions of it there are, and what each task will answer.
 
-use orchestrator_core::{Execution, Stage, Status, TaskError, TaskResult};
+use orchestrator_core::{ErrorClass, Status, TaskError, TaskResult};
 use serde_json::{Value, json};
 
 use super::random::{Random, hash};
@@ -41,11 +41,15 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) stages: Vec<Value>,
-    /// Each is a run of the pipeline; several have a limit of one at a time.
+    /// Each is a run of the pipeline.
     pub(crate) executions: usize,
+    /// How many of them may run at once; 0: no limit.
+    pub(crate) limit: usize,
     pub(crate) keep_waiting: bool,
     /// How often things go wrong, of a thousand steps.
     pub(crate) faults: u64,
+    /// Among it, that the store loses its last commits.
+    pub(crate) loses: bool,
     /// What a person does, times.
     pub(crate) actions: usize,
     /// Messages handled for one commit.
@@ -61,16 +65,19 @@ impl Plan {
         let stages = (0..count)
             .map(|position| stage(position, &mut random))
             .collect();
+        let (executions, limit) = if random.chance(250) {
+            (2 + random.below(3), 1 + random.below(2))
+        } else {
+            (1, 0)
+        };
         Self {
             seed,
             stages,
-            executions: if random.chance(250) {
-                2 + random.below(2)
-            } else {
-                1
-            },
+            executions,
+            limit,
             keep_waiting: random.chance(500),
             faults: [0, 60, 200][random.below(3)],
+            loses: random.chance(300),
             actions: [0, 3, 8][random.below(3)],
             steps: [1, 3, 64][random.below(3)],
             failures: [60, 250][random.below(2)],
@@ -80,7 +87,8 @@ impl Plan {
     pub(crate) fn body(&self) -> Value {
         json!({
             "application": "shop", "name": "p", "id": "config", "stages": self.stages,
-            "limitConcurrent": self.executions > 1, "keepWaitingPipelines": self.keep_waiting,
+            "limitConcurrent": self.limit == 1, "maxConcurrentExecutions": self.limit,
+            "keepWaitingPipelines": self.keep_waiting,
         })
     }
 
@@ -153,10 +161,7 @@ impl Answer {
         match self.end {
             End::Status(status) => Ok(TaskResult::status(status)),
             End::Permanent => Err(TaskError::permanent("it does not work")),
-            End::Cancelled => Err(TaskError::new(
-                orchestrator_core::ErrorClass::Cancelled,
-                "told to stop",
-            )),
+            End::Cancelled => Err(TaskError::new(ErrorClass::Cancelled, "told to stop")),
         }
     }
 }
@@ -184,6 +189,9 @@ fn stage(position: usize, random: &mut Random) -> Value {
         "before": random.below(3), "after": random.below(3), "onFailure": random.below(3),
         "tasks": random.below(3), "note": "${1 + 1}",
     });
+    if random.chance(200) {
+        stage["note"] = json!("${#fromUrl('http://peer/a') + #fromUrl('http://peer/b')}");
+    }
     for (key, often) in [
         ("continuePipeline", 150),
         ("completeOtherBranchesThenFail", 150),
@@ -201,16 +209,4 @@ fn stage(position: usize, random: &mut Random) -> Value {
         stage["stageEnabled"] = json!({"type": "expression", "expression": "false"});
     }
     stage
-}
-
-/// Where a stage is: its top-level stage's refId, then names.
-pub(crate) fn path(execution: &Execution, stage: &Stage) -> String {
-    match stage
-        .parent_stage_id
-        .as_ref()
-        .and_then(|p| execution.stage(p))
-    {
-        Some(parent) => format!("{}/{}", path(execution, parent), stage.name),
-        None => stage.ref_id.to_string(),
-    }
 }

@@ -8,9 +8,11 @@ use store::Store;
 use store::embedded::Clock;
 
 use super::catalog::Catalog;
+use super::law::{Invariant, Verdict};
 use super::model::Model;
-use super::plan::path;
-use super::world::{Control, Verdict, World, now};
+use super::shape::path;
+use super::verdict;
+use super::world::{Control, World, now};
 
 /// After so many steps nothing goes wrong any more.
 const CALM: usize = 600;
@@ -55,7 +57,7 @@ impl World {
                 }
             }
         }
-        Err(format!("no end after {END} steps"))
+        Invariant::Ends.broken(format!("no end after {END} steps"))
     }
 
     /// Lets some job go on; false if none can now.
@@ -87,7 +89,7 @@ impl World {
     fn misfortune(&mut self) {
         let now_ms = self.clock.now_ms();
         let job = (!self.jobs.is_empty()).then(|| self.random.below(self.jobs.len()));
-        match (self.random.below(8), job) {
+        match (self.random.below(10), job) {
             (0, _) => {
                 let worker = self.random.below(3);
                 self.crash(worker);
@@ -105,6 +107,8 @@ impl World {
                 self.tell(|| format!("the clock jumps by {ms} ms"));
                 self.clock.advance(ms);
             }
+            (7, _) if self.plan.loses => self.keep(),
+            (8, _) if self.plan.loses => self.lose(),
             (6, _) => {
                 let ms = self.random.between(1_000, 600_000);
                 self.tell(|| format!("{ms} ms pass"));
@@ -221,82 +225,34 @@ impl World {
             let execution = loaded.execution().ok_or("the execution is a gate")?;
             let seen = &self.seen[number];
             if *execution != seen.last {
-                return Err(format!("execution {number} is not what was committed last"));
+                let what = format!("execution {number} is another one than was seen last");
+                return Invariant::Durable.broken(what);
             }
-            let name = |s: &Stage| format!("{}={}", s.ref_id, s.status);
-            let stages: Vec<String> = execution.stages.iter().map(name).collect();
-            let summary = format!("{} ({})", execution.status, stages.join(" "));
-            if !execution.status.is_complete() {
-                return Err(format!("execution {number} never ends: {summary}"));
-            }
-            let idle = |s: &&Stage| s.status.is_complete() || s.status == Status::NotStarted;
-            if !execution.stages.iter().all(|s| idle(&s)) {
-                return Err(format!(
-                    "execution {number} ended before its stages: {summary}"
-                ));
-            }
+            verdict::ended(number, execution)?;
             if !seen.gave_up {
-                self.compare(number, execution, &summary)?;
+                let model = Model {
+                    plan: &self.plan,
+                    number,
+                    end: execution,
+                    restarted: seen.restarted,
+                };
+                verdict::agrees(&model)?;
             }
             if self.plan.seed.is_multiple_of(8) {
                 let log = now(self.executions.log(&seen.id)).map_err(|e| e.to_string())?;
                 if orchestrator::commit::fold(&log).as_ref() != Ok(execution) {
-                    return Err(format!("the log of execution {number} does not lead to it"));
+                    let what = format!("the log of execution {number} does not lead to it");
+                    return Invariant::Durable.broken(what);
                 }
+                orchestrator::replay::verify(&log, &Catalog, &self.settings)
+                    .map_err(|fault| format!("the log of execution {number}: {fault}"))?;
             }
-        }
-        if let Some(gate) = self
-            .gate
-            .as_ref()
-            .filter(|g| !g.running.is_empty() || !g.waiting.is_empty())
-        {
-            return Err(format!("the gate still holds {gate:?}"));
-        }
-        let left = self.queued();
-        if left.is_some() || !self.jobs.is_empty() {
-            return Err(format!("left behind: due in {left:?} ms, {:?}", self.jobs));
         }
         let dead = now(self.store.dead(self.shard, store::MAILBOX)).map_err(|e| e.to_string())?;
+        let due = self.queued();
+        verdict::nothing_left(self.gate.as_ref(), due, &self.jobs)?;
         if self.plan.faults == 0 && !dead.is_empty() {
-            return Err(format!("given up without a fault: {dead:?}"));
-        }
-        Ok(())
-    }
-
-    fn compare(&self, number: usize, execution: &Execution, summary: &str) -> Verdict {
-        let restarted = self.seen[number].restarted;
-        let model = Model {
-            plan: &self.plan,
-            number,
-            end: execution,
-            restarted,
-        };
-        let expected = model.execution();
-        if !expected.contains(&execution.status) {
-            return Err(format!(
-                "execution {number} must be one of {expected:?}: {summary}"
-            ));
-        }
-        for stage in execution.top_level() {
-            // Cut short by the end of the execution, it or something of it.
-            let cut = |s: &Stage| {
-                let status = |s| matches!(s, Status::Canceled | Status::NotStarted);
-                status(s.status) || s.tasks.iter().any(|t| t.status == Status::Canceled)
-            };
-            let below = execution.descendants(&stage.id);
-            let below = below.iter().filter_map(|id| execution.stage(id));
-            let whole = execution.status == Status::Succeeded && !execution.canceled && !restarted;
-            let begun = stage.status != Status::NotStarted;
-            // Or what follows a failure was not begun any more.
-            let ended = stage.status.is_failure() || below.chain([stage]).any(cut);
-            let cut_short = !begun || (!whole && ended);
-            if !cut_short && !model.top(stage).contains(&stage.status) {
-                return Err(format!(
-                    "stage {} must be one of {:?}: {summary}",
-                    stage.ref_id,
-                    model.top(stage)
-                ));
-            }
+            return Invariant::NothingLeft.broken(format!("given up without a fault: {dead:?}"));
         }
         Ok(())
     }

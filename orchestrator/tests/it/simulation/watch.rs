@@ -3,10 +3,10 @@
 use orchestrator::turn::{Loaded, Turn};
 use orchestrator_core::{Execution, RunKind, Stage, Status, Subject, Target, TaskRun};
 
-use super::law;
+use super::law::{self, Invariant, Verdict};
 use super::peers::Effect;
-use super::plan::path;
-use super::world::{Committed, Control, Verdict, World};
+use super::shape::{at_work, find, over, path, root, summary, task_of};
+use super::world::{Committed, Control, World};
 
 impl World {
     /// Judges what a commit has made of its subject.
@@ -23,16 +23,25 @@ impl World {
         if self.control == Control::NoFencing || self.random.chance(100) {
             let target = Target::Execution(execution.id.clone());
             let loaded = self.load(&target)?.ok_or("the execution is gone")?;
-            if self.control == Control::None && loaded != *after {
-                return Err(format!(
-                    "stored is not what was committed:\n{loaded:?}\n{after:?}"
-                ));
+            if self.control != Control::NoFencing && loaded != *after {
+                return Invariant::Durable.broken(format!("{loaded:?}\n{after:?}"));
             }
-            stored = loaded.execution().cloned();
+            if let Subject::Execution(found) = loaded.subject {
+                stored = Some(found);
+            }
         }
-        let execution = stored.as_ref().unwrap_or(execution);
-        law::between(&self.seen[number].last, execution)?;
+        let execution = stored.as_deref().unwrap_or(execution);
+        let before = &self.seen[number].last;
+        law::between(before, execution)?;
+        let cancels = turn.inputs.iter().any(|i| i["kind"] == "cancelExecution");
+        let heeded = execution.canceled || over(before.status) || over(execution.status);
+        if cancels && !heeded && !law::restarted(before, execution) {
+            let what = format!("asked to end, it goes on: {}", summary(execution));
+            return Invariant::Cancel.broken(what);
+        }
         self.remember(number, execution, turn)?;
+        let all: Vec<&Execution> = self.seen.iter().map(|seen| &seen.last).collect();
+        law::within(self.plan.limit, &all)?;
         self.will_wake()
     }
 
@@ -52,13 +61,12 @@ impl World {
             })
         };
         for stage in &execution.stages {
-            let was = before.stage(&stage.id);
+            let was = find(before, &stage.id);
             restarted |= was.is_some_and(|was| was.attempt < stage.attempt);
             for task in &stage.tasks {
-                let at_work = |s| matches!(s, Status::Running | Status::Paused);
                 let was = was
                     .filter(|w| w.attempt == stage.attempt)
-                    .and_then(|s| s.task(&task.id));
+                    .and_then(|s| task_of(s, &task.id));
                 // A whole round may lie within one commit; then its REDIRECT does too.
                 let folded = was.is_some_and(|was| was.round < task.round) && redirects(stage);
                 let goes_on = was.is_some_and(|was| at_work(was.status)) && !folded;
@@ -82,7 +90,7 @@ impl World {
 
     /// A run has become durable. Invariant 4.
     fn register(&mut self, number: usize, execution: &Execution, run: &TaskRun) -> Verdict {
-        let Some(stage) = execution.stage(&run.stage_id) else {
+        let Some(stage) = find(execution, &run.stage_id) else {
             return Ok(());
         };
         let is_cancel = run.run == RunKind::Cancel;
@@ -96,22 +104,20 @@ impl World {
         let committed = Committed {
             effect: Effect {
                 execution: number,
-                stage: key.0,
-                attempt: stage.attempt,
+                path: path(execution, stage),
+                attempt: root(execution, stage).attempt,
                 task,
                 round,
             },
-            path: path(execution, stage),
-            top_attempt: execution.top_of(stage).attempt,
-            loop_end: stage.task(&run.task_id).is_some_and(|t| t.loop_end),
+            loop_end: task_of(stage, &run.task_id).is_some_and(|t| t.loop_end),
         };
         if !is_cancel {
             let live = (number, stage.id.to_string(), run.task_id.to_string());
             if let Some((attempt, other)) = self.live.insert(live, (stage.attempt, run.number))
                 && attempt == stage.attempt
-                && self.control == Control::None
+                && self.control != Control::NoFencing
             {
-                return Err(format!(
+                return Invariant::OneAtWork.broken(format!(
                     "task {} of stage {} has the runs {other} and {}",
                     run.task_id, stage.ref_id, run.number
                 ));
@@ -140,25 +146,17 @@ impl World {
         for (number, seen) in self.seen.iter().enumerate() {
             let id = &seen.last.id;
             let gate_holds = self.gate.as_ref().is_some_and(|gate| {
-                gate.waiting.iter().any(|w| w.execution_id == *id)
-                    && gate.running.iter().any(|r| {
-                        let other = &self.seen[self.number(r.as_str())].last;
-                        !other.status.is_complete()
-                    })
+                let busy = gate.running.iter().filter(|id| {
+                    let other = &self.seen[self.number(id.as_str())].last;
+                    !over(other.status)
+                });
+                let full = busy.count() >= self.plan.limit;
+                full && gate.waiting.iter().any(|w| w.execution_id == *id)
             });
             let waits = seen.last.status == Status::Paused || gate_holds;
-            if !seen.last.status.is_complete() && !waits {
-                let stages: Vec<String> = seen
-                    .last
-                    .stages
-                    .iter()
-                    .map(|s| format!("{}={}", s.ref_id, s.status))
-                    .collect();
-                return Err(format!(
-                    "nothing will wake execution {number}: {} ({})",
-                    seen.last.status,
-                    stages.join(" ")
-                ));
+            if !over(seen.last.status) && !waits {
+                let what = format!("execution {number}: {}", summary(&seen.last));
+                return Invariant::Wakes.broken(what);
             }
         }
         Ok(())

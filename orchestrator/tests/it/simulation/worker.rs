@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use orchestrator::commit;
 use orchestrator::turn::{Loaded, Step, Turn};
-use orchestrator_core::{Message, RunKind, Target, TaskError, TaskResult, TaskRun};
+use orchestrator_core::{Answers, Message, RunKind, Target, TaskError, TaskResult, TaskRun};
 use store::embedded::Clock;
 use store::{Delivery, MAILBOX, Reserve, Store, Then};
 
+use super::law::Verdict;
 use super::plan::Asked;
-use super::world::{RUNS, Verdict, World, now};
+use super::world::{RUNS, World, now};
 
 /// As configured by default.
 pub(crate) const LEASE_MS: u64 = 10_000;
@@ -45,6 +46,8 @@ type Known = Option<Rc<Loaded>>;
 pub(crate) struct Decided {
     pub(crate) loaded: Rc<Loaded>,
     pub(crate) turn: Turn,
+    /// What it looked up.
+    pub(crate) answers: Answers,
     pub(crate) delivery: Delivery,
     /// What to do again if somebody else was faster.
     pub(crate) again: Work,
@@ -141,13 +144,14 @@ impl World {
             .iter()
             .map(|m| Step::Message(decode(m)))
             .collect();
-        let turn = self.turn(&loaded, steps);
+        let (turn, answers) = self.turn(&loaded, steps);
         let again = Work::Messages(delivery.clone(), None);
         self.commit_soon(
             worker,
             Decided {
                 loaded,
                 turn,
+                answers,
                 delivery,
                 again,
             },
@@ -230,8 +234,8 @@ impl World {
         }
         let asked = Asked {
             execution: known.effect.execution,
-            path: &known.path,
-            attempt: known.top_attempt,
+            path: &known.effect.path,
+            attempt: known.effect.attempt,
             task: run.task_id.as_str(),
             round: known.effect.round,
             loop_end: known.loop_end,
@@ -254,13 +258,15 @@ impl World {
             let number = self.number(run.execution_id.as_str());
             self.seen[number].gave_up = true;
         }
-        let turn = self.turn(&loaded, vec![Step::Finished(run.clone(), result.clone())]);
+        let steps = vec![Step::Finished(run.clone(), result.clone())];
+        let (turn, answers) = self.turn(&loaded, steps);
         let again = Work::Answer(delivery.clone(), run, result, None);
         self.commit_soon(
             worker,
             Decided {
                 loaded,
                 turn,
+                answers,
                 delivery,
                 again,
             },

@@ -2,7 +2,7 @@
 //! they were given, a clock that is moved, and everything that is remembered to
 //! judge what is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -10,30 +10,37 @@ use orchestrator::commit;
 use orchestrator::executions::Executions;
 use orchestrator::task::Pool;
 use orchestrator::turn::{self, Around, Limits, Loaded, Step, Turn};
+use orchestrator_core::testing::Mutant;
 use orchestrator_core::{
-    Execution, ExecutionId, ExecutionType, IdSource, PipelineGate, Settings, Subject, Target,
-    TaskError, TaskResult, TaskRun, new_execution,
+    Answers, Execution, ExecutionId, ExecutionType, IdSource, Lookup, PipelineGate, Settings,
+    Subject, Target, TaskError, TaskResult, TaskRun, new_execution,
 };
 use store::embedded::{Clock, Embedded, ManualClock};
-use store::{MAILBOX, Reserve, Shard, Shards, Store};
+use store::{MAILBOX, Refused, Reserve, Shard, Shards, Store};
 
 use super::catalog::Catalog;
+use super::law::{Invariant, Verdict};
 use super::peers::{Effect, Peers};
-use super::plan::{Asked, Plan, path};
-use super::random::Random;
+use super::plan::{Asked, Plan};
+use super::random::{Random, hash};
+use super::shape::path;
 use super::{hands, worker};
 
-pub(crate) type Verdict = Result<(), String>;
-
-/// What is left out of the product, to show that the simulator would notice.
+/// What is wrong with the product, to show that the simulator would notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control {
     /// Nothing.
     None,
+    /// The engine itself.
+    Mutant(Mutant),
+    /// What was taken is acknowledged, then the rest is committed: a crash comes between.
+    AcknowledgeFirst,
     /// Neither leases nor versions are compared.
     NoFencing,
     /// State is saved, then messages are pushed: a crash comes between.
     SplitCommit,
+    /// What is planned again has another id than the first time.
+    FreshIds,
 }
 
 pub(crate) const RUNS: Pool = Pool::Definitions;
@@ -47,17 +54,27 @@ pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Ids(u64);
+pub(crate) struct Ids {
+    made: u64,
+    always_fresh: bool,
+}
 
 impl IdSource for Ids {
     fn next_id(&mut self) -> String {
-        self.0 += 1;
-        format!("S{}", self.0)
+        self.made += 1;
+        format!("S{}", self.made)
+    }
+
+    fn derived_id(&mut self, at: i64, purpose: &str) -> String {
+        if self.always_fresh {
+            return self.next_id();
+        }
+        format!("P{:016x}", hash(at.unsigned_abs(), purpose))
     }
 }
 
 /// An execution as last committed, and what is remembered of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) id: String,
     pub(crate) last: Execution,
@@ -69,8 +86,6 @@ pub(crate) struct Seen {
 #[derive(Debug, Clone)]
 pub(crate) struct Committed {
     pub(crate) effect: Effect,
-    pub(crate) path: String,
-    pub(crate) top_attempt: u32,
     pub(crate) loop_end: bool,
 }
 
@@ -93,6 +108,19 @@ pub(crate) struct World {
     pub(crate) live: BTreeMap<(usize, String, String), (u32, u32)>,
     pub(crate) rounds: BTreeMap<(String, u32, String), u32>,
     pub(crate) story: Option<Vec<String>>,
+    kept: Option<Kept>,
+}
+
+/// The store at some time, and what had been seen of it by then.
+#[derive(Debug, Clone)]
+struct Kept {
+    store: store::embedded::Map,
+    seen: Vec<Seen>,
+    gate: Option<PipelineGate>,
+    runs: BTreeMap<(String, u32), Committed>,
+    live: BTreeMap<(usize, String, String), (u32, u32)>,
+    rounds: BTreeMap<(String, u32, String), u32>,
+    recorded: BTreeSet<String>,
 }
 
 impl World {
@@ -105,9 +133,18 @@ impl World {
             random: Random::new(seed.wrapping_mul(31) + 7),
             executions: Executions::new(store.clone()),
             shard: Shards::new(1).of_application("shop"),
-            ids: Ids::default(),
+            ids: Ids {
+                made: 0,
+                always_fresh: control == Control::FreshIds,
+            },
             commits: 0,
-            settings: Settings::default(),
+            settings: Settings {
+                mutant: match control {
+                    Control::Mutant(mutant) => Some(mutant),
+                    _ => None,
+                },
+                ..Settings::default()
+            },
             seen: Vec::new(),
             gate: None,
             peers: Peers::default(),
@@ -116,6 +153,7 @@ impl World {
             live: BTreeMap::new(),
             rounds: BTreeMap::new(),
             story: tells.then(Vec::new),
+            kept: None,
             plan,
             control,
             clock,
@@ -131,6 +169,36 @@ impl World {
         if let Some(story) = &mut self.story {
             story.push(format!("{:>9} {}", self.clock.now_ms() - START, line()));
         }
+    }
+
+    /// What is stored now may be all that a loss leaves.
+    pub(crate) fn keep(&mut self) {
+        self.kept = Some(Kept {
+            store: self.store.copy(),
+            seen: self.seen.clone(),
+            gate: self.gate.clone(),
+            runs: self.runs.clone(),
+            live: self.live.clone(),
+            rounds: self.rounds.clone(),
+            recorded: self.peers.recorded.clone(),
+        });
+    }
+
+    /// The store loses its last commits; whoever worked on them is told to begin anew.
+    /// What was done outside stays done.
+    pub(crate) fn lose(&mut self) {
+        let Some(kept) = self.kept.clone() else {
+            return;
+        };
+        self.tell(|| "the store loses its last commits".to_owned());
+        self.store.put_back(kept.store);
+        self.seen = kept.seen;
+        self.gate = kept.gate;
+        self.runs = kept.runs;
+        self.live = kept.live;
+        self.rounds = kept.rounds;
+        self.peers.recorded = kept.recorded;
+        self.jobs.clear();
     }
 
     fn begin(&mut self, number: usize) -> Verdict {
@@ -158,9 +226,25 @@ impl World {
             subject: Subject::Execution(Box::new(execution)),
             version: 0,
             answers: Default::default(),
+            digest: None,
         };
         self.tell(|| format!("execution {number} is created"));
-        self.decide_and_commit(loaded, vec![Step::Decided(effects)])
+        let again = self.random.chance(300).then(|| loaded.clone());
+        let steps = vec![Step::Decided(effects)];
+        self.decide_and_commit(loaded, steps.clone())?;
+        again.map_or(Ok(()), |loaded| self.begin_again(number, &loaded, steps))
+    }
+
+    /// What began an execution is delivered once more, and somebody tries who does not
+    /// know of the first time.
+    fn begin_again(&mut self, number: usize, loaded: &Loaded, steps: Vec<Step>) -> Verdict {
+        let (turn, answers) = self.turn(loaded, steps);
+        let writing = hands::writing(self, None, &turn, &answers);
+        let batch = commit::prepare(loaded, &turn, &writing).batch;
+        match now(self.store.commit(batch)).map_err(|e| e.to_string())? {
+            Err(Refused::Conflict { .. }) => Ok(()),
+            other => Invariant::BeginsOnce.broken(format!("execution {number}: {other:?}")),
+        }
     }
 
     pub(crate) fn load(&self, target: &Target) -> Result<Option<Loaded>, String> {
@@ -169,7 +253,17 @@ impl World {
             Target::Gate(id) => format!("gate:{id}"),
         };
         let found = now(self.executions.subject(self.shard, &subject, "shop"));
-        found.map_err(|failure| failure.to_string())
+        let mut found = found.map_err(|failure| failure.to_string())?;
+        if let Some(loaded) = &mut found {
+            // It was carried from commit to commit; here it is made out from the whole.
+            let digest = loaded.digest.take();
+            if digest.is_some() && digest != orchestrator::replay::digest_of(loaded) {
+                return Err(format!(
+                    "{subject} is stored with the hash of another state"
+                ));
+            }
+        }
+        Ok(found)
     }
 
     pub(crate) fn number(&self, id: &str) -> usize {
@@ -179,8 +273,25 @@ impl World {
             .expect("an execution of this world")
     }
 
-    /// The engine's turn: pure.
-    pub(crate) fn turn(&mut self, loaded: &Loaded, steps: Vec<Step>) -> Turn {
+    /// The engine's turn; what it asks for is looked up, and it is asked again.
+    pub(crate) fn turn(&mut self, loaded: &Loaded, steps: Vec<Step>) -> (Turn, Answers) {
+        let mut known = loaded.clone();
+        let mut added = Answers::new();
+        loop {
+            match self.take(&known, steps.clone()) {
+                Ok(turn) => return (turn, added),
+                Err(lookups) => {
+                    for lookup in lookups {
+                        let answer = self.peers.look_up();
+                        known.answers.insert(lookup.key.clone(), answer.clone());
+                        added.insert(lookup.key, answer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, loaded: &Loaded, steps: Vec<Step>) -> Result<Turn, Vec<Lookup>> {
         let number = loaded.execution().map(|e| self.number(e.id.as_str()));
         let plan = &self.plan;
         let decide = |run: &TaskRun, execution: &Execution| {
@@ -199,7 +310,7 @@ impl World {
             },
             in_time: &|| true,
         };
-        turn::take(loaded, steps, &mut around).expect("no expression here looks anything up")
+        turn::take(loaded, steps, &mut around)
     }
 
     /// In how many ms something of a queue is due or a lease of it ends.
@@ -224,12 +335,12 @@ impl World {
 
     /// A person's or creator's change: decided and committed at once.
     pub(crate) fn decide_and_commit(&mut self, loaded: Loaded, steps: Vec<Step>) -> Verdict {
-        let turn = self.turn(&loaded, steps);
-        let writing = hands::writing(self, None, &turn);
+        let (turn, answers) = self.turn(&loaded, steps);
+        let writing = hands::writing(self, None, &turn, &answers);
         let prepared = commit::prepare(&loaded, &turn, &writing);
         let committed = now(self.store.commit(prepared.batch)).map_err(|e| e.to_string())?;
         match committed {
-            Ok(committed) => self.follow(0, &loaded, turn, committed),
+            Ok(committed) => self.follow(0, &loaded, turn, &answers, committed),
             Err(refused) => Err(format!("refused although nothing came between: {refused}")),
         }
     }

@@ -142,6 +142,28 @@ pub(crate) fn execution(recorded: &Value, ours: &Value, verdict: &mut Verdict) {
     }
 }
 
+/// Compares how an execution was started, as far as it is the same in every run.
+pub(crate) fn trigger(recorded: &Value, ours: &Value, verdict: &mut Verdict) {
+    let (theirs, own) = (&recorded["trigger"], &ours["trigger"]);
+    for key in ["type", "strategy"] {
+        if theirs[key] != own[key] {
+            let (own, theirs) = (&own[key], &theirs[key]);
+            verdict.fault(format!("trigger: {key} is {own} instead of {theirs}"));
+        }
+    }
+    let empty = Map::new();
+    let parameters = |trigger: &Value| -> Map<String, Value> {
+        let all = trigger["parameters"].as_object().unwrap_or(&empty).clone();
+        // Ids are of the run.
+        let own = |(key, _): &(String, Value)| !key.starts_with("parent");
+        all.into_iter().filter(own).collect()
+    };
+    let (own, theirs) = (parameters(own), parameters(theirs));
+    if own != theirs {
+        verdict.fault(format!("trigger: parameters {own:?} instead of {theirs:?}"));
+    }
+}
+
 /// Prefixes of the after-stages of stages that failed and were to go on.
 fn continued_after_failure(stages: &BTreeMap<String, &Value>) -> Vec<String> {
     let failed = stages.iter().filter(|(_, s)| {

@@ -10,6 +10,7 @@ use proto::moniker::Moniker;
 use proto::status::Failure;
 use serde_json::{Value, json};
 
+mod children;
 mod doors;
 
 const ACCOUNT: &str = "test";
@@ -56,6 +57,8 @@ struct World {
     operations: Vec<(String, Operation)>,
     sent: Vec<Sent>,
     script: Value,
+    /// Executions that stages started, by their events.
+    children: Vec<(String, Value)>,
 }
 
 /// The stub; cheap to clone.

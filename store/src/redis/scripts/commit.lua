@@ -6,7 +6,7 @@ local documents = {}
 for index = 1, number() do
   local document = {
     key = KEYS[number()], log = KEYS[number()], expected = number(),
-    delete = text() == '1', set = {}, unset = {},
+    delete = text() == '1', back = number(), set = {}, unset = {},
   }
   for at = 1, 2 * number() do document.set[at] = text() end
   for at = 1, number() do document.unset[at] = text() end
@@ -139,7 +139,7 @@ for index, document in ipairs(documents) do
     redis.call('UNLINK', document.key, document.log)
     versions[index], known[document.key] = 0, 0
   else
-    local version = document.version + 1
+    local version = document.back > 0 and document.back or document.version + 1
     table.insert(document.ids, 1, id)
     redis.call('HSET', document.key, 'v', plain(version),
       'c', table.concat(document.ids, NUL, 1, math.min(4, #document.ids)), unpack(document.set))

@@ -5,10 +5,11 @@ use orchestrator::services::{
     BuildOf, Builds, CloudDriver, Definitions, Executions, Http, HttpError, HttpRequest,
     HttpResponse, Object, Services,
 };
+use orchestrator_core::Status;
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value, json};
 
-use super::Stub;
+use super::{Stub, children};
 
 fn none() -> Failure {
     Failure::new(Kind::Unimplemented, "no record needs it")
@@ -46,8 +47,8 @@ impl Definitions for Stub {
         Err(none())
     }
 
-    async fn pipeline(&self, _: &str, _: &str) -> Result<Option<Value>, Failure> {
-        Ok(None)
+    async fn pipeline(&self, id: &str, application: &str) -> Result<Option<Value>, Failure> {
+        Ok(children::definition(id).filter(|_| application == "golden"))
     }
 
     async fn pipeline_by_name(&self, _: &str, _: &str) -> Result<Option<Value>, Failure> {
@@ -77,16 +78,26 @@ impl Definitions for Stub {
 
 #[async_trait]
 impl Executions for Stub {
-    async fn start(&self, _: Value, _: &str, _: &str) -> Result<String, Failure> {
-        Err(none())
+    async fn start(&self, body: Value, _: &str, event: &str) -> Result<String, Failure> {
+        Ok(children::start(self, body, event).await)
     }
 
-    async fn get(&self, _: &str) -> Result<Option<Value>, Failure> {
+    async fn get(&self, id: &str) -> Result<Option<Value>, Failure> {
+        Ok(self.child(id))
+    }
+
+    async fn newest(
+        &self,
+        _: &str,
+        _: &str,
+        _: &[Status],
+        _: &str,
+    ) -> Result<Option<Value>, Failure> {
         Err(none())
     }
 
     async fn cancel(&self, _: &str, _: &str, _: &str) -> Result<(), Failure> {
-        Err(none())
+        Ok(())
     }
 }
 
