@@ -1,6 +1,7 @@
-//! What other executions came to, for stages that wait for them: pure but for the asking.
+//! Executions that stages start and wait for: what they are told, and what they came to. Pure but for the asking.
 
 use authorization::Permission;
+use orchestrator_core::flow::{MOST_PARENTS, parent_reference};
 use orchestrator_core::{Execution, Stage, Status, TaskError};
 use serde_json::{Map, Value, json};
 
@@ -116,30 +117,51 @@ pub(crate) fn outputs(child: &Execution) -> Map<String, Value> {
     merged
 }
 
-/// What a failed stage says.
+fn texts(list: Option<&Value>) -> Vec<String> {
+    let list = list.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str)
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// What a failed stage says, from the nearest place that says anything.
 fn errors(stage: &Stage) -> Vec<String> {
-    let exception = stage.context.get("exception");
-    let details = exception.and_then(|exception| exception.get("details"));
-    let listed = details.and_then(|details| details.get("errors")?.as_array());
-    let listed: Vec<String> = listed
-        .into_iter()
-        .flatten()
-        .filter_map(|text| text.as_str().map(ToOwned::to_owned))
-        .collect();
+    let details = stage
+        .context
+        .get("exception")
+        .and_then(|e| e.get("details"));
+    let listed = texts(details.and_then(|d| d.get("errors")));
     if !listed.is_empty() {
         return listed;
     }
-    let error = details.and_then(|details| details.get("error")?.as_str());
-    error.into_iter().map(ToOwned::to_owned).collect()
+    let error = details.and_then(|d| d.get("error")?.as_str());
+    if let Some(error) = error {
+        return vec![error.to_owned()];
+    }
+    let operations = stage.context.get("kato.tasks").and_then(Value::as_array);
+    let failed = operations
+        .into_iter()
+        .flatten()
+        .filter(|operation| operation.pointer("/status/failed") == Some(&Value::Bool(true)));
+    failed
+        .filter_map(|operation| {
+            let said = operation.pointer("/exception/message").or_else(|| {
+                let history = operation.get("history")?.as_array()?;
+                history.last()?.get("status")
+            });
+            said?.as_str().map(ToOwned::to_owned)
+        })
+        .collect()
 }
 
 /// Why an execution did not succeed, and the stage of it that failed first.
 pub(crate) fn exception(child: &Execution) -> Value {
     let name = child.name.as_deref().unwrap_or_default();
+    let failed = child.stages.iter().enumerate();
+    let failed = failed.filter(|(_, stage)| stage.status == Status::Terminal);
     let mut lines = Vec::new();
     let mut source = None;
-    let stages = child.stages.iter().enumerate();
-    for (index, stage) in stages.filter(|(_, stage)| stage.status == Status::Terminal) {
+    for (index, stage) in failed {
         source.get_or_insert_with(|| {
             json!({
                 "executionId": child.id, "stageId": stage.id, "stageName": stage.name,
@@ -153,11 +175,61 @@ pub(crate) fn exception(child: &Execution) -> Value {
             ));
         }
     }
-    let mut told = json!({"details": {"errors": lines}});
-    if let Some(source) = source {
-        told["source"] = source;
+    if source.is_none() {
+        // It never came to a stage.
+        let why = child
+            .cancellation_reason
+            .as_deref()
+            .or(child.failure.as_deref());
+        let why = why.map_or_else(
+            || format!("it ended with {}", child.status),
+            ToOwned::to_owned,
+        );
+        lines.push(format!("Exception in child pipeline ({name}): {why}"));
     }
-    told
+    let mut exception = json!({"details": {"errors": lines}});
+    if let Some(source) = source {
+        exception["source"] = source;
+    }
+    exception
+}
+
+/// Refuses to start one more execution below this one if too many stand above it.
+///
+/// # Errors
+/// When executions have started one another down to this one.
+pub(crate) fn not_too_deep(execution: &Execution) -> Result<(), TaskError> {
+    let mut depth = 0;
+    let mut at = execution.trigger.get("parentExecution");
+    while let Some(parent) = at {
+        depth += 1;
+        at = parent.pointer("/trigger/parentExecution");
+    }
+    if depth < MOST_PARENTS {
+        return Ok(());
+    }
+    Err(TaskError::user(format!(
+        "{MOST_PARENTS} executions have started one another down to this one; a pipeline must not \
+         start itself"
+    )))
+}
+
+/// The trigger that an execution holds which a stage starts under this event.
+pub(crate) fn trigger(ctx: &TaskContext<'_>, event: &str, parameters: Value) -> Value {
+    let visible = ctx.execution.visible_artifacts(ctx.stage);
+    json!({
+        "type": "pipeline", "user": ctx.user(), "correlationId": event,
+        "parentPipelineId": ctx.execution.id.to_string(),
+        "parentPipelineName": ctx.execution.name,
+        "parentPipelineApplication": ctx.execution.application,
+        "parentPipelineStageId": ctx.stage.id.to_string(),
+        "parentExecution": parent_reference(&ctx.execution.to_json()),
+        "parentStatus": ctx.execution.status,
+        "parameters": parameters,
+        "artifacts": visible, "receivedArtifacts": visible,
+        "isPipeline": true, "strategy": false,
+        "dryRun": ctx.execution.trigger.is_dry_run(),
+    })
 }
 
 #[cfg(test)]
@@ -206,25 +278,39 @@ mod tests {
     #[test]
     fn every_failed_stage_says_why_and_the_first_is_the_source() {
         let child = child(
-            json!({"id": "E", "name": "child", "application": "app", "status": "TERMINAL", "stages": [
+            json!({"id": "E", "name": "child", "status": "TERMINAL", "stages": [
                 {"id": "a", "name": "fine", "refId": "1", "status": "SUCCEEDED"},
                 {"id": "b", "name": "one", "refId": "2", "status": "TERMINAL",
                  "context": {"exception": {"details": {"errors": ["x", "y"]}}}},
                 {"id": "c", "name": "two", "refId": "3", "status": "TERMINAL",
                  "context": {"exception": {"details": {"error": "z"}}}},
+                {"id": "d", "name": "three", "refId": "4", "status": "TERMINAL", "context": {"kato.tasks": [
+                    {"status": {"failed": true}, "history": [{"status": "no room"}]}]}},
             ]}),
         );
-        let told = &statuses(&[child])["E"];
-        assert_eq!(told["status"], "TERMINAL");
-        assert_eq!(told["application"], "app");
-        let lines = json!([
-            "Exception in child pipeline stage (child: one): x",
-            "Exception in child pipeline stage (child: one): y",
-            "Exception in child pipeline stage (child: two): z",
-        ]);
-        assert_eq!(told["exception"]["details"]["errors"], lines);
+        let told = exception(&child);
+        assert_eq!(
+            told["details"]["errors"],
+            json!([
+                "Exception in child pipeline stage (child: one): x",
+                "Exception in child pipeline stage (child: one): y",
+                "Exception in child pipeline stage (child: two): z",
+                "Exception in child pipeline stage (child: three): no room",
+            ])
+        );
         let source =
             json!({"executionId": "E", "stageId": "b", "stageName": "one", "stageIndex": 1});
-        assert_eq!(told["exception"]["source"], source);
+        assert_eq!(told["source"], source);
+    }
+
+    #[test]
+    fn one_that_never_began_says_why() {
+        let child = child(json!({"name": "child", "status": "TERMINAL", "stages": [],
+            "cancellationReason": "Failed on startup: no artifact"}));
+        let told = exception(&child);
+        assert_eq!(
+            told["details"]["errors"][0],
+            "Exception in child pipeline (child): Failed on startup: no artifact"
+        );
     }
 }

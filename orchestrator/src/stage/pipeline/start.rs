@@ -3,46 +3,22 @@
 
 use async_trait::async_trait;
 use authorization::Permission;
-use orchestrator_core::flow::{MOST_PARENTS, parent_reference};
-use orchestrator_core::{Execution, TaskError, TaskPolicy, TaskResult};
+use orchestrator_core::{TaskError, TaskPolicy, TaskResult};
 use serde_json::{Map, Value, json};
 
 use super::{is_strategy, pipeline_of};
 use crate::stage::strategy::custom;
-use crate::task::{Pool, Task, TaskContext, access, failed};
+use crate::task::{Pool, Task, TaskContext, access, child, failed};
 
 /// The task.
 #[derive(Debug)]
 pub(super) struct Start;
 
-/// How many executions stand above this one.
-fn depth(execution: &Execution) -> usize {
-    let mut depth = 0;
-    let mut at = execution.trigger.get("parentExecution");
-    while let Some(parent) = at {
-        depth += 1;
-        at = parent.pointer("/trigger/parentExecution");
-    }
-    depth
-}
-
 /// The trigger that the child holds.
 fn trigger(ctx: &TaskContext<'_>, event: &str) -> Value {
     let parameters = ctx.own("pipelineParameters").cloned();
-    let visible = ctx.execution.visible_artifacts(ctx.stage);
-    let mut trigger = json!({
-        "type": "pipeline", "user": ctx.user(), "correlationId": event,
-        "parentPipelineId": ctx.execution.id.to_string(),
-        "parentPipelineName": ctx.execution.name,
-        "parentPipelineApplication": ctx.execution.application,
-        "parentPipelineStageId": ctx.stage.id.to_string(),
-        "parentExecution": parent_reference(&ctx.execution.to_json()),
-        "parentStatus": ctx.execution.status,
-        "parameters": parameters.unwrap_or_else(|| json!({})),
-        "artifacts": visible, "receivedArtifacts": visible,
-        "isPipeline": true, "strategy": is_strategy(&ctx.stage.context),
-        "dryRun": ctx.execution.trigger.is_dry_run(),
-    });
+    let mut trigger = child::trigger(ctx, event, parameters.unwrap_or_else(|| json!({})));
+    trigger["strategy"] = is_strategy(&ctx.stage.context).into();
     if let Some(deployment) = custom::deployment(ctx.execution, &ctx.stage.context) {
         trigger["strategy"] = true.into();
         trigger[custom::DEPLOYMENT] = deployment;
@@ -110,12 +86,7 @@ impl Task for Start {
             .text("pipelineApplication")
             .or_else(|| ctx.text("application"))
             .unwrap_or(&ctx.execution.application);
-        if depth(ctx.execution) >= MOST_PARENTS {
-            return Err(TaskError::user(format!(
-                "{MOST_PARENTS} executions have started one another down to this one; a pipeline \
-                 must not start itself"
-            )));
-        }
+        child::not_too_deep(ctx.execution)?;
         access::require(ctx, application, Permission::Execute).await?;
         let mut pipeline = Self::definition(ctx, id, application).await?;
         let name = pipeline.get("name").cloned().unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use authorization::Permission;
-use orchestrator_core::flow::{MOST_PARENTS, parent_reference};
 use orchestrator_core::{Execution, Status, TaskError, TaskPolicy, TaskResult};
 use serde_json::{Map, Value, json};
 
@@ -22,17 +21,6 @@ pub(super) fn children(ctx: &TaskContext<'_>) -> Vec<String> {
     let ids = ids.into_iter().flatten();
     ids.filter_map(|id| id.as_str().map(ToOwned::to_owned))
         .collect()
-}
-
-/// How many executions stand above this one.
-fn depth(execution: &Execution) -> usize {
-    let mut depth = 0;
-    let mut at = execution.trigger.get("parentExecution");
-    while let Some(parent) = at {
-        depth += 1;
-        at = parent.pointer("/trigger/parentExecution");
-    }
-    depth
 }
 
 /// Starts the children of a level.
@@ -64,20 +52,9 @@ async fn definition(
 
 /// The trigger that the child of an entry holds.
 fn trigger(ctx: &TaskContext<'_>, entry: &Entry, event: &str) -> Value {
-    let visible = ctx.execution.visible_artifacts(ctx.stage);
-    json!({
-        "type": "pipeline", "user": ctx.user(), "correlationId": event,
-        "parentPipelineId": ctx.execution.id.to_string(),
-        "parentPipelineName": ctx.execution.name,
-        "parentPipelineApplication": ctx.execution.application,
-        "parentPipelineStageId": ctx.stage.id.to_string(),
-        "parentExecution": parent_reference(&ctx.execution.to_json()),
-        "parentStatus": ctx.execution.status,
-        "executionIdentifier": entry.id, "parameters": entry.arguments,
-        "artifacts": visible, "receivedArtifacts": visible,
-        "isPipeline": true, "strategy": false,
-        "dryRun": ctx.execution.trigger.is_dry_run(),
-    })
+    let mut trigger = child::trigger(ctx, event, json!(entry.arguments));
+    trigger["executionIdentifier"] = json!(entry.id);
+    trigger
 }
 
 #[async_trait]
@@ -101,12 +78,7 @@ impl Task for Run {
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
         let own = &ctx.execution.application;
         let application = ctx.text("pipelineApplication").unwrap_or(own);
-        if depth(ctx.execution) >= MOST_PARENTS {
-            return Err(TaskError::user(format!(
-                "{MOST_PARENTS} executions have started one another down to this one; a pipeline \
-                 must not start itself"
-            )));
-        }
+        child::not_too_deep(ctx.execution)?;
         access::require(ctx, application, Permission::Execute).await?;
         // All are looked up before the first is started.
         let mut found = Vec::new();
