@@ -98,6 +98,11 @@ pub(crate) struct Worker {
     handles: Vec<Handle>,
     leaving_since_s: Cell<Option<u64>>,
     deaf: Notify,
+    /// How often it was told to stop accepting.
+    deafenings: Cell<u64>,
+    /// Listeners that it still has, and that one of them went.
+    accepting: Cell<usize>,
+    deafened: Notify,
     end_tunnels: Notify,
     tunnels_ended: Cell<bool>,
     second: Cell<u64>,
@@ -159,6 +164,9 @@ fn run(
         most_clients,
         leaving_since_s: Cell::new(None),
         deaf: Notify::new(),
+        deafenings: Cell::new(0),
+        accepting: Cell::new(0),
+        deafened: Notify::new(),
         end_tunnels: Notify::new(),
         tunnels_ended: Cell::new(false),
         second: Cell::new(0),
@@ -211,8 +219,16 @@ impl Worker {
             }
             Command::Deafen(confirm) => {
                 self.load().accepts.store(false, Ordering::SeqCst);
+                self.deafenings.set(self.deafenings.get() + 1);
                 self.deaf.notify_waiters();
-                let _ = confirm.send(());
+                let worker = self.clone();
+                self.spawn(async move {
+                    // As long as one of the listeners is there, the system lets clients in.
+                    while worker.accepting.get() > 0 {
+                        worker.deafened.notified().await;
+                    }
+                    let _ = confirm.send(());
+                });
             }
             Command::Cut(id, confirm) => {
                 if let Some(upstream) = self.table().upstream(&id) {
@@ -255,23 +271,31 @@ impl Worker {
 
     fn accept(self: &Rc<Self>, listener: TcpListener) {
         self.load().accepts.store(true, Ordering::SeqCst);
-        let worker = self.clone();
+        self.accepting.set(self.accepting.get() + 1);
+        let (worker, told) = (self.clone(), self.deafenings.get());
         self.spawn(async move {
-            let mut deaf = std::pin::pin!(worker.deaf.notified());
-            loop {
-                tokio::select! {
-                    biased;
-                    () = &mut deaf => return,
-                    accepted = listener.accept() => match accepted {
-                        Ok((stream, peer)) => worker.welcome(stream, peer),
-                        Err(error) => {
-                            eprintln!("connection cannot be accepted: {error}");
-                            tokio::time::sleep(BREATH).await;
-                        }
-                    },
-                }
-            }
+            worker.accept_from(listener, told).await;
+            worker.accepting.set(worker.accepting.get() - 1);
+            worker.deafened.notify_waiters();
         });
+    }
+
+    /// Accepts until it is told to stop once more than before; the listener goes with it.
+    async fn accept_from(self: &Rc<Self>, listener: TcpListener, told: u64) {
+        let mut deaf = std::pin::pin!(self.deaf.notified());
+        while self.deafenings.get() == told {
+            tokio::select! {
+                biased;
+                () = &mut deaf => return,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.welcome(stream, peer),
+                    Err(error) => {
+                        eprintln!("connection cannot be accepted: {error}");
+                        tokio::time::sleep(BREATH).await;
+                    }
+                },
+            }
+        }
     }
 
     /// Serves a new connection, or passes it on when another worker has fewer.
