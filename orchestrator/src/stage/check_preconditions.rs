@@ -329,9 +329,14 @@ async fn cluster_size(
         };
         if !holds {
             let which = if only_enabled { "enabled " } else { "" };
+            // Names of groups tell which cluster it is; where there are none it has to be said.
+            let of = match groups.is_empty() {
+                true => format!(" of cluster {cluster}"),
+                false => String::new(),
+            };
             faults.push(format!(
                 "expected {comparison} {expected} {which}server groups in {region} but found {}: \
-                 [{}]",
+                 [{}]{of}",
                 groups.len(),
                 groups.join(", ")
             ));
