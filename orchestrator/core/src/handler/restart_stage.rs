@@ -14,6 +14,7 @@ use crate::env::Env;
 use crate::execution::Execution;
 use crate::gate::{gate_of, limit};
 use crate::handler::resume_execution::resume;
+use crate::handler::start_stage::PLANNING_FAILED;
 use crate::ids::StageId;
 use crate::message::Message;
 use crate::outcome::{Outcome, Reason, Target};
@@ -36,7 +37,7 @@ fn reset(change: &mut Change, id: &StageId, env: &Env<'_>) {
     stage.undone = false;
     for key in [
         "exception",
-        "beforeStagePlanningFailed",
+        PLANNING_FAILED,
         "kato.tasks",
         "kato.last.task.id",
     ] {
@@ -96,9 +97,10 @@ pub(crate) fn handle(
         stage.context.insert("restartDetails".to_owned(), details);
     }
     for reset_id in with_downstream(execution, &top) {
+        // One that could not be planned waits for its end, which must not come any more.
         let ran = execution
             .stage(&reset_id)
-            .is_some_and(|s| s.status.is_complete());
+            .is_some_and(|s| s.status.is_complete() || s.flag(PLANNING_FAILED) == Some(true));
         if ran || reset_id == top {
             reset(&mut change, &reset_id, env);
         }

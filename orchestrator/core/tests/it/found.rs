@@ -346,3 +346,29 @@ fn a_stage_that_could_not_be_planned_is_not_planned_again() {
     assert_eq!(runner.summary(), "1=TERMINAL TERMINAL");
     assert_eq!(runner.execution().stages[0].start_time, Some(1_000));
 }
+
+/// It failed to be planned, and its end was on its way when what is before it was run again.
+#[test]
+fn the_end_of_a_stage_that_could_not_be_planned_does_not_outlive_a_restart_before_it() {
+    let stages = json!([
+        {"type": "plain", "refId": "1"},
+        {"type": "broken", "refId": "2", "requisiteStageRefIds": ["1"]},
+    ]);
+    let mut runner = Runner::new(execution(&stages));
+    runner.until(|r| r.execution().stages[1].start_time.is_some());
+    act(&mut runner, restart_first);
+    let target = orchestrator_core::Target::Execution(runner.execution().id);
+    let stage_id = runner.execution().stages[0].id.clone();
+    runner.handle_now(
+        &target,
+        &Message::RestartStage {
+            stage_id,
+            user: "ann".to_owned(),
+        },
+    );
+    let stage_id = runner.execution().stages[1].id.clone();
+    runner.handle_now(&target, &Message::CompleteStage { stage_id });
+    assert_eq!(runner.execution().stages[1].status, Status::NotStarted);
+    let runner = runner.end();
+    assert_eq!(runner.summary(), "1=SUCCEEDED 2=TERMINAL TERMINAL");
+}
