@@ -285,7 +285,7 @@ fn planned_id(execution: &Execution, parent: &StageId, place: &str, env: &mut En
         if execution.stage(&id).is_none() {
             return id;
         }
-        // Planned again under the number of one that was taken away and one that was not.
+        // Another of the same name.
         purpose.push('+');
     }
 }
@@ -324,7 +324,7 @@ fn add_after(
             id: planned_id(
                 &change.execution,
                 parent,
-                &format!("{ref_id}/{}", new.name),
+                &format!("{owner:?}/{}", new.name),
                 env,
             ),
             ref_id,
