@@ -226,14 +226,18 @@ impl Gate {
         self.get(&format!("/pipelines/{id}")).await
     }
 
-    /// The latest executions of an application, at most 200 of each pipeline.
+    /// The latest executions of an application, the newest first, at most 200 of each pipeline.
     ///
     /// # Errors
     /// There is no such application.
     pub async fn executions(&self, application: &str) -> Result<Vec<Value>> {
         let path = format!("/applications/{application}/pipelines?limit=200");
         match self.get(&path).await? {
-            Value::Array(executions) => Ok(executions),
+            Value::Array(mut executions) => {
+                // They are served by the time they started.
+                executions.sort_by_key(|e| std::cmp::Reverse(e["buildTime"].as_i64()));
+                Ok(executions)
+            }
             other => bail!("GET {path} answered no list: {other}"),
         }
     }
