@@ -28,8 +28,8 @@ mod wait_for_up_instances;
 
 use async_trait::async_trait;
 use orchestrator_core::{
-    Answers, Env, Execution, IdSource, Lookup, Settings, Stage, Task as TaskExecution, TaskError,
-    TaskId, TaskPolicy, TaskResult, context,
+    Answers, Env, Execution, IdSource, Lookup, Stage, Task as TaskExecution, TaskError, TaskId,
+    TaskPolicy, TaskResult, context,
 };
 use proto::status::{Failure, Kind};
 use serde_json::Value;
@@ -258,13 +258,12 @@ impl<'a> TaskContext<'a> {
         template: &Value,
         answers: &Answers,
     ) -> Result<Result<Value, String>, Vec<Lookup>> {
-        let settings = Settings::default();
         let env = Env {
             now: self.now,
             ids: &mut NoIds,
             answers,
             stages: &stage::Catalog,
-            settings: &settings,
+            settings: self.services.settings(),
         };
         let evaluated = context::evaluate(self.execution, Some(self.stage), template, &env)?;
         Ok(match evaluated.failures.first() {

@@ -257,7 +257,8 @@ impl World {
         if let Some(loaded) = &mut found {
             // It was carried from commit to commit; here it is made out from the whole.
             let digest = loaded.digest.take();
-            if digest.is_some() && digest != orchestrator::replay::digest_of(loaded) {
+            let fenced = self.control != Control::NoFencing;
+            if fenced && digest != orchestrator::replay::digest_of(loaded) {
                 return Err(format!(
                     "{subject} is stored with the hash of another state"
                 ));
