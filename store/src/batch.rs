@@ -28,7 +28,7 @@ pub struct DocumentChange {
     pub expected: Version,
     /// Parts to write; none removes the part.
     pub parts: BTreeMap<String, Option<Bytes>>,
-    /// The document ends with this batch: parts, log and version go.
+    /// The document ends with this batch: parts and version go.
     pub delete: bool,
     /// A document that is put back begins under this version; otherwise under 1.
     pub back: Option<Version>,
@@ -210,7 +210,7 @@ impl Batch {
         self
     }
 
-    /// Deletes the document named last, with its log.
+    /// Deletes the document named last.
     #[must_use]
     pub fn delete(mut self) -> Self {
         if let Some(document) = self.documents.last_mut() {
@@ -275,8 +275,8 @@ impl Batch {
         self
     }
 
-    /// Appends an event to a document's log and the shard's feed. The document
-    /// must be written by this batch.
+    /// Appends an event of a document to the shard's feed. The document must be
+    /// written by this batch.
     #[must_use]
     pub fn event(mut self, document: &DocumentKey, body: impl Into<Bytes>) -> Self {
         self.events.push((document.clone(), body.into()));

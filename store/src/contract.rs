@@ -14,8 +14,8 @@ mod writes;
 use std::time::Duration;
 
 use crate::{
-    Address, Batch, Committed, Consumer, ConsumerSettings, Delivery, DocumentKey, Mode, Outgoing,
-    Refused, Reserve, Shard, Shared,
+    Address, Batch, Committed, Consumer, ConsumerSettings, Delivery, DocumentKey, FeedEntry, Mode,
+    Outgoing, Refused, Reserve, Shard, Shared,
 };
 
 pub use random::random;
@@ -30,6 +30,23 @@ pub async fn all(store: &Shared, salt: &str) {
 struct Suite<'a> {
     store: &'a Shared,
     salt: &'a str,
+}
+
+/// What the feed of a shard still tells of a document, oldest first.
+///
+/// # Panics
+/// When the store does not answer.
+pub async fn events(store: &Shared, shard: Shard, key: &DocumentKey) -> Vec<FeedEntry> {
+    let (mut all, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.feed(shard, after, 500).await;
+        let page = page.expect("the store answers");
+        let Some(last) = page.entries.last() else {
+            return all;
+        };
+        after = last.position;
+        all.extend(page.entries.into_iter().filter(|e| e.document == *key));
+    }
 }
 
 impl Suite<'_> {
@@ -55,6 +72,10 @@ impl Suite<'_> {
 
     async fn commit(&self, batch: Batch) -> Result<Committed, Refused> {
         self.store.commit(batch).await.expect("the store answers")
+    }
+
+    async fn events(&self, shard: Shard, key: &DocumentKey) -> Vec<FeedEntry> {
+        events(self.store, shard, key).await
     }
 
     async fn version(&self, shard: Shard, key: &DocumentKey) -> u64 {

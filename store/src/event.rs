@@ -1,21 +1,13 @@
-//! Events: one sequence per document and one feed per shard, both resumable.
+//! Events: one feed per shard, resumable.
 
 use bytes::Bytes;
 
 use crate::document::DocumentKey;
 use crate::shard::Shard;
 
-/// Entries a shard's feed keeps; older ones are forgotten and readers start anew.
-pub const FEED_LENGTH: u64 = 100_000;
-
-/// An event of a document's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogEntry {
-    /// 1 for the document's first event.
-    pub sequence: u64,
-    /// Content.
-    pub body: Bytes,
-}
+/// Events a shard's feed keeps, about; older ones are forgotten and readers start anew. Readers are seconds
+/// behind: what it holds is memory of every shard for nothing.
+pub const FEED_LENGTH: u64 = 10_000;
 
 /// An event of a shard's feed.
 #[derive(Debug, Clone, PartialEq, Eq)]

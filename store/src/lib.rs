@@ -44,7 +44,7 @@ pub use batch::{
 pub use consumer::{Consumer, ConsumerSettings};
 pub use document::{Document, DocumentKey, Version};
 pub use error::Error;
-pub use event::{FEED_LENGTH, FeedEntry, FeedPage, LogEntry};
+pub use event::{FEED_LENGTH, FeedEntry, FeedPage};
 pub use queue::{
     Address, Crossing, Delivery, Lease, MOST_BYTES, MOST_MESSAGES, Message, Mode, Outgoing,
     Reserve, Reserved,
@@ -155,16 +155,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The value of a unique key.
     async fn unique(&self, shard: Shard, key: &str) -> Result<Option<String>, Error>;
 
-    /// Events of a document with a sequence above `after`, oldest first, at most 500.
-    async fn log(
-        &self,
-        shard: Shard,
-        key: &DocumentKey,
-        after: u64,
-        most: usize,
-    ) -> Result<Vec<LogEntry>, Error>;
-
-    /// Entries of a shard's feed above a position, oldest first, at most 500.
+    /// Entries of a shard's feed above a position, oldest first: `most`, at most 500, and what else the last
+    /// commit among them told.
     async fn feed(&self, shard: Shard, after: u64, most: usize) -> Result<FeedPage, Error>;
 
     /// A count that changes when some shard's feed has grown. A reader marks it as

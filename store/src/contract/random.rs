@@ -518,8 +518,7 @@ impl World<'_> {
             let document = store.load(self.shard, &key).await.unwrap().unwrap();
             assert_eq!(document.version, *version);
             assert_eq!(document.text("h"), Some(content.as_str()));
-            let log = store.log(self.shard, &key, 0, 500).await.unwrap();
-            assert_eq!(log.len(), *events);
+            assert_eq!(self.suite.events(self.shard, &key).await.len(), *events);
         }
         let index = self.suite.name("running");
         let count = store.cardinality(self.shard, &index).await.unwrap();

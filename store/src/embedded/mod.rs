@@ -18,7 +18,7 @@ use crate::kv::commit::Relaxed;
 use crate::kv::{Kv, KvRead, commit, keys, lease, read, reserve};
 use crate::{
     Batch, Committed, Document, DocumentKey, Epoch, Error, FeedPage, IndexEntry, Info, Lease,
-    LogEntry, NamedLease, Order, Refused, Reserve, Reserved, Shard, Shards, Store, Version, blob,
+    NamedLease, Order, Refused, Reserve, Reserved, Shard, Shards, Store, Version, blob,
 };
 
 use crate::wakes::Wakes;
@@ -269,16 +269,6 @@ impl Store for Embedded {
             let value = kv.get(&keys::unique(shard, key))?;
             Ok(value.map(|v| String::from_utf8_lossy(&v).into_owned()))
         })
-    }
-
-    async fn log(
-        &self,
-        shard: Shard,
-        key: &DocumentKey,
-        after: u64,
-        most: usize,
-    ) -> Result<Vec<LogEntry>, Error> {
-        self.read(|kv| read::log(kv, shard, key, after, most))
     }
 
     async fn feed(&self, shard: Shard, after: u64, most: usize) -> Result<FeedPage, Error> {

@@ -19,10 +19,9 @@ pub(crate) struct Relaxed {
     pub(crate) messages: bool,
 }
 
-/// The header of a document: version, sequence of its log, id of the last commit.
+/// The header of a document: version, eight bytes that are not used any more, id of the last commit.
 struct Header {
     version: Version,
-    logged: u64,
     commit: String,
 }
 
@@ -32,14 +31,13 @@ impl Header {
         let commit = bytes.get(16..).unwrap_or_default();
         Ok(Self {
             version: number(Some(&bytes)),
-            logged: number(bytes.get(8..)),
             commit: String::from_utf8_lossy(commit).into_owned(),
         })
     }
 
     fn store(&self, kv: &mut dyn Kv, shard: Shard, key: &DocumentKey) -> Result<(), Error> {
         let mut bytes = self.version.to_be_bytes().to_vec();
-        bytes.extend(self.logged.to_be_bytes());
+        bytes.extend([0; 8]);
         bytes.extend(self.commit.as_bytes());
         kv.put(&keys::header(shard, key), &bytes)
     }
@@ -72,7 +70,7 @@ pub(crate) fn commit(
         if change.delete {
             kv.del(&keys::header(shard, &change.key))?;
             delete_range(kv, &keys::all_parts(shard, &change.key))?;
-            delete_range(kv, &keys::all_log(shard, &change.key))?;
+            delete_range(kv, &keys::former_log(shard, &change.key))?;
             committed.versions.push(0);
             continue;
         }
@@ -376,14 +374,10 @@ fn push(
     Ok(delivery)
 }
 
-/// Appends to a document's log and to the shard's feed.
+/// Appends to the shard's feed.
 fn append(kv: &mut dyn Kv, shard: Shard, key: &DocumentKey, body: &[u8]) -> Result<(), Error> {
-    let mut header = Header::load(kv, shard, key)?;
-    header.logged += 1;
-    header.store(kv, shard, key)?;
-    kv.put(&keys::log(shard, key, header.logged), body)?;
     let position = next(kv, &keys::meta(shard, "feed"))?;
-    let mut entry = header.version.to_be_bytes().to_vec();
+    let mut entry = version(kv, shard, key)?.to_be_bytes().to_vec();
     entry.extend(key.as_str().as_bytes());
     entry.push(0);
     entry.extend(body);

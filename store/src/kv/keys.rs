@@ -54,14 +54,8 @@ pub(crate) fn part(shard: Shard, document: &DocumentKey, name: &str) -> Vec<u8> 
 pub(crate) fn all_parts(shard: Shard, document: &DocumentKey) -> Vec<u8> {
     open('p', shard, &[document.as_str()])
 }
-pub(crate) fn log(shard: Shard, document: &DocumentKey, sequence: u64) -> Vec<u8> {
-    key(
-        'l',
-        shard,
-        &[document.as_str(), &format!("{sequence:016x}")],
-    )
-}
-pub(crate) fn all_log(shard: Shard, document: &DocumentKey) -> Vec<u8> {
+/// The events that version 0.1 kept beside a document; they go with it.
+pub(crate) fn former_log(shard: Shard, document: &DocumentKey) -> Vec<u8> {
     open('l', shard, &[document.as_str()])
 }
 pub(crate) fn feed(shard: Shard, position: u64) -> Vec<u8> {

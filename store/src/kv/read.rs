@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{KvRead, keys, number};
 use crate::document::{Document, DocumentKey, Version};
 use crate::error::Error;
-use crate::event::{FeedEntry, FeedPage, LogEntry};
+use crate::event::{FeedEntry, FeedPage};
 use crate::shard::Shard;
 use crate::{IndexEntry, Order};
 
@@ -78,31 +78,6 @@ pub(crate) fn page(
         }
     };
     Ok(rows.iter().map(|(row, _)| entry(row)).collect())
-}
-
-pub(crate) fn log(
-    kv: &dyn KvRead,
-    shard: Shard,
-    key: &DocumentKey,
-    after: u64,
-    most: usize,
-) -> Result<Vec<LogEntry>, Error> {
-    let from = keys::log(shard, key, after.saturating_add(1));
-    let to = keys::end(&keys::all_log(shard, key));
-    let rows = kv.scan(&from, &to, false, most.min(MOST))?;
-    let sequence = |row: &[u8]| {
-        keys::parts(row)
-            .last()
-            .and_then(|s| u64::from_str_radix(s, 16).ok())
-            .unwrap_or(0)
-    };
-    Ok(rows
-        .into_iter()
-        .map(|(row, body)| LogEntry {
-            sequence: sequence(&row),
-            body: body.into(),
-        })
-        .collect())
 }
 
 pub(crate) fn feed(

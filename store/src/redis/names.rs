@@ -50,7 +50,8 @@ impl Names {
         self.key(shard, "d", key.as_str())
     }
 
-    pub(super) fn log(&self, shard: Shard, key: &DocumentKey) -> String {
+    /// The list of events that version 0.1 kept beside a document; goes with it.
+    pub(super) fn former_log(&self, shard: Shard, key: &DocumentKey) -> String {
         self.key(shard, "log", key.as_str())
     }
 

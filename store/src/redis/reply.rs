@@ -58,7 +58,7 @@ pub(super) fn list(value: Value) -> Result<std::vec::IntoIter<Value>, Error> {
 }
 
 /// The next of a list.
-pub(super) fn next(values: &mut std::vec::IntoIter<Value>) -> Result<Value, Error> {
+pub(super) fn next(values: &mut impl Iterator<Item = Value>) -> Result<Value, Error> {
     values
         .next()
         .ok_or_else(|| Error::Damaged("redis answered too short a list".to_owned()))
@@ -218,28 +218,30 @@ pub(super) fn committed(
     Ok(Err(refused))
 }
 
-/// An entry of the feed's stream: its id, then fields and values.
-pub(super) fn feed_entry(value: Value) -> Result<FeedEntry, Error> {
+/// An entry of the feed's stream: the position of its last event, then the events one after the other.
+pub(super) fn feed_entry(value: Value) -> Result<Vec<FeedEntry>, Error> {
     let mut values = list(value)?;
     let id = text(next(&mut values)?)?;
-    let position = id
+    let last: u64 = id
         .split('-')
         .next()
         .and_then(|p| p.parse().ok())
         .ok_or_else(|| Error::Damaged(format!("feed entry {id}")))?;
-    let mut fields = list(next(&mut values)?)?;
-    let mut value = || {
-        next(&mut fields)?;
-        next(&mut fields)
-    };
-    let name = text(value()?)?;
-    let version = number(value()?)?;
-    let body = bytes(value()?)?;
-    let (collection, id) = name.split_once(':').unwrap_or((&name, ""));
-    Ok(FeedEntry {
-        position,
-        document: DocumentKey::new(collection, id),
-        version,
-        body,
-    })
+    let fields = list(next(&mut values)?)?;
+    let count = fields.len() as u64 / 6;
+    let mut fields = fields.skip(1).step_by(2);
+    (last.saturating_sub(count) + 1..=last)
+        .map(|position| {
+            let name = text(next(&mut fields)?)?;
+            let version = number(next(&mut fields)?)?;
+            let body = bytes(next(&mut fields)?)?;
+            let (collection, id) = name.split_once(':').unwrap_or((&name, ""));
+            Ok(FeedEntry {
+                position,
+                document: DocumentKey::new(collection, id),
+                version,
+                body,
+            })
+        })
+        .collect()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::names::Names;
 use crate::batch::{Batch, Guard, IndexChange, Then};
 use crate::error::Error;
+use crate::event::FEED_LENGTH;
 use crate::outbox;
 use crate::queue::{Mode, Outgoing};
 use crate::shard::Shard;
@@ -114,7 +115,7 @@ pub(super) fn commit(names: &Names, batch: &Batch, messages: &[Outgoing], call: 
     request.number(batch.documents.len() as u64);
     for change in &batch.documents {
         request.key(names.document(shard, &change.key));
-        request.key(names.log(shard, &change.key));
+        request.key(names.former_log(shard, &change.key));
         request.number(change.expected);
         request.number(u64::from(change.delete));
         request.number(change.back.unwrap_or(0));
@@ -163,10 +164,10 @@ pub(super) fn commit(names: &Names, batch: &Batch, messages: &[Outgoing], call: 
         });
         request.bytes(message.body.clone());
     }
+    request.number(FEED_LENGTH);
     request.number(batch.events.len() as u64);
     for (document, body) in &batch.events {
         request.key(names.document(shard, document));
-        request.key(names.log(shard, document));
         request.text(document.as_str());
         request.bytes(body.clone());
     }

@@ -13,7 +13,7 @@ use super::request::{self, Request, part};
 use super::{Redis, durability, reply};
 use crate::{
     Batch, Committed, Document, DocumentKey, Epoch, Error, FeedPage, IndexEntry, Info, Lease,
-    LogEntry, NamedLease, Order, Refused, Reserve, Reserved, Shard, Shards, Store, Version, blob,
+    NamedLease, Order, Refused, Reserve, Reserved, Shard, Shards, Store, Version, blob,
 };
 
 /// Entries that one read answers at the most.
@@ -240,36 +240,6 @@ impl Store for Redis {
         }
     }
 
-    async fn log(
-        &self,
-        shard: Shard,
-        key: &DocumentKey,
-        after: u64,
-        most: usize,
-    ) -> Result<Vec<LogEntry>, Error> {
-        let most = most.min(MOST) as u64;
-        if most == 0 {
-            return Ok(Vec::new());
-        }
-        // The event with sequence n is at n - 1.
-        let first = after.min(i64::MAX as u64 - most);
-        let mut command = cmd("LRANGE");
-        command
-            .arg(self.core.names.log(shard, key))
-            .arg(first)
-            .arg(first + most - 1);
-        let entries = reply::list(self.core.send(&command).await?)?;
-        (first + 1..)
-            .zip(entries)
-            .map(|(sequence, body)| {
-                Ok(LogEntry {
-                    sequence,
-                    body: reply::bytes(body)?,
-                })
-            })
-            .collect()
-    }
-
     async fn feed(&self, shard: Shard, after: u64, most: usize) -> Result<FeedPage, Error> {
         let core = &self.core;
         let mut request = Request::new(&core.names, shard, &[]);
@@ -279,9 +249,12 @@ impl Store for Redis {
         let called = core.call(shard, &core.scripts.feed, &request, true);
         let mut answered = called.await??;
         let last = reply::number(answered.next()?)?;
-        let entries = reply::list(answered.next()?)?
-            .map(reply::feed_entry)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut entries = Vec::new();
+        for entry in reply::list(answered.next()?)? {
+            let events = reply::feed_entry(entry)?;
+            // Who read some of a commit's events reads the others.
+            entries.extend(events.into_iter().filter(|e| e.position > after));
+        }
         let gap = match entries.first() {
             Some(first) => first.position != after + 1,
             // The feed jumped when commits were lost, and nothing came since.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use store::redis::{Redis, RedisSettings};
 use store::{
-    Address, Batch, Consumer, ConsumerSettings, Mode, Order, Outgoing, Refused, Reserve, Shards,
-    Shared, Then, contract,
+    Address, Batch, Consumer, ConsumerSettings, DocumentKey, Mode, Order, Outgoing, Refused,
+    Reserve, Shards, Shared, Then, contract,
 };
 
 use crate::redis::open;
@@ -320,6 +320,44 @@ async fn a_stage_costs_one_command_and_a_push_wakes_another_process() {
     assert!(empty.unwrap().is_empty());
 }
 
+/// A stage of one task: its document and log, the end of its run, the next run leased, four events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_executes_few_commands_in_the_server() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &EVERY_SECOND).await;
+    let store = open(&server, "gn", 16).await;
+    let shard = store.shards().numbered(5);
+    let (document, log) = (key(5), DocumentKey::new("log", "5"));
+    let stage = |number: u64| {
+        let run = Outgoing {
+            to: Address::new("tasks", &format!("run-{number}"), "shop"),
+            fingerprint: "run".to_owned(),
+            mode: Mode::Leased(60_000),
+            delay_ms: 0,
+            body: "b".into(),
+        };
+        let batch = write(shard, &document, number)
+            .document(&log, number)
+            .set(&number.to_string(), "entry")
+            .message(run);
+        (0..3).fold(batch, |batch, _| batch.event(&document, "e"))
+    };
+    let mut committed = store.commit(stage(0)).await.unwrap().unwrap();
+    quiet(&server).await;
+    let before = executed(&server).await;
+    for number in 1..=50 {
+        let ended = committed.leased.remove(0);
+        let batch = stage(number).acknowledge(&ended, Then::Release);
+        committed = store.commit(batch).await.unwrap().unwrap();
+    }
+    let each = (executed(&server).await - before) as f64 / 50.0;
+    println!("{each} commands a stage");
+    assert!(each <= 24.5, "{each} commands a stage");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sleeping_consumer_hears_again_after_a_restart() {
     if !installed() {
@@ -364,18 +402,20 @@ async fn quiet(server: &Server) {
 
 /// Scripts that clients have called since the server started.
 async fn calls(server: &Server) -> u64 {
+    commands(server, |name| name == "evalsha").await
+}
+
+/// Commands that were executed since the server started, by clients and scripts, but not those of the tests.
+async fn executed(server: &Server) -> u64 {
+    commands(server, |name| !matches!(name, "evalsha" | "info")).await
+}
+
+async fn commands(server: &Server, counts: impl Fn(&str) -> bool) -> u64 {
     let told = server.command(&["INFO", "commandstats"]).await;
     let told: String = ::redis::from_redis_value(told).unwrap();
-    let count = |name: &str| {
-        told.lines()
-            .find_map(|line| {
-                line.strip_prefix(name)?
-                    .split(',')
-                    .next()?
-                    .parse::<u64>()
-                    .ok()
-            })
-            .unwrap_or(0)
-    };
-    count("cmdstat_evalsha:calls=")
+    told.lines()
+        .filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="))
+        .filter(|(name, _)| counts(name))
+        .filter_map(|(_, rest)| rest.split(',').next()?.parse::<u64>().ok())
+        .sum()
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use store::archive::Objects;
 use store::{
     Batch, Committed, Document, DocumentKey, Epoch, Error, FeedPage, IndexEntry, Info, Lease,
-    LogEntry, NamedLease, Order, Refused, Reserve, Reserved, Shard, Shards, Shared, Store, Version,
+    NamedLease, Order, Refused, Reserve, Reserved, Shard, Shards, Shared, Store, Version,
 };
 use tokio::sync::watch;
 
@@ -150,16 +150,6 @@ impl Store for DyingStore {
     async fn unique(&self, shard: Shard, key: &str) -> Result<Option<String>, Error> {
         self.1.alive()?;
         self.0.unique(shard, key).await
-    }
-    async fn log(
-        &self,
-        shard: Shard,
-        key: &DocumentKey,
-        after: u64,
-        most: usize,
-    ) -> Result<Vec<LogEntry>, Error> {
-        self.1.alive()?;
-        self.0.log(shard, key, after, most).await
     }
     async fn feed(&self, shard: Shard, after: u64, most: usize) -> Result<FeedPage, Error> {
         self.1.alive()?;

@@ -5,7 +5,7 @@ local id, repeatable = text(), number()
 local documents = {}
 for index = 1, number() do
   local document = {
-    key = KEYS[number()], log = KEYS[number()], expected = number(),
+    key = KEYS[number()], former = KEYS[number()], expected = number(),
     delete = text() == '1', back = number(), set = {}, unset = {},
   }
   for at = 1, 2 * number() do document.set[at] = text() end
@@ -46,9 +46,10 @@ for index = 1, number() do
   }
 end
 
+local feed_length = number()
 local events = {}
 for index = 1, number() do
-  events[index] = { key = KEYS[number()], log = KEYS[number()], name = text(), body = text() }
+  events[index] = { key = KEYS[number()], name = text(), body = text() }
 end
 
 -- The ids of a document's last commits, newest first.
@@ -136,7 +137,7 @@ end
 local versions, known = {}, {}
 for index, document in ipairs(documents) do
   if document.delete then
-    redis.call('UNLINK', document.key, document.log)
+    redis.call('UNLINK', document.key, document.former)
     versions[index], known[document.key] = 0, 0
   else
     local version = document.back > 0 and document.back or document.version + 1
@@ -211,14 +212,20 @@ end
 local wakes = {}
 settle_all(wakes)
 
-for _, event in ipairs(events) do
-  local version = known[event.key] or tonumber(redis.call('HGET', event.key, 'v') or '0')
-  fed = fed + 1
-  redis.call('RPUSH', event.log, event.body)
-  redis.call('XADD', KEYS[#KEYS], 'MAXLEN', '~', 100000, plain(fed) .. '-0',
-    'd', event.name, 'v', plain(version), 'e', event.body)
+-- The events of a commit are one entry of the feed, under the position of the last.
+if #events > 0 then
+  local fields = {}
+  for _, event in ipairs(events) do
+    local version = known[event.key] or tonumber(redis.call('HGET', event.key, 'v') or '0')
+    for _, value in ipairs({ 'd', event.name, 'v', plain(version), 'e', event.body }) do
+      fields[#fields + 1] = value
+    end
+  end
+  fed = fed + #events
+  redis.call('XADD', KEYS[#KEYS], 'MINID', '~', plain(math.max(0, fed - feed_length)),
+    plain(fed) .. '-0', unpack(fields))
+  wakes[#wakes + 1] = ''
 end
-if #events > 0 then wakes[#wakes + 1] = '' end
 
 seq = seq + 1
 redis.call('HSET', meta, 'seq', plain(seq), 'stamp', plain(stamped), 'feed', plain(fed))

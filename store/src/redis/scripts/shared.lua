@@ -80,6 +80,9 @@ local function look(q, subject)
     entry.group = string.sub(raw, 57, cut - 1)
     entry.by = string.sub(raw, cut + 1)
     entry.was_due, entry.was_ends = entry.due, entry.ends
+  else
+    -- Without an entry there are no messages: those that this script writes are all of them.
+    entry.all = {}
   end
   q.seen[subject] = entry
   return entry
@@ -97,16 +100,23 @@ end
 
 -- When the first message of a subject is due.
 local function first_due(q, subject)
+  local all = look(q, subject).all
+  if all then
+    local first
+    for _, message in pairs(all) do
+      if not first or message.due < first then first = message.due end
+    end
+    return first
+  end
   local first = redis.call('ZRANGEBYLEX', q.order, '[' .. subject .. NUL,
     '(' .. subject .. AFTER, 'LIMIT', 0, 1)[1]
   return first and tonumber(string.sub(first, #subject + 2, #subject + 17))
 end
 
 -- Writes an entry as it should be: absent without messages, among the leased
--- with a lease, among the ready without one.
-local function settle(q, entry)
+-- with a lease, among the ready without one. `first` is when its first message is due.
+local function write(q, entry, first)
   local subject = entry.subject
-  local first = first_due(q, subject)
   entry.due = nil
   if first and not entry.ends then entry.due = first end
   local row = function(due) return entry.group .. NUL .. digits(due) .. NUL .. subject end
@@ -139,8 +149,12 @@ local function settle(q, entry)
   entry.was_due, entry.was_ends = entry.due, entry.ends
 end
 
+local function settle(q, entry) write(q, entry, first_due(q, entry.subject)) end
+
 -- A waiting message: when it is due, its sequence, its body; none if none waits.
 local function waiting(q, subject, print)
+  local all = look(q, subject).all
+  if all then return all[print] end
   local value = redis.call('HGET', q.bodies, subject .. NUL .. print)
   if not value then return nil end
   return {
@@ -156,6 +170,8 @@ end
 
 -- Writes a message over the one of its fingerprint that waits, if any.
 local function put(q, subject, print, old, new)
+  local all = look(q, subject).all
+  if all then all[print] = new end
   if old then redis.call('ZREM', q.order, row(subject, old, print)) end
   redis.call('ZADD', q.order, 0, row(subject, new, print))
   redis.call('HSET', q.bodies, subject .. NUL .. print,
@@ -163,12 +179,21 @@ local function put(q, subject, print, old, new)
 end
 
 local function drop(q, subject, print, message)
+  local all = look(q, subject).all
+  if all then all[print] = nil end
   redis.call('ZREM', q.order, row(subject, message, print))
   redis.call('HDEL', q.bodies, subject .. NUL .. print)
 end
 
 -- What of a subject is due, oldest first, within the limits of a delivery.
 local function due_messages(q, subject)
+  local all = look(q, subject).all
+  local only, message = next(all or {})
+  if only and next(all, only) == nil then
+    -- Most subjects are made with one message.
+    if message.due > now then return {} end
+    return { { only, message.due, message.sequence, message.body } }
+  end
   local rows = redis.call('ZRANGEBYLEX', q.order, '[' .. subject .. NUL,
     '(' .. subject .. NUL .. digits(now + 1), 'LIMIT', 0, MOST_MESSAGES)
   if #rows == 0 then return {} end
@@ -208,13 +233,18 @@ end
 -- what is due before the time they sleep until; a leased subject wakes nobody.
 local function settle_all(wakes)
   for _, q in ipairs(queues) do
-    local before = #q.touched > 0 and earliest(q)
-    local wake = false
-    for _, entry in ipairs(q.touched) do
-      settle(q, entry)
-      local due = entry.due
-      wake = wake or (due and (due <= now or not before or due < before))
+    local firsts, soonest = {}, nil
+    for index, entry in ipairs(q.touched) do
+      local first = first_due(q, entry.subject)
+      firsts[index] = first or false
+      if first and not entry.ends and (not soonest or first < soonest) then soonest = first end
     end
+    local wake = soonest and soonest <= now
+    if soonest and not wake then
+      local before = earliest(q)
+      wake = not before or soonest < before
+    end
+    for index, entry in ipairs(q.touched) do write(q, entry, firsts[index] or nil) end
     if wake then wakes[#wakes + 1] = q.name end
   end
 end
