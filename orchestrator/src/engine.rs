@@ -25,6 +25,7 @@ use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::place::Place;
 use crate::record;
+use crate::results::Results;
 use crate::services::Services;
 use crate::stage::Catalog;
 use crate::task::{self, Pool, TaskContext};
@@ -69,6 +70,8 @@ pub(crate) struct Inner {
     /// Turns that wait for look-ups.
     pub(crate) lookups: Semaphore,
     pub(crate) leases: Leases,
+    /// Results that wait for their commit.
+    pub(crate) results: Results,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) now: Now,
 }
@@ -91,6 +94,8 @@ pub(crate) enum Tried {
 pub(crate) struct Extra<'a> {
     /// What is acknowledged with it.
     pub(crate) acknowledge: Option<(&'a Delivery, Then)>,
+    /// What else is acknowledged and let go.
+    pub(crate) released: &'a [&'a Delivery],
     /// A change of an index that belongs to it.
     pub(crate) index: Option<IndexChange>,
 }
@@ -131,6 +136,7 @@ impl Engine {
                 executions: Executions::with_archive(store.clone(), config.archive.open()),
                 leases: Leases::new(store.clone(), config.lease_ms()),
                 store,
+                results: Results::default(),
                 services,
                 lookups: Semaphore::new(config.pool_size(Pool::Http)),
                 config,
@@ -240,6 +246,9 @@ impl Engine {
                     .await
                     .map_err(unavailable)?;
             }
+            for delivery in extra.released {
+                prepared.batch = prepared.batch.acknowledge(delivery, Then::Release);
+            }
             if let Some(index) = extra.index.clone() {
                 prepared.batch = prepared.batch.index(index);
             }
@@ -275,6 +284,13 @@ impl Engine {
             };
             after.answers.extend(answers);
             let after = Arc::new(after);
+            if turn.runs.len() > 1
+                && permits.iter().any(Option::is_none)
+                && let Some(execution) = after.execution()
+            {
+                // There are more than this process has places for.
+                self.inner.results.mark_shared(&execution.id);
+            }
             let mut leased = committed.leased.into_iter();
             for (run, permit) in turn.runs.into_iter().zip(permits) {
                 if let Some(permit) = permit

@@ -24,6 +24,7 @@ mod place;
 pub mod provider;
 pub mod record;
 pub mod replay;
+mod results;
 pub mod services;
 pub mod stage;
 mod start;

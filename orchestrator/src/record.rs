@@ -92,7 +92,8 @@ pub(crate) fn input(step: &Step, subject: &Subject) -> Value {
     }
 }
 
-fn finished(run: &TaskRun, result: &Result<TaskResult, TaskError>) -> Value {
+/// A task's answer.
+pub(crate) fn finished(run: &TaskRun, result: &Result<TaskResult, TaskError>) -> Value {
     let mut value = json!({"kind": FINISHED, "run": run});
     match result {
         Ok(result) => {

@@ -108,8 +108,8 @@ impl Engine {
         let (loaded, steps) = begun(execution, messages, self.losses(shard));
         for _ in 0..TRIES {
             let extra = Extra {
-                acknowledge: None,
                 index: claim.clone(),
+                ..Extra::default()
             };
             let known = match self.advance(&loaded, shard, &steps, extra).await? {
                 Tried::Committed(..) => {
@@ -250,7 +250,7 @@ impl Engine {
         let (loaded, steps) = begun(execution, messages, self.losses(shard));
         let extra = Extra {
             acknowledge: Some((delivery, Then::Release)),
-            index: None,
+            ..Extra::default()
         };
         match self.advance(&loaded, shard, &steps, extra).await? {
             Tried::Committed(..) | Tried::Fenced => Ok(()),

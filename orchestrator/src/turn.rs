@@ -350,7 +350,7 @@ fn own(subject: &Subject) -> Option<Target> {
 }
 
 /// A cheap measure of JSON: its texts and its entries.
-fn weight(map: &serde_json::Map<String, Value>) -> usize {
+pub(crate) fn weight(map: &serde_json::Map<String, Value>) -> usize {
     fn of(value: &Value) -> usize {
         match value {
             Value::String(text) => text.len() + 2,

@@ -21,6 +21,7 @@ use crate::definition::unavailable;
 use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::ids;
 use crate::place::Place;
+use crate::record;
 use crate::task::{self, TaskContext};
 use crate::turn::{Loaded, Step};
 
@@ -182,12 +183,12 @@ impl Engine {
             };
             let messages = delivery.messages.iter();
             let steps: Vec<Step> = messages
-                .map(|message| decode(message, &loaded, give_up).map(Step::Message))
+                .map(|message| decode(message, &loaded, give_up))
                 .collect::<Result<_, Failure>>()?;
             let then = Then::Continue(self.inner.config.lease_ms());
             let extra = Extra {
                 acknowledge: Some((delivery, then)),
-                index: None,
+                ..Extra::default()
             };
             match self
                 .advance_at(&loaded, lease.shard, &steps, extra, Some(&mut *place))
@@ -205,7 +206,7 @@ impl Engine {
         ))
     }
 
-    async fn drop_messages(&self, delivery: &Delivery) -> Result<(), Failure> {
+    pub(crate) async fn drop_messages(&self, delivery: &Delivery) -> Result<(), Failure> {
         let batch =
             Batch::new(delivery.lease.shard, ids::commit()).acknowledge(delivery, Then::Release);
         // Refused only if it was taken over, and then its new holder drops them.
@@ -295,6 +296,7 @@ impl Engine {
             .messages
             .first()
             .is_some_and(|m| m.gives_up().is_some());
+        let ours = known.is_some();
         let loaded = match known {
             Some(known) => known,
             None => match self
@@ -307,6 +309,12 @@ impl Engine {
                 None => return self.drop_messages(delivery).await,
             },
         };
+        if let Some(execution) = loaded.execution()
+            && in_flight(execution) > 1
+            && !ours
+        {
+            self.inner.results.mark_shared(&execution.id);
+        }
         let result = if given_up {
             let text = "its worker fell silent again and again; the task was given up";
             Err(TaskError::permanent(text))
@@ -327,44 +335,6 @@ impl Engine {
             }
             ended => ended,
         }
-    }
-
-    /// Commits what follows from a run's result.
-    async fn end_run(
-        &self,
-        run: &TaskRun,
-        delivery: &Delivery,
-        mut loaded: Arc<Loaded>,
-        result: Result<TaskResult, TaskError>,
-    ) -> Result<(), Failure> {
-        let steps = [Step::Finished(run.clone(), result)];
-        for _ in 0..TRIES {
-            let extra = Extra {
-                acknowledge: Some((delivery, Then::Release)),
-                index: None,
-            };
-            match self
-                .advance(&loaded, delivery.lease.shard, &steps, extra)
-                .await?
-            {
-                Tried::Committed(..) | Tried::Fenced => return Ok(()),
-                Tried::Conflict => {}
-                Tried::Refused(refused) => return Err(crate::definition::refused(&refused)),
-            }
-            loaded = match self
-                .inner
-                .executions
-                .load(run.execution_id.as_str())
-                .await?
-            {
-                Some(loaded) => Arc::new(loaded),
-                None => return self.drop_messages(delivery).await,
-            };
-        }
-        Err(Failure::new(
-            Kind::Conflict,
-            "the execution was changed by others every time",
-        ))
     }
 
     /// Runs the task; none if the run was superseded.
@@ -464,7 +434,7 @@ impl Engine {
             };
             let extra = Extra {
                 acknowledge: Some((delivery, Then::Release)),
-                index: None,
+                ..Extra::default()
             };
             match self
                 .advance(&loaded, delivery.lease.shard, steps, extra)
@@ -498,17 +468,31 @@ impl Engine {
     }
 }
 
+/// How many tasks of an execution are with workers.
+fn in_flight(execution: &Execution) -> usize {
+    let tasks = execution.stages.iter().flat_map(|stage| &stage.tasks);
+    tasks.filter(|task| task.in_flight).count()
+}
+
 /// Whether a failure will not pass by itself: ours, or the input's.
-fn lasts(failure: &Failure) -> bool {
+pub(crate) fn lasts(failure: &Failure) -> bool {
     matches!(failure.kind, Kind::Internal | Kind::Invalid)
 }
 
-fn read(message: &store::Message) -> Result<Message, Failure> {
-    serde_json::from_slice(&message.body).map_err(|error| {
-        let print = message.gives_up().unwrap_or(&message.fingerprint);
-        let kind = print.split('/').next().unwrap_or_default();
-        Failure::internal(format!("message {kind} cannot be read: {error}"))
-    })
+fn read(message: &store::Message) -> Result<Step, Failure> {
+    let unread = match serde_json::from_slice(&message.body) {
+        Ok(message) => return Ok(Step::Message(message)),
+        Err(error) => error,
+    };
+    let value: serde_json::Value = serde_json::from_slice(&message.body).unwrap_or_default();
+    if let Ok((run, result)) = record::read_finished(&value) {
+        return Ok(Step::Finished(run, result));
+    }
+    let print = message.gives_up().unwrap_or(&message.fingerprint);
+    let kind = print.split('/').next().unwrap_or_default();
+    Err(Failure::internal(format!(
+        "message {kind} cannot be read: {unread}"
+    )))
 }
 
 /// A mailbox's message; one that is given up fails its owner. One that nobody here can read may be a newer
@@ -517,16 +501,29 @@ fn decode(
     message: &store::Message,
     loaded: &Loaded,
     give_up: Option<&str>,
-) -> Result<Message, Failure> {
+) -> Result<Step, Failure> {
     let notice = message.gives_up().is_some();
-    match (read(message), give_up) {
-        (Ok(read), Some(reason)) => Ok(read.given_up_because(reason)),
-        (Ok(read), None) if notice => Ok(read.given_up()),
-        (Ok(read), None) => Ok(read),
-        (Err(_), Some(reason)) => Ok(of_owner(message, loaded, reason)),
-        (Err(failure), None) if notice => Ok(of_owner(message, loaded, &failure.message)),
-        (Err(failure), None) => Err(failure),
-    }
+    let read = match read(message) {
+        Ok(read) => read,
+        Err(failure) => {
+            let reason = give_up.or_else(|| notice.then_some(&failure.message));
+            let owner = reason.map(|reason| of_owner(message, loaded, reason));
+            return owner.map(Step::Message).ok_or(failure);
+        }
+    };
+    Ok(match read {
+        Step::Message(read) => Step::Message(match give_up {
+            Some(reason) => read.given_up_because(reason),
+            None if notice => read.given_up(),
+            None => read,
+        }),
+        Step::Finished(run, _) if notice || give_up.is_some() => {
+            let reason = give_up.unwrap_or("it failed again and again");
+            let text = format!("the task's result cannot be stored: {reason}");
+            Step::Finished(run, Err(TaskError::permanent(text)))
+        }
+        read => read,
+    })
 }
 
 /// What fails the owner of a message that nobody can read: its fingerprint names the stage, if it is for one.

@@ -68,7 +68,7 @@ fn millis(map: &Map<String, Value>, key: &str) -> Option<i64> {
 /// The application of pipelines that name none.
 pub const NOBODYS: &str = "unknown";
 /// Stages of one execution as it is started; planned ones come beside them.
-pub const MOST_STAGES: usize = 300;
+pub const MOST_STAGES: usize = 400;
 
 /// The application a pipeline belongs to, if it names one.
 pub fn application_of(body: &Map<String, Value>) -> Option<String> {

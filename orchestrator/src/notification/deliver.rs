@@ -192,7 +192,7 @@ impl Engine {
             let steps = [Step::Decided(effects)];
             let extra = Extra {
                 acknowledge: Some((delivery, Then::Release)),
-                index: None,
+                ..Extra::default()
             };
             match self
                 .advance(&loaded, delivery.lease.shard, &steps, extra)

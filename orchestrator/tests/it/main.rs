@@ -17,6 +17,7 @@ mod configured;
 mod corpus;
 mod custom;
 mod definitions;
+mod fanin;
 mod flow;
 mod golden;
 mod instances;

@@ -49,6 +49,7 @@ pub(crate) struct Rig {
     pub(crate) audit: AuditServiceClient<Peer>,
     pub(crate) executions: ExecutionServiceClient<Peer>,
     pub(crate) definitions: DefinitionServiceClient<Peer>,
+    metrics: Vec<runtime::admin::Metrics>,
     shutdown: Shutdown,
     running: Option<runtime::Running>,
     process: Option<Runtime>,
@@ -128,6 +129,7 @@ impl Rig {
         };
         let mut service = assemble(config, store.clone(), outside, system_clock());
         let routes = service.take_grpc().unwrap();
+        let metrics = service.all_metrics().to_vec();
         let running = {
             let _inside = process.enter();
             let ending = shutdown.clone();
@@ -145,10 +147,19 @@ impl Rig {
             definitions: DefinitionServiceClient::new(channel)
                 .max_decoding_message_size(limit)
                 .max_encoding_message_size(limit),
+            metrics,
             shutdown,
             running: Some(running),
             process: Some(process),
         }
+    }
+
+    /// The value of one of its metrics.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text: String = self.metrics.iter().map(|metrics| metrics()).collect();
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .unwrap()
     }
 
     /// Ends it at once, whatever it is doing.
