@@ -212,7 +212,7 @@ fn execution(
     }
     batch = batch.set(DIGEST, digest_part(loaded.version + 1, digest));
     for event in &turn.events {
-        batch = batch.event(&key, text(&json!(event)));
+        batch = batch.event(&key, serde_json::to_vec(event).unwrap_or_default());
     }
     // The log is written by the same commits as the execution, so their versions agree.
     let entry = text(&log_entry(&changed, loaded, digest, turn, writing));

@@ -4,6 +4,7 @@
 //! `orchestrator-core`'s, how it is written is [`crate::commit`]'s. Nothing is
 //! done outside before the commit that says so.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -80,7 +81,7 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) enum Tried {
     /// It is durable: the subject afterwards, and what else its mailbox holds.
-    Committed(Box<Loaded>, Option<Delivery>),
+    Committed(Arc<Loaded>, Option<Delivery>),
     /// Another writer was faster: load again.
     Conflict,
     /// The lease was taken over: drop the work.
@@ -300,8 +301,7 @@ impl Engine {
                 }
             }
             let next = committed.next.into_iter().next();
-            let after = Arc::try_unwrap(after).unwrap_or_else(|shared| (*shared).clone());
-            return Ok(Tried::Committed(Box::new(after), next));
+            return Ok(Tried::Committed(after, next));
         }
     }
 
@@ -312,7 +312,7 @@ impl Engine {
         steps: &[Step],
         mut place: Option<&mut Place>,
     ) -> Result<(Turn, Answers), Failure> {
-        let mut known = loaded.clone();
+        let mut known = Cow::Borrowed(loaded);
         let mut added = Answers::new();
         // A new one was not there to lose anything.
         let told = loaded.execution().filter(|_| loaded.version > 0);
@@ -349,7 +349,7 @@ impl Engine {
                 Err(mut lookups) => {
                     lookups.truncate(lookup::MOST);
                     let answers = self.ask(&lookups, place.as_deref_mut()).await;
-                    known.answers.extend(answers.clone());
+                    known.to_mut().answers.extend(answers.clone());
                     added.extend(answers);
                 }
             }

@@ -236,7 +236,7 @@ impl Engine {
             };
             let shard = first.delivery.lease.shard;
             match self.advance(&loaded, shard, &steps, extra).await? {
-                Tried::Committed(after, _) => return Ok(Some(Some(Arc::from(after)))),
+                Tried::Committed(after, _) => return Ok(Some(Some(after))),
                 Tried::Fenced => return Ok(None),
                 Tried::Conflict => self.inner.results.mark_shared(id),
                 Tried::Refused(refusal) => return Err(refused(&refusal)),

@@ -90,7 +90,7 @@ impl Engine {
         let mut place = Place::of(place);
         let subject = delivery.lease.address.subject.clone();
         let _held = self.inner.leases.hold(&delivery);
-        let mut known: Option<Loaded> = None;
+        let mut known: Option<Arc<Loaded>> = None;
         let mut open = Some(delivery);
         while let Some(mut delivery) = open.take() {
             // What nobody here can read holds up nothing else: it comes back behind the others.
@@ -116,7 +116,7 @@ impl Engine {
             }
             match served {
                 Ok(Some((loaded, next))) => {
-                    known = Some(*loaded);
+                    known = Some(loaded);
                     open = next;
                 }
                 Ok(None) => {}
@@ -159,10 +159,10 @@ impl Engine {
     async fn serve(
         &self,
         delivery: &Delivery,
-        known: Option<Loaded>,
+        known: Option<Arc<Loaded>>,
         give_up: Option<&str>,
         place: &mut Place,
-    ) -> Result<Option<(Box<Loaded>, Option<Delivery>)>, Failure> {
+    ) -> Result<Option<(Arc<Loaded>, Option<Delivery>)>, Failure> {
         let lease = &delivery.lease;
         let mut known = known;
         for _ in 0..TRIES {
@@ -175,7 +175,7 @@ impl Engine {
                         .subject(lease.shard, &address.subject, &address.group)
                         .await?
                     {
-                        Some(loaded) => loaded,
+                        Some(loaded) => Arc::new(loaded),
                         // It was deleted: there is nothing to do any more.
                         None => return self.drop_messages(delivery).await.map(|()| None),
                     }
