@@ -171,6 +171,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("pipelines.evaluate", Execution(Execute), Nothing),
     ("pipelines.evaluate_at_stage", Execution(Execute), Nothing),
     ("pipelines.evaluate_body", Execution(Execute), Nothing),
+    ("pipelines.evaluate_variables", Execution(Execute), Nothing),
     ("pipelines.get", Execution(Read), Nothing),
     ("pipelines.pause", Execution(Execute), Nothing),
     ("pipelines.restart_stage", Execution(Execute), Nothing),

@@ -10,11 +10,6 @@ use crate::error::Error;
 /// Methods, path, and what is missing.
 pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     (
-        "POST",
-        "/pipelines/{id}/evaluateVariables",
-        "evaluating variables",
-    ),
-    (
         "GET",
         "/pipelineConfigs/{id}/convertToTemplate",
         "turning a pipeline into a template",

@@ -173,6 +173,7 @@ fn routes() -> Routes {
         .route("/pipelines/{id}", get(pipelines::get).put(pipeline_configs::update).delete(pipelines::delete))
         .route("/pipelines/{id}/cancel", put(pipelines::cancel))
         .route("/pipelines/{id}/evaluateExpression", get(pipelines::evaluate).post(pipelines::evaluate_body))
+        .route("/pipelines/{id}/evaluateVariables", post(pipelines::evaluate_variables))
         .route("/pipelines/{id}/pause", put(pipelines::pause))
         .route("/pipelines/{id}/resume", put(pipelines::resume))
         .route("/pipelines/{id}/stages/{stage}", patch(pipelines::update_stage))

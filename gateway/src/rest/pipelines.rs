@@ -226,19 +226,9 @@ pub(super) async fn restart_stage(
     forward(&answer(gate.clients.executions.clone().restart_stage(call)).await?)
 }
 
-async fn evaluated(
-    gate: &Gateway,
-    caller: &Caller,
-    execution_id: String,
-    stage_id: String,
-    expression: String,
-) -> Reply {
-    let unknown = named(&execution_id);
-    let call = caller.request(EvaluateRequest {
-        execution_id,
-        stage_id,
-        expression,
-    });
+async fn evaluated(gate: &Gateway, caller: &Caller, asked: EvaluateRequest) -> Reply {
+    let unknown = named(&asked.execution_id);
+    let call = caller.request(asked);
     let found = answer(gate.clients.executions.clone().evaluate(call)).await;
     forward(&found.map_err(unknown)?)
 }
@@ -250,8 +240,12 @@ pub(super) async fn evaluate(
     At(id): At<String>,
     query: Query,
 ) -> Reply {
-    let expression = query.required("expression")?;
-    evaluated(&gate, &caller, id, String::new(), expression).await
+    let asked = EvaluateRequest {
+        execution_id: id,
+        expression: query.required("expression")?,
+        ..EvaluateRequest::default()
+    };
+    evaluated(&gate, &caller, asked).await
 }
 
 /// `POST /pipelines/{id}/evaluateExpression`: the text itself, or `{"expression"}`.
@@ -270,7 +264,32 @@ pub(super) async fn evaluate_body(
     if expression.trim().is_empty() {
         return Err(Error::field("expression", "is empty; send it as the body"));
     }
-    evaluated(&gate, &caller, id, String::new(), expression).await
+    let asked = EvaluateRequest {
+        execution_id: id,
+        expression,
+        ..EvaluateRequest::default()
+    };
+    evaluated(&gate, &caller, asked).await
+}
+
+/// `POST /pipelines/{id}/evaluateVariables?requisiteStageRefIds=&spelVersion=` of `[{"key", "value"}]`.
+pub(super) async fn evaluate_variables(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    At(id): At<String>,
+    query: Query,
+    body: Definition,
+) -> Reply {
+    let after = query.get("requisiteStageRefIds").unwrap_or_default();
+    let after = after.split(',').map(str::trim).filter(|id| !id.is_empty());
+    let asked = EvaluateRequest {
+        execution_id: id,
+        variables: Some(Json::of(&body.value()?)),
+        requisite_stage_ref_ids: after.map(str::to_owned).collect(),
+        spel_version: query.get("spelVersion").unwrap_or_default().to_owned(),
+        ..EvaluateRequest::default()
+    };
+    evaluated(&gate, &caller, asked).await
 }
 
 /// `GET /pipelines/{id}/{stageId}/evaluateExpression?expression=`
@@ -280,8 +299,13 @@ pub(super) async fn evaluate_at_stage(
     At((id, stage)): At<(String, String)>,
     query: Query,
 ) -> Reply {
-    let expression = query.required("expression")?;
-    evaluated(&gate, &caller, id, stage, expression).await
+    let asked = EvaluateRequest {
+        execution_id: id,
+        stage_id: stage,
+        expression: query.required("expression")?,
+        ..EvaluateRequest::default()
+    };
+    evaluated(&gate, &caller, asked).await
 }
 
 /// `GET /pipelines/{id}/triggerEvents`: what was decided about a definition's

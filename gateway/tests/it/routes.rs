@@ -173,6 +173,7 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("GET", "/pipelines/E1/s1/evaluateExpression?expression=x", "", 200, json!({"result": "x"})),
         ("POST", "/pipelines/E1/evaluateExpression", "${1 + 1}", 200, json!({"result": "${1 + 1}"})),
         ("POST", "/pipelines/E1/evaluateExpression", r#"{"expression":"x"}"#, 200, json!({"result": "x"})),
+        ("POST", "/pipelines/E1/evaluateVariables?requisiteStageRefIds=1,2&spelVersion=v4", r#"[{"key":"a"}]"#, 200, json!({"result": [{"key": "a"}]})),
         ("GET", "/pipelines/p1/triggerEvents", "", 200, json!([{"outcome": "started"}])),
         ("GET", "/triggers/events?application=a&pipeline=n", "", 200, json!([{"outcome": "started"}])),
         ("GET", "/search?q=wil&type=applications", "", 200, json!([{"totalMatches": 1, "results": [{"application": "wild"}]}])),
@@ -344,7 +345,7 @@ async fn every_documented_route_is_served_or_answers_501_by_name() {
     }
     assert!(served >= 85, "{served} served");
     assert!(
-        missing.contains("/pipelines/{id}/evaluateVariables")
+        missing.contains("/pipelineConfigs/{id}/convertToTemplate")
             && missing.contains("/v2/canaryConfig")
     );
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use orchestrator_core::command;
-use orchestrator_core::{Answers, Env, Execution, ExecutionType, StageId, context};
+use orchestrator_core::{Execution, ExecutionType, StageId};
 use proto::common::v1::{Empty, Json};
 use proto::json::required;
 use proto::orchestrator::v1::execution_service_server::ExecutionService;
@@ -14,22 +14,18 @@ use proto::orchestrator::v1::{
 };
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::caller::subject;
+use super::evaluation::{self, Variables};
 use super::{user_of, watch};
 use crate::command::or_nothing;
 use crate::engine::Engine;
 use crate::executions::{Listing, distinct, unexpanded};
-use crate::stage::Catalog;
 use crate::stage::strategy::custom;
 use crate::start::Start;
-
-/// How often an expression that is tried out may ask for something: what it fetches may
-/// tell what to fetch next.
-const ROUNDS: usize = 4;
 
 /// Executions asked for by id in one call.
 const MOST_IDS: usize = 500;
@@ -288,40 +284,28 @@ impl ExecutionService for ExecutionApi {
             .executions()
             .get(&asked.execution_id, None)
             .await?;
-        let stage = match asked.stage_id.as_str() {
-            "" => None,
-            id => Some(execution.stage(&StageId::new(id)).ok_or_else(|| {
-                Failure::not_found(format!("execution {} has no stage {id}", execution.id))
-            })?),
-        };
-        let mut answers = Answers::new();
-        let (now, shard) = (
-            self.engine.now(),
-            self.engine.executions().shard(&asked.execution_id),
-        );
-        for _ in 0..ROUNDS {
-            // Before anything is waited for, the world is let go of.
-            let found = {
-                let env = Env {
-                    now,
-                    ids: &mut self.engine.ids(shard),
-                    answers: &answers,
-                    stages: &Catalog,
-                    settings: self.engine.settings(),
+        let shown = match &asked.variables {
+            Some(variables) => {
+                let Value::Array(list) = variables.value("variables").map_err(Failure::from)?
+                else {
+                    let text = "variables is no list; send [{\"key\": …, \"value\": …}]";
+                    return Err(Failure::invalid(text, Vec::new()).into());
                 };
-                context::try_out(&execution, stage, &asked.expression, &user, &env)
-            };
-            match found {
-                Ok(evaluated) => {
-                    let detail = expression::summary(&evaluated.failures, now);
-                    let answer = json!({"result": evaluated.value, "detail": detail});
-                    return Ok(Response::new(Json::of(&answer)));
-                }
-                Err(lookups) => answers.extend(self.engine.look_up(lookups).await),
+                let after = asked.requisite_stage_ref_ids.iter();
+                let tried = Variables {
+                    list,
+                    after: after.map(String::as_str).collect(),
+                    version: &asked.spel_version,
+                };
+                evaluation::variables(&self.engine, execution, tried).await?
             }
-        }
-        let text = format!("the expression fetches something for the {ROUNDS}th time; split it");
-        Err(Failure::invalid(text, Vec::new()).into())
+            None => {
+                let text = &asked.expression;
+                evaluation::expression(&self.engine, &execution, &asked.stage_id, text, &user)
+                    .await?
+            }
+        };
+        Ok(Response::new(Json::of(&shown)))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, Status>> + Send>>;

@@ -4,6 +4,7 @@
 mod audit;
 mod caller;
 mod definition;
+mod evaluation;
 mod execution;
 mod watch;
 

@@ -2235,6 +2235,17 @@ pub struct EvaluateRequest {
     pub stage_id: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub expression: ::prost::alloc::string::String,
+    /// `\[{key, value, description}\]`: evaluated one after the other instead of the expression, as in a stage after
+    /// those of `requisite_stage_ref_ids`.
+    #[prost(message, optional, tag = "4")]
+    pub variables: ::core::option::Option<super::super::common::v1::Json>,
+    #[prost(string, repeated, tag = "5")]
+    pub requisite_stage_ref_ids: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    /// How variables are evaluated, `v3` or `v4`; empty: as the execution says.
+    #[prost(string, tag = "6")]
+    pub spel_version: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {

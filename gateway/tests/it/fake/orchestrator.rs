@@ -157,7 +157,12 @@ impl ExecutionService for Peers {
 
     async fn evaluate(&self, call: Call<orca::EvaluateRequest>) -> Result<Response<Json>, Status> {
         self.note("evaluate", call.get_ref())?;
-        json_reply(&json!({"result": call.get_ref().expression, "detail": {}}))
+        let asked = call.get_ref();
+        let result = match &asked.variables {
+            Some(variables) => variables.value("variables").unwrap(),
+            None => asked.expression.clone().into(),
+        };
+        json_reply(&json!({"result": result, "detail": {}}))
     }
 
     async fn watch(

@@ -1,15 +1,17 @@
 //! Measures what the project promises to cost, and prints the table of `docs/benchmarks.md`.
 //!
-//! `make bench`, or `bench start rest notification webhook engine proxy` for some of the rows. Nothing here
+//! `make bench`, or `bench start rest notification webhook engine waiting proxy` for some of the rows. Nothing here
 //! fails because a figure is bad; a figure that cannot be taken says why.
 
 mod engine;
 mod host;
+mod load;
 mod notification;
 mod proxy;
 mod raw;
 mod rest;
 mod start;
+mod waiting;
 mod webhook;
 
 use anyhow::Result;
@@ -50,6 +52,9 @@ async fn main() -> Result<()> {
     }
     if wants("engine") {
         add(&mut rows, "engine", engine::measure().await);
+    }
+    if wants("waiting") {
+        add(&mut rows, "waiting", waiting::measure().await);
     }
     if wants("proxy") {
         add(&mut rows, "balancer and nginx", proxy::measure().await);
