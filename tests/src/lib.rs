@@ -13,6 +13,7 @@ pub mod http;
 pub mod image;
 pub mod load;
 pub mod measure;
+pub mod operated;
 pub mod port;
 pub mod program;
 pub mod redis;

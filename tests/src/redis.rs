@@ -164,28 +164,8 @@ impl Redis {
     ///
     /// # Errors
     /// The server does not answer, or answers with an error.
-    pub async fn command(&self, command: &str) -> Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))
-            .await
-            .context("cannot connect to redis")?;
-        stream
-            .write_all(format!("{command}\r\n").as_bytes())
-            .await?;
-        let mut stream = BufReader::new(stream);
-        let mut line = String::new();
-        stream.read_line(&mut line).await?;
-        let line = line.trim_end();
-        match line.split_at_checked(1) {
-            Some(("+" | ":", text)) => Ok(text.to_owned()),
-            Some(("$", length)) => {
-                let length: usize = length.parse().context("redis sent no length")?;
-                ensure!(length < 16 * 1024 * 1024, "redis sent {length} bytes");
-                let mut text = vec![0; length];
-                stream.read_exact(&mut text).await?;
-                String::from_utf8(text).context("redis sent no text")
-            }
-            _ => bail!("redis answered {line:?} to {command:?}"),
-        }
+    pub async fn command(&self, text: &str) -> Result<String> {
+        command(self.port, text).await
     }
 
     async fn wait(&self) -> Result<()> {
@@ -199,6 +179,34 @@ impl Redis {
             },
         )
         .await
+    }
+}
+
+/// Sends one inline command to a server and returns its answer as text.
+///
+/// # Errors
+/// The server does not answer, or answers with an error.
+pub async fn command(port: u16, command: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))
+        .await
+        .context("cannot connect to redis")?;
+    stream
+        .write_all(format!("{command}\r\n").as_bytes())
+        .await?;
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).await?;
+    let line = line.trim_end();
+    match line.split_at_checked(1) {
+        Some(("+" | ":", text)) => Ok(text.to_owned()),
+        Some(("$", length)) => {
+            let length: usize = length.parse().context("redis sent no length")?;
+            ensure!(length < 16 * 1024 * 1024, "redis sent {length} bytes");
+            let mut text = vec![0; length];
+            stream.read_exact(&mut text).await?;
+            String::from_utf8(text).context("redis sent no text")
+        }
+        _ => bail!("redis answered {line:?} to {command:?}"),
     }
 }
 

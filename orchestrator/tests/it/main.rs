@@ -17,6 +17,7 @@ mod configured;
 mod corpus;
 mod custom;
 mod definitions;
+mod evaluation;
 mod fanin;
 mod flow;
 mod golden;

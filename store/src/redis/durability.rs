@@ -17,6 +17,8 @@ struct Server {
     appends: bool,
     /// `always`, `everysec`, `no`, or none if it does not tell.
     fsync: Option<String>,
+    /// Replicas that follow it now.
+    replicas: u32,
 }
 
 /// What all masters promise together: the least of each.
@@ -42,6 +44,7 @@ fn server(info: &str, fsync: Option<String>) -> Server {
         eviction: of("maxmemory_policy"),
         appends: of("aof_enabled") == "1",
         fsync,
+        replicas: of("connected_slaves").parse().unwrap_or(0),
     }
 }
 
@@ -66,7 +69,25 @@ pub(super) async fn ask(link: &Link) -> Result<Durability, Error> {
     durability
         .promise
         .push_str(&on_failover(link.is_watched(), link.wait()));
+    if let Some(warning) = followed(&servers, link.wait()) {
+        durability.warnings.push(warning);
+    }
     Ok(durability)
+}
+
+/// What is wrong with the replicas, if they are to take the place of their master.
+fn followed(servers: &[Server], wait: Option<Wait>) -> Option<String> {
+    let fewest = servers.iter().map(|server| server.replicas).min()?;
+    match (servers, wait) {
+        (_, Some(wait)) if fewest < wait.replicas => Some(format!(
+            "wait is {}, but {fewest} replicas follow the master: no commit is acknowledged before more do",
+            wait.replicas
+        )),
+        ([_], None) if fewest > 0 => Some(format!(
+            "{fewest} replicas follow the master, but commits do not wait for them: add wait=1 to the address"
+        )),
+        _ => None,
+    }
 }
 
 /// What a replica that becomes the master has.
@@ -146,6 +167,28 @@ fn judge(servers: &[Server]) -> Durability {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_that_are_missing_or_not_waited_for_are_told() {
+        let of = |replicas: &[u32]| -> Vec<Server> {
+            let one = |replicas: &u32| server(&format!("connected_slaves:{replicas}"), None);
+            replicas.iter().map(one).collect()
+        };
+        let wait = |replicas| {
+            Some(Wait {
+                replicas,
+                timeout_ms: 1,
+            })
+        };
+        assert_eq!(followed(&of(&[0]), None), None);
+        assert_eq!(followed(&of(&[2]), wait(1)), None);
+        // A cluster cannot be waited for.
+        assert_eq!(followed(&of(&[1, 1, 1]), None), None);
+        let told = followed(&of(&[1]), wait(2)).unwrap();
+        assert!(told.contains("wait is 2, but 1 replicas"), "{told}");
+        let told = followed(&of(&[1]), None).unwrap();
+        assert!(told.contains("add wait=1"), "{told}");
+    }
 
     fn told(version: &str, eviction: &str, appends: u8) -> Server {
         let info = format!(

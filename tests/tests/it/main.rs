@@ -18,6 +18,7 @@ mod identity;
 mod image_push;
 mod jobs;
 mod kill;
+mod operators;
 mod processes;
 mod promote;
 mod replicas;
