@@ -11,7 +11,7 @@ use proto::status::{Failure, Kind};
 use serde_json::{Value, json};
 use store::{Address, Batch, Mode, Outgoing};
 
-use crate::rig::{Rig, as_user, eventually, make, memory, pipeline, stage, webhook};
+use crate::rig::{Rig, eventually, make, memory, pipeline, stage, webhook};
 
 #[tokio::test]
 async fn a_pipeline_runs_from_start_to_end_and_says_what_happened() {
