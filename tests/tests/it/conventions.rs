@@ -208,3 +208,13 @@ fn the_project_speaks_of_itself_alone() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+#[test]
+fn the_example_of_a_stage_is_its_file() {
+    let guide = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let section = guide.split("## The smallest real stage").nth(1).unwrap();
+    let name = section.split('`').nth(1).unwrap();
+    let file = std::fs::read_to_string(root().join(name)).unwrap();
+    let shown = section.split("```rust\n").nth(1).unwrap();
+    assert_eq!(shown.split("```").next().unwrap(), file, "{name}");
+}
