@@ -5,6 +5,7 @@
 //! may hold `/` are the last part of a path, as `{*name}`; those below
 //! `/pipelines` would hide other routes and are looked up after them.
 
+mod admin;
 mod applications;
 mod artifacts;
 mod audit;
@@ -111,6 +112,7 @@ fn routes() -> Routes {
         .route("/version", get(version::version))
         .route("/actions/pipelines/reorder", post(pipeline_sets::reorder))
         .route("/actions/strategies/reorder", post(pipeline_sets::reorder))
+        .route("/admin/executions/forceCancel", put(admin::force_cancel))
         .route("/applications", get(applications::list))
         .route("/applications/{application}", get(applications::get))
         .route("/applications/{application}/clusters", get(clusters::names))

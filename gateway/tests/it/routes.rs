@@ -20,6 +20,8 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         // Nobody logs in here.
         ("POST", "/login", "username=a&password=b", 404, json!({})),
         ("POST", "/login", "username=a", 400, json!({})),
+        ("PUT", "/admin/executions/forceCancel?executionId=E1&executionType=PIPELINE&canceledBy=ann", "", 200, json!(null)),
+        ("PUT", "/admin/executions/forceCancel?executionId=E1&executionType=job", "", 400, json!({})),
         ("GET", "/audit", "", 200, json!({"nextCursor": ""})),
         ("GET", "/auth/explain?application=a&permission=read", "", 200, json!({"allowed": true, "rule": "notEnforced"})),
         ("GET", "/auth/explain?buildService=m&permission=read", "", 200, json!({"allowed": true, "rule": "notEnforced", "buildService": "m"})),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::catalog::{StageCatalog, StageView};
 use crate::change::Change;
 use crate::execution::{Execution, Pause};
+use crate::handler::complete_execution::release;
 use crate::ids::StageId;
 use crate::message::Message;
 use crate::outcome::{Effects, Mode, Outcome};
@@ -101,6 +102,56 @@ pub fn cancel(execution: &Execution, user: &str, reason: Option<&str>) -> Result
         user,
         reason: reason.map(ToOwned::to_owned),
     });
+    Ok(effects(change))
+}
+
+/// Ends an execution at once: it, its stages and their tasks that are under way are CANCELED in the same commit,
+/// whatever a worker does with them now. What that worker answers later has nothing to do.
+///
+/// Differs from Spinnaker: what the stages did outside is undone as by any other cancellation, and the pipeline's
+/// next execution is let in; Orca only writes the statuses, and leaves both to whoever notices.
+///
+/// # Errors
+/// When it is over already.
+pub fn force_cancel(
+    execution: &Execution,
+    user: &str,
+    reason: Option<&str>,
+    now: i64,
+) -> Result<Effects, Refusal> {
+    if execution.status.is_complete() {
+        return Err(state(execution, "canceled", "not complete"));
+    }
+    let now = now.max(execution.latest());
+    let mut change = Change::of(execution);
+    let under_way = |status: Status| !status.is_complete() && status != Status::NotStarted;
+    let open: Vec<StageId> = execution
+        .stages
+        .iter()
+        .filter(|stage| under_way(stage.status))
+        .map(|stage| stage.id.clone())
+        .collect();
+    for id in open {
+        if let Some(stage) = change.stage(&id) {
+            stage.status = Status::Canceled;
+            stage.end_time = Some(now);
+            let tasks = stage.tasks.iter_mut();
+            for task in tasks.filter(|task| under_way(task.status)) {
+                task.status = Status::Canceled;
+                task.end_time = Some(now);
+                task.in_flight = false;
+            }
+        }
+        change.stage_event("complete", &id, now);
+        change.send(Message::CancelStage { stage_id: id });
+    }
+    let header = change.header();
+    header.canceled = true;
+    header.canceled_by = Some(user.to_owned());
+    header.cancellation_reason = reason.map(ToOwned::to_owned);
+    change.set_status(Status::Canceled, now);
+    change.execution_event("complete", now);
+    release(&mut change);
     Ok(effects(change))
 }
 

@@ -207,8 +207,12 @@ impl ExecutionService for ExecutionApi {
         let asked = request.into_inner();
         let reason = Some(asked.reason.as_str()).filter(|reason| !reason.is_empty());
         self.engine
-            .command(kind_of(asked.kind), &asked.id, |execution, _| {
-                or_nothing(command::cancel(execution, &user, reason))
+            .command(kind_of(asked.kind), &asked.id, |execution, now| {
+                or_nothing(if asked.force {
+                    command::force_cancel(execution, &user, reason, now)
+                } else {
+                    command::cancel(execution, &user, reason)
+                })
             })
             .await?;
         Ok(Response::new(Empty {}))

@@ -148,6 +148,33 @@ fn the_last_who_cancels_is_told_of_even_after_the_end() {
 }
 
 #[test]
+fn forced_it_ends_at_once_and_what_its_worker_answers_later_changes_nothing() {
+    let stages = json!([
+        {"type": "plain", "refId": "1"},
+        {"type": "plain", "refId": "2"},
+        {"type": "plain", "refId": "3", "requisiteStageRefIds": ["1", "2"]},
+    ]);
+    let mut runner = Runner::new(execution(&stages)).answering(|_, _| Ok(TaskResult::running()));
+    runner.until(|r| r.ran.len() == 2);
+    act(&mut runner, |e| {
+        command::force_cancel(e, "ann", Some("stuck"), 7)
+    });
+    let over = runner.execution();
+    assert_eq!(over.status, Status::Canceled);
+    assert_eq!(over.canceled_by.as_deref(), Some("ann"));
+    assert!(over.end_time >= over.start_time);
+    runner.until(|_| false);
+    assert_eq!(runner.execution().end_time, over.end_time);
+    assert_eq!(
+        runner.summary(),
+        "1=CANCELED 2=CANCELED 3=NOT_STARTED CANCELED"
+    );
+    assert_eq!(runner.waiting(), 0);
+    let again = command::force_cancel(&runner.execution(), "eve", None, 9);
+    assert!(again.is_err());
+}
+
+#[test]
 fn what_never_began_has_no_end() {
     let empty = Runner::new(execution(&json!([]))).end().execution();
     assert_eq!((empty.status, empty.end_time), (Status::Terminal, None));
