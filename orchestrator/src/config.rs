@@ -53,6 +53,9 @@ pub struct Config {
     pub pager_duty: PagerDuty,
     /// How many characters an expression may have. Default: 10000.
     pub longest_expression: usize,
+    /// How the expressions of every pipeline that starts are evaluated, `v3` or `v4`, whatever it says itself.
+    /// Default: as it says.
+    pub spel_version_override: Option<SpelVersion>,
     /// Who sends notifications, and how.
     pub notifications: notification::Config,
     /// Stages that send requests.
@@ -67,6 +70,26 @@ pub struct Config {
     /// not by a key of its own, so that there is one answer. None: nobody has to authenticate.
     #[serde(skip)]
     pub authorization: Option<Arc<Policy>>,
+}
+
+/// A version of evaluating expressions: all texts of a stage at once, or some one by one.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum SpelVersion {
+    /// At once.
+    V3,
+    /// When the stage starts, variables one by one.
+    V4,
+}
+
+impl SpelVersion {
+    /// As pipelines write it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::V3 => "v3",
+            Self::V4 => "v4",
+        }
+    }
 }
 
 impl Default for Config {
@@ -87,6 +110,7 @@ impl Default for Config {
             tasks: Tasks::default(),
             pager_duty: PagerDuty::default(),
             longest_expression: orchestrator_core::Settings::default().longest_expression,
+            spel_version_override: None,
             notifications: notification::Config::default(),
             webhook: Webhook::default(),
             job: Job::default(),

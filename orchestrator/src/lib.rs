@@ -49,7 +49,7 @@ use runtime::task::OnError;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
-pub use config::Config;
+pub use config::{Config, SpelVersion};
 pub use engine::{Engine, Now, system_clock};
 pub use metrics::Metrics;
 pub use start::Start;

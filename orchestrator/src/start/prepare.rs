@@ -205,6 +205,9 @@ impl Engine {
             }
         }
         pipeline.insert("trigger".to_owned(), trigger.into());
+        if let Some(version) = self.inner.config.spel_version_override {
+            pipeline.insert("spelEvaluator".to_owned(), version.as_str().into());
+        }
         prepared.body = pipeline.into();
         Ok(prepared)
     }

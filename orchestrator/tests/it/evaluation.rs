@@ -1,9 +1,11 @@
 //! Expressions and variables that somebody tries out against an execution.
 
+use orchestrator::services::fake::Fake;
+use orchestrator::{Config, SpelVersion};
 use proto::orchestrator::v1::EvaluateRequest;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, as_user, make, stage};
+use crate::rig::{Rig, as_user, make, memory, quick, stage};
 
 #[tokio::test]
 async fn an_expression_is_tried_out_against_a_stage() {
@@ -107,5 +109,33 @@ async fn variables_are_tried_out_after_the_stages_that_are_named() {
     ] {
         let refused = ask(&variables, &[after], version).await.unwrap_err();
         assert!(refused.message().contains(told), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn the_operator_says_how_expressions_are_evaluated() {
+    for (version, sum) in [(None, "${one + 1}"), (Some(SpelVersion::V4), "2")] {
+        let config = Config {
+            spel_version_override: version,
+            ..quick()
+        };
+        let rig = Rig::over(memory(), Fake::new(), config).await;
+        let variables = json!([
+            {"key": "one", "value": "${1}"}, {"key": "sum", "value": "${one + 1}"},
+        ]);
+        let stages = json!([make(
+            "evaluateVariables",
+            "1",
+            &[],
+            json!({"variables": variables})
+        )]);
+        let id = rig.start_stages(stages).await;
+        let ended = rig.end(&id).await;
+        assert_eq!(ended["spelEvaluator"].as_str(), version.map(|_| "v4"));
+        let found = &stage(&ended, "1")["outputs"]["sum"];
+        let text = found
+            .as_str()
+            .map_or_else(|| found.to_string(), str::to_owned);
+        assert_eq!(text, sum);
     }
 }

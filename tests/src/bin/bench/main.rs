@@ -1,6 +1,6 @@
 //! Measures what the project promises to cost, and prints the table of `docs/benchmarks.md`.
 //!
-//! `make bench`, or `bench start rest notification webhook engine waiting proxy` for some of the rows. Nothing here
+//! `make bench`, or `bench start rest notification webhook engine waiting slope proxy` for some of the rows. Nothing here
 //! fails because a figure is bad; a figure that cannot be taken says why.
 
 mod engine;
@@ -10,6 +10,7 @@ mod notification;
 mod proxy;
 mod raw;
 mod rest;
+mod slope;
 mod start;
 mod waiting;
 mod webhook;
@@ -55,6 +56,9 @@ async fn main() -> Result<()> {
     }
     if wants("waiting") {
         add(&mut rows, "waiting", waiting::measure().await);
+    }
+    if wants("slope") {
+        add(&mut rows, "memory", slope::measure().await);
     }
     if wants("proxy") {
         add(&mut rows, "balancer and nginx", proxy::measure().await);
