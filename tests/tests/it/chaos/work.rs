@@ -196,10 +196,10 @@ pub(crate) async fn save(gate: &Gate, sink: &Sink) -> Vec<String> {
 }
 
 /// Asks for the start of this number until it is accepted.
-pub(crate) async fn ask(gate: &Gate, number: usize) {
+async fn ask(gate: &Gate, number: usize) -> anyhow::Result<i64> {
     let path = format!("/webhooks/webhook/{}", variant(number).0);
     let (name, body) = (format!("start-{number}"), json!({"number": number}));
-    gate.deliver(&path, &name, &body, PATIENCE).await.unwrap();
+    gate.deliver(&path, &name, &body, PATIENCE).await
 }
 
 /// Asks for these starts at a steady pace.
@@ -212,7 +212,7 @@ pub(crate) async fn ask_all(gate: &Gate, numbers: Range<usize>, every: Duration)
         asked.push(tokio::spawn(async move { ask(&gate, number).await }));
     }
     for answered in asked {
-        answered.await.unwrap();
+        answered.await.unwrap().unwrap();
     }
 }
 
