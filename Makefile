@@ -14,7 +14,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas chaos clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -69,6 +69,9 @@ zero-failed-requests: controls build  ## every strategy: 90 deployments, at leas
 
 replicas: build                  ## processes on Redis under kills: 200 executions, 1,500 events, 1,000 webhooks in an outage
 	REPLICAS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture replicas:: exactly_once::
+
+chaos: build                     ## kills, stops and lost commits all the time: 1,000 executions, AOF always and everysec
+	CHAOS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture chaos::
 
 kill: controls build             ## kill -9 between every pair of consecutive steps of an undisturbed run
 	KILL=all $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture kill::

@@ -184,11 +184,16 @@ impl Engine {
 
     /// Source of the ids of one turn.
     pub(crate) fn ids(&self, shard: Shard) -> impl IdSource {
+        self.ids_of(shard, ids::seed(), self.now())
+    }
+
+    /// A source that gives the same ids for the same seed and time.
+    pub(crate) fn ids_of(&self, shard: Shard, seed: String, now: i64) -> impl IdSource {
         Minted {
             shards: self.inner.store.shards(),
             shard,
-            seed: ids::seed(),
-            now: self.now(),
+            seed,
+            now,
             count: 0,
         }
     }

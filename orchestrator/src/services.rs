@@ -132,8 +132,15 @@ pub trait CloudDriver: Send + Sync {
 /// What stages do to other executions.
 #[async_trait]
 pub trait Executions: Send + Sync {
-    /// Starts a pipeline, or finds the execution of the same event; answers its id.
-    async fn start(&self, pipeline: Value, user: &str, event_id: &str) -> Result<String, Failure>;
+    /// Starts a pipeline, or finds the execution of the same event; answers its id. `since` is when it was first
+    /// to be started.
+    async fn start(
+        &self,
+        pipeline: Value,
+        user: &str,
+        event_id: &str,
+        since: i64,
+    ) -> Result<String, Failure>;
     /// An execution as clients see it; none if there is none.
     async fn get(&self, id: &str) -> Result<Option<Value>, Failure>;
     /// The execution of an application's pipeline that started last, of those in one of these

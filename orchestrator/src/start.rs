@@ -13,7 +13,7 @@ use orchestrator_core::{
 use proto::message::ExecutionRequested;
 use proto::status::{Failure, Kind};
 use serde_json::Value;
-use store::{Batch, Delivery, IndexChange, Refused, Shard, Then, blob};
+use store::{Batch, Delivery, IndexChange, Refused, Shard, Shards, Then, blob};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::commit;
@@ -37,8 +37,8 @@ pub struct Start {
     pub event_id: String,
     /// Who asks.
     pub user: String,
-    /// A stage asks on their behalf.
-    pub by_stage: bool,
+    /// A stage asks on their behalf, since this time.
+    pub by_stage: Option<i64>,
 }
 
 fn rejected(rejected: &Rejected) -> Failure {
@@ -46,6 +46,18 @@ fn rejected(rejected: &Rejected) -> Failure {
         Rejected::Disabled(_) | Rejected::NotAnExecution(_) => Kind::Invalid,
     };
     Failure::new(kind, rejected.to_string())
+}
+
+impl Start {
+    /// The time in the id of the execution whose stage asks for this one. It and the event, which names the
+    /// stage's attempt, give the id: a child whose start is lost with the last commits of the store is the same
+    /// one when it is started again, so what it did outside is done once.
+    fn time_of_parent(&self, shards: Shards) -> Option<i64> {
+        let parent = self.body.pointer("/trigger/parentExecution/id");
+        let is_named = self.by_stage.is_some() && !self.event_id.is_empty();
+        let parent = parent.and_then(Value::as_str).filter(|_| is_named);
+        shards.time_of_id(parent?)
+    }
 }
 
 /// What was started.
@@ -65,7 +77,7 @@ impl Engine {
     /// `Invalid` for a disabled pipeline or a job without an application, `Denied` for a
     /// parent that the asker may not read, `Exhausted` when the store is full.
     pub async fn start(&self, start: &Start) -> Result<Started, Failure> {
-        let asker = if start.by_stage {
+        let asker = if start.by_stage.is_some() {
             Asker::Engine
         } else {
             Asker::User(&start.user)
@@ -85,12 +97,18 @@ impl Engine {
         let shards = self.inner.store.shards();
         let shard = shards.of_application(&application);
         let now = self.now();
-        let id = ExecutionId::new(shards.mint_id(now, &ids::seed(), shard));
+        let derived = start.time_of_parent(shards);
+        let (at, seed) = match derived {
+            Some(at) => (at, start.event_id.clone()),
+            None => (now, ids::seed()),
+        };
+        let id = ExecutionId::new(shards.mint_id(at, &seed, shard));
         let claim = (!start.event_id.is_empty()).then(|| IndexChange::Claim {
             key: format!("execution-event:{}", start.event_id),
             value: id.to_string(),
         });
-        let mut stage_ids = self.ids(shard);
+        // They follow from its own, which another one that is begun for the same reason has too.
+        let mut stage_ids = self.ids_of(shard, id.to_string(), at);
         let made = new_execution(
             start.kind,
             body,
@@ -105,7 +123,8 @@ impl Engine {
         prepared.complete(&mut execution, now);
         let refusal = refusal(&prepared, &execution);
         self.join_notifications(&mut execution).await?;
-        let (loaded, steps) = begun(execution, messages, self.losses(shard));
+        let losses = self.known_losses(shard, start.by_stage).await?;
+        let (loaded, steps) = begun(execution, messages, losses);
         for _ in 0..TRIES {
             let extra = Extra {
                 index: claim.clone(),
@@ -125,6 +144,7 @@ impl Engine {
                 }
                 // The event, or what it belongs to, started one already.
                 Tried::Refused(Refused::Taken { value, .. }) => value,
+                Tried::Conflict if derived.is_some() => id.to_string(),
                 Tried::Refused(other) => return Err(refused(&other)),
                 Tried::Conflict | Tried::Fenced => {
                     return Err(Failure::internal(format!("execution {id} exists already")));
@@ -222,7 +242,9 @@ impl Engine {
             .get("user")
             .and_then(Value::as_str)
             .unwrap_or("anonymous");
-        let mut stage_ids = self.ids(shard);
+        // As its own follows from trigger and event, theirs follow from that: should it be lost with the last
+        // commits of the store and begun again, what it does outside goes by the same effect ids.
+        let mut stage_ids = self.ids_of(shard, id.to_string(), asked.recorded_at_ms);
         let kind = ExecutionType::Pipeline;
         let (body, now) = (&prepared.body, self.now());
         let made = new_execution(kind, body, id.clone(), user, now, &mut stage_ids);
@@ -247,7 +269,8 @@ impl Engine {
                 "starting it was tried again and again, and its worker fell silent each time";
             execution.failure = Some(text.to_owned());
         }
-        let (loaded, steps) = begun(execution, messages, self.losses(shard));
+        let losses = self.known_losses(shard, Some(asked.recorded_at_ms));
+        let (loaded, steps) = begun(execution, messages, losses.await?);
         let extra = Extra {
             acknowledge: Some((delivery, Then::Release)),
             ..Extra::default()
@@ -297,6 +320,18 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The losses of the store that a new execution knows of, which it is not told of. Where the reason for it is
+    /// older than the last one, it may have begun before, and have been shown: of that it is told.
+    async fn known_losses(&self, shard: Shard, reason: Option<i64>) -> Result<u64, Failure> {
+        let losses = self.losses(shard);
+        let Some(reason) = reason.filter(|_| losses > 0) else {
+            return Ok(losses);
+        };
+        let lost = self.inner.store.lost_at(shard).await.map_err(unavailable)?;
+        let is_older = lost.is_some_and(|lost| reason <= lost);
+        Ok(losses - u64::from(is_older))
     }
 
     /// The id that belongs to a pipeline, a trigger and an event: a copied pipeline has its triggers' ids too.

@@ -192,6 +192,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// every process hears the same. What was written under a lower count may have been undone since.
     fn losses(&self, shard: Shard) -> u64;
 
+    /// When the last of them was noticed, ms since the epoch by the backend's clock; none if there was none.
+    async fn lost_at(&self, _shard: Shard) -> Result<Option<i64>, Error> {
+        Ok(None)
+    }
+
     /// What this store is and promises.
     async fn info(&self) -> Result<Info, Error>;
 }

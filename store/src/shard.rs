@@ -16,6 +16,14 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Characters of an execution id.
 pub const ID_LENGTH: usize = 26;
+/// Those of them that tell the time.
+const TIME: usize = 10;
+
+/// What a character of an id stands for.
+fn digit(byte: u8) -> Option<usize> {
+    let byte = byte.to_ascii_uppercase();
+    ALPHABET.iter().position(|known| *known == byte)
+}
 
 /// One of the store's shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,14 +94,8 @@ impl Shards {
     /// The shard an execution id carries in its last two characters. An id of
     /// another form (imported) lies in the shard of its own text.
     pub fn of_id(self, id: &str) -> Shard {
-        let bytes = id.as_bytes();
-        let value = |byte: u8| {
-            ALPHABET
-                .iter()
-                .position(|a| *a == byte.to_ascii_uppercase())
-        };
-        match bytes {
-            [.., a, b] if bytes.len() == ID_LENGTH => match (value(*a), value(*b)) {
+        match id.as_bytes() {
+            [.., a, b] if id.len() == ID_LENGTH => match (digit(*a), digit(*b)) {
                 (Some(a), Some(b)) => {
                     let carried = u16::try_from(a * 32 + b).unwrap_or(0) % 16;
                     Shard(carried % self.count)
@@ -102,6 +104,15 @@ impl Shards {
             },
             _ => self.of_name(id),
         }
+    }
+
+    /// The time that [`Shards::mint_id`] put into an id; none of an id of another form.
+    pub fn time_of_id(self, id: &str) -> Option<i64> {
+        let time = id.as_bytes().get(..TIME).filter(|_| id.len() == ID_LENGTH);
+        let time = time?.iter().try_fold(0, |time, byte| {
+            Some(time << 5 | u64::try_from(digit(*byte)?).ok()?)
+        });
+        i64::try_from(time?).ok()
     }
 
     /// An execution id: 10 characters of time, 16 of `seed`'s hash, of which the
@@ -116,7 +127,7 @@ impl Shards {
             ));
         };
         let time = u64::try_from(at_ms).unwrap_or(0);
-        for digit in (0..10).rev() {
+        for digit in (0..TIME).rev() {
             push(time >> (5 * digit));
         }
         for byte in hash.iter().take(14) {
@@ -149,6 +160,18 @@ mod tests {
                 );
                 assert_ne!(id, shards.mint_id(1_700_000_000_000, "event/other", shard));
             }
+        }
+    }
+
+    #[test]
+    fn an_id_tells_its_time() {
+        let shards = Shards::default();
+        for at in [0, 1, 31, 32, 1_700_000_000_000] {
+            let id = shards.mint_id(at, "seed", shards.numbered(7));
+            assert_eq!(shards.time_of_id(&id), Some(at), "{id}");
+        }
+        for other in ["", "imported", "UUUUUUUUUUUUUUUUUUUUUUUUUU"] {
+            assert_eq!(shards.time_of_id(other), None, "{other}");
         }
     }
 

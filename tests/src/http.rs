@@ -1,5 +1,6 @@
 //! A small HTTP client for talking to the programs under test, over TCP or a unix socket.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ impl Client {
         self.send(Method::GET, path, None).await
     }
 
-    /// GET of an endless answer of lines, read until `enough` says so of a line.
+    /// GET of an endless answer of lines of JSON, read until `enough` says so of one.
     ///
     /// # Errors
     /// It is not answered with 200, or ends too early, or takes longer than 30 s.
@@ -152,31 +153,65 @@ impl Client {
         path: &str,
         mut enough: impl FnMut(&Value) -> bool,
     ) -> Result<Vec<Value>> {
-        let reading = async {
-            let mut connection = self.connect().await?;
-            let (status, mut body) = connection.open(path).await?;
-            ensure!(status == StatusCode::OK, "GET {path} is answered {status}");
-            let (mut lines, mut rest) = (Vec::new(), Vec::new());
-            while let Some(frame) = body.frame().await {
-                rest.extend_from_slice(frame?.data_ref().unwrap_or(&Bytes::new()));
-                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = rest.drain(..=end).collect();
-                    let line = serde_json::from_slice(&line).context("not a line of JSON")?;
-                    let last = enough(&line);
-                    lines.push(line);
-                    if last {
-                        return Ok(lines);
-                    }
+        let (mut lines, mut found) = (Vec::new(), Ok(false));
+        let reading = self.follow(path, |line| match serde_json::from_str(line) {
+            Ok(line) => {
+                let last = enough(&line);
+                lines.push(line);
+                found = Ok(last);
+                if last {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
                 }
             }
-            anyhow::bail!("GET {path} ended after {} lines", lines.len())
-        };
+            Err(error) => {
+                found = Err(error);
+                ControlFlow::Break(())
+            }
+        });
         match tokio::time::timeout(TIMEOUT, reading).await {
-            Ok(result) => result,
+            Ok(read) => read?,
             Err(_) => anyhow::bail!(
                 "GET {path}: not enough lines within {} s",
                 TIMEOUT.as_secs()
             ),
+        }
+        ensure!(
+            found.context("not a line of JSON")?,
+            "GET {path} ended after {} lines",
+            lines.len()
+        );
+        Ok(lines)
+    }
+
+    /// GET of an endless answer, read line by line until it ends or `see` has enough.
+    ///
+    /// # Errors
+    /// It is not answered with 200, or is cut, or says nothing for 30 s.
+    pub async fn follow(
+        &self,
+        path: &str,
+        mut see: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let silent = || format!("GET {path}: nothing within {} s", TIMEOUT.as_secs());
+        let opening = async { self.connect().await?.open(path).await };
+        let opened = tokio::time::timeout(TIMEOUT, opening).await;
+        let (status, mut body) = opened.with_context(silent)??;
+        ensure!(status == StatusCode::OK, "GET {path} is answered {status}");
+        let mut rest = Vec::new();
+        loop {
+            let frame = tokio::time::timeout(TIMEOUT, body.frame()).await;
+            let Some(frame) = frame.with_context(silent)? else {
+                return Ok(());
+            };
+            rest.extend_from_slice(frame?.data_ref().unwrap_or(&Bytes::new()));
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                if see(String::from_utf8_lossy(&line).trim_end()).is_break() {
+                    return Ok(());
+                }
+            }
         }
     }
 

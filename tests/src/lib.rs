@@ -7,10 +7,13 @@
 
 pub mod balancer;
 pub mod census;
+pub mod effects;
 pub mod fixture;
 pub mod gate;
+pub mod havoc;
 pub mod http;
 pub mod image;
+pub mod live;
 pub mod load;
 pub mod measure;
 pub mod operated;

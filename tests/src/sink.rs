@@ -1,6 +1,6 @@
 //! A web server that counts what it is sent: the outside witness of webhooks and of started processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -36,6 +36,8 @@ pub struct Delivery {
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: Bytes,
+    /// What it was answered.
+    pub status: u16,
 }
 
 impl Delivery {
@@ -73,6 +75,23 @@ impl Default for Reply {
 struct State {
     deliveries: Vec<Delivery>,
     replies: BTreeMap<String, Reply>,
+    /// What each `Idempotency-Key` hears on a path at first.
+    first: BTreeMap<String, u16>,
+    heard: BTreeSet<(String, String)>,
+}
+
+impl State {
+    fn reply_to(&mut self, delivery: &Delivery) -> Reply {
+        let path = &delivery.path;
+        let mut reply = self.replies.get(path).cloned().unwrap_or_default();
+        if let Some(first) = self.first.get(path)
+            && let Some(key) = delivery.headers.get("idempotency-key")
+            && self.heard.insert((path.clone(), key.clone()))
+        {
+            reply.status = *first;
+        }
+        reply
+    }
 }
 
 /// A running sink. It ends when this is dropped.
@@ -121,6 +140,11 @@ impl Sink {
     /// From now on this path is answered so.
     pub fn reply(&self, path: &str, reply: Reply) {
         lock(&self.state).replies.insert(path.to_owned(), reply);
+    }
+
+    /// From now on what comes with an `Idempotency-Key` for the first time hears this status on this path.
+    pub fn refuse_first(&self, path: &str, status: u16) {
+        lock(&self.state).first.insert(path.to_owned(), status);
     }
 
     /// Everything that came in on a path, oldest first.
@@ -193,7 +217,7 @@ async fn answer(
     let epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let delivery = Delivery {
+    let mut delivery = Delivery {
         at: Instant::now(),
         at_ms: u64::try_from(epoch.as_millis()).unwrap_or(u64::MAX),
         method: parts.method.to_string(),
@@ -210,14 +234,12 @@ async fn answer(
             })
             .collect(),
         body: body.to_bytes(),
+        status: 0,
     };
     let reply = {
         let mut state = lock(state);
-        let reply = state
-            .replies
-            .get(&delivery.path)
-            .cloned()
-            .unwrap_or_default();
+        let reply = state.reply_to(&delivery);
+        delivery.status = reply.status;
         state.deliveries.push(delivery);
         reply
     };

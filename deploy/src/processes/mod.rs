@@ -62,5 +62,10 @@ fn socket(data: &Path, kind: Kind) -> PathBuf {
     folder(data).join(format!("{}.sock", kind.name()))
 }
 
+/// What an operator asks one replica: its metrics, its health, its log level.
+fn admin_socket(data: &Path, kind: Kind, number: u32) -> PathBuf {
+    folder(data).join(format!("{}-{number}.admin.sock", kind.name()))
+}
+
 /// What a replica prints when it is ready to serve.
 const READY: &str = "ready";

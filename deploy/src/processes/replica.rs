@@ -11,14 +11,14 @@ use anyhow::{Context, bail};
 use authorization::Policy;
 use runtime::auth::Key;
 use runtime::health::Health;
-use runtime::{Running, Service, Shutdown, relay, server, telemetry};
+use runtime::{Running, Service, Shutdown, admin, relay, server, telemetry};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use store::Shared;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Kind, READY, folder, socket};
+use super::{Kind, READY, admin_socket, folder, socket};
 use crate::cli::Replica;
 use crate::up::{config, wire};
 
@@ -80,7 +80,13 @@ async fn serve(
             metrics: gateway::Shown::default(),
         };
         let tls = gateway::acceptor(&settings.gateway).map_err(anyhow::Error::msg)?;
-        return face_users(gateway::build(settings.gateway, deps), tls, &shutdown).await;
+        let service = gateway::build(settings.gateway, deps);
+        be_asked(
+            &service,
+            &admin_socket(data, kind, options.replica),
+            &shutdown,
+        );
+        return face_users(service, tls, &shutdown).await;
     }
     let enforced = settings.enforced();
     let store = wire::store(&options.up, data).await?;
@@ -92,6 +98,11 @@ async fn serve(
                 return Ok(());
             };
             let service = cloud_driver(settings.cloud_driver, store, enforced)?;
+            be_asked(
+                &service,
+                &admin_socket(data, kind, options.replica),
+                &shutdown,
+            );
             let ended = answer(service, others, key, &shutdown).await;
             drop(lock);
             return ended;
@@ -119,6 +130,11 @@ async fn serve(
     if kind == Kind::Orchestrator {
         others.push(canary_judge::build());
     }
+    be_asked(
+        &service,
+        &admin_socket(data, kind, options.replica),
+        &shutdown,
+    );
     ready()?;
     answer(service, others, key, &shutdown).await
 }
@@ -153,6 +169,33 @@ async fn alone(data: &Path, shutdown: &Shutdown) -> anyhow::Result<Option<std::f
         None => Ok(None),
         Some(locked) => Ok(Some(locked?.context("cannot lock the host's processes")?)),
     }
+}
+
+/// Answers what an operator asks this replica alone, until the shutdown begins. What replicas count is told by
+/// each for itself: they accept from one queue, so nobody could choose one there. Who cannot be asked serves
+/// all the same.
+fn be_asked(service: &Service, path: &Path, shutdown: &Shutdown) {
+    // The one before, which may still be ending, keeps its own.
+    let replaced = match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => UnixListener::bind(path),
+    };
+    let listener = match replaced {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!("metrics cannot be served on {}: {error}", path.display());
+            return;
+        }
+    };
+    let routes = admin::router(service.health().clone(), service.all_metrics().to_vec());
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        let ended = async move { shutdown.begun().await };
+        let served = axum::serve(listener, routes).with_graceful_shutdown(ended);
+        if let Err(error) = served.await {
+            tracing::warn!("metrics are not served any more: {error}");
+        }
+    });
 }
 
 /// Serves gRPC until the shutdown begins, then ends what is under way.

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,11 @@ use super::{Kind, READY};
 const START: Duration = Duration::from_secs(60);
 /// It ends by itself within this time after SIGTERM, or is killed.
 const END: Duration = Duration::from_secs(9);
-/// One that lived so long begins anew with the shortest pause: what is killed again and again must not be kept
-/// away for longer each time, and what dies at its start is.
+/// One that lived so long before it failed begins anew with the shortest pause.
 const STEADY: Duration = Duration::from_secs(3);
+/// Signals that only somebody else sends: a person, or the system when memory is short. What a process does
+/// wrong itself ends it with others.
+const FROM_OUTSIDE: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
 /// Pauses before one that died is started again.
 const AGAIN: Backoff = Backoff {
     initial: Duration::from_millis(50),
@@ -98,11 +101,7 @@ impl Slot {
                     },
                 }
             };
-            failures = if process.begun.elapsed() > STEADY {
-                1
-            } else {
-                failures + 1
-            };
+            failures = failures_after(failures, process.begun.elapsed(), status.as_ref().ok());
             tracing::warn!("{self} ended: {}; it is started again", told(status));
             if self.pause(failures, &mut orders).await {
                 return Ok(());
@@ -164,6 +163,18 @@ impl Slot {
     }
 }
 
+/// Failures in a row, now that one which had been ready has ended. What is killed again and again must not be
+/// kept away for longer each time; what fails by itself is.
+fn failures_after(before: u32, lived: Duration, status: Option<&ExitStatus>) -> u32 {
+    let signal = status.and_then(ExitStatusExt::signal);
+    let from_outside = FROM_OUTSIDE.iter().any(|s| signal == Some(s.as_raw()));
+    if from_outside || lived > STEADY {
+        1
+    } else {
+        before + 1
+    }
+}
+
 impl std::fmt::Display for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.kind.name(), self.number)
@@ -187,4 +198,24 @@ async fn end(mut child: Child) -> anyhow::Result<()> {
         child.kill().await.context("a process cannot be killed")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_killed_comes_back_at_once_and_what_fails_by_itself_waits_longer_each_time() {
+        let at_once = Duration::from_millis(100);
+        for signal in FROM_OUTSIDE {
+            let killed = ExitStatus::from_raw(signal.as_raw());
+            assert_eq!(failures_after(7, at_once, Some(&killed)), 1);
+        }
+        let exited = ExitStatus::from_raw(1 << 8);
+        let aborted = ExitStatus::from_raw(Signal::ABORT.as_raw());
+        for failed in [exited, aborted] {
+            assert_eq!(failures_after(7, at_once, Some(&failed)), 8);
+            assert_eq!(failures_after(7, STEADY * 2, Some(&failed)), 1);
+        }
+    }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::slot::{Order, Slot};
-use super::{Kind, folder, restart, socket};
+use super::{Kind, admin_socket, folder, restart, socket};
 use crate::cli::Up;
 use crate::up::wire::Peers;
 use crate::up::{demo, wire};
@@ -162,6 +162,9 @@ async fn supervise(options: &Up, data: &Path) -> anyhow::Result<()> {
     slots.stop().await;
     for kind in Kind::ALL {
         let _ = std::fs::remove_file(socket(data, kind));
+        for number in 0..options.replicas.max(1) {
+            let _ = std::fs::remove_file(admin_socket(data, kind, number));
+        }
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ impl ExecutionService for ExecutionApi {
             body,
             event_id: asked.event_id,
             user,
-            by_stage: false,
+            by_stage: None,
         };
         let started = self.engine.start(&start).await?;
         if let Some(refused) = started.refused {

@@ -34,13 +34,19 @@ impl OwnExecutions {
 
 #[async_trait]
 impl Executions for OwnExecutions {
-    async fn start(&self, pipeline: Value, user: &str, event_id: &str) -> Result<String, Failure> {
+    async fn start(
+        &self,
+        pipeline: Value,
+        user: &str,
+        event_id: &str,
+        since: i64,
+    ) -> Result<String, Failure> {
         let start = Start {
             kind: ExecutionType::Pipeline,
             body: pipeline,
             event_id: event_id.to_owned(),
             user: user.to_owned(),
-            by_stage: true,
+            by_stage: Some(since),
         };
         Ok(self.engine()?.start(&start).await?.id)
     }

@@ -214,6 +214,13 @@ pub(crate) fn not_too_deep(execution: &Execution) -> Result<(), TaskError> {
     )))
 }
 
+/// Since when a stage's task asks for an execution.
+pub(crate) fn since(ctx: &TaskContext<'_>) -> i64 {
+    ctx.task()
+        .and_then(|task| task.start_time)
+        .unwrap_or(ctx.now)
+}
+
 /// The trigger that an execution holds which a stage starts under this event.
 pub(crate) fn trigger(ctx: &TaskContext<'_>, event: &str, parameters: Value) -> Value {
     let visible = ctx.execution.visible_artifacts(ctx.stage);

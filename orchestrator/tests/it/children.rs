@@ -1,11 +1,14 @@
 //! Executions that start others: what goes down, what comes back, what is kept.
 
-use orchestrator::services::fake::response;
+use orchestrator::services::fake::{Fake, response};
 use proto::common::v1::{Json, PageRequest};
-use proto::orchestrator::v1::{ListExecutionsRequest, StartRequest};
+use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
+use proto::orchestrator::v1::{GetExecutionRequest, ListExecutionsRequest, StartRequest};
 use serde_json::{Value, json};
+use store::{Address, Batch, Mode, Outgoing};
 
-use crate::rig::{Rig, as_user, make, pipeline, stage};
+use crate::redis::Server;
+use crate::rig::{Rig, as_user, eventually, make, pipeline, quick, stage, webhook};
 
 fn definition(id: &str, stages: Value, more: Value) -> Value {
     let mut definition = pipeline(id, stages);
@@ -374,4 +377,87 @@ async fn a_plan_is_the_pipeline_with_all_that_is_known_and_starts_nothing() {
     let mut executions = rig.executions.clone();
     let listed = executions.list(ListExecutionsRequest::default()).await;
     assert!(listed.unwrap().into_inner().executions.is_empty());
+}
+
+/// Has a pipeline started by an event, as its trigger does; answers the execution when it has ended.
+async fn triggered(rig: &Rig, pipeline: &str, event: &str, recorded_at_ms: i64) -> Value {
+    let asked = ExecutionRequested {
+        application: "app".into(),
+        pipeline_config_id: pipeline.into(),
+        trigger_id: "t".into(),
+        event_id: event.into(),
+        recorded_at_ms,
+        trigger: json!({"type": "webhook", "user": "bob"}),
+    };
+    let shards = rig.store.shards();
+    let shard = shards.of_application("app");
+    let batch = Batch::new(shard, event).message(Outgoing {
+        to: Address::new(EXECUTION_REQUESTS, event, "app"),
+        fingerprint: event.into(),
+        mode: Mode::Ensure,
+        delay_ms: 0,
+        body: serde_json::to_vec(&asked).unwrap().into(),
+    });
+    rig.store.commit(batch).await.unwrap().unwrap();
+    let id = shards.mint_id(recorded_at_ms, &format!("{pipeline}/t/{event}"), shard);
+    eventually("started", async || {
+        let id = id.clone();
+        let request = GetExecutionRequest { kind: 0, id };
+        rig.executions.clone().get(request).await.is_ok()
+    })
+    .await;
+    rig.ends(&id, "SUCCEEDED").await
+}
+
+/// A pipeline that calls, then one that calls.
+async fn save_both(rig: &Rig) {
+    let child = definition("cfg-child", json!([webhook("1", &[])]), json!({}));
+    rig.save(&child).await.unwrap();
+    let mut runs = runs("cfg-child");
+    runs["requisiteStageRefIds"] = json!(["1"]);
+    runs["refId"] = json!("2");
+    let stages = json!([webhook("1", &[]), runs]);
+    let triggers = json!([{"id": "t", "type": "webhook", "enabled": true, "source": "s"}]);
+    let parent = definition("cfg-parent", stages, json!({"triggers": triggers}));
+    rig.save(&parent).await.unwrap();
+}
+
+/// A store may lose its last commits: what was begun in them is begun again.
+#[tokio::test]
+async fn an_execution_that_is_begun_again_for_the_same_reason_asks_for_the_same_effects() {
+    let done_outside = async || {
+        let rig = Rig::up().await;
+        save_both(&rig).await;
+        triggered(&rig, "cfg-parent", "event", 1_700_000_000_000).await;
+        let requests = rig.fake.requests().into_iter();
+        let done: Vec<_> = requests.map(|r| (r.url, r.effect_id)).collect();
+        done
+    };
+    let first = done_outside().await;
+    assert_eq!(first.len(), 2);
+    assert_ne!(first[0].1, first[1].1);
+    assert_eq!(done_outside().await, first);
+}
+
+#[tokio::test]
+async fn an_execution_that_may_have_begun_before_its_store_lost_commits_says_so() {
+    let Some(server) = Server::start("always") else {
+        return;
+    };
+    let store = server.store().await;
+    let shard = store.shards().of_application("app");
+    let (meta, lost) = (
+        format!("gn:{{{}}}:meta", shard.tag()),
+        1_700_000_000_000_i64,
+    );
+    server.command(&["HSET", &meta, "epoch", "1", "lost", &lost.to_string()]);
+    let rig = Rig::over(store, Fake::new(), quick()).await;
+    save_both(&rig).await;
+    for (event, recorded, told) in [("before", lost - 1, 1), ("after", lost + 1, 0)] {
+        let execution = triggered(&rig, "cfg-parent", event, recorded).await;
+        let all = execution["systemNotifications"].as_array();
+        let of_store = |notice: &&Value| notice["group"] == "store";
+        let count = all.into_iter().flatten().filter(of_store).count();
+        assert_eq!(count, told, "{event}");
+    }
 }

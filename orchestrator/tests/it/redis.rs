@@ -72,6 +72,16 @@ impl Server {
         }
     }
 
+    /// Does one command.
+    pub(crate) fn command(&self, arguments: &[&str]) {
+        let port = self.port.to_string();
+        let done = Command::new("redis-cli")
+            .args(["-p", &port])
+            .args(arguments)
+            .output();
+        assert!(done.unwrap().status.success(), "{arguments:?}");
+    }
+
     /// How often each command was called so far, those inside scripts included.
     pub(crate) fn calls(&self) -> BTreeMap<String, u64> {
         let output = Command::new("redis-cli")

@@ -350,6 +350,15 @@ impl Store for Redis {
         self.core.tracker.seen(shard).map_or(0, |seen| seen.epoch)
     }
 
+    async fn lost_at(&self, shard: Shard) -> Result<Option<i64>, Error> {
+        let mut command = cmd("HGET");
+        command.arg(self.core.names.meta(shard)).arg("lost");
+        match self.core.send(&command).await? {
+            Value::Nil => Ok(None),
+            value => reply::int(value).map(Some),
+        }
+    }
+
     async fn info(&self) -> Result<Info, Error> {
         let durability = durability::ask(&self.core.link).await?;
         let mut warnings = durability.warnings;

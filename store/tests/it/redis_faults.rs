@@ -193,6 +193,14 @@ async fn under_everysec_what_is_lost_is_the_last_and_it_is_noticed() {
         .await
         .expect("the loss is noticed without anybody asking")
         .unwrap();
+    let (at, now) = (
+        store.lost_at(shard).await.unwrap(),
+        store.now_ms().await.unwrap(),
+    );
+    assert!(
+        at.is_some_and(|at| (now - 60_000..=now).contains(&at)),
+        "{at:?}"
+    );
     let kept = store.load(shard, &document).await.unwrap().unwrap().version;
     assert!((20..200).contains(&kept), "{kept} of 200 are left");
     applied_once(&store, 0, kept).await;

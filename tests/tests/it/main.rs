@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod bad_luck;
+mod chaos;
 mod conventions;
 mod demo;
 mod differences;

@@ -310,6 +310,44 @@ async fn a_restart_into_a_faulty_configuration_leaves_what_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_replica_tells_what_it_alone_counts() {
+    let sink = Sink::start().await.unwrap();
+    let mut stack = up(&sink).await.unwrap();
+    let pipeline = pipeline(
+        "shop",
+        "one",
+        &[tests::fixture::webhook(
+            "Call",
+            "1",
+            &[],
+            &sink.url("/hook"),
+        )],
+    );
+    let id = stack.gate.start_ad_hoc(&pipeline).await.unwrap();
+    stack.gate.wait_for_execution(&id, DEADLINE).await.unwrap();
+    let run = stack.data.join("run");
+    let metrics = async |name: String| -> String {
+        let client = tests::http::Client::socket(&run.join(name));
+        let answer = client.get("/metrics").await.unwrap();
+        answer.expect(200).unwrap().text()
+    };
+    let mut runs = 0.0;
+    for number in 0..REPLICAS {
+        let text = metrics(format!("orchestrator-{number}.admin.sock")).await;
+        let ran = |line: &str| line.strip_prefix("task_runs_total ")?.parse::<f64>().ok();
+        runs += text.lines().find_map(ran).expect(&text);
+        for service in ["trigger", "gateway"] {
+            metrics(format!("{service}-{number}.admin.sock")).await;
+        }
+    }
+    assert!(runs >= 1.0, "{runs} runs of tasks");
+    stack.stop().await.unwrap();
+    let left = std::fs::read_dir(&run).unwrap().flatten();
+    let sockets = left.filter(|entry| entry.file_name().to_string_lossy().ends_with(".sock"));
+    assert_eq!(sockets.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replicas_end_with_their_supervisor() {
     let sink = Sink::start().await.unwrap();
     let mut stack = up(&sink).await.unwrap();

@@ -10,7 +10,13 @@ use crate::services::Executions;
 
 #[async_trait]
 impl Executions for Fake {
-    async fn start(&self, pipeline: Value, _user: &str, event: &str) -> Result<String, Failure> {
+    async fn start(
+        &self,
+        pipeline: Value,
+        _user: &str,
+        event: &str,
+        _since: i64,
+    ) -> Result<String, Failure> {
         self.faulty(|world| {
             let known = world.started.iter().find(|(known, _)| known == event);
             if known.is_none() {

@@ -97,7 +97,9 @@ impl Task for Start {
         pipeline.insert("trigger".to_owned(), trigger(ctx, &event));
         let executions = ctx.services.executions();
         let user = ctx.user();
-        let started = executions.start(pipeline.into(), user, &event).await;
+        let since = child::since(ctx);
+        let started = executions.start(pipeline.into(), user, &event, since);
+        let started = started.await;
         let execution = started.map_err(failed)?;
         Ok(TaskResult::succeeded()
             .with_context("executionId", execution)

@@ -94,8 +94,9 @@ impl Task for Run {
             );
             pipeline.insert("trigger".to_owned(), trigger(ctx, &entry, &event));
             let executions = ctx.services.executions();
-            let id = executions.start(pipeline.into(), ctx.user(), &event).await;
-            started.push(id.map_err(failed)?);
+            let since = child::since(ctx);
+            let id = executions.start(pipeline.into(), ctx.user(), &event, since);
+            started.push(id.await.map_err(failed)?);
         }
         if started.is_empty() {
             return Err(TaskError::user("Child Pipelines were not executed"));

@@ -5,7 +5,7 @@ local seen, new = number(), number()
 if epoch == seen then
   epoch = new
   fed = math.max(fed, new * 1099511627776)
-  redis.call('HSET', meta, 'epoch', plain(epoch), 'feed', plain(fed))
+  redis.call('HSET', meta, 'epoch', plain(epoch), 'feed', plain(fed), 'lost', plain(now))
   announce({ '' })
 end
 return { 'ok', seq, epoch }

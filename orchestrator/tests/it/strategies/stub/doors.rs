@@ -78,7 +78,7 @@ impl Definitions for Stub {
 
 #[async_trait]
 impl Executions for Stub {
-    async fn start(&self, body: Value, _: &str, event: &str) -> Result<String, Failure> {
+    async fn start(&self, body: Value, _: &str, event: &str, _: i64) -> Result<String, Failure> {
         Ok(children::start(self, body, event).await)
     }
 
