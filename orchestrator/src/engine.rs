@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::commit::{self, Acknowledge, Writing};
 use crate::config::Config;
+use crate::consumers::Consumers;
 use crate::definition::unavailable;
 use crate::executions::Executions;
 use crate::leases::Leases;
@@ -69,6 +70,7 @@ pub(crate) struct Inner {
     /// Turns that wait for look-ups.
     pub(crate) lookups: Semaphore,
     pub(crate) leases: Leases,
+    pub(crate) consumers: Consumers,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) now: Now,
 }
@@ -130,6 +132,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 executions: Executions::with_archive(store.clone(), config.archive.open()),
                 leases: Leases::new(store.clone(), config.lease_ms()),
+                consumers: Consumers::new(store.clone()),
                 store,
                 services,
                 lookups: Semaphore::new(config.pool_size(Pool::Http)),

@@ -18,6 +18,7 @@ mod corpus;
 mod custom;
 mod definitions;
 mod flow;
+mod foreign;
 mod golden;
 mod instances;
 mod judgment;
