@@ -107,17 +107,6 @@ async fn what_one_version_began_ends_under_the_other_that_was_started_after_its_
     one_after_the_other(End::Killed).await;
 }
 
-const PROGRAMS: [&str; 3] = ["gennaker", "balancer", "instance"];
-
-/// Puts a version's programs in the place of those that run.
-fn install(from: &Path, to: &Path) {
-    for name in PROGRAMS {
-        let fresh = to.join(format!("{name}.new"));
-        std::fs::copy(from.join(name), &fresh).unwrap();
-        std::fs::rename(&fresh, to.join(name)).unwrap();
-    }
-}
-
 /// Starts an execution now and then until told to end.
 async fn start_many(port: u16, ending: watch::Receiver<bool>) -> (Vec<String>, Vec<String>) {
     let gate = gate::Gate::port(port);
@@ -141,7 +130,7 @@ async fn replicas_of_both_versions_work_side_by_side_while_one_replaces_the_othe
     let current = program::folder().unwrap();
     let sink = Sink::start().await.unwrap();
     let installed = tempfile::tempdir().unwrap();
-    install(&current, installed.path());
+    program::install(&current, installed.path()).unwrap();
     let arguments = ["--processes", "--replicas", "2", "--egress-allow"];
     let mut arguments: Vec<String> = arguments.map(ToOwned::to_owned).to_vec();
     arguments.push(sink.address());
@@ -162,7 +151,7 @@ async fn replicas_of_both_versions_work_side_by_side_while_one_replaces_the_othe
     let running = || -> Vec<i32> { replicas::of(supervisor).into_values().flatten().collect() };
     for version in [&previous, &current, &previous, &current] {
         let before = running();
-        install(version, installed.path());
+        program::install(version, installed.path()).unwrap();
         let printed = program::run(&current.join("gennaker"), ["restart", "--data", &data])
             .await
             .unwrap();
