@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::commit::{self, Acknowledge, Writing};
 use crate::config::Config;
+use crate::consumers::Consumers;
 use crate::definition::unavailable;
 use crate::executions::Executions;
 use crate::leases::Leases;
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) leases: Leases,
     /// Results that wait for their commit.
     pub(crate) results: Results,
+    pub(crate) consumers: Consumers,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) now: Now,
 }
@@ -136,6 +138,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 executions: Executions::with_archive(store.clone(), config.archive.open()),
                 leases: Leases::new(store.clone(), config.lease_ms()),
+                consumers: Consumers::new(store.clone()),
                 store,
                 results: Results::default(),
                 services,

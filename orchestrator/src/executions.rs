@@ -267,6 +267,23 @@ pub(crate) fn assembled(
     let Some(header) = parts.get(HEADER) else {
         return Ok(None);
     };
+    read(id, version, header, parts)
+        .map(Some)
+        .map_err(|failure| {
+            // Who cannot read it cannot tell damage from a form that it does not know.
+            match Execution::newer_schema(header) {
+                Some(schema) => newer(id, schema),
+                None => failure,
+            }
+        })
+}
+
+fn read(
+    id: &str,
+    version: Version,
+    header: &Bytes,
+    parts: &BTreeMap<String, Bytes>,
+) -> Result<Loaded, Failure> {
     let (mut answers, mut stages) = (Answers::new(), Vec::new());
     for (part, content) in parts {
         let fault = |e: serde_json::Error| damaged(id, &format!("part {part}: {e}"));
@@ -279,7 +296,10 @@ pub(crate) fn assembled(
     }
     let header = std::str::from_utf8(header).map_err(|e| damaged(id, &e.to_string()))?;
     let execution = Execution::from_parts(header, stages).map_err(|e| damaged(id, &e))?;
-    Ok(Some(Loaded {
+    if execution.schema > Execution::SCHEMA {
+        return Err(newer(id, execution.schema));
+    }
+    Ok(Loaded {
         application: execution.application.clone(),
         subject: Subject::Execution(Box::new(execution)),
         version,
@@ -287,7 +307,7 @@ pub(crate) fn assembled(
         digest: parts
             .get(DIGEST)
             .and_then(|content| commit::digest_of(content, version)),
-    }))
+    })
 }
 
 pub(crate) fn only(loaded: Loaded) -> Option<Execution> {
@@ -323,6 +343,15 @@ pub fn unexpanded(mut execution: Value) -> Value {
 /// There is no such execution.
 pub fn missing(id: &str) -> Failure {
     Failure::not_found(format!("execution {id} not found"))
+}
+
+/// A newer version wrote it, in a form that this one must not read.
+fn newer(id: &str, schema: u32) -> Failure {
+    let own = Execution::SCHEMA;
+    let text = format!(
+        "execution {id} is stored in form {schema} by a newer version, this one reads form {own}; ask a newer one"
+    );
+    Failure::new(Kind::Unimplemented, text)
 }
 
 fn damaged(what: &str, reason: &str) -> Failure {

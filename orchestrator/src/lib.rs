@@ -10,11 +10,13 @@ pub mod audit;
 mod command;
 pub mod commit;
 mod config;
+mod consumers;
 pub mod definition;
 pub mod difference;
 pub mod digest;
 mod engine;
 pub mod executions;
+mod foreign;
 mod ids;
 mod leases;
 mod lookup;
@@ -257,6 +259,12 @@ fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
                 Engine::notify,
             )
         },
+    );
+    let consumers = engine.inner.consumers.clone();
+    service = service.task(
+        "orchestrator-consumers",
+        OnError::Restart,
+        move |shutdown| consumers.clone().keep(shutdown),
     );
     let leases = engine.inner.leases.clone();
     service = service.task("orchestrator-leases", OnError::Restart, move |shutdown| {

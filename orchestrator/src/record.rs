@@ -44,7 +44,7 @@ pub fn engine(settings: &Settings) -> String {
 /// The kind of an input that a person's command decided.
 const COMMAND: &str = "command";
 /// The kind of an input that is a task's answer.
-const FINISHED: &str = "taskFinished";
+pub(crate) const FINISHED: &str = "taskFinished";
 
 /// A stage as stored.
 pub(crate) fn stage_map(stage: &Stage) -> Map<String, Value> {

@@ -18,7 +18,7 @@ use crate::commit::mailbox;
 use crate::definition::{refused, unavailable};
 use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::ids;
-use crate::record;
+use crate::record::{self, FINISHED};
 use crate::turn::{Loaded, Step, weight};
 
 /// Results of one commit at the most, and their bytes, about.
@@ -282,7 +282,7 @@ fn message(ended: &Ended, to: &Target) -> Outgoing {
         to: mailbox(to, &run.application),
         // Names the stage where those of other messages do.
         fingerprint: format!(
-            "taskFinished/{}/{}#{}",
+            "{FINISHED}/{}/{}#{}",
             run.stage_id, run.effect_id, run.number
         ),
         mode: Mode::Push,

@@ -17,6 +17,7 @@ use store::{Batch, Delivery, IndexChange, Refused, Shard, Shards, Then, blob};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::commit;
+use crate::consumers;
 use crate::definition::{Object, refused, unavailable};
 use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::ids;
@@ -217,6 +218,9 @@ impl Engine {
         let asked: ExecutionRequested = match serde_json::from_slice(&body.map_err(unavailable)?) {
             Ok(asked) => asked,
             Err(error) => {
+                if self.leave(delivery, consumers::START).await? {
+                    return Ok(());
+                }
                 tracing::error!(error = %error, "a requested execution cannot be read");
                 return self.settle(delivery).await;
             }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use orchestrator_core::{
     Answers, Effects, Env, Event, Execution, IdSource, Lookup, Message, Mode, Outcome, Outgoing,
     PipelineGate, Reason, Settings, StageCatalog, StageId, Subject, Target, TaskError, TaskResult,
-    TaskRun, Write, handle, task_finished,
+    TaskRun, Write, foreign_type, handle, task_finished,
 };
 use serde_json::Value;
 use store::Version;
@@ -196,6 +196,7 @@ fn take_noting(
     let given = steps.len();
     let mut open: VecDeque<Step> = steps.into();
     let (mut taken, mut bytes) = (0, 0);
+    let mut left = Vec::new();
     while let Some(step) = open.pop_front() {
         let limits = around.limits;
         let full = taken >= limits.steps || bytes >= limits.bytes || !(around.in_time)();
@@ -204,10 +205,21 @@ fn take_noting(
             || turn.messages.len() + open.len() >= limits.entries;
         // What was given is handled and what followed may be left for later; messages of
         // either kind can be sent once more.
-        let left = crowded && taken > 0 && matches!(step, Step::Message(_));
-        if left || taken >= given && (full || crowded) {
+        let later = crowded && taken > 0 && matches!(step, Step::Message(_));
+        if later || taken >= given && (full || crowded) {
             open.push_front(step);
             break;
+        }
+        // What this version does not know, another one may: then it is not decided along the way.
+        let execution = match &turn.subject {
+            Subject::Execution(execution) if taken >= given => Some(execution),
+            _ => None,
+        };
+        if let (Step::Message(message), Some(execution)) = (&step, execution)
+            && foreign_type(message, execution, around.stages).is_some()
+        {
+            left.push(step);
+            continue;
         }
         taken += 1;
         turn.given = taken.min(given);
@@ -223,7 +235,7 @@ fn take_noting(
         };
         bytes += absorb(&mut turn, effects, &mut open, loaded, around)?;
     }
-    for step in open {
+    for step in left.into_iter().chain(open) {
         if let (Step::Message(message), Some(to)) = (step, own(&turn.subject)) {
             turn.messages.push(Outgoing {
                 to,

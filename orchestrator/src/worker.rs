@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use orchestrator_core::{
     ErrorClass, Execution, ExecutionId, Message, StageId, TaskError, TaskId, TaskResult, TaskRun,
+    task_type,
 };
 use proto::message::OperationFinished;
 use proto::status::{Failure, Kind};
@@ -17,8 +18,10 @@ use runtime::retry::Backoff;
 use store::{Batch, Consumer, ConsumerSettings, Delivery, Then};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::consumers;
 use crate::definition::unavailable;
 use crate::engine::{Engine, Extra, TRIES, Tried};
+use crate::foreign::Sifted;
 use crate::ids;
 use crate::place::Place;
 use crate::record;
@@ -52,6 +55,9 @@ impl Engine {
             max_tries: self.inner.config.max_tries,
         };
         let mut consumer = Consumer::new(self.inner.store.clone(), settings);
+        if shutdown.or(self.inner.consumers.said()).await.is_none() {
+            return Ok(());
+        }
         let mut failures = 0;
         loop {
             let Some(Ok(first)) = shutdown.or(Arc::clone(&places).acquire_owned()).await else {
@@ -141,7 +147,11 @@ impl Engine {
     async fn again(&self, delivery: &Delivery, failure: &Failure) {
         let lease = &delivery.lease;
         // Whatever fails here, the lease ends by itself.
-        if lasts(failure) {
+        if failure.kind == Kind::Unimplemented {
+            // Only a newer version can read it, whether one is there or not.
+            let pause = self.inner.consumers.pause_ms(&lease.address.subject);
+            let _ = self.inner.store.release(lease, pause).await;
+        } else if lasts(failure) {
             let hopeless = delivery.tries > self.inner.config.max_tries;
             let pause = if hopeless { HOPELESS_MS } else { AGAIN_MS };
             let _ = self
@@ -181,6 +191,13 @@ impl Engine {
                     }
                 }
             };
+            if give_up.is_none() {
+                match self.sift(delivery, &loaded).await? {
+                    Sifted::Ours => {}
+                    Sifted::PutOff(rest) => return Ok(Some((loaded, rest))),
+                    Sifted::Fenced => return Ok(None),
+                }
+            }
             let messages = delivery.messages.iter();
             let steps: Vec<Step> = messages
                 .map(|message| decode(message, &loaded, give_up))
@@ -243,7 +260,20 @@ impl Engine {
         let Some(message) = delivery.messages.first() else {
             return;
         };
-        match serde_json::from_slice(&message.body) {
+        let read = serde_json::from_slice::<TaskRun>(&message.body);
+        let unknown = match &read {
+            Ok(run) if task::find(&run.task_type).is_none() => Some(task_type(&run.task_type)),
+            Ok(_) => None,
+            Err(_) => Some(consumers::RUN.to_owned()),
+        };
+        if let Some(what) = unknown {
+            match self.leave(&delivery, &what).await {
+                Ok(false) => {}
+                Ok(true) => return,
+                Err(failure) => return self.again(&delivery, &failure).await,
+            }
+        }
+        match read {
             Ok(run) => self.spawn_run(run, delivery, None, place),
             Err(error) => {
                 let _place = place;
@@ -255,7 +285,7 @@ impl Engine {
                 let ended = if given_up || self.gives_up_on(&failure, &delivery) {
                     self.abort(&delivery, &failure.message).await
                 } else {
-                    // Another process, of a newer version, may know what it is.
+                    // A process of a newer version may come.
                     Err(failure)
                 };
                 if let Err(failure) = ended {
@@ -406,6 +436,9 @@ impl Engine {
         let ended: OperationFinished = match serde_json::from_slice(&message.body) {
             Ok(ended) => ended,
             Err(error) => {
+                if self.leave(delivery, consumers::OPERATION).await? {
+                    return Ok(());
+                }
                 tracing::error!(error = %error, "the end of an operation cannot be read");
                 return self.drop_messages(delivery).await;
             }
@@ -479,7 +512,8 @@ pub(crate) fn lasts(failure: &Failure) -> bool {
     matches!(failure.kind, Kind::Internal | Kind::Invalid)
 }
 
-fn read(message: &store::Message) -> Result<Step, Failure> {
+/// What a mailbox's message asks for.
+pub(crate) fn read(message: &store::Message) -> Result<Step, Failure> {
     let unread = match serde_json::from_slice(&message.body) {
         Ok(message) => return Ok(Step::Message(message)),
         Err(error) => error,

@@ -48,6 +48,23 @@ pub fn path(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The programs of the product.
+const PRODUCT: [&str; 3] = ["gennaker", "balancer", "instance"];
+
+/// Puts the product of one folder in the place of that of another, which may be running.
+///
+/// # Errors
+/// It is not there, or cannot be copied.
+pub fn install(from: &Path, to: &Path) -> Result<()> {
+    for name in PRODUCT {
+        let (source, fresh) = (from.join(name), to.join(format!("{name}.new")));
+        std::fs::copy(&source, &fresh)
+            .and_then(|_| std::fs::rename(&fresh, to.join(name)))
+            .with_context(|| format!("cannot install {}", source.display()))?;
+    }
+    Ok(())
+}
+
 /// The statically linked `demo-server`: `GENNAKER_DEMO_SERVER`, or beside the other programs under
 /// the target's own name.
 ///

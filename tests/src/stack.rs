@@ -39,6 +39,8 @@ pub struct Setup {
     pub controls: bool,
     /// Name of the data folder.
     pub data: String,
+    /// The folder of the programs; none: those under test.
+    pub programs: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -51,6 +53,7 @@ impl Default for Setup {
             environment: Vec::new(),
             controls: false,
             data: "data".to_owned(),
+            programs: None,
         }
     }
 }
@@ -128,6 +131,11 @@ impl Stack {
         self.setup.configuration = Some(configuration.to_owned());
     }
 
+    /// Whose programs are used from now on.
+    pub fn programs(&mut self, folder: &Path) {
+        self.setup.programs = Some(folder.to_owned());
+    }
+
     /// Who is shown each line of the control plane's log, from the next start on.
     pub fn look(&mut self, look: Look) {
         self.look = Some(look);
@@ -191,6 +199,11 @@ impl Stack {
     /// # Errors
     /// It has not been built.
     pub fn program(&self, name: &str) -> Result<PathBuf> {
+        if let Some(folder) = &self.setup.programs {
+            let path = folder.join(name);
+            ensure!(path.is_file(), "{} does not exist", path.display());
+            return Ok(path);
+        }
         if !self.setup.controls {
             return program::path(name);
         }

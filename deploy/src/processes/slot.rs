@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,9 @@ pub(super) enum Order {
 pub(super) struct Slot {
     pub(super) kind: Kind,
     pub(super) number: u32,
+    /// The program, by where it was when the supervisor began: what took its place since is what a restart
+    /// is to start.
+    pub(super) program: PathBuf,
     /// Arguments behind the subcommand.
     pub(super) arguments: Vec<OsString>,
     /// What it accepts from.
@@ -125,8 +129,7 @@ impl Slot {
 
     /// Starts a process and waits until it is ready.
     async fn start(&self) -> anyhow::Result<Process> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut child = Command::new(program)
+        let mut child = Command::new(&self.program)
             .arg(self.kind.name())
             .args(&self.arguments)
             .args(["--replica", &self.number.to_string()])

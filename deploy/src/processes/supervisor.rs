@@ -88,6 +88,7 @@ async fn supervise(options: &Up, data: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder(data))?;
     // Those behind `up`; each replica reads them itself.
     let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut slots = Slots { all: Vec::new() };
     let mut waiting = Vec::new();
     for kind in Kind::ALL {
@@ -99,6 +100,7 @@ async fn supervise(options: &Up, data: &Path) -> anyhow::Result<()> {
             let slot = Slot {
                 kind,
                 number,
+                program: program.clone(),
                 arguments: arguments.clone(),
                 listener: listener.try_clone()?,
             };

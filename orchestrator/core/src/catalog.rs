@@ -6,6 +6,8 @@ use crate::env::Settings;
 use crate::execution::Execution;
 use crate::graph::Fault;
 use crate::ids::RefId;
+use crate::message::Message;
+use crate::plan::DRY_RUN_TASK;
 use crate::stage::Stage;
 use crate::task::{TaskPolicy, TaskSpec};
 
@@ -15,6 +17,34 @@ pub trait StageCatalog: Send + Sync {
     fn stage(&self, kind: &str) -> Option<&dyn StageDefinition>;
     /// The policy of a type of task; none if there is no such type.
     fn task(&self, kind: &str) -> Option<TaskPolicy>;
+}
+
+/// What of a message's subject this catalogue cannot run: the type of its stage or of its task. A newer
+/// version's catalogue may.
+pub fn foreign_type(
+    message: &Message,
+    execution: &Execution,
+    stages: &dyn StageCatalog,
+) -> Option<String> {
+    let stage = execution.stage(message.stage_id()?)?;
+    let kind = stage.definition();
+    let known = stages.stage(kind);
+    if !known.is_some_and(StageDefinition::is_built) {
+        return Some(stage_type(kind));
+    }
+    let kind = &stage.task(message.task_id()?)?.implementing_class;
+    let known = kind == DRY_RUN_TASK || stages.task(kind).is_some();
+    (!known).then(|| task_type(kind))
+}
+
+/// How a type of stage is named among all that a version knows.
+pub fn stage_type(kind: &str) -> String {
+    format!("stage {kind}")
+}
+
+/// How a type of task is named among all that a version knows.
+pub fn task_type(kind: &str) -> String {
+    format!("task {kind}")
 }
 
 /// A stage with the execution it is in.
@@ -104,6 +134,11 @@ pub trait StageDefinition: Send + Sync {
 
     /// For people.
     fn describe(&self) -> Description;
+
+    /// Whether this version can run it, or knows no more of it than that it exists.
+    fn is_built(&self) -> bool {
+        true
+    }
 
     /// What goes over the stage's context before anything of it is planned: what the
     /// operator set for it. Asked when it begins, and not in a dry run.

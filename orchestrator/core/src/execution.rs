@@ -145,6 +145,9 @@ pub struct Execution {
     /// Order of stages in the stored form. Engine's own, not served.
     #[serde(rename = "_order", skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<StageId>,
+    /// What only a newer version knows: it is kept when this one writes.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
@@ -158,8 +161,20 @@ fn zero(count: &u64) -> bool {
 }
 
 impl Execution {
-    /// The stored form's schema number that this build writes.
+    /// The stored form's schema number that this build writes. Fields may come without a new number, for who
+    /// does not know them keeps them; whatever an older version would misread takes one.
     pub const SCHEMA: u32 = 1;
+
+    /// The schema number of a stored header, where this build must not read it.
+    pub fn newer_schema(header: &[u8]) -> Option<u32> {
+        #[derive(Deserialize)]
+        struct Schema {
+            #[serde(rename = "_schema")]
+            number: u32,
+        }
+        let found: Schema = serde_json::from_slice(header).ok()?;
+        (found.number > Self::SCHEMA).then_some(found.number)
+    }
 
     /// The part of the store's document that holds a stage.
     pub fn part(stage: &StageId) -> String {
@@ -172,7 +187,13 @@ impl Execution {
         if let Some(object) = header.as_object_mut() {
             let order: Vec<&str> = self.stages.iter().map(|s| s.id.as_str()).collect();
             object.insert("_order".to_owned(), order.into());
-            object.insert("_schema".to_owned(), Self::SCHEMA.into());
+            // What is new has none yet.
+            let schema = if self.schema == 0 {
+                Self::SCHEMA
+            } else {
+                self.schema
+            };
+            object.insert("_schema".to_owned(), schema.into());
         }
         header
     }

@@ -6,7 +6,7 @@
 //! that counts is the one that the newest arrival brings, for all that wait.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::execution::Execution;
 use crate::ids::{ExecutionId, PipelineConfigId};
@@ -25,6 +25,9 @@ pub struct PipelineGate {
     pub running: Vec<ExecutionId>,
     /// Waiting, in order of arrival: what to send each when it is let in.
     pub waiting: Vec<Waiting>,
+    /// What only a newer version knows: it is kept when this one writes.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// One that waits.

@@ -48,7 +48,10 @@ pub mod testing;
 pub mod timing;
 mod trigger;
 
-pub use catalog::{Description, NewStage, PlanError, StageCatalog, StageDefinition, StageView};
+pub use catalog::{
+    Description, NewStage, PlanError, StageCatalog, StageDefinition, StageView, foreign_type,
+    stage_type, task_type,
+};
 pub use env::{Answers, Env, IdSource, Settings};
 pub use execution::{Execution, ExecutionType, Pause};
 pub use finish::{dry_run_result, task_finished};

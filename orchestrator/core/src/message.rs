@@ -151,6 +151,31 @@ pub enum Message {
 }
 
 impl Message {
+    /// The wire names of all of them.
+    pub const KINDS: [&str; 21] = [
+        "startExecution",
+        "joinGate",
+        "completeExecution",
+        "cancelExecution",
+        "resumeExecution",
+        "rescheduleExecution",
+        "startWaitingExecutions",
+        "startStage",
+        "completeStage",
+        "skipStage",
+        "cancelStage",
+        "abortStage",
+        "pauseStage",
+        "resumeStage",
+        "restartStage",
+        "continueParentStage",
+        "startTask",
+        "runTask",
+        "completeTask",
+        "pauseTask",
+        "resumeTask",
+    ];
+
     /// The wire name.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -296,5 +321,19 @@ impl Message {
                 reason: Some(reason),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_kind_is_listed() {
+        let unknown = serde_json::from_value::<Message>(json!({"kind": "x"})).unwrap_err();
+        let told = unknown.to_string();
+        let expected: Vec<&str> = told.split('`').skip(3).step_by(2).collect();
+        assert_eq!(expected, Message::KINDS);
     }
 }

@@ -76,6 +76,9 @@ pub struct Stage {
     /// What this attempt does outside is being undone. Engine's own, not served.
     #[serde(rename = "_undone", skip_serializing_if = "no")]
     pub undone: bool,
+    /// What only a newer version knows: it is kept when this one writes.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 impl Stage {

@@ -54,6 +54,9 @@ pub struct Task {
     /// It was woken while a worker had it: run it again at once. Not served.
     #[serde(rename = "_wake", skip_serializing_if = "no")]
     pub wake: bool,
+    /// What only a newer version knows: it is kept when this one writes.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// What a task answered.

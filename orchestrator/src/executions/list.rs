@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use orchestrator_core::{Execution, ExecutionType};
-use proto::status::Failure;
+use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
 use store::archive::{self, Filter, Position};
 use store::{IndexEntry, Order, Shard, Shared};
@@ -14,6 +14,7 @@ use crate::archive::row;
 use crate::commit::{self, HEADER};
 use crate::definition::unavailable;
 use crate::ids;
+use crate::turn::Loaded;
 
 /// Executions of a page by default.
 const PAGE: usize = 50;
@@ -96,6 +97,17 @@ impl Listing {
             })),
             (place, _) => Ok(Some(parse_cursor(place)?)),
         }
+    }
+}
+
+/// One that only a newer version reads is missing from a list; it spoils no list.
+fn readable(found: Result<Option<Loaded>, Failure>) -> Result<Option<Loaded>, Failure> {
+    match found {
+        Err(failure) if failure.kind == Kind::Unimplemented => {
+            tracing::warn!(error = %failure, "an execution is left out of a list");
+            Ok(None)
+        }
+        found => found,
     }
 }
 
@@ -234,10 +246,7 @@ impl Executions {
         if !first.takes(&row::of_header(header)) {
             return Ok(None);
         }
-        let Some(loaded) = self.load(id).await? else {
-            return Ok(None);
-        };
-        let Some(execution) = super::only(loaded) else {
+        let Some(execution) = readable(self.load(id).await)?.and_then(super::only) else {
             return Ok(None);
         };
         let asked = images.is_none() || filter.takes(&row::of(&execution));
@@ -262,7 +271,7 @@ impl Executions {
     async fn taken(&self, taken: Taken) -> Result<Option<Execution>, Failure> {
         match taken {
             Taken::Live(execution) => Ok(Some(*execution)),
-            Taken::Kept(located) => Ok(self.read(&located).await?.and_then(super::only)),
+            Taken::Kept(located) => Ok(readable(self.read(&located).await)?.and_then(super::only)),
         }
     }
 

@@ -171,7 +171,7 @@ pub trait StageType: StageDefinition {
 }
 
 /// What stands behind a type that is meant for our own provider: `deploy_local`.
-const OWN_PROVIDER: &str = "_local";
+pub(crate) const OWN_PROVIDER: &str = "_local";
 
 /// A type by name, also one that is known and not built; none if there is none.
 pub fn find(kind: &str) -> Option<&'static dyn StageType> {

@@ -20,6 +20,7 @@ mod definitions;
 mod evaluation;
 mod fanin;
 mod flow;
+mod foreign;
 mod golden;
 mod instances;
 mod judgment;

@@ -1,6 +1,7 @@
 //! `gennaker up --processes`: replicas are killed and replaced, and nobody notices.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -31,12 +32,18 @@ const RESTARTS: usize = 4;
 const KILLS: usize = 8;
 
 async fn up(sink: &Sink) -> Result<Stack> {
+    up_from(sink, None).await
+}
+
+/// The same with the programs of a folder.
+async fn up_from(sink: &Sink, programs: Option<&Path>) -> Result<Stack> {
     let arguments = ["--processes", "--replicas", "2", "--egress-allow"];
     let mut arguments: Vec<String> = arguments.map(ToOwned::to_owned).to_vec();
     arguments.push(sink.address());
     let stack = Stack::up(Setup {
         backend: Backend::Redis(Fsync::Always),
         arguments,
+        programs: programs.map(ToOwned::to_owned),
         ..Setup::default()
     })
     .await?;
@@ -173,7 +180,10 @@ async fn ask(port: u16, ending: watch::Receiver<bool>) -> (u64, Vec<String>, Vec
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_replaces_every_process_and_fails_no_request() {
     let sink = Sink::start().await.unwrap();
-    let mut stack = up(&sink).await.unwrap();
+    let installed = tempfile::tempdir().unwrap();
+    let built = program::folder().unwrap();
+    program::install(&built, installed.path()).unwrap();
+    let mut stack = up_from(&sink, Some(installed.path())).await.unwrap();
     stack.gate.save_pipeline(&patient(&sink)).await.unwrap();
     let supervisor = stack.pid().unwrap();
     let running =
@@ -186,6 +196,8 @@ async fn a_restart_replaces_every_process_and_fails_no_request() {
     let gennaker = stack.program("gennaker").unwrap();
     for _ in 0..RESTARTS {
         let before = running();
+        // As an upgrade does it: what ran until now has no file any more.
+        program::install(&built, installed.path()).unwrap();
         let printed = program::run(&gennaker, ["restart", "--data", &data])
             .await
             .unwrap();
@@ -222,7 +234,7 @@ async fn a_restart_replaces_every_process_and_fails_no_request() {
     assert!(
         after
             .iter()
-            .all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
+            .all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
     );
 }
 
@@ -358,7 +370,7 @@ async fn replicas_end_with_their_supervisor() {
     assert_eq!(pids.len(), SERVICES.len() * REPLICAS);
     stack.kill().await.unwrap();
     eventually("no replica is left", DEADLINE, async || {
-        let left = |pid: &&i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        let left = |pid: &&i32| Path::new(&format!("/proc/{pid}")).exists();
         match pids.iter().find(left) {
             None => Ok(()),
             Some(pid) => Err(format!("{pid} is left")),

@@ -11,4 +11,5 @@ mod properties;
 mod restart;
 mod runner;
 mod scenarios;
+mod unknown;
 mod waiting;

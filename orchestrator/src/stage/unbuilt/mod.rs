@@ -98,6 +98,10 @@ impl StageDefinition for Unbuilt {
         }
     }
 
+    fn is_built(&self) -> bool {
+        false
+    }
+
     fn tasks(&self, _stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
         Err(refusal(self.kind, self.needs))
     }
