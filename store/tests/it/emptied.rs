@@ -202,3 +202,20 @@ async fn a_file_that_is_not_there_is_made_only_when_asked_for() {
             .is_some()
     );
 }
+
+/// What a named lease fences lies outside of the store: the balancer, for one, goes on serving.
+#[tokio::test]
+async fn a_named_lease_of_a_new_store_is_above_those_of_the_one_that_was_lost() {
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = FileSettings::new(folder.path().join("store.redb"));
+        let store: Shared = Arc::new(Embedded::open(settings, Shards::default()).unwrap());
+        let shard = store.shards().numbered(0);
+        for holder in ["first", "second"] {
+            let taken = store.take(shard, "balancer/a", holder, 0).await.unwrap();
+            tokens.push(taken.unwrap().token);
+        }
+    }
+    assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
+}
