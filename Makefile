@@ -14,7 +14,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz restore simulate strategy-records kill zero-failed-requests replicas clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -72,6 +72,9 @@ replicas: build                  ## processes on Redis under kills: 200 executio
 
 kill: controls build             ## kill -9 between every pair of consecutive steps of an undisturbed run
 	KILL=all $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture kill::
+
+restore: build                   ## the store is emptied under load; nothing acknowledged is lost
+	RESTORE=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture restore::
 
 strategy-records:                ## compares recorded deployments: make strategy-records FILE=records.jsonl.gz
 	STRATEGY_RECORDS=$(abspath $(FILE)) $(CARGO) test -q -p orchestrator --test it -- --nocapture strategies::

@@ -22,6 +22,7 @@ mod processes;
 mod promote;
 mod replicas;
 mod repository;
+mod restore;
 mod spin;
 mod strategies;
 mod up_down;
