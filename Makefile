@@ -14,7 +14,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas chaos skew clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas chaos skew restore clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -79,6 +79,8 @@ kill: controls build             ## kill -9 between every pair of consecutive st
 skew: needs                      ## the previous version and this one, one after the other and side by side on one Redis
 	previous=$$(tests/previous.sh "$(TARGET)") && $(PRODUCT) && GENNAKER_PREVIOUS_DIR=$$previous \
 	    $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture skew::
+restore: build                   ## the store is emptied under load; nothing acknowledged is lost
+	RESTORE=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture restore::
 
 strategy-records:                ## compares recorded deployments: make strategy-records FILE=records.jsonl.gz
 	STRATEGY_RECORDS=$(abspath $(FILE)) $(CARGO) test -q -p orchestrator --test it -- --nocapture strategies::

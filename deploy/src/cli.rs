@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::processes::{Kind, replica, restart};
-use crate::{doctor, down, execution, expression, up, user};
+use crate::{doctor, down, execution, expression, restore, up, user};
 
 /// Continuous delivery: pipelines that replace running services without a failed request.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ enum Command {
     Down(Folder),
     /// Say what is missing or wrong, in one list.
     Doctor(Doctor),
+    /// Bring back from the archive what a store that was lost or emptied had: definitions with their versions, and
+    /// finished executions. May be repeated; nothing is started.
+    Restore(Restore),
     /// Users who log in with a password, in a file.
     #[command(subcommand)]
     User(User),
@@ -97,6 +100,9 @@ pub(crate) struct Up {
     #[arg(long, value_name = "N", default_value_t = 1, requires = "processes",
         value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) replicas: u32,
+    /// Begin anew although the store is empty and the archive is not. What the archive holds stays there.
+    #[arg(long)]
+    pub(crate) accept_empty: bool,
     /// What is logged, as in info,store=debug.
     #[arg(
         long,
@@ -233,6 +239,23 @@ pub(crate) struct Doctor {
     pub(crate) up: Up,
 }
 
+/// Options of `gennaker restore`.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// Configuration, as given to `gennaker up`; it says where the archive is.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder given to `gennaker up`; no control plane may run on it.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// The Redis given to `gennaker up`; by default the embedded store in the data folder.
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+    /// Bring back what is missing in a store that is not empty; what is there stays as it is.
+    #[arg(long)]
+    pub(crate) merge: bool,
+}
+
 impl Arguments {
     /// Runs the command to its end.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
@@ -248,6 +271,7 @@ impl Arguments {
             Command::CloudDriver(options) => replica::run(Kind::CloudDriver, &options),
             Command::Trigger(options) => replica::run(Kind::Trigger, &options),
             Command::Doctor(options) => doctor::run(&options.up),
+            Command::Restore(options) => restore::run(&options),
         }
     }
 }

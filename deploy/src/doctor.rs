@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 
-use store::Shards;
+use store::redis::RedisSettings;
+use store::{Presence, Shards};
 
 use crate::cli::Up;
 use crate::{folder, up};
@@ -212,15 +213,21 @@ fn redis(list: &mut List, url: &str) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let info = match store::redis::connect(url, Shards::default()).await {
-            Ok(store) => store.info().await,
-            Err(error) => Err(error),
-        };
-        match info {
-            Ok(info) => {
+        match store::redis::look(&RedisSettings::new(url), Shards::default()).await {
+            Ok((presence, info)) => {
                 list.good(info.backend, info.durability);
                 for warning in info.warnings {
                     list.note(info.backend, warning);
+                }
+                match presence {
+                    Presence::Whole => {}
+                    Presence::Absent => {
+                        list.note(info.backend, "it holds no store yet, or was emptied")
+                    }
+                    Presence::Unfinished => list.bad(
+                        info.backend,
+                        "its store is half filled; run `gennaker restore` again",
+                    ),
                 }
             }
             Err(error) => list.bad("redis", error),

@@ -13,11 +13,11 @@ use orchestrator::executions::Executions;
 use orchestrator::record::ENGINE;
 use orchestrator::replay::{Export, Verified};
 use orchestrator::stage::Catalog;
-use store::embedded::{Embedded, FileSettings};
-use store::{Shards, Shared};
+use store::{Opening, Shared};
 
 use crate::cli::{Execution, LogSource, ReplayExecution};
 use crate::folder;
+use crate::ground::Place;
 use crate::up::config;
 
 /// The variable with an API token, where people have to authenticate.
@@ -93,8 +93,8 @@ fn log(id: &str, source: &LogSource) -> anyhow::Result<String> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         if let Some(url) = &source.redis {
-            let store = store::redis::connect(url, Shards::default()).await?;
-            return stored(store, &source.data, id).await;
+            let opened = Place::Redis(url.clone()).open(Opening::Find).await?;
+            return stored(opened.shared(), &source.data, id).await;
         }
         if let Some(url) = &source.url {
             return served(url, id).await;
@@ -122,9 +122,8 @@ async fn of_folder(data: &Path, id: &str) -> anyhow::Result<String> {
     // Nobody starts on it meanwhile.
     let held = folder::wait_free(data, Duration::ZERO)?;
     let held = held.with_context(|| format!("data folder {} is held; repeat", data.display()))?;
-    let store: Shared =
-        std::sync::Arc::new(Embedded::open(FileSettings::new(file), Shards::default())?);
-    let text = stored(store, data, id).await;
+    let opened = Place::File(file).open(Opening::Find).await?;
+    let text = stored(opened.shared(), data, id).await;
     drop(held);
     text
 }

@@ -6,7 +6,9 @@ mod down;
 mod execution;
 mod expression;
 mod folder;
+mod ground;
 mod processes;
+mod restore;
 mod up;
 mod user;
 

@@ -115,7 +115,10 @@ pub fn assemble(mut config: Config, store: store::Shared, outside: Outside, now:
         builds,
         policy,
     } = outside;
-    let definitions = Definitions::new(store.clone(), Arc::clone(&cloud_driver));
+    // Opened once, for executions and definitions.
+    let archive = config.archive.open();
+    config.archive.objects = archive::Given(archive.clone());
+    let definitions = Definitions::new(store.clone(), Arc::clone(&cloud_driver)).kept_in(archive);
     config.authorization.clone_from(&policy);
     let access: Arc<dyn Access> = match policy {
         Some(policy) => Arc::new(Rules::new(policy, definitions.clone())),
@@ -147,6 +150,7 @@ pub fn settings(config: &Config) -> orchestrator_core::Settings {
 }
 
 fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
+    let keeper = definitions.clone();
     let limit = proto::MAX_MESSAGE_BYTES;
     let executions = ExecutionServiceServer::new(api::ExecutionApi::new(engine.clone()))
         .max_decoding_message_size(limit)
@@ -246,6 +250,18 @@ fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
             Engine::expire,
         )
     });
+    let former = keeper.clone();
+    service = service
+        .task(
+            "orchestrator-definitions",
+            OnError::Restart,
+            move |shutdown| keeper.clone().keep_the_rest(shutdown),
+        )
+        .task(
+            "orchestrator-definitions-former",
+            OnError::Restart,
+            move |shutdown| former.clone().keep_former(shutdown),
+        );
     let at_once = engine.inner.config.notifications.at_once.max(1);
     let (e, places) = (engine.clone(), Arc::new(Semaphore::new(at_once)));
     service = service.task(

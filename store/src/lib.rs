@@ -27,6 +27,7 @@ mod error;
 mod event;
 mod kv;
 pub mod outbox;
+mod presence;
 mod queue;
 pub mod redis;
 mod shard;
@@ -45,6 +46,7 @@ pub use consumer::{Consumer, ConsumerSettings};
 pub use document::{Document, DocumentKey, Version};
 pub use error::Error;
 pub use event::{FEED_LENGTH, FeedEntry, FeedPage};
+pub use presence::{Opening, Presence};
 pub use queue::{
     Address, Crossing, Delivery, Lease, MOST_BYTES, MOST_MESSAGES, Message, Mode, Outgoing,
     Reserve, Reserved,

@@ -34,7 +34,7 @@ const MATCH: &str = "match";
 /// Message: its decisions are to be listed with their pipelines.
 const LIST: &str = "list";
 /// Message: it is old enough to be forgotten.
-const FORGET: &str = "forget";
+pub(crate) const FORGET: &str = "forget";
 /// How long a sender waits for what is decided about its event; then it is kept and decided from the queue.
 /// Senders give up after ten seconds, GitHub for one.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -71,12 +71,23 @@ pub(crate) fn failed(error: store::Error) -> Failure {
     Failure::new(kind, error.to_string())
 }
 
-fn refused(refused: &Refused) -> Failure {
+pub(crate) fn refused(refused: &Refused) -> Failure {
     let kind = match refused {
         Refused::Full(_) => Kind::Exhausted,
         _ => Kind::Unavailable,
     };
     Failure::new(kind, refused.to_string())
+}
+
+/// A message to an event itself.
+pub(crate) fn note(event_id: &str, what: &str, delay_ms: u128) -> Outgoing {
+    Outgoing {
+        to: Address::new(QUEUE, event_id, ""),
+        fingerprint: what.to_owned(),
+        mode: Mode::Ensure,
+        delay_ms: u64::try_from(delay_ms).unwrap_or(u64::MAX),
+        body: Bytes::new(),
+    }
 }
 
 impl Intake {
@@ -110,7 +121,7 @@ impl Intake {
         self.store.shards().of_name(event_id)
     }
 
-    fn key(event_id: &str) -> DocumentKey {
+    pub(crate) fn key(event_id: &str) -> DocumentKey {
         DocumentKey::new("event", event_id)
     }
 
@@ -137,7 +148,11 @@ impl Intake {
             .new_work()
             .document(&key, 0)
             .set("event", content)
-            .message(self.note(&event.id, FORGET, self.config.event_retention.0.as_millis()));
+            .message(note(
+                &event.id,
+                FORGET,
+                self.config.event_retention.0.as_millis(),
+            ));
         let decided = tokio::time::timeout(PATIENCE, self.decide(event)).await;
         let late = || Failure::new(Kind::Unavailable, "the orchestrator does not answer");
         let batch = match decided.unwrap_or_else(|_| Err(late())) {
@@ -148,7 +163,7 @@ impl Intake {
                     reason = failure.message,
                     "event is kept and decided later"
                 );
-                batch.message(self.note(&event.id, MATCH, 0))
+                batch.message(note(&event.id, MATCH, 0))
             }
             Err(failure) => return Err(failure),
         };
@@ -164,17 +179,6 @@ impl Intake {
                 Ok(false)
             }
             Err(other) => Err(refused(&other)),
-        }
-    }
-
-    /// A message to the event itself.
-    fn note(&self, event_id: &str, what: &str, delay_ms: u128) -> Outgoing {
-        Outgoing {
-            to: Address::new(QUEUE, event_id, ""),
-            fingerprint: what.to_owned(),
-            mode: Mode::Ensure,
-            delay_ms: u64::try_from(delay_ms).unwrap_or(u64::MAX),
-            body: Bytes::new(),
         }
     }
 
@@ -220,7 +224,7 @@ impl Intake {
         if decisions.is_empty() {
             Ok(batch)
         } else {
-            Ok(batch.message(self.note(event_id, LIST, 0)))
+            Ok(batch.message(note(event_id, LIST, 0)))
         }
     }
 

@@ -25,6 +25,7 @@ mod peers;
 mod poll;
 pub mod proof;
 pub mod refusal;
+pub mod restore;
 pub mod source;
 mod trial;
 mod worker;

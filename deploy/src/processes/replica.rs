@@ -89,7 +89,7 @@ async fn serve(
         return face_users(service, tls, &shutdown).await;
     }
     let enforced = settings.enforced();
-    let store = wire::store(&options.up, data).await?;
+    let store = wire::store(&options.up, &settings).await?;
     let mut others = vec![wire::relay(store.clone())];
     let service = match kind {
         Kind::CloudDriver => {

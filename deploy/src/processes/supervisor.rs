@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::slot::{Order, Slot};
 use super::{Kind, admin_socket, folder, restart, socket};
 use crate::cli::Up;
+use crate::up::config::Settings;
 use crate::up::wire::Peers;
 use crate::up::{demo, wire};
 
@@ -58,7 +59,7 @@ impl Slots {
 }
 
 /// Runs until SIGTERM or SIGINT; SIGHUP replaces every process, one after the other.
-pub(crate) fn run(options: &Up, data: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &Up, settings: &Settings) -> anyhow::Result<ExitCode> {
     if options.redis.is_none() {
         eprintln!(
             "gennaker: --processes needs --redis URL: the embedded store belongs to one process"
@@ -70,11 +71,12 @@ pub(crate) fn run(options: &Up, data: &Path) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(supervise(options, data))?;
+    runtime.block_on(supervise(options, settings))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn supervise(options: &Up, data: &Path) -> anyhow::Result<()> {
+async fn supervise(options: &Up, settings: &Settings) -> anyhow::Result<()> {
+    let data = settings.data.as_path();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -86,8 +88,18 @@ async fn supervise(options: &Up, data: &Path) -> anyhow::Result<()> {
         .await
         .map_err(anyhow::Error::msg)?;
     std::fs::create_dir_all(folder(data))?;
+    // Made here, if it is new: a replica that begins later must not take one that was emptied for new.
+    match wire::store(options, settings).await {
+        Ok(_) => {}
+        // Replicas try until it answers.
+        Err(error) if error.is::<store::Error>() && !options.accept_empty => {
+            tracing::warn!("the store cannot be opened now: {error:#}");
+        }
+        Err(refused) => return Err(refused),
+    }
     // Those behind `up`; each replica reads them itself.
-    let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
+    let arguments = std::env::args_os().skip(2);
+    let arguments: Vec<OsString> = arguments.filter(|a| a != "--accept-empty").collect();
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut slots = Slots { all: Vec::new() };
     let mut waiting = Vec::new();

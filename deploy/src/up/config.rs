@@ -132,9 +132,19 @@ fn place_archive(orchestrator: &mut orchestrator::Config, data: &Path) {
 
 /// The orchestrator's part alone, for tools that read what it wrote.
 pub(crate) fn orchestrator(data: &Path) -> anyhow::Result<orchestrator::Config> {
-    let mut document = Document::load(&data.join("gennaker.yml"))?;
+    Ok(restoring(None, data)?.0)
+}
+
+/// The parts that say where the archive is and how long what is known again.
+pub(crate) fn restoring(
+    file: Option<&Path>,
+    data: &Path,
+) -> anyhow::Result<(orchestrator::Config, trigger::Config)> {
+    let file = file.map_or_else(|| data.join("gennaker.yml"), Path::to_owned);
+    let mut document = Document::load(&file)?;
     document.override_from(std::env::vars().filter(|(name, _)| name != "GENNAKER_LOG"));
-    let mut orchestrator = document.section("orchestrator");
+    let mut orchestrator: orchestrator::Config = document.section("orchestrator");
+    let trigger = document.section("trigger");
     place_archive(&mut orchestrator, data);
-    Ok(orchestrator)
+    Ok((orchestrator, trigger))
 }

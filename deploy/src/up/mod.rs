@@ -44,8 +44,7 @@ pub(crate) fn run(options: Up) -> anyhow::Result<ExitCode> {
     };
     if options.processes {
         // Read above to refuse what is faulty before anything runs; each replica reads it itself.
-        drop(settings);
-        let outcome = processes::run(&options, &held.path);
+        let outcome = processes::run(&options, &settings);
         drop(held);
         return outcome;
     }
@@ -84,7 +83,7 @@ async fn serve(options: Up, settings: config::Settings) -> anyhow::Result<()> {
         .await
         .map_err(anyhow::Error::msg)?;
     let shutdown = runtime::shutdown::on_signal();
-    let store = wire::store(&options, &settings.data).await?;
+    let store = wire::store(&options, &settings).await?;
     let tls = gateway::acceptor(&settings.gateway).map_err(anyhow::Error::msg)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let running = wire::start(settings, store, &shutdown)?;

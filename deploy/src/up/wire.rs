@@ -1,7 +1,6 @@
 //! Building the services in the order of their dependencies, and running them.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,11 +10,11 @@ use runtime::client::Link;
 use runtime::health::Health;
 use runtime::task::OnError;
 use runtime::{Running, Service, Shutdown, client};
-use store::embedded::{Embedded, FileSettings};
-use store::{Consumer, ConsumerSettings, Shards, Shared, outbox};
+use store::{Consumer, ConsumerSettings, Shared, outbox};
 
 use super::config::Settings;
 use crate::cli::Up;
+use crate::ground::{self, Place};
 
 /// Channels to the services of this process.
 #[derive(Debug, Clone)]
@@ -39,15 +38,12 @@ impl Control {
     }
 }
 
-/// Opens the store the command line names.
-pub(crate) async fn store(options: &Up, data: &Path) -> anyhow::Result<Shared> {
-    let store: Shared = match &options.redis {
-        Some(url) => store::redis::connect(url, Shards::default()).await?,
-        None => {
-            let settings = FileSettings::new(data.join("store.redb"));
-            Arc::new(Embedded::open(settings, Shards::default())?)
-        }
-    };
+/// Opens the store the command line names; says so if that must not be.
+pub(crate) async fn store(options: &Up, settings: &Settings) -> anyhow::Result<Shared> {
+    let place = Place::of(options.redis.as_ref(), &settings.data);
+    let archive = settings.orchestrator.archive.open();
+    let opened = ground::open(&place, archive, options.accept_empty).await?;
+    let store = opened.shared();
     let info = store.info().await?;
     tracing::info!(
         backend = info.backend,

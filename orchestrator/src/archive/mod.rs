@@ -4,11 +4,14 @@
 //! one commit takes it out of the store and says that its row counts. What of the archive counts
 //! is said by the store alone ([`store::archive`]).
 
+mod catalogue;
 mod config;
 pub mod content;
+pub mod definition;
 mod expire;
 mod mover;
 pub mod row;
 
+pub use catalogue::{Catalogued, catalogue};
 pub use config::{Bucket, Config, Given};
 pub(crate) use expire::{EXPIRY, GRACE_MS, expire_message};

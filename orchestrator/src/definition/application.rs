@@ -8,7 +8,7 @@ use store::{IndexChange, Refused, Shard};
 use super::{Collection, Definitions, Object, TRIES, object, refused, same, text};
 
 /// The index of a shard's applications.
-const INDEX: &str = "applications";
+pub(super) const INDEX: &str = "applications";
 const NAME_MAX: usize = 250;
 
 impl Definitions {
@@ -75,10 +75,8 @@ impl Definitions {
             let id = check(&given)?;
             let shard = self.shard(&id);
             let stored = self.load(Collection::Application, shard, &id).await?;
-            let version = stored.as_ref().map_or(0, |s| s.version);
-            let before = stored.map(|s| s.body);
-            let mut body = before.clone().unwrap_or_default();
-            if version == 0 && text(&given, "email").is_none() {
+            let mut body = stored.as_ref().map(|s| s.body.clone()).unwrap_or_default();
+            if stored.is_none() && text(&given, "email").is_none() {
                 return Err(Failure::field(
                     "email",
                     "it is empty; an application needs an owner's address",
@@ -91,17 +89,15 @@ impl Definitions {
             }
             let now = self.now_ms().await?;
             finish(&mut body, &id, user, now);
-            if let Some(before) = before.filter(|b| same(b, &body)) {
-                return Ok(Value::Object(before));
+            let collection = Collection::Application;
+            if let Some(before) = stored.as_ref().filter(|s| same(&s.body, &body)) {
+                self.confirm(collection, shard, &id, before).await?;
+                return Ok(Value::Object(before.body.clone()));
             }
             let batch = self
-                .write(Collection::Application, shard, &id, version, &body)
+                .write(collection, shard, &id, stored.as_ref(), &body)
                 .await?
-                .index(IndexChange::Put {
-                    index: INDEX.to_owned(),
-                    member: id,
-                    score: 0,
-                });
+                .index(place(&id));
             match self.commit(batch).await? {
                 Ok(()) => return Ok(Value::Object(body)),
                 Err(Refused::Conflict { .. }) => {}
@@ -131,7 +127,7 @@ impl Definitions {
                 return Ok(());
             };
             let batch = self
-                .remove(Collection::Application, shard, &id, stored.version)
+                .remove(Collection::Application, shard, &id, &stored)
                 .await?
                 .index(IndexChange::Drop {
                     index: INDEX.to_owned(),
@@ -144,6 +140,15 @@ impl Definitions {
             }
         }
         Err(busy("application"))
+    }
+}
+
+/// Where an application is listed.
+pub(super) fn place(id: &str) -> IndexChange {
+    IndexChange::Put {
+        index: INDEX.to_owned(),
+        member: id.to_owned(),
+        score: 0,
     }
 }
 

@@ -8,9 +8,11 @@ mod account;
 mod application;
 mod check;
 mod environment;
+mod keep;
 mod object;
 mod pipeline;
 mod project;
+mod restore;
 pub(crate) mod secret;
 mod since;
 mod template;
@@ -26,7 +28,9 @@ use store::{Batch, DocumentKey, IndexChange, IndexEntry, Order, Refused, Shard, 
 
 pub use check::{Accounts, check_pipeline, doubtful_texts};
 pub use object::Object;
+pub use restore::{Restored, restore};
 
+use crate::archive::definition::{Place, new_life};
 use crate::ids;
 use crate::services::{self, CloudDriver};
 
@@ -36,6 +40,8 @@ pub const MOST_VERSIONS: u64 = 100;
 pub const MAX_DEFINITION: usize = store::MAX_PART;
 /// The part of a document that holds its JSON.
 const BODY: &str = "b";
+/// The part that says which life of the definition it is of.
+const LIFE: &str = "l";
 /// How often a save that met another is decided anew.
 const TRIES: usize = 5;
 
@@ -44,6 +50,7 @@ const TRIES: usize = 5;
 pub struct Definitions {
     store: Shared,
     cloud_driver: Arc<dyn CloudDriver>,
+    archive: Option<store::archive::Shared>,
 }
 
 /// A definition as stored.
@@ -51,6 +58,20 @@ pub struct Definitions {
 pub(crate) struct Stored {
     pub(crate) version: Version,
     pub(crate) body: Map<String, Value>,
+    life: String,
+}
+
+impl Stored {
+    /// Its place in the archive.
+    fn place(&self, collection: Collection, id: &str) -> Place {
+        Place {
+            collection: collection.name().to_owned(),
+            id: id.to_owned(),
+            life: self.life.clone(),
+            version: self.version,
+            deleted: false,
+        }
+    }
 }
 
 /// The kinds of definition.
@@ -70,6 +91,20 @@ enum Collection {
 }
 
 impl Collection {
+    const ALL: [Self; 11] = [
+        Self::Application,
+        Self::Environment,
+        Self::Pipeline,
+        Self::PipelineTemplate,
+        Self::Project,
+        Self::Quarantine,
+        Self::Notification,
+        Self::User,
+        Self::ServiceAccount,
+        Self::ApiToken,
+        Self::Session,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Self::Application => "application",
@@ -91,10 +126,7 @@ impl Collection {
     }
 
     fn version_key(self, id: &str, version: Version) -> DocumentKey {
-        DocumentKey::new(
-            &format!("{}-version", self.name()),
-            &format!("{id}@{version:012}"),
-        )
+        keep::version_key(self.name(), id, version)
     }
 
     fn history(self, id: &str) -> String {
@@ -108,7 +140,15 @@ impl Definitions {
         Self {
             store,
             cloud_driver,
+            archive: None,
         }
+    }
+
+    /// The same; every version goes to this archive too, so that definitions survive the loss of the store.
+    #[must_use]
+    pub fn kept_in(mut self, archive: Option<store::archive::Shared>) -> Self {
+        self.archive = archive;
+        self
     }
 
     async fn load(
@@ -133,6 +173,7 @@ impl Definitions {
         Ok(Some(Stored {
             version: document.version,
             body: parse(body, collection, id)?,
+            life: keep::life_of(&document),
         }))
     }
 
@@ -184,11 +225,11 @@ impl Definitions {
         collection: Collection,
         shard: Shard,
         id: &str,
-        expected: Version,
+        before: Option<&Stored>,
         body: &Map<String, Value>,
     ) -> Result<Batch, Failure> {
         let batch = Batch::new(shard, ids::commit()).new_work();
-        self.add(batch, collection, id, expected, body).await
+        self.add(batch, collection, id, before, body).await
     }
 
     /// The same into a batch that writes others too.
@@ -197,7 +238,7 @@ impl Definitions {
         batch: Batch,
         collection: Collection,
         id: &str,
-        expected: Version,
+        before: Option<&Stored>,
         body: &Map<String, Value>,
     ) -> Result<Batch, Failure> {
         let shard = batch.shard();
@@ -211,19 +252,26 @@ impl Definitions {
             let path = collection.name().to_owned();
             return Err(Failure::invalid("", vec![FieldError { path, message }]));
         }
+        let expected = before.map_or(0, |stored| stored.version);
         let version = expected + 1;
+        let life = match before {
+            Some(stored) => stored.life.clone(),
+            None => new_life(self.now_ms().await?, &ids::commit()),
+        };
         let history = collection.history(id);
-        let version_key = collection.version_key(id, version);
-        let mut batch = batch
+        let batch = batch
             .document(&collection.key(id), expected)
             .set(BODY, text.clone())
-            .document(&version_key, 0)
-            .set(BODY, text)
-            .index(IndexChange::Put {
-                index: history.clone(),
-                member: version.to_string(),
-                score: i64::try_from(version).unwrap_or(i64::MAX),
-            });
+            .set(LIFE, life.clone());
+        let batch = put_version(batch, collection, id, version, text, &life);
+        let place = Place {
+            collection: collection.name().to_owned(),
+            id: id.to_owned(),
+            life,
+            version,
+            deleted: false,
+        };
+        let mut batch = self.to_keep(batch, collection, &place);
         if self
             .store
             .cardinality(shard, &history)
@@ -249,11 +297,17 @@ impl Definitions {
         collection: Collection,
         shard: Shard,
         id: &str,
-        expected: Version,
+        stored: &Stored,
     ) -> Result<Batch, Failure> {
-        let mut batch = Batch::new(shard, ids::commit())
-            .document(&collection.key(id), expected)
+        let batch = Batch::new(shard, ids::commit())
+            .document(&collection.key(id), stored.version)
             .delete();
+        let end = Place {
+            version: stored.version + 1,
+            deleted: true,
+            ..stored.place(collection, id)
+        };
+        let mut batch = self.to_keep(batch, collection, &end);
         for entry in self.members(shard, &collection.history(id)).await? {
             batch = drop_version(batch, collection, id, &entry);
         }
@@ -296,18 +350,37 @@ impl Definitions {
             .collect()
     }
 
+    /// Commits, and archives what it saved before this answers.
     async fn commit(&self, batch: Batch) -> Result<Result<(), Refused>, Failure> {
-        Ok(self
-            .store
-            .commit(batch)
-            .await
-            .map_err(unavailable)?
-            .map(|_| ()))
+        match self.store.commit(batch).await.map_err(unavailable)? {
+            Ok(committed) => self.keep_all(&committed.leased).await.map(Ok),
+            Err(refused) => Ok(Err(refused)),
+        }
     }
 
     pub(crate) async fn now_ms(&self) -> Result<i64, Failure> {
         self.store.now_ms().await.map_err(unavailable)
     }
+}
+
+/// Adds a former version to a batch, with its place in the history.
+fn put_version(
+    batch: Batch,
+    collection: Collection,
+    id: &str,
+    version: Version,
+    body: Bytes,
+    life: &str,
+) -> Batch {
+    batch
+        .document(&collection.version_key(id, version), 0)
+        .set(BODY, body)
+        .set(LIFE, life.to_owned())
+        .index(IndexChange::Put {
+            index: collection.history(id),
+            member: version.to_string(),
+            score: i64::try_from(version).unwrap_or(i64::MAX),
+        })
 }
 
 fn drop_version(batch: Batch, collection: Collection, id: &str, entry: &IndexEntry) -> Batch {

@@ -35,6 +35,19 @@ pub enum Object {
 }
 
 impl Object {
+    /// All kinds.
+    pub(super) const ALL: [Self; 9] = [
+        Self::PipelineTemplate,
+        Self::Project,
+        Self::Environment,
+        Self::Quarantine,
+        Self::Notification,
+        Self::User,
+        Self::ServiceAccount,
+        Self::ApiToken,
+        Self::Session,
+    ];
+
     /// The kind of this name.
     ///
     /// # Errors
@@ -151,6 +164,20 @@ impl Object {
     }
 }
 
+/// Where an object is listed, and what no other may have.
+pub(super) fn places(kind: Object, id: &str, body: &Map<String, Value>) -> Vec<IndexChange> {
+    let listed = IndexChange::Put {
+        index: Definitions::index_of(kind),
+        member: id.to_owned(),
+        score: 0,
+    };
+    let claims = kind.unique(body).into_iter().map(|key| IndexChange::Claim {
+        key,
+        value: id.to_owned(),
+    });
+    std::iter::once(listed).chain(claims).collect()
+}
+
 impl Definitions {
     pub(super) fn shard_of(&self, kind: Object) -> Shard {
         self.store.shards().of_name(kind.collection().name())
@@ -234,6 +261,7 @@ impl Definitions {
                     }
                 }
                 if same(&before.body, &body) {
+                    self.confirm(kind.collection(), shard, &id, before).await?;
                     return Ok(Value::Object(before.body.clone()));
                 }
             }
@@ -245,23 +273,16 @@ impl Definitions {
             body.entry("createTs").or_insert_with(|| now.into());
             body.insert("updateTs".to_owned(), now.to_string().into());
             body.insert("lastModifiedBy".to_owned(), user.into());
-            let expected = before.as_ref().map_or(0, |stored| stored.version);
             let mut batch = self
-                .write(kind.collection(), shard, &id, expected, &body)
-                .await?
-                .index(IndexChange::Put {
-                    index: Self::index_of(kind),
-                    member: id.clone(),
-                    score: 0,
-                });
+                .write(kind.collection(), shard, &id, before.as_ref(), &body)
+                .await?;
             let claimed = kind.unique(&body);
             let held = before.map(|b| kind.unique(&b.body)).unwrap_or_default();
             for key in held.into_iter().filter(|key| !claimed.contains(key)) {
                 batch = batch.index(IndexChange::Free { key });
             }
-            for key in claimed {
-                let value = id.clone();
-                batch = batch.index(IndexChange::Claim { key, value });
+            for change in places(kind, &id, &body) {
+                batch = batch.index(change);
             }
             match self.commit(batch).await? {
                 Ok(()) => return Ok(Value::Object(body)),
@@ -304,7 +325,7 @@ impl Definitions {
                 return Ok(());
             };
             let mut batch = self
-                .remove(kind.collection(), shard, &id, stored.version)
+                .remove(kind.collection(), shard, &id, &stored)
                 .await?
                 .index(IndexChange::Drop {
                     index: Self::index_of(kind),

@@ -12,8 +12,11 @@ use super::{
 };
 use crate::ids;
 
+/// The index of a shard's applications that had pipelines.
+pub(super) const APPLICATIONS: &str = "applications-with-pipelines";
+
 /// Pipelines of an application, score = when they were created.
-fn index(application: &str) -> String {
+pub(super) fn index(application: &str) -> String {
     format!("pipelines:{}", application.to_lowercase())
 }
 
@@ -59,7 +62,7 @@ impl Definitions {
             let ids = match (application, trigger_type) {
                 ("", "") => {
                     let mut ids = Vec::new();
-                    for application in self.members(shard, "applications-with-pipelines").await? {
+                    for application in self.members(shard, APPLICATIONS).await? {
                         ids.extend(self.members(shard, &index(&application.member)).await?);
                     }
                     ids
@@ -242,6 +245,8 @@ impl Definitions {
         since::keep(&mut body, before, now);
         if let Some(stored) = &stored {
             if same(&stored.body, &body) {
+                self.confirm(Collection::Pipeline, shard, &id, stored)
+                    .await?;
                 return Ok(Prepared::Unchanged(stored.body.clone()));
             }
             if stale_check {
@@ -249,9 +254,8 @@ impl Definitions {
             }
         }
 
-        let version = stored.as_ref().map_or(0, |s| s.version);
         let mut batch = self
-            .write(Collection::Pipeline, shard, &id, version, &body)
+            .write(Collection::Pipeline, shard, &id, stored.as_ref(), &body)
             .await?;
         let types = trigger_types(&body);
         let claimed = name_key(&application, &name);
@@ -266,30 +270,8 @@ impl Definitions {
                 batch = batch.index(change);
             }
         }
-        let created = text(&body, "createTs")
-            .and_then(|t| t.parse().ok())
-            .unwrap_or(now);
-        batch = batch
-            .index(IndexChange::Claim {
-                key: claimed,
-                value: id.clone(),
-            })
-            .index(IndexChange::Put {
-                index: "applications-with-pipelines".into(),
-                member: application.to_lowercase(),
-                score: 0,
-            })
-            .index(IndexChange::Put {
-                index: index(&application),
-                member: id.clone(),
-                score: created,
-            });
-        for kind in types {
-            batch = batch.index(IndexChange::Put {
-                index: triggered(&kind),
-                member: id.clone(),
-                score: 0,
-            });
+        for change in places(&body, &id, now) {
+            batch = batch.index(change);
         }
         Ok(Prepared::Changed(Box::new(batch), body))
     }
@@ -304,7 +286,7 @@ impl Definitions {
                 return Ok(false);
             };
             let mut batch = self
-                .remove(Collection::Pipeline, shard, id, stored.version)
+                .remove(Collection::Pipeline, shard, id, &stored)
                 .await?;
             for change in leave(&stored.body, id) {
                 batch = batch.index(change);
@@ -467,6 +449,29 @@ fn trigger_types(body: &Map<String, Value>) -> Vec<String> {
     types.sort_unstable();
     types.dedup();
     types
+}
+
+/// Where a pipeline is listed, and the name that no other of its application may have.
+pub(super) fn places(body: &Map<String, Value>, id: &str, now_ms: i64) -> Vec<IndexChange> {
+    let application = text(body, "application").unwrap_or_default();
+    let name = text(body, "name").unwrap_or_default();
+    let created = text(body, "createTs").and_then(|t| t.parse().ok());
+    let put = |index: String, member: &str, score: i64| IndexChange::Put {
+        index,
+        member: member.to_owned(),
+        score,
+    };
+    let mut places = vec![
+        IndexChange::Claim {
+            key: name_key(application, name),
+            value: id.to_owned(),
+        },
+        put(APPLICATIONS.to_owned(), &application.to_lowercase(), 0),
+        put(index(application), id, created.unwrap_or(now_ms)),
+    ];
+    let types = trigger_types(body);
+    places.extend(types.iter().map(|kind| put(triggered(kind), id, 0)));
+    places
 }
 
 /// What a stored version has in the indexes beside its application's list.

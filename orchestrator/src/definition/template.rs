@@ -94,13 +94,13 @@ impl Definitions {
                     return Err(Failure::new(Kind::Conflict, message));
                 }
                 let next = version(&body, *tag, &digest, before, user, now);
-                if let Some(before) = before.filter(|before| same(before, &next)) {
-                    answer.get_or_insert_with(|| before.clone());
+                if let Some(known) = stored.as_ref().filter(|s| same(&s.body, &next)) {
+                    self.confirm(collection, shard, place, known).await?;
+                    answer.get_or_insert_with(|| known.body.clone());
                     continue;
                 }
-                let expected = stored.as_ref().map_or(0, |s| s.version);
                 batch = self
-                    .add(batch, collection, place, expected, &next)
+                    .add(batch, collection, place, stored.as_ref(), &next)
                     .await?
                     .index(IndexChange::Put {
                         index: Self::index_of(kind),

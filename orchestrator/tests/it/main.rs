@@ -35,6 +35,7 @@ mod rate;
 mod recovery;
 mod redis;
 mod replay;
+mod restore;
 mod rig;
 mod samples;
 mod secrets;

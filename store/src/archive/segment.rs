@@ -93,6 +93,7 @@ struct Table {
 #[derive(Debug, Clone)]
 pub struct Segment {
     name: String,
+    layout: Layout,
     rows: Vec<Placed>,
     frames: Vec<Frame>,
 }
@@ -213,10 +214,12 @@ impl Segment {
         if tail.get(16..32) != Some(checksum(&packed).as_slice()) {
             return Err(damaged("changed: its table has another checksum"));
         }
+        let layout = Layout { size, table };
         let table: Table = serde_json::from_slice(&unpack(&packed).map_err(|e| damaged(&e))?)
             .map_err(|e| damaged(&e.to_string()))?;
         Ok(Self {
             name: name.to_owned(),
+            layout,
             rows: table.rows,
             frames: table.frames,
         })
@@ -225,6 +228,11 @@ impl Segment {
     /// The object's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its sizes.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// How many entries it has.
@@ -238,7 +246,7 @@ impl Segment {
     }
 
     /// Its rows in their order.
-    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+    pub fn rows(&self) -> impl Iterator<Item = &Row> + Clone {
         self.rows.iter().map(|placed| &placed.row)
     }
 

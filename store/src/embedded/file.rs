@@ -1,7 +1,7 @@
 //! Bytes in a redb file, written by one thread that commits what is waiting as
 //! one group.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::Work;
 use crate::error::Error;
 use crate::kv::{Kv, KvRead, Rows, reserve};
+use crate::presence::{Opening, Presence};
 use crate::shard::Shards;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("store");
@@ -22,6 +23,8 @@ const LAYOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("layout");
 
 /// Number of the layout; a file with another one is refused.
 const FORMAT: u64 = 1;
+/// What of the layout says that the file is being filled from an archive.
+const RESTORING: &str = "restoring";
 
 /// Most works committed together.
 const GROUP: usize = 256;
@@ -39,6 +42,8 @@ pub struct FileSettings {
     pub cache_bytes: usize,
     /// New work is refused once the file is this large; none: only by free space.
     pub max_bytes: Option<u64>,
+    /// What to do where there is no store; default: make one.
+    pub opening: Opening,
 }
 
 impl FileSettings {
@@ -48,6 +53,7 @@ impl FileSettings {
             path: path.into(),
             cache_bytes: 16 * 1024 * 1024,
             max_bytes: None,
+            opening: Opening::default(),
         }
     }
 }
@@ -70,7 +76,7 @@ pub(super) struct FileBackend {
     jobs: Mutex<Sender<(bool, Job)>>,
 }
 
-fn open_error(path: &std::path::Path, reason: impl ToString) -> Error {
+fn open_error(path: &Path, reason: impl ToString) -> Error {
     Error::Open {
         place: path.display().to_string(),
         reason: reason.to_string(),
@@ -84,8 +90,12 @@ fn failed(error: impl std::fmt::Display) -> Error {
 impl FileBackend {
     pub(super) fn open(settings: FileSettings, shards: Shards) -> Result<Self, Error> {
         let path = settings.path.clone();
+        let (opening, found) = (settings.opening, look(&path)?);
+        if let Some(reason) = opening.refuses(found) {
+            return Err(open_error(&path, reason));
+        }
         let database = Self::database(&settings)?;
-        Self::layout(&database, shards).map_err(|reason| open_error(&path, reason))?;
+        Self::layout(&database, shards, opening).map_err(|reason| open_error(&path, reason))?;
         let database = Arc::new(RwLock::new(database));
         let (jobs, waiting) = channel();
         let writer = Writer {
@@ -109,18 +119,12 @@ impl FileBackend {
         Database::builder()
             .set_cache_size(settings.cache_bytes)
             .create(path)
-            .map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => open_error(
-                    path,
-                    "another process has it open; stop that one or choose another data folder",
-                ),
-                other => open_error(path, other),
-            })
+            .map_err(|error| taken(path, error))
     }
 
     /// Writes or compares what the file was made with, and ends the leases of the
     /// process that had it open before.
-    fn layout(database: &Database, shards: Shards) -> Result<(), String> {
+    fn layout(database: &Database, shards: Shards, opening: Opening) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let transaction = database.begin_write().map_err(|e| text(&e))?;
         {
@@ -137,12 +141,26 @@ impl FileBackend {
                     }
                 }
             }
+            if opening == Opening::Restore {
+                layout.insert(RESTORING, 1).map_err(|e| text(&e))?;
+            }
             let mut table = Rw(transaction.open_table(TABLE).map_err(|e| text(&e))?);
             for shard in shards.all() {
                 reserve::expire_all(&mut table, shard).map_err(|e| text(&e))?;
             }
         }
         transaction.commit().map_err(|e| text(&e))
+    }
+
+    /// Says that what was to be restored is there.
+    pub(super) fn restored(&self) -> Result<(), Error> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let transaction = database.begin_write().map_err(failed)?;
+        {
+            let mut layout = transaction.open_table(LAYOUT).map_err(failed)?;
+            layout.remove(RESTORING).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)
     }
 
     /// Why new work is refused, if it is.
@@ -192,6 +210,41 @@ impl FileBackend {
             Err(TableError::TableDoesNotExist(_)) => Err(Error::Damaged("no table".to_owned())),
             Err(error) => Err(failed(error)),
         }
+    }
+}
+
+/// What a file holds; it is not changed.
+pub(super) fn look(path: &Path) -> Result<Presence, Error> {
+    // An empty file is one whose making was cut off at once.
+    if !std::fs::metadata(path).is_ok_and(|about| about.len() > 0) {
+        return Ok(Presence::Absent);
+    }
+    let database = Database::open(path).map_err(|error| taken(path, error))?;
+    let fault = |error: &dyn std::fmt::Display| open_error(path, error);
+    let transaction = database.begin_read().map_err(|e| fault(&e))?;
+    let layout = match transaction.open_table(LAYOUT) {
+        Ok(layout) => layout,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Presence::Absent),
+        Err(error) => return Err(fault(&error)),
+    };
+    let has = |name: &str| {
+        let value = layout.get(name).map_err(|e| fault(&e))?;
+        Ok::<_, Error>(value.is_some())
+    };
+    Ok(match (has("format")?, has(RESTORING)?) {
+        (false, _) => Presence::Absent,
+        (true, false) => Presence::Whole,
+        (true, true) => Presence::Unfinished,
+    })
+}
+
+fn taken(path: &Path, error: DatabaseError) -> Error {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => open_error(
+            path,
+            "another process has it open; stop that one or choose another data folder",
+        ),
+        other => open_error(path, other),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::kv::commit::Relaxed;
 use crate::kv::{Kv, KvRead, commit, keys, lease, read, reserve};
 use crate::{
     Batch, Committed, Document, DocumentKey, Epoch, Error, FeedPage, IndexEntry, Info, Lease,
-    NamedLease, Order, Refused, Reserve, Reserved, Shard, Shards, Store, Version, blob,
+    NamedLease, Order, Presence, Refused, Reserve, Reserved, Shard, Shards, Store, Version, blob,
 };
 
 use crate::wakes::Wakes;
@@ -63,6 +63,25 @@ impl Embedded {
     pub fn open(settings: FileSettings, shards: Shards) -> Result<Self, Error> {
         let backend = file::FileBackend::open(settings, shards)?;
         Ok(Self::over(Backend::File(backend), shards))
+    }
+
+    /// What a file holds; it is not changed.
+    ///
+    /// # Errors
+    /// When another process has it open, or it cannot be read.
+    pub fn look(path: &std::path::Path) -> Result<Presence, Error> {
+        file::look(path)
+    }
+
+    /// Says that what was to be restored is there ([`crate::Opening::Restore`]).
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn restored(&self) -> Result<(), Error> {
+        match &self.backend {
+            Backend::File(file) => file.restored(),
+            Backend::Memory(_) => Ok(()),
+        }
     }
 
     /// A store in memory; what is due goes by `clock`.

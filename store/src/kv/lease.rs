@@ -1,7 +1,7 @@
 //! Leases: lengthening and handing back those of subjects; taking named ones.
 
 use super::entry::Entry;
-use super::{Kv, KvRead, keys, next, number};
+use super::{Kv, KvRead, keys, number};
 use crate::NamedLease;
 use crate::error::Error;
 use crate::queue::Lease;
@@ -81,7 +81,13 @@ pub(crate) fn take(
     let token = if same {
         number(Some(&row))
     } else if row.is_empty() || ends <= now {
-        next(kv, &keys::meta(shard, "token"))?
+        // What it fences may lie outside of the store and outlive it: like the clock, a token is above
+        // all that a store gave out which was lost.
+        let counter = keys::meta(shard, "token");
+        let clock = u64::try_from(now).unwrap_or(0).saturating_mul(1_000);
+        let token = (number(kv.get(&counter)?.as_deref()) + 1).max(clock);
+        kv.put(&counter, &token.to_be_bytes())?;
+        token
     } else {
         return Ok(None);
     };

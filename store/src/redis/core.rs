@@ -3,7 +3,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
@@ -21,6 +21,10 @@ use crate::wakes::Wakes;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is said when the server holds another store than the one that was opened.
+const EMPTIED: &str = "the store was emptied, and this process writes nothing to what is there now: end Gennaker, \
+                       then run `gennaker restore`, or start with --accept-empty";
 
 /// An error that repeating did not help, or not in time.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub(super) struct Core {
     /// Differs between processes.
     process: u64,
     calls: AtomicU64,
+    /// A script found another store than ours.
+    emptied: AtomicBool,
 }
 
 impl Core {
@@ -67,6 +73,7 @@ impl Core {
             patience,
             process: RandomState::new().build_hasher().finish(),
             calls: AtomicU64::new(0),
+            emptied: AtomicBool::new(false),
         }
     }
 
@@ -74,6 +81,18 @@ impl Core {
     pub(super) fn call_name(&self) -> String {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         format!("{:016x}-{number}", self.process)
+    }
+
+    /// Fails if a script found another store than ours, and so does every later call: what is
+    /// there now is not what this process knows.
+    pub(super) fn is_ours(&self, ours: bool) -> Result<(), Error> {
+        if ours {
+            return Ok(());
+        }
+        if !self.emptied.swap(true, Ordering::Relaxed) {
+            tracing::error!("{EMPTIED}");
+        }
+        Err(Error::Unavailable(EMPTIED.to_owned()))
     }
 
     /// Repeats what may be repeated. `waits` also for a server whose disk is full.
@@ -85,6 +104,10 @@ impl Core {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut repeats = false;
+        if self.emptied.load(Ordering::Relaxed) {
+            let (fault, reason) = (Fault::Transient, EMPTIED.to_owned());
+            return Err(Failure { fault, reason });
+        }
         loop {
             let error: RedisError = match attempt(repeats).await {
                 Ok(answer) => return Ok(answer),
@@ -152,6 +175,7 @@ impl Core {
             Ok(value) => Reply::read(value)?,
             Err(failure) => return Ok(Err(failure)),
         };
+        self.is_ours(reply.is_ours())?;
         let now = Seen {
             epoch: reply.epoch,
             seq: reply.seq,
@@ -176,6 +200,7 @@ impl Core {
         // Should this fail, the next answer shows the loss again.
         if let Ok(value) = self.link.call(&self.scripts.reset, &request).await
             && let Ok(reply) = Reply::read(value)
+            && reply.is_ours()
         {
             let seen = Seen {
                 epoch: reply.epoch,

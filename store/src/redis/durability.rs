@@ -7,6 +7,7 @@ use redis::{Cmd, Value};
 use super::address::Wait;
 use super::link::Link;
 use super::reply;
+use crate::Info;
 use crate::error::Error;
 
 /// What one server says of itself.
@@ -46,6 +47,24 @@ fn server(info: &str, fsync: Option<String>) -> Server {
         fsync,
         replicas: of("connected_slaves").parse().unwrap_or(0),
     }
+}
+
+/// What the servers are and promise.
+pub(super) async fn info(link: &Link) -> Result<Info, Error> {
+    let asked = ask(link).await?;
+    let mut warnings = asked.warnings;
+    warnings.extend(asked.refusal);
+    Ok(Info {
+        backend: if link.is_cluster() {
+            "redis-cluster"
+        } else if link.is_watched() {
+            "redis-sentinel"
+        } else {
+            "redis"
+        },
+        durability: asked.promise,
+        warnings,
+    })
 }
 
 /// Asks every master.

@@ -10,6 +10,7 @@ mod address;
 mod core;
 mod durability;
 mod fault;
+mod layout;
 mod link;
 mod names;
 mod news;
@@ -29,11 +30,10 @@ use self::address::Address;
 use self::core::Core;
 use self::link::Link;
 use self::names::Names;
+use crate::Info;
 use crate::error::Error;
+use crate::presence::{Opening, Presence};
 use crate::shard::Shards;
-
-/// Number of the layout; a store with another one is refused.
-const FORMAT: u64 = 1;
 
 /// Where the servers are and how patient to be.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct RedisSettings {
     pub timeout: Duration,
     /// How long a command is repeated while the server is away; default 30 s.
     pub patience: Duration,
+    /// What to do where there is no store; default: make one.
+    pub opening: Opening,
 }
 
 impl RedisSettings {
@@ -59,6 +61,7 @@ impl RedisSettings {
             prefix: "gn".to_owned(),
             timeout: Duration::from_secs(10),
             patience: Duration::from_secs(30),
+            opening: Opening::default(),
         }
     }
 }
@@ -87,33 +90,62 @@ impl Redis {
     /// Connects, and checks that the store there is ours and keeps what it is given.
     ///
     /// # Errors
-    /// When no server answers, the server is too old or evicts keys, or the store
-    /// was made with another number of shards.
+    /// When no server answers, the server is too old or evicts keys, the store was made with
+    /// another number of shards, or is not what [`RedisSettings::opening`] takes.
     pub async fn open(settings: RedisSettings, shards: Shards) -> Result<Self, Error> {
-        let open_error = |reason: String| Error::Open {
-            place: address::shown(&settings.url),
-            reason,
-        };
-        let address = Address::parse(&settings.url).map_err(open_error)?;
-        let link = Link::open(&address, settings.timeout)
-            .await
-            .map_err(|error| open_error(error.to_string()))?;
-        let durability = durability::ask(&link)
-            .await
-            .map_err(|error| open_error(error.to_string()))?;
-        if let Some(refusal) = durability.refusal {
-            return Err(open_error(refusal));
+        let mut core = reach(&settings, shards).await?;
+        if let Some(refusal) = durability::ask(&core.link).await?.refusal {
+            return Err(open_error(&settings, refusal));
         }
-        let names = Names::new(&settings.prefix);
-        let core = Core::new(link, names, shards, settings.patience);
-        layout(&core, shards).await.map_err(|error| match error {
-            Error::Damaged(reason) => open_error(reason),
-            other => other,
-        })?;
+        let id = layout::open(&core, shards, settings.opening).await;
+        core.names.belong(id.map_err(|e| as_open(&settings, e))?);
         let core = Arc::new(core);
         let news = tokio::spawn(news::listen(core.clone()));
         Ok(Self { core, news })
     }
+
+    /// Says that what was to be restored is there ([`Opening::Restore`]).
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn restored(&self) -> Result<(), Error> {
+        layout::restored(&self.core).await
+    }
+}
+
+fn open_error(settings: &RedisSettings, reason: String) -> Error {
+    Error::Open {
+        place: address::shown(&settings.url),
+        reason,
+    }
+}
+
+/// What is wrong with what is there, with the place.
+fn as_open(settings: &RedisSettings, error: Error) -> Error {
+    match error {
+        Error::Damaged(reason) => open_error(settings, reason),
+        other => other,
+    }
+}
+
+async fn reach(settings: &RedisSettings, shards: Shards) -> Result<Core, Error> {
+    let fault = |reason: String| open_error(settings, reason);
+    let address = Address::parse(&settings.url).map_err(fault)?;
+    let link = Link::open(&address, settings.timeout).await;
+    let link = link.map_err(|error| fault(error.to_string()))?;
+    let names = Names::new(&settings.prefix);
+    Ok(Core::new(link, names, shards, settings.patience))
+}
+
+/// What is at an address, and what the server there promises; nothing is changed.
+///
+/// # Errors
+/// When no server answers, or the store was made with another number of shards.
+pub async fn look(settings: &RedisSettings, shards: Shards) -> Result<(Presence, Info), Error> {
+    let core = reach(settings, shards).await?;
+    let presence = layout::look(&core, shards).await;
+    let info = durability::info(&core.link).await?;
+    Ok((presence.map_err(|e| as_open(settings, e))?, info))
 }
 
 /// Opens the store at an address with the default settings.
@@ -124,23 +156,4 @@ pub async fn connect(url: &str, shards: Shards) -> Result<crate::Shared, Error> 
     Ok(Arc::new(
         Redis::open(RedisSettings::new(url), shards).await?,
     ))
-}
-
-/// Writes or compares what the store was made with.
-async fn layout(core: &Core, shards: Shards) -> Result<(), Error> {
-    let key = core.names.layout();
-    for (name, wanted) in [("format", FORMAT), ("shards", u64::from(shards.count()))] {
-        let mut set = ::redis::cmd("HSETNX");
-        set.arg(&key).arg(name).arg(wanted);
-        core.send(&set).await?;
-        let mut get = ::redis::cmd("HGET");
-        get.arg(&key).arg(name);
-        let there = reply::number(core.send(&get).await?)?;
-        if there != wanted {
-            return Err(Error::Damaged(format!(
-                "it was made with {name} {there}, not {wanted}"
-            )));
-        }
-    }
-    Ok(())
 }

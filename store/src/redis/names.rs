@@ -13,6 +13,7 @@ const QUEUE_KEYS: [&str; 7] = [
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: String,
+    store: String,
 }
 
 impl Names {
@@ -20,7 +21,18 @@ impl Names {
         // A brace would become the hash tag.
         Self {
             prefix: prefix.replace(['{', '}'], ""),
+            store: String::new(),
         }
+    }
+
+    /// From now on scripts are told that this store is meant.
+    pub(super) fn belong(&mut self, store: String) {
+        self.store = store;
+    }
+
+    /// Which store is meant.
+    pub(super) fn store(&self) -> &str {
+        &self.store
     }
 
     fn key(&self, shard: Shard, kind: &str, name: &str) -> String {

@@ -89,6 +89,11 @@ impl Reply {
         next(&mut self.rest)
     }
 
+    /// Whether it comes from the store that was meant.
+    pub(super) fn is_ours(&self) -> bool {
+        self.status != "emptied"
+    }
+
     /// A position in a list of the request, counted from 0.
     fn position(&mut self) -> Result<usize, Error> {
         let position = number(self.next()?)?;

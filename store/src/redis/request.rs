@@ -31,6 +31,7 @@ impl Request {
         }
         request.text(&names.channel());
         request.number(u64::from(shard.number()));
+        request.text(names.store());
         request.number(queues.len() as u64);
         for queue in queues {
             request.text(queue);

@@ -338,8 +338,10 @@ impl Store for Redis {
         let mut request = Request::default();
         let first = self.core.shards.numbered(0);
         request.keys.push(self.core.names.meta(first));
-        let now = self.core.plain(&self.core.scripts.now, &request).await?;
-        reply::int(now)
+        request.text(self.core.names.store());
+        let now = reply::int(self.core.plain(&self.core.scripts.now, &request).await?)?;
+        self.core.is_ours(now >= 0)?;
+        Ok(now)
     }
 
     fn epoch(&self) -> watch::Receiver<Epoch> {
@@ -360,19 +362,6 @@ impl Store for Redis {
     }
 
     async fn info(&self) -> Result<Info, Error> {
-        let durability = durability::ask(&self.core.link).await?;
-        let mut warnings = durability.warnings;
-        warnings.extend(durability.refusal);
-        Ok(Info {
-            backend: if self.core.link.is_cluster() {
-                "redis-cluster"
-            } else if self.core.link.is_watched() {
-                "redis-sentinel"
-            } else {
-                "redis"
-            },
-            durability: durability.promise,
-            warnings,
-        })
+        durability::info(&self.core.link).await
     }
 }

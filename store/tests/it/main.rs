@@ -4,6 +4,7 @@
 
 mod archive;
 mod embedded;
+mod emptied;
 mod operators;
 mod random;
 mod redis;

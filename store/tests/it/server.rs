@@ -132,7 +132,7 @@ impl Server {
         false
     }
 
-    async fn try_command(&self, words: &[&str]) -> ::redis::RedisResult<::redis::Value> {
+    pub(crate) async fn try_command(&self, words: &[&str]) -> ::redis::RedisResult<::redis::Value> {
         let client = ::redis::Client::open(self.url())?;
         let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let mut connection = client

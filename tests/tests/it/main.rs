@@ -24,6 +24,7 @@ mod processes;
 mod promote;
 mod replicas;
 mod repository;
+mod restore;
 mod skew;
 mod spin;
 mod strategies;

@@ -285,3 +285,34 @@ async fn whoever_a_trigger_runs_as_needs_leave_to_run_the_pipeline() {
         );
     }
 }
+
+/// The store was lost, and the archive knows which events started something.
+#[tokio::test]
+async fn an_event_that_is_known_from_the_archive_starts_nothing_when_it_is_sent_again() {
+    let lost = quiet();
+    let first = lost.notify("a", "1", "sha256:x").await.unwrap();
+    let started = lost.starts(1).await.remove(0);
+    lost.end().await;
+    let store = memory();
+    let past = |id: &str, at| trigger::restore::Past {
+        id: id.to_owned(),
+        kind: "docker".to_owned(),
+        at,
+    };
+    let old = started.recorded_at_ms - 1_000_000;
+    let events = vec![
+        past(&first.event_ids[0], started.recorded_at_ms),
+        past("too old", old),
+    ];
+    let keep = Duration::from_secs(900);
+    for known in [1, 0] {
+        let restored = trigger::restore::restore(&store, keep, events.clone()).await;
+        assert_eq!(restored.unwrap(), known);
+    }
+    let world = World::start(store, slow(), with_pipeline());
+    let again = world.notify("a", "1", "sha256:x").await.unwrap();
+    assert_eq!((again.accepted, &again.event_ids), (0, &first.event_ids));
+    // What is new starts, and nothing was left over.
+    let next = world.notify("a", "2", "sha256:y").await.unwrap();
+    assert_eq!(world.starts(1).await[0].event_id, next.event_ids[0]);
+}

@@ -33,7 +33,7 @@ local function plain(value) return string.format('%.0f', value) end
 local function digits(value) return string.format('%016.0f', value) end
 
 local meta = KEYS[1]
-local channel, shard = text(), text()
+local channel, shard, store = text(), text(), text()
 local queues = {}
 for index = 1, number() do
   local base = 2 + 7 * (index - 1)
@@ -51,7 +51,9 @@ for index = 1, number() do
   }
 end
 
-local counters = redis.call('HMGET', meta, 'seq', 'epoch', 'stamp', 'feed')
+local counters = redis.call('HMGET', meta, 'seq', 'epoch', 'stamp', 'feed', 'made')
+-- The server was emptied since, or another store was made there: nothing is ours.
+if counters[5] ~= store then return { 'emptied', 0, 0 } end
 local seq = tonumber(counters[1] or '0')
 local epoch = tonumber(counters[2] or '0')
 local stamped = tonumber(counters[3] or '0')
