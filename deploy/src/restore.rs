@@ -81,6 +81,9 @@ async fn restore(options: &Restore) -> anyhow::Result<ExitCode> {
     for reason in &refused {
         eprintln!("gennaker: not restored: {reason}");
     }
+    if !refused.is_empty() {
+        eprintln!("gennaker: put them back from a backup of the archive and repeat with --merge");
+    }
     Ok(ExitCode::from(u8::from(!refused.is_empty())))
 }
 

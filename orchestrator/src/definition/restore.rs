@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use proto::status::{Failure, Kind};
+use futures_util::{StreamExt, stream};
+use proto::status::Failure;
 use serde_json::{Map, Value};
 use store::archive::{self, Objects};
-use store::{Batch, IndexChange, Refused, Shard, Shared, Version};
+use store::{Batch, IndexChange, Order, Refused, Shard, Shared, Version};
 
 use super::{
-    BODY, Collection, LIFE, MOST_VERSIONS, Object, application, object, parse, pipeline,
+    BODY, Collection, LIFE, MAX_DEFINITION, MOST_VERSIONS, Object, application, object, pipeline,
     put_version, refused, text, unavailable,
 };
 use crate::archive::definition::{self as form, Life, Place};
@@ -19,8 +19,12 @@ use crate::ids;
 
 /// Objects read at the same time.
 const READ: usize = 16;
+/// No object is larger.
+const MOST_BYTES: u64 = 2 * MAX_DEFINITION as u64;
+/// Entries of a history read at once: more than there are.
+const PAGE: usize = 500;
 /// What one commit of former versions carries, in bytes and in versions.
-const CHUNK: (usize, usize) = (2 * 1024 * 1024, 100);
+const CHUNK: (usize, usize) = (2 * 1024 * 1024, 60);
 
 /// What was restored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +38,9 @@ pub struct Restored {
     /// What could not be, each with the reason.
     pub refused: Vec<String>,
 }
+
+/// A version as it was archived, or why it cannot be read.
+type Read = Result<(Place, Bytes), String>;
 
 struct Restoring<'a> {
     store: &'a Shared,
@@ -63,53 +70,81 @@ impl Restoring<'_> {
         let Some((version, newest)) = life.versions.iter().next_back() else {
             return Ok(());
         };
-        let read = match self.read(newest).await {
-            Err(failure) if failure.kind != Kind::Unavailable => {
-                restored.refused.push(failure.message);
+        let (place, body) = match self.read(newest).await? {
+            Ok(read) => read,
+            Err(reason) => {
+                restored.refused.push(reason);
                 return Ok(());
             }
-            read => read?,
         };
-        let (place, body) = read;
-        let Some(collection) = Collection::ALL
-            .into_iter()
-            .find(|collection| collection.name() == place.collection)
-        else {
-            let kind = &place.collection;
-            let reason = format!("{newest}: \"{kind}\" is a kind that this version does not know");
+        let mut known = Collection::ALL.into_iter();
+        let collection = known.find(|c| c.name() == place.collection);
+        let value: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
+        let (Some(collection), Some(value)) = (collection, value) else {
+            let reason = format!("{newest} is of a kind that this version does not know");
             restored.refused.push(reason);
             return Ok(());
         };
-        let value = parse(&body, collection, &place.id)?;
         let (shard, places) = self.places(collection, &place.id, &value);
         let key = collection.key(&place.id);
-        if self
-            .store
-            .load(shard, &key)
-            .await
-            .map_err(unavailable)?
-            .is_some()
-        {
+        let there = self.store.load(shard, &key).await.map_err(unavailable)?;
+        if there.is_some() {
             restored.there += 1;
             return Ok(());
         }
-        // Before the definition itself: one that is there is there with its versions.
-        self.versions(collection, shard, &place, life).await?;
-        let mut batch = Batch::new(shard, ids::commit())
-            .document(&key, 0)
-            .put_back(*version)
-            .set(BODY, body)
-            .set(LIFE, place.life.clone());
-        for change in places {
-            batch = batch.index(change);
+        // Former versions before the definition itself: one that is there is there with them.
+        let history = collection.history(&place.id);
+        let there = self
+            .store
+            .page(shard, &history, None, Order::Ascending, PAGE);
+        let there = there.await.map_err(unavailable)?.into_iter();
+        let there: BTreeSet<String> = there.map(|entry| entry.member).collect();
+        let mut open = Batch::new(shard, ids::commit());
+        let (mut bytes, mut count) = (body.len(), 1);
+        let former = life.versions.iter().rev().take(kept()).skip(1);
+        let former = former.filter(|(version, _)| !there.contains(&version.to_string()));
+        // Made beforehand: a stream over borrowed names cannot be sent to another thread.
+        let reads: Vec<_> = former.map(|(v, name)| self.version(*v, name)).collect();
+        let mut reads = stream::iter(reads).buffered(READ);
+        while let Some(read) = reads.next().await {
+            let (version, former) = match read? {
+                (version, Ok((_, former))) => (version, former),
+                (_, Err(reason)) => {
+                    restored.refused.push(reason);
+                    continue;
+                }
+            };
+            if bytes + former.len() > CHUNK.0 || count == CHUNK.1 {
+                let full = std::mem::replace(&mut open, Batch::new(shard, ids::commit()));
+                let put = self.store.commit(full).await.map_err(unavailable)?;
+                put.map_err(|other| refused(&other))?;
+                (bytes, count) = (body.len(), 1);
+            }
+            (bytes, count) = (bytes + former.len(), count + 1);
+            open = put_version(open, collection, &place.id, version, former, &life.life);
         }
-        match self.store.commit(batch).await.map_err(unavailable)? {
+        open = put_version(
+            open,
+            collection,
+            &place.id,
+            *version,
+            body.clone(),
+            &life.life,
+        )
+        .document(&key, 0)
+        .put_back(*version)
+        .set(BODY, body)
+        .set(LIFE, life.life.clone());
+        for change in places {
+            open = open.index(change);
+        }
+        match self.store.commit(open).await.map_err(unavailable)? {
             Ok(_) => {
                 *restored.definitions.entry(place.collection).or_default() += 1;
                 restored.versions += life.versions.len().min(kept());
             }
             Err(Refused::Taken { key, value }) => restored.refused.push(format!(
-                "{} {}: {key} is held by {value}, which is newer",
+                "{} {}: {key} is held by {value}",
                 place.collection, place.id
             )),
             Err(other) => return Err(refused(&other)),
@@ -117,68 +152,21 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// The former versions that are kept, this one included.
-    async fn versions(
-        &self,
-        collection: Collection,
-        shard: Shard,
-        place: &Place,
-        life: &Life,
-    ) -> Result<(), Failure> {
-        let history = collection.history(&place.id);
-        let order = store::Order::Ascending;
-        let there = self.store.page(shard, &history, None, order, 500).await;
-        let there: BTreeSet<String> = there
-            .map_err(unavailable)?
-            .into_iter()
-            .map(|entry| entry.member)
-            .collect();
-        let missing = life.versions.iter().rev().take(kept());
-        let missing = missing.filter(|(version, _)| !there.contains(&version.to_string()));
-        // Made beforehand: a stream over borrowed entries cannot be sent to another thread.
-        let reads: Vec<_> = missing
-            .map(|(version, name)| self.version(*version, name))
-            .collect();
-        let read: Vec<(Version, Bytes)> = stream::iter(reads).buffered(READ).try_collect().await?;
-        let mut rest = read.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut batch = Batch::new(shard, ids::commit());
-            let (mut bytes, mut count) = (0, 0);
-            while bytes < CHUNK.0
-                && count < CHUNK.1
-                && let Some((version, body)) = rest.next()
-            {
-                (bytes, count) = (bytes + body.len(), count + 1);
-                batch = put_version(batch, collection, &place.id, version, body, &life.life);
-            }
-            let put = self.store.commit(batch).await.map_err(unavailable)?;
-            put.map_err(|other| refused(&other))?;
-        }
-        Ok(())
+    async fn version(&self, version: Version, name: &str) -> Result<(Version, Read), Failure> {
+        Ok((version, self.read(name).await?))
     }
 
-    async fn version(&self, version: Version, name: &str) -> Result<(Version, Bytes), Failure> {
-        Ok((version, self.read(name).await?.1))
-    }
-
-    async fn read(&self, name: &str) -> Result<(Place, Bytes), Failure> {
-        let damaged = |reason: &str| {
+    async fn read(&self, name: &str) -> Result<Read, Failure> {
+        let object = self.archive.read(name, 0, MOST_BYTES).await;
+        let object = object.map_err(unavailable)?.unwrap_or_default();
+        let read = Place::read(&object).and_then(|(place, body)| {
+            let body = body.ok_or_else(|| "it has no body".to_owned())?;
+            Ok((place, body))
+        });
+        Ok(read.map_err(|reason| {
             let archive = self.archive.place();
-            Failure::internal(format!(
-                "the object {name} in the archive {archive} is damaged: {reason}; put it back from a backup"
-            ))
-        };
-        let size = self.archive.size(name).await.map_err(unavailable)?;
-        let size = size.ok_or_else(|| damaged("it is gone"))?;
-        let object = self
-            .archive
-            .read(name, 0, size)
-            .await
-            .map_err(unavailable)?;
-        let object = object.ok_or_else(|| damaged("it is gone"))?;
-        let (place, body) = Place::read(&object).map_err(|e| damaged(&e))?;
-        let body = body.ok_or_else(|| damaged("it has no body"))?;
-        Ok((place, body))
+            format!("the object {name} in the archive {archive} cannot be read: {reason}")
+        }))
     }
 
     /// The shard a definition lies in, and where it is listed there.

@@ -196,6 +196,43 @@ async fn everything_comes_back_as_it_was_and_goes_on_from_there() {
 }
 
 #[tokio::test]
+async fn what_is_damaged_is_named_and_the_rest_comes_back() {
+    let home = tempfile::tempdir().unwrap();
+    let (archive, store, lost) = (folder(home.path()), memory(), memory());
+    fill(&definitions(&lost, &archive)).await;
+    let names = archive.list("definitions").await.unwrap();
+    let begin = |start: &str, end: &str| {
+        let found = names
+            .iter()
+            .find(|name| name.starts_with(start) && name.ends_with(end));
+        found.unwrap().clone()
+    };
+    let damaged = [
+        begin("definitions/application/app/", "01.json"),
+        begin("definitions/project/", "01.json"),
+    ];
+    for name in &damaged {
+        archive.put(name, "{".into()).await.unwrap();
+    }
+    let found = restore(&store, &archive).await.unwrap();
+    assert_eq!(found.refused.len(), 2, "{found:?}");
+    for name in &damaged {
+        assert!(found.refused.iter().any(|r| r.contains(name.as_str())));
+    }
+    let after = definitions(&store, &archive);
+    let history = after.application_history("app", 500).await.unwrap();
+    assert_eq!(history.len(), 2, "{history:?}");
+    assert!(
+        after
+            .list_objects(Object::Project)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(found.definitions["pipeline"], 1, "{found:?}");
+}
+
+#[tokio::test]
 async fn of_many_versions_those_that_are_kept_come_back() {
     let home = tempfile::tempdir().unwrap();
     let (archive, store, lost) = (folder(home.path()), memory(), memory());

@@ -40,21 +40,27 @@ async fn read(core: &Core) -> Result<Fields, Error> {
     redis::from_redis_value(found).map_err(|e| Error::Damaged(format!("the layout: {e}")))
 }
 
-async fn presence(core: &Core, shards: Shards, fields: &Fields) -> Result<Presence, Error> {
-    let Some(format) = fields.get("format") else {
-        return Ok(Presence::Absent);
-    };
-    let count = fields.get("shards").cloned().unwrap_or_default();
-    let made = [
-        ("format", format.as_str(), FORMAT),
-        ("shards", count.as_str(), u64::from(shards.count())),
-    ];
-    for (name, there, wanted) in made {
-        if there != wanted.to_string() {
+/// What it was made with is what is wanted; somebody may be making it right now.
+fn compare(fields: &Fields, shards: Shards) -> Result<(), Error> {
+    for (name, wanted) in [("format", FORMAT), ("shards", u64::from(shards.count()))] {
+        let there = fields.get(name);
+        if let Some(there) = there.filter(|there| **there != wanted.to_string()) {
             return Err(Error::Damaged(format!(
                 "it was made with {name} {there}, not {wanted}"
             )));
         }
+    }
+    Ok(())
+}
+
+async fn presence(core: &Core, shards: Shards, fields: &Fields) -> Result<Presence, Error> {
+    compare(fields, shards)?;
+    let restoring = fields.contains_key("restoring");
+    if !fields.contains_key("format") {
+        return Ok(match restoring {
+            true => Presence::Unfinished,
+            false => Presence::Absent,
+        });
     }
     // One of a version that knew no marks, or whose making was cut off, gets them when it is opened.
     if let Some(id) = fields.get("id").filter(|_| fields.contains_key("marked")) {
@@ -71,7 +77,7 @@ async fn presence(core: &Core, shards: Shards, fields: &Fields) -> Result<Presen
             }
         }
     }
-    Ok(match fields.contains_key("restoring") {
+    Ok(match restoring {
         true => Presence::Unfinished,
         false => Presence::Whole,
     })
@@ -85,7 +91,7 @@ pub(super) async fn open(core: &Core, shards: Shards, opening: Opening) -> Resul
     if let Some(reason) = opening.refuses(found) {
         return Err(Error::Damaged(reason.to_owned()));
     }
-    if found == Presence::Absent && !fields.is_empty() {
+    if found == Presence::Absent && fields.contains_key("marked") {
         // Some shards were emptied. It is another store from now on, also to who still knows it.
         core.send(redis::cmd("DEL").arg(&key)).await?;
     }
@@ -106,6 +112,7 @@ pub(super) async fn open(core: &Core, shards: Shards, opening: Opening) -> Resul
         core.send(set.arg(&key).arg(name).arg(value)).await?;
     }
     let fields = read(core).await?;
+    compare(&fields, shards)?;
     let id = fields.get("id").cloned().unwrap_or_default();
     if !fields.contains_key("marked") {
         for shard in shards.all() {

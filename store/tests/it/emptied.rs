@@ -96,6 +96,36 @@ async fn who_knew_a_server_before_it_was_emptied_writes_nothing_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_make_a_store_at_the_same_time_make_one() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--appendfsync", "everysec"]).await;
+    let url = server.url();
+    for _ in 0..10 {
+        let makers = (0..8).map(|_| opened(&url, Opening::Make));
+        let stores = futures_util::future::join_all(makers).await;
+        for (number, store) in stores.into_iter().enumerate() {
+            let store: Shared = store.unwrap();
+            let shard = store.shards().numbered(3);
+            let batch = write(shard, &key(number), 0);
+            store.commit(batch).await.unwrap().unwrap();
+        }
+        server.command(&["FLUSHALL"]).await;
+    }
+    // One who began to fill a store, and died at once.
+    server
+        .command(&["HSET", "gn:layout", "restoring", "1"])
+        .await;
+    assert_eq!(found(&url).await, Presence::Unfinished);
+    opened(&url, Opening::Make).await.unwrap_err();
+    let store = opened(&url, Opening::Restore).await.unwrap();
+    store.restored().await.unwrap();
+    assert_eq!(found(&url).await, Presence::Whole);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_which_one_master_was_emptied_is_no_store() {
     if !installed() {
         return;
