@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use authorization::Policy;
 use orchestrator_core::{
@@ -16,20 +16,21 @@ use orchestrator_core::{
 use proto::status::Failure;
 use store::{Delivery, IndexChange, Refused, Shard, Shards, Shared, Then};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::commit::{self, Acknowledge, Writing};
 use crate::config::Config;
 use crate::definition::unavailable;
 use crate::executions::Executions;
+use crate::ground::Ground;
 use crate::leases::Leases;
+use crate::lookup;
 use crate::metrics::Metrics;
 use crate::place::Place;
 use crate::record;
 use crate::services::Services;
-use crate::stage::Catalog;
-use crate::task::{self, Pool, TaskContext};
+use crate::task::{Pool, TaskContext};
 use crate::turn::{self, Around, Limits, Loaded, Step, Turn};
-use crate::{ids, lookup};
 
 /// A turn goes no further after this time.
 const TURN: Duration = Duration::from_millis(5);
@@ -37,19 +38,6 @@ const TURN: Duration = Duration::from_millis(5);
 const ROUNDS: usize = 10;
 /// How often a turn that met another writer is taken again.
 pub(crate) const TRIES: usize = 50;
-
-/// Tells the time, ms since the epoch.
-pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// The process's own clock.
-pub fn system_clock() -> Now {
-    Arc::new(|| {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
-}
 
 /// The engine of one process. Cheap to clone.
 #[derive(Clone)]
@@ -70,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) lookups: Semaphore,
     pub(crate) leases: Leases,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) now: Now,
+    pub(crate) ground: Ground,
 }
 
 /// What came of one try.
@@ -120,7 +108,7 @@ impl IdSource for Minted {
 
 impl Engine {
     /// An engine over a store and the doors to peers.
-    pub fn new(store: Shared, services: Arc<dyn Services>, config: Config, now: Now) -> Self {
+    pub fn new(store: Shared, services: Arc<dyn Services>, config: Config, ground: Ground) -> Self {
         let pools = Pool::ALL
             .into_iter()
             .map(|pool| (pool, Arc::new(Semaphore::new(config.pool_size(pool)))))
@@ -138,7 +126,7 @@ impl Engine {
                 settings,
                 pools,
                 metrics: Arc::new(Metrics::default()),
-                now,
+                ground,
             }),
         }
     }
@@ -172,7 +160,7 @@ impl Engine {
     }
 
     pub(crate) fn now(&self) -> i64 {
-        (self.inner.now)()
+        (self.inner.ground.now)()
     }
 
     /// Source of the ids of one turn.
@@ -180,7 +168,7 @@ impl Engine {
         Minted {
             shards: self.inner.store.shards(),
             shard,
-            seed: ids::seed(),
+            seed: self.inner.ground.fresh_id(),
             now: self.now(),
             count: 0,
         }
@@ -218,7 +206,7 @@ impl Engine {
         loop {
             let writing = Writing {
                 shard,
-                id: ids::commit(),
+                id: self.inner.ground.fresh_id(),
                 now: self.now(),
                 acknowledge: extra
                     .acknowledge
@@ -319,7 +307,7 @@ impl Engine {
                 let mut around = Around {
                     now: self.now(),
                     ids: &mut ids,
-                    stages: &Catalog,
+                    stages: self.inner.ground.stages,
                     settings: &self.inner.settings,
                     decide: &|run, execution| self.decide(run, execution),
                     limits,
@@ -370,7 +358,7 @@ impl Engine {
             return None;
         }
         let stage = execution.stage(&run.stage_id)?;
-        let task = task::find(&run.task_type)?;
+        let task = (self.inner.ground.task)(&run.task_type)?;
         task.decide(&TaskContext {
             execution,
             stage,
@@ -383,7 +371,7 @@ impl Engine {
 
     /// A place in the pool of a run's peer, if one is free.
     fn place(&self, run: &TaskRun) -> Option<OwnedSemaphorePermit> {
-        let pool = task::find(&run.task_type)?.pool();
+        let pool = (self.inner.ground.task)(&run.task_type)?.pool();
         Arc::clone(self.inner.pools.get(&pool)?)
             .try_acquire_owned()
             .ok()

@@ -19,7 +19,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::commit;
 use crate::definition::{Object, refused, unavailable};
 use crate::engine::{Engine, Extra, TRIES, Tried};
-use crate::ids;
 use crate::notification::address;
 use crate::stage::strategy::custom;
 use crate::turn::{Loaded, Step};
@@ -85,7 +84,7 @@ impl Engine {
         let shards = self.inner.store.shards();
         let shard = shards.of_application(&application);
         let now = self.now();
-        let id = ExecutionId::new(shards.mint_id(now, &ids::seed(), shard));
+        let id = ExecutionId::new(shards.mint_id(now, &self.inner.ground.fresh_id(), shard));
         let claim = (!start.event_id.is_empty()).then(|| IndexChange::Claim {
             key: format!("execution-event:{}", start.event_id),
             value: id.to_string(),
@@ -173,7 +172,8 @@ impl Engine {
             return Ok(false);
         }
         let key = key.to_owned();
-        let batch = Batch::new(shard, ids::commit()).index(IndexChange::Free { key });
+        let batch =
+            Batch::new(shard, self.inner.ground.fresh_id()).index(IndexChange::Free { key });
         let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
         Ok(true)
     }
@@ -316,8 +316,8 @@ impl Engine {
     }
 
     pub(crate) async fn settle(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let batch =
-            Batch::new(delivery.lease.shard, ids::commit()).acknowledge(delivery, Then::Release);
+        let batch = Batch::new(delivery.lease.shard, self.inner.ground.fresh_id())
+            .acknowledge(delivery, Then::Release);
         let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
         Ok(())
     }

@@ -19,9 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::definition::unavailable;
 use crate::engine::{Engine, Extra, TRIES, Tried};
-use crate::ids;
 use crate::place::Place;
-use crate::task::{self, TaskContext};
+use crate::task::TaskContext;
 use crate::turn::{Loaded, Step};
 
 /// Deliveries taken at once.
@@ -206,8 +205,8 @@ impl Engine {
     }
 
     async fn drop_messages(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let batch =
-            Batch::new(delivery.lease.shard, ids::commit()).acknowledge(delivery, Then::Release);
+        let batch = Batch::new(delivery.lease.shard, self.inner.ground.fresh_id())
+            .acknowledge(delivery, Then::Release);
         // Refused only if it was taken over, and then its new holder drops them.
         let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
         Ok(())
@@ -381,7 +380,7 @@ impl Engine {
                 return None;
             }
         }
-        let Some(found) = task::find(&run.task_type) else {
+        let Some(found) = (self.inner.ground.task)(&run.task_type) else {
             let text = format!("there is no task of type \"{}\"", run.task_type);
             return Some(Err(TaskError::permanent(text)));
         };
@@ -483,7 +482,7 @@ impl Engine {
 
     /// Waits for what is under way, then hands back what has not ended.
     pub(crate) async fn drain(&self, turns: &Arc<Semaphore>, grace: Duration) {
-        let all = u32::try_from(self.inner.config.turns.max(1)).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.inner.config.places()).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(grace, turns.acquire_many(all)).await;
         let runs = async {
             for (pool, places) in &self.inner.pools {

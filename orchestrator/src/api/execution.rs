@@ -23,7 +23,6 @@ use super::{user_of, watch};
 use crate::command::or_nothing;
 use crate::engine::Engine;
 use crate::executions::{Listing, distinct, unexpanded};
-use crate::stage::Catalog;
 use crate::stage::strategy::custom;
 use crate::start::Start;
 
@@ -306,7 +305,7 @@ impl ExecutionService for ExecutionApi {
                     now,
                     ids: &mut self.engine.ids(shard),
                     answers: &answers,
-                    stages: &Catalog,
+                    stages: self.engine.inner.ground.stages,
                     settings: self.engine.settings(),
                 };
                 context::try_out(&execution, stage, &asked.expression, &user, &env)
