@@ -85,7 +85,7 @@ restore: build                   ## the store is emptied under load; nothing ack
 strategy-records:                ## compares recorded deployments: make strategy-records FILE=records.jsonl.gz
 	STRATEGY_RECORDS=$(abspath $(FILE)) $(CARGO) test -q -p orchestrator --test it -- --nocapture strategies::
 
-simulate:                        ## both simulators; make simulate SEEDS=100000
+simulate:                        ## all simulators; make simulate SEEDS=100000, from another seed on FROM=n
 	SEEDS=$(SEEDS) $(CARGO) test --release -p orchestrator --test it -- --nocapture simulation
 	SEEDS=$(SEEDS) $(CARGO) test --release -p rollout --test it -- --nocapture simulation
 

@@ -12,7 +12,6 @@ use crate::definition::refused;
 use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::executions::missing;
 use crate::services::permissions_of;
-use crate::stage::Catalog;
 use crate::stage::manual_judgment::{Voter, is_judgment, vote};
 use crate::turn::Step;
 
@@ -56,7 +55,14 @@ impl Engine {
         self.command(kind, id, |execution, now| {
             let mut context = asked.clone();
             context.insert("lastModifiedBy".to_owned(), user.into());
-            command::update_stage(execution, stage, context, user, now, &Catalog)
+            command::update_stage(
+                execution,
+                stage,
+                context,
+                user,
+                now,
+                self.inner.ground.stages,
+            )
         })
         .await
     }

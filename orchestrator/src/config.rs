@@ -21,7 +21,7 @@ use stage::{Job, MonitoredDeploy, Script, Webhook};
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Mailboxes handled at the same time. Default: 64.
+    /// Mailboxes handled at the same time, at least 4. Default: 64.
     pub turns: usize,
     /// Tasks at the same time that call addresses of users. Default: 512.
     pub http_tasks: usize,
@@ -130,6 +130,13 @@ impl Config {
             Pool::Http => self.http_tasks,
         }
         .max(1)
+    }
+
+    /// Places for what ends with a turn. Three queues share them, and each waits for its next
+    /// delivery with a place in its hand; a turn that left its own for a look-up needs one more
+    /// to come back to. With fewer they would wait for one another.
+    pub(crate) fn places(&self) -> usize {
+        self.turns.max(4)
     }
 
     pub(crate) fn lease_ms(&self) -> u64 {

@@ -17,7 +17,7 @@ use orchestrator_core::{Message, stage_type, task_type};
 use runtime::Shutdown;
 use serde::{Deserialize, Serialize};
 use store::{Batch, DocumentKey, IndexChange, IndexEntry, Order, Shard, Shared};
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use crate::record::{ENGINE, FINISHED};
 use crate::{ids, stage, task};
@@ -84,7 +84,8 @@ pub(crate) struct Consumers {
     store: Shared,
     process: String,
     own: Arc<Said>,
-    said: watch::Sender<bool>,
+    /// Wakes who waits in the order they came, so that a seed tells the same story each time.
+    said: Arc<SetOnce<()>>,
     pauses: Arc<Mutex<BTreeMap<String, u32>>>,
 }
 
@@ -94,7 +95,7 @@ impl Consumers {
             store,
             process: ids::commit(),
             own: Arc::new(Said::own()),
-            said: watch::Sender::new(false),
+            said: Arc::default(),
             pauses: Arc::default(),
         }
     }
@@ -104,7 +105,8 @@ impl Consumers {
         loop {
             let pause = match self.say().await {
                 Ok(()) => {
-                    self.said.send_replace(true);
+                    // Not the first time.
+                    let _ = self.said.set(());
                     RENEW
                 }
                 Err(error) => {
@@ -120,8 +122,7 @@ impl Consumers {
 
     /// Waits until the others can know what this process handles.
     pub(crate) async fn said(&self) {
-        // The sender is ours, so it is there.
-        let _ = self.said.subscribe().wait_for(|said| *said).await;
+        self.said.wait().await;
     }
 
     /// Whether a process of another version is alive that may handle this: one that knows it; or any, when we

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use authorization::Policy;
 use orchestrator_core::{
@@ -17,22 +17,23 @@ use orchestrator_core::{
 use proto::status::Failure;
 use store::{Delivery, IndexChange, Refused, Shard, Shards, Shared, Then};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::commit::{self, Acknowledge, Writing};
 use crate::config::Config;
 use crate::consumers::Consumers;
 use crate::definition::unavailable;
 use crate::executions::Executions;
+use crate::ground::Ground;
 use crate::leases::Leases;
+use crate::lookup;
 use crate::metrics::Metrics;
 use crate::place::Place;
 use crate::record;
 use crate::results::Results;
 use crate::services::Services;
-use crate::stage::Catalog;
-use crate::task::{self, Pool, TaskContext};
+use crate::task::{Pool, TaskContext};
 use crate::turn::{self, Around, Limits, Loaded, Step, Turn};
-use crate::{ids, lookup};
 
 /// A turn goes no further after this time.
 const TURN: Duration = Duration::from_millis(5);
@@ -40,19 +41,6 @@ const TURN: Duration = Duration::from_millis(5);
 const ROUNDS: usize = 10;
 /// How often a turn that met another writer is taken again.
 pub(crate) const TRIES: usize = 50;
-
-/// Tells the time, ms since the epoch.
-pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// The process's own clock.
-pub fn system_clock() -> Now {
-    Arc::new(|| {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
-}
 
 /// The engine of one process. Cheap to clone.
 #[derive(Clone)]
@@ -76,7 +64,7 @@ pub(crate) struct Inner {
     pub(crate) results: Results,
     pub(crate) consumers: Consumers,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) now: Now,
+    pub(crate) ground: Ground,
 }
 
 /// What came of one try.
@@ -128,7 +116,7 @@ impl IdSource for Minted {
 
 impl Engine {
     /// An engine over a store and the doors to peers.
-    pub fn new(store: Shared, services: Arc<dyn Services>, config: Config, now: Now) -> Self {
+    pub fn new(store: Shared, services: Arc<dyn Services>, config: Config, ground: Ground) -> Self {
         let pools = Pool::ALL
             .into_iter()
             .map(|pool| (pool, Arc::new(Semaphore::new(config.pool_size(pool)))))
@@ -148,7 +136,7 @@ impl Engine {
                 settings,
                 pools,
                 metrics: Arc::new(Metrics::default()),
-                now,
+                ground,
             }),
         }
     }
@@ -182,12 +170,12 @@ impl Engine {
     }
 
     pub(crate) fn now(&self) -> i64 {
-        (self.inner.now)()
+        (self.inner.ground.now)()
     }
 
     /// Source of the ids of one turn.
     pub(crate) fn ids(&self, shard: Shard) -> impl IdSource {
-        self.ids_of(shard, ids::seed(), self.now())
+        self.ids_of(shard, self.inner.ground.fresh_id(), self.now())
     }
 
     /// A source that gives the same ids for the same seed and time.
@@ -233,7 +221,7 @@ impl Engine {
         loop {
             let writing = Writing {
                 shard,
-                id: ids::commit(),
+                id: self.inner.ground.fresh_id(),
                 now: self.now(),
                 acknowledge: extra
                     .acknowledge
@@ -343,7 +331,7 @@ impl Engine {
                 let mut around = Around {
                     now: self.now(),
                     ids: &mut ids,
-                    stages: &Catalog,
+                    stages: self.inner.ground.stages,
                     settings: &self.inner.settings,
                     decide: &|run, execution| self.decide(run, execution),
                     limits,
@@ -394,7 +382,7 @@ impl Engine {
             return None;
         }
         let stage = execution.stage(&run.stage_id)?;
-        let task = task::find(&run.task_type)?;
+        let task = (self.inner.ground.task)(&run.task_type)?;
         task.decide(&TaskContext {
             execution,
             stage,
@@ -407,7 +395,7 @@ impl Engine {
 
     /// A place in the pool of a run's peer, if one is free.
     fn place(&self, run: &TaskRun) -> Option<OwnedSemaphorePermit> {
-        let pool = task::find(&run.task_type)?.pool();
+        let pool = (self.inner.ground.task)(&run.task_type)?.pool();
         Arc::clone(self.inner.pools.get(&pool)?)
             .try_acquire_owned()
             .ok()

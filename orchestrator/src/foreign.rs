@@ -1,15 +1,13 @@
 //! What this version does not know and another one may: left to that one, longer each time, while one of its
 //! processes is alive.
 
-use orchestrator_core::foreign_type;
+use orchestrator_core::{StageCatalog, foreign_type};
 use proto::status::Failure;
 use store::{Batch, Delivery, Mode, Outgoing, Then};
 
 use crate::consumers::message_kind;
 use crate::definition::{refused, unavailable};
 use crate::engine::Engine;
-use crate::ids;
-use crate::stage::Catalog;
 use crate::turn::{Loaded, Step};
 use crate::worker::read;
 
@@ -34,7 +32,7 @@ impl Engine {
         let mut batch: Option<Batch> = None;
         let lease = &delivery.lease;
         for message in &delivery.messages {
-            let Some(what) = foreign(message, loaded) else {
+            let Some(what) = foreign(message, loaded, self.inner.ground.stages) else {
                 continue;
             };
             if !self.is_anothers(&what).await? {
@@ -46,7 +44,7 @@ impl Engine {
             tracing::info!(subject, what, delay_ms, "left to another version");
             let open = batch.take().unwrap_or_else(|| {
                 let then = Then::Continue(self.inner.config.lease_ms());
-                Batch::new(lease.shard, ids::commit()).fenced_by(lease, then)
+                Batch::new(lease.shard, self.inner.ground.fresh_id()).fenced_by(lease, then)
             });
             batch = Some(open.message(Outgoing {
                 to: lease.address.clone(),
@@ -86,12 +84,12 @@ impl Engine {
 }
 
 /// What of a message this version does not know. A notice that one was given up is for everybody.
-fn foreign(message: &store::Message, loaded: &Loaded) -> Option<String> {
+fn foreign(message: &store::Message, loaded: &Loaded, stages: &dyn StageCatalog) -> Option<String> {
     if message.gives_up().is_some() {
         return None;
     }
     match read(message) {
-        Ok(Step::Message(read)) => foreign_type(&read, loaded.execution()?, &Catalog),
+        Ok(Step::Message(read)) => foreign_type(&read, loaded.execution()?, stages),
         Ok(Step::Finished(..) | Step::Decided(_)) => None,
         Err(_) => {
             let kind = message.fingerprint.split('/').next();

@@ -1,15 +1,15 @@
-//! The one source of random ids of this service.
+//! The random ids of this service. Those of the engine are drawn by its [`crate::ground::Ground`].
 
 use sha2::{Digest, Sha256};
 
 /// A commit id: no two commits share one.
 pub(crate) fn commit() -> String {
-    format!("{:032x}", rand::random::<u128>())
+    text(rand::random())
 }
 
-/// Text that nobody can guess or repeat, as the seed of a new execution's id.
-pub(crate) fn seed() -> String {
-    commit()
+/// A random number as an id.
+pub(crate) fn text(random: u128) -> String {
+    format!("{random:032x}")
 }
 
 /// An id in the form of a UUID that carries `shard` in its last byte, so that

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime::Shutdown;
 use store::{Delivery, Lease, Shared};
+use tokio::time::Instant;
 
 /// The leases held. Cheap to clone.
 #[derive(Debug, Clone)]

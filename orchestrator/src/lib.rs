@@ -17,6 +17,7 @@ pub mod digest;
 mod engine;
 pub mod executions;
 mod foreign;
+mod ground;
 mod ids;
 mod leases;
 mod lookup;
@@ -52,7 +53,8 @@ use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
 pub use config::{Config, SpelVersion};
-pub use engine::{Engine, Now, system_clock};
+pub use engine::Engine;
+pub use ground::{Ground, Now, system_clock};
 pub use metrics::Metrics;
 pub use start::Start;
 
@@ -92,7 +94,7 @@ pub fn build(config: Config, deps: Deps) -> Service {
         builds: Arc::new(GrpcBuilds::new(deps.trigger)),
         policy: deps.policy,
     };
-    assemble(config, deps.store, peers, system_clock())
+    assemble(config, deps.store, peers, Ground::system())
 }
 
 /// The peers that lie outside of this service.
@@ -107,8 +109,13 @@ pub struct Outside {
     pub policy: Option<Arc<Policy>>,
 }
 
-/// The service over other doors and another clock, for tests.
-pub fn assemble(mut config: Config, store: store::Shared, outside: Outside, now: Now) -> Service {
+/// The service over other doors and other ground, for tests.
+pub fn assemble(
+    mut config: Config,
+    store: store::Shared,
+    outside: Outside,
+    ground: Ground,
+) -> Service {
     let Outside {
         cloud_driver,
         http,
@@ -135,7 +142,7 @@ pub fn assemble(mut config: Config, store: store::Shared, outside: Outside, now:
         settings: settings(&config),
     });
     let audit = Audit::new(store.clone());
-    let engine = Engine::new(store, doors, config, now);
+    let engine = Engine::new(store, doors, config, ground);
     executions.open(engine.clone());
     serve(engine, definitions, audit)
 }
@@ -162,7 +169,7 @@ fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
     .max_decoding_message_size(limit)
     .max_encoding_message_size(limit);
     let metrics = engine.metrics();
-    let turns = Arc::new(Semaphore::new(engine.inner.config.turns.max(1)));
+    let turns = Arc::new(Semaphore::new(engine.inner.config.places()));
     let check = engine.clone();
     let mut service = Service::new("orchestrator")
         .grpc(

@@ -7,17 +7,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use orchestrator_core::{ExecutionId, Target, TaskError, TaskResult, TaskRun};
 use proto::status::{Failure, Kind};
 use store::{Batch, Delivery, Mode, Outgoing, Refused, Then};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::commit::mailbox;
 use crate::definition::{refused, unavailable};
 use crate::engine::{Engine, Extra, TRIES, Tried};
-use crate::ids;
 use crate::record::{self, FINISHED};
 use crate::turn::{Loaded, Step, weight};
 
@@ -258,7 +258,7 @@ impl Engine {
             return Ok(None);
         }
         let to = Target::Execution(first.run.execution_id.clone());
-        let mut batch = Batch::new(first.delivery.lease.shard, ids::commit());
+        let mut batch = Batch::new(first.delivery.lease.shard, self.inner.ground.fresh_id());
         for ended in group {
             batch = batch
                 .acknowledge(&ended.delivery, Then::Release)

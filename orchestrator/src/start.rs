@@ -20,7 +20,6 @@ use crate::commit;
 use crate::consumers;
 use crate::definition::{Object, refused, unavailable};
 use crate::engine::{Engine, Extra, TRIES, Tried};
-use crate::ids;
 use crate::notification::address;
 use crate::stage::strategy::custom;
 use crate::turn::{Loaded, Step};
@@ -101,7 +100,7 @@ impl Engine {
         let derived = start.time_of_parent(shards);
         let (at, seed) = match derived {
             Some(at) => (at, start.event_id.clone()),
-            None => (now, ids::seed()),
+            None => (now, self.inner.ground.fresh_id()),
         };
         let id = ExecutionId::new(shards.mint_id(at, &seed, shard));
         let claim = (!start.event_id.is_empty()).then(|| IndexChange::Claim {
@@ -194,7 +193,8 @@ impl Engine {
             return Ok(false);
         }
         let key = key.to_owned();
-        let batch = Batch::new(shard, ids::commit()).index(IndexChange::Free { key });
+        let batch =
+            Batch::new(shard, self.inner.ground.fresh_id()).index(IndexChange::Free { key });
         let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
         Ok(true)
     }
@@ -355,8 +355,8 @@ impl Engine {
     }
 
     pub(crate) async fn settle(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let batch =
-            Batch::new(delivery.lease.shard, ids::commit()).acknowledge(delivery, Then::Release);
+        let batch = Batch::new(delivery.lease.shard, self.inner.ground.fresh_id())
+            .acknowledge(delivery, Then::Release);
         let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
         Ok(())
     }

@@ -22,10 +22,9 @@ use crate::consumers;
 use crate::definition::unavailable;
 use crate::engine::{Engine, Extra, TRIES, Tried};
 use crate::foreign::Sifted;
-use crate::ids;
 use crate::place::Place;
 use crate::record;
-use crate::task::{self, TaskContext};
+use crate::task::TaskContext;
 use crate::turn::{Loaded, Step};
 
 /// Deliveries taken at once.
@@ -224,8 +223,8 @@ impl Engine {
     }
 
     pub(crate) async fn drop_messages(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let batch =
-            Batch::new(delivery.lease.shard, ids::commit()).acknowledge(delivery, Then::Release);
+        let batch = Batch::new(delivery.lease.shard, self.inner.ground.fresh_id())
+            .acknowledge(delivery, Then::Release);
         // Refused only if it was taken over, and then its new holder drops them.
         let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
         Ok(())
@@ -262,7 +261,9 @@ impl Engine {
         };
         let read = serde_json::from_slice::<TaskRun>(&message.body);
         let unknown = match &read {
-            Ok(run) if task::find(&run.task_type).is_none() => Some(task_type(&run.task_type)),
+            Ok(run) if (self.inner.ground.task)(&run.task_type).is_none() => {
+                Some(task_type(&run.task_type))
+            }
             Ok(_) => None,
             Err(_) => Some(consumers::RUN.to_owned()),
         };
@@ -381,7 +382,7 @@ impl Engine {
                 return None;
             }
         }
-        let Some(found) = task::find(&run.task_type) else {
+        let Some(found) = (self.inner.ground.task)(&run.task_type) else {
             let text = format!("there is no task of type \"{}\"", run.task_type);
             return Some(Err(TaskError::permanent(text)));
         };
@@ -486,7 +487,7 @@ impl Engine {
 
     /// Waits for what is under way, then hands back what has not ended.
     pub(crate) async fn drain(&self, turns: &Arc<Semaphore>, grace: Duration) {
-        let all = u32::try_from(self.inner.config.turns.max(1)).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.inner.config.places()).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(grace, turns.acquire_many(all)).await;
         let runs = async {
             for (pool, places) in &self.inner.pools {

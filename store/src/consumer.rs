@@ -1,7 +1,9 @@
 //! A consumer of one queue over all shards: reserve, hand out, wait. It blocks
 //! while nothing is due and is woken; it never polls.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::Shared;
 use crate::error::Error;

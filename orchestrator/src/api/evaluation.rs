@@ -5,7 +5,6 @@ use proto::status::{Failure, FieldError};
 use serde_json::{Map, Value, json};
 
 use crate::engine::Engine;
-use crate::stage::Catalog;
 
 /// How often an expression that is tried out may ask for something: what it fetches may
 /// tell what to fetch next.
@@ -125,7 +124,7 @@ async fn asking<T>(
                 now,
                 ids: &mut engine.ids(shard),
                 answers: &answers,
-                stages: &Catalog,
+                stages: engine.inner.ground.stages,
                 settings: engine.settings(),
             };
             evaluate(&env)

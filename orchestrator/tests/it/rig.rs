@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use authorization::Policy;
 use orchestrator::services::fake::Fake;
 use orchestrator::services::{CloudDriver, Http};
-use orchestrator::{Config, assemble, system_clock};
+use orchestrator::{Config, Ground, assemble, system_clock};
 use proto::common::v1::Json;
 use proto::orchestrator::v1::audit_service_client::AuditServiceClient;
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
@@ -127,7 +127,7 @@ impl Rig {
             builds: Arc::new(fake.clone()),
             policy,
         };
-        let mut service = assemble(config, store.clone(), outside, system_clock());
+        let mut service = assemble(config, store.clone(), outside, Ground::system());
         let routes = service.take_grpc().unwrap();
         let metrics = service.all_metrics().to_vec();
         let running = {

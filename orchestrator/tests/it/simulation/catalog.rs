@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::shape::{Child, Place, Shape, shape};
 
 /// The type of the toys' tasks, and of what undoes them.
-const TOY: &str = "toy";
-const UNDO: &str = "toyCancel";
+pub(crate) const TOY: &str = "toy";
+pub(crate) const UNDO: &str = "toyCancel";
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Catalog;

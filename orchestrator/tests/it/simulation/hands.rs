@@ -100,7 +100,7 @@ impl World {
         match answer {
             Ok(committed) => {
                 if let Work::Answer(_, run, ..) = &again {
-                    self.ended(run);
+                    self.watch.ended(run);
                 }
                 let dies = self.random.chance(faults / 4);
                 self.follow(worker, &loaded, turn, &answers, committed)?;

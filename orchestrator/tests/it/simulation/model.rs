@@ -149,7 +149,8 @@ impl Model<'_> {
     }
 
     /// Those of a failure, one after another: one that fails ends the list only if the
-    /// parent would not count as failed any more.
+    /// parent would not count as failed any more. Of a cancelled execution none is begun
+    /// any more, so the parent stays what its own work made it.
     fn failures(
         &self,
         at: &str,
@@ -161,20 +162,26 @@ impl Model<'_> {
         let Some((child, rest)) = stages.split_first() else {
             return vec![so_far];
         };
+        if self.end.canceled && !self.began(&format!("{at}/{}", child.name)) {
+            return vec![so_far];
+        }
         let ends = self.child(at, attempt, child).into_iter();
         ends.flat_map(|status| {
             let mut course = so_far.clone();
             course.push(status);
             if goes_on(status) || failed(determine(&course, context)) {
-                let mut all = self.failures(at, attempt, context, rest, course.clone());
-                // Cancelled in between, the rest is not begun.
-                all.extend(self.end.canceled.then_some(course));
-                all
+                self.failures(at, attempt, context, rest, course)
             } else {
                 vec![course]
             }
         })
         .collect()
+    }
+
+    fn began(&self, at: &str) -> bool {
+        let begun = |s: &&Stage| s.status != Status::NotStarted;
+        let mut begun = self.end.stages.iter().filter(begun);
+        begun.any(|stage| path(self.end, stage) == at)
     }
 
     /// One after another, as long as none fails.

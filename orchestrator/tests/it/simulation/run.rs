@@ -48,7 +48,7 @@ impl World {
                 self.act(actions > 0 && !calm)?;
             } else if self.random.chance(700) && self.advance(faults)? {
             } else if !self.reserve() && !self.advance(faults)? && !self.pass() {
-                self.will_wake()?;
+                self.watch.will_wake(self.queued().is_some())?;
                 if actions > 0 && !calm {
                     actions -= 1;
                     self.act(true)?;
@@ -122,7 +122,7 @@ impl World {
 
     /// A person does something.
     fn act(&mut self, free: bool) -> Verdict {
-        let number = self.random.below(self.seen.len());
+        let number = self.random.below(self.watch.seen.len());
         let loaded = self.of(number)?;
         let Some(execution) = loaded.execution() else {
             return Ok(());
@@ -198,14 +198,14 @@ impl World {
     }
 
     fn of(&self, number: usize) -> Result<Loaded, String> {
-        let target = Target::Execution(self.seen[number].last.id.clone());
+        let target = Target::Execution(self.watch.seen[number].last.id.clone());
         self.load(&target)?
             .ok_or_else(|| "the execution is gone".to_owned())
     }
 
     /// Resumes what is paused; false if nothing is.
     fn let_go_on(&mut self) -> Result<bool, String> {
-        for number in 0..self.seen.len() {
+        for number in 0..self.watch.seen.len() {
             let loaded = self.of(number)?;
             let effects = loaded
                 .execution()
@@ -220,10 +220,10 @@ impl World {
 
     /// Invariants 7 to 9.
     fn end(&mut self) -> Verdict {
-        for number in 0..self.seen.len() {
+        for number in 0..self.watch.seen.len() {
             let loaded = self.of(number)?;
             let execution = loaded.execution().ok_or("the execution is a gate")?;
-            let seen = &self.seen[number];
+            let seen = &self.watch.seen[number];
             if *execution != seen.last {
                 let what = format!("execution {number} is another one than was seen last");
                 return Invariant::Durable.broken(what);
@@ -250,7 +250,7 @@ impl World {
         }
         let dead = now(self.store.dead(self.shard, store::MAILBOX)).map_err(|e| e.to_string())?;
         let due = self.queued();
-        verdict::nothing_left(self.gate.as_ref(), due, &self.jobs)?;
+        verdict::nothing_left(self.watch.gate.as_ref(), due, &self.jobs)?;
         if self.plan.faults == 0 && !dead.is_empty() {
             return Invariant::NothingLeft.broken(format!("given up without a fault: {dead:?}"));
         }

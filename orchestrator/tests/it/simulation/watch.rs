@@ -1,60 +1,94 @@
 //! What is seen of each commit, remembered and judged.
 
-use orchestrator::turn::{Loaded, Turn};
-use orchestrator_core::{Execution, RunKind, Stage, Status, Subject, Target, TaskRun};
+use std::collections::BTreeMap;
+
+use orchestrator_core::{Execution, PipelineGate, RunKind, Stage, Status, TaskRun};
+use serde_json::Value;
 
 use super::law::{self, Invariant, Verdict};
 use super::peers::Effect;
 use super::shape::{at_work, find, over, path, root, summary, task_of};
-use super::world::{Committed, Control, World};
 
-impl World {
-    /// Judges what a commit has made of its subject.
-    pub(crate) fn observe(&mut self, after: &Loaded, turn: &Turn) -> Verdict {
-        let execution = match &after.subject {
-            Subject::PipelineGate(gate) => {
-                self.gate = Some(gate.clone());
-                return self.will_wake();
-            }
-            Subject::Execution(execution) => &**execution,
-        };
-        let number = self.number(execution.id.as_str());
-        let mut stored = None;
-        if self.control == Control::NoFencing || self.random.chance(100) {
-            let target = Target::Execution(execution.id.clone());
-            let loaded = self.load(&target)?.ok_or("the execution is gone")?;
-            if self.control != Control::NoFencing && loaded != *after {
-                return Invariant::Durable.broken(format!("{loaded:?}\n{after:?}"));
-            }
-            if let Subject::Execution(found) = loaded.subject {
-                stored = Some(found);
-            }
-        }
-        let execution = stored.as_deref().unwrap_or(execution);
+/// An execution as last committed, and what is remembered of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) id: String,
+    pub(crate) last: Execution,
+    pub(crate) restarted: bool,
+    pub(crate) gave_up: bool,
+}
+
+/// A run that was committed: what it is, and what will be answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Committed {
+    pub(crate) effect: Effect,
+    pub(crate) loop_end: bool,
+}
+
+/// What a commit handled, and which runs it made durable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handled<'a> {
+    pub(crate) inputs: &'a [Value],
+    pub(crate) runs: &'a [TaskRun],
+}
+
+/// Everything that was committed so far, as far as it matters.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watch {
+    /// How many executions may be under way; 0: no limit.
+    pub(crate) limit: usize,
+    /// Nobody compares leases and versions: two runs of a task are no wonder then.
+    pub(crate) unfenced: bool,
+    /// By number.
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) gate: Option<PipelineGate>,
+    /// By effect id and number of the run.
+    pub(crate) runs: BTreeMap<(String, u32), Committed>,
+    pub(crate) live: BTreeMap<(usize, String, String), (u32, u32)>,
+    pub(crate) rounds: BTreeMap<(String, u32, String), u32>,
+}
+
+impl Watch {
+    pub(crate) fn number(&self, id: &str) -> usize {
+        self.seen
+            .iter()
+            .position(|s| s.id == id)
+            .expect("an execution of this world")
+    }
+
+    /// Judges what a commit has made of an execution.
+    pub(crate) fn committed(
+        &mut self,
+        number: usize,
+        execution: &Execution,
+        handled: Handled<'_>,
+    ) -> Verdict {
         let before = &self.seen[number].last;
         law::between(before, execution)?;
-        let cancels = turn.inputs.iter().any(|i| i["kind"] == "cancelExecution");
+        let cancels = handled
+            .inputs
+            .iter()
+            .any(|i| i["kind"] == "cancelExecution");
         let heeded = execution.canceled || over(before.status) || over(execution.status);
         if cancels && !heeded && !law::restarted(before, execution) {
             let what = format!("asked to end, it goes on: {}", summary(execution));
             return Invariant::Cancel.broken(what);
         }
-        self.remember(number, execution, turn)?;
+        self.remember(number, execution, handled)?;
         let all: Vec<&Execution> = self.seen.iter().map(|seen| &seen.last).collect();
-        law::within(self.plan.limit, &all)?;
-        self.will_wake()
+        law::within(self.limit, &all)
     }
 
-    pub(super) fn remember(
+    fn remember(
         &mut self,
         number: usize,
         execution: &Execution,
-        turn: &Turn,
+        Handled { inputs, runs }: Handled<'_>,
     ) -> Verdict {
         let before = &self.seen[number].last;
         let mut restarted = false;
         let redirects = |stage: &Stage| {
-            turn.inputs.iter().any(|input| {
+            inputs.iter().any(|input| {
                 input["kind"] == "completeTask"
                     && input["status"] == "REDIRECT"
                     && input["stageId"] == stage.id.as_str()
@@ -79,7 +113,7 @@ impl World {
                 }
             }
         }
-        for run in &turn.runs {
+        for run in runs {
             self.register(number, execution, run)?;
         }
         let seen = &mut self.seen[number];
@@ -115,7 +149,7 @@ impl World {
             let live = (number, stage.id.to_string(), run.task_id.to_string());
             if let Some((attempt, other)) = self.live.insert(live, (stage.attempt, run.number))
                 && attempt == stage.attempt
-                && self.control != Control::NoFencing
+                && !self.unfenced
             {
                 return Invariant::OneAtWork.broken(format!(
                     "task {} of stage {} has the runs {other} and {}",
@@ -138,9 +172,9 @@ impl World {
         }
     }
 
-    /// Invariant 3.
-    pub(crate) fn will_wake(&self) -> Verdict {
-        if self.control == Control::NoFencing || self.queued().is_some() {
+    /// Invariant 3: of what is in the queues something will be due, or nothing has to.
+    pub(crate) fn will_wake(&self, queued: bool) -> Verdict {
+        if self.unfenced || queued {
             return Ok(());
         }
         for (number, seen) in self.seen.iter().enumerate() {
@@ -150,7 +184,7 @@ impl World {
                     let other = &self.seen[self.number(id.as_str())].last;
                     !over(other.status)
                 });
-                let full = busy.count() >= self.plan.limit;
+                let full = busy.count() >= self.limit;
                 full && gate.waiting.iter().any(|w| w.execution_id == *id)
             });
             let waits = seen.last.status == Status::Paused || gate_holds;

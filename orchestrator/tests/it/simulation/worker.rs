@@ -136,8 +136,8 @@ impl World {
             &target,
             delivery.messages.iter().any(|m| m.gives_up().is_some()),
         ) {
-            let number = self.number(id.as_str());
-            self.seen[number].gave_up = true;
+            let number = self.watch.number(id.as_str());
+            self.watch.seen[number].gave_up = true;
         }
         let steps = delivery
             .messages
@@ -188,7 +188,7 @@ impl World {
                 .map_err(|e| e.to_string())?
                 .is_ok()
             {
-                self.ended(&run);
+                self.watch.ended(&run);
             }
             return Ok(());
         }
@@ -226,7 +226,7 @@ impl World {
 
     /// The peer's side of a run.
     fn ask(&mut self, run: &TaskRun) -> Result<Result<TaskResult, TaskError>, String> {
-        let known = self.runs.get(&(run.effect_id.clone(), run.number));
+        let known = self.watch.runs.get(&(run.effect_id.clone(), run.number));
         let known = known.ok_or_else(|| format!("{} was never committed", run.effect_id))?;
         let asked_before = self.peers.call(&run.effect_id, &known.effect)?;
         if run.run == RunKind::Cancel {
@@ -255,8 +255,8 @@ impl World {
         let target = Target::Execution(run.execution_id.clone());
         let loaded = self.known(known, &target)?;
         if delivery.messages.iter().any(|m| m.gives_up().is_some()) {
-            let number = self.number(run.execution_id.as_str());
-            self.seen[number].gave_up = true;
+            let number = self.watch.number(run.execution_id.as_str());
+            self.watch.seen[number].gave_up = true;
         }
         let steps = vec![Step::Finished(run.clone(), result.clone())];
         let (turn, answers) = self.turn(&loaded, steps);
@@ -276,7 +276,7 @@ impl World {
 }
 
 /// What a judged stage's task answers.
-fn judgment(stage: &orchestrator_core::Stage) -> TaskResult {
+pub(crate) fn judgment(stage: &orchestrator_core::Stage) -> TaskResult {
     use orchestrator_core::Status;
     match stage.context.get("judgmentStatus").and_then(|v| v.as_str()) {
         Some("stop") => TaskResult::status(Status::Terminal),

@@ -2,7 +2,7 @@
 //! they were given, a clock that is moved, and everything that is remembered to
 //! judge what is committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -12,7 +12,7 @@ use orchestrator::task::Pool;
 use orchestrator::turn::{self, Around, Limits, Loaded, Step, Turn};
 use orchestrator_core::testing::Mutant;
 use orchestrator_core::{
-    Answers, Execution, ExecutionId, ExecutionType, IdSource, Lookup, PipelineGate, Settings,
+    Answers, Execution, ExecutionId, ExecutionType, IdSource, Lookup, RunKind, Settings, Stage,
     Subject, Target, TaskError, TaskResult, TaskRun, new_execution,
 };
 use store::embedded::{Clock, Embedded, ManualClock};
@@ -20,10 +20,11 @@ use store::{MAILBOX, Refused, Reserve, Shard, Shards, Store};
 
 use super::catalog::Catalog;
 use super::law::{Invariant, Verdict};
-use super::peers::{Effect, Peers};
+use super::peers::Peers;
 use super::plan::{Asked, Plan};
 use super::random::{Random, hash};
 use super::shape::path;
+use super::watch::{Handled, Seen, Watch};
 use super::{hands, worker};
 
 /// What is wrong with the product, to show that the simulator would notice.
@@ -44,7 +45,7 @@ pub(crate) enum Control {
 }
 
 pub(crate) const RUNS: Pool = Pool::Definitions;
-const START: i64 = 1_700_000_000_000;
+pub(crate) const START: i64 = 1_700_000_000_000;
 
 /// A future of a store in memory is ready at once.
 pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
@@ -73,22 +74,6 @@ impl IdSource for Ids {
     }
 }
 
-/// An execution as last committed, and what is remembered of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    pub(crate) id: String,
-    pub(crate) last: Execution,
-    pub(crate) restarted: bool,
-    pub(crate) gave_up: bool,
-}
-
-/// A run that was committed: what it is, and what will be answered.
-#[derive(Debug, Clone)]
-pub(crate) struct Committed {
-    pub(crate) effect: Effect,
-    pub(crate) loop_end: bool,
-}
-
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) control: Control,
@@ -100,13 +85,9 @@ pub(crate) struct World {
     pub(crate) ids: Ids,
     pub(crate) commits: u64,
     pub(crate) settings: Settings,
-    pub(crate) seen: Vec<Seen>,
-    pub(crate) gate: Option<PipelineGate>,
+    pub(crate) watch: Watch,
     pub(crate) peers: Peers,
     pub(crate) jobs: Vec<worker::Job>,
-    pub(crate) runs: BTreeMap<(String, u32), Committed>,
-    pub(crate) live: BTreeMap<(usize, String, String), (u32, u32)>,
-    pub(crate) rounds: BTreeMap<(String, u32, String), u32>,
     pub(crate) story: Option<Vec<String>>,
     kept: Option<Kept>,
 }
@@ -115,11 +96,7 @@ pub(crate) struct World {
 #[derive(Debug, Clone)]
 struct Kept {
     store: store::embedded::Map,
-    seen: Vec<Seen>,
-    gate: Option<PipelineGate>,
-    runs: BTreeMap<(String, u32), Committed>,
-    live: BTreeMap<(usize, String, String), (u32, u32)>,
-    rounds: BTreeMap<(String, u32, String), u32>,
+    watch: Watch,
     recorded: BTreeSet<String>,
 }
 
@@ -145,13 +122,13 @@ impl World {
                 },
                 ..Settings::default()
             },
-            seen: Vec::new(),
-            gate: None,
+            watch: Watch {
+                limit: plan.limit,
+                unfenced: control == Control::NoFencing,
+                ..Watch::default()
+            },
             peers: Peers::default(),
             jobs: Vec::new(),
-            runs: BTreeMap::new(),
-            live: BTreeMap::new(),
-            rounds: BTreeMap::new(),
             story: tells.then(Vec::new),
             kept: None,
             plan,
@@ -175,11 +152,7 @@ impl World {
     pub(crate) fn keep(&mut self) {
         self.kept = Some(Kept {
             store: self.store.copy(),
-            seen: self.seen.clone(),
-            gate: self.gate.clone(),
-            runs: self.runs.clone(),
-            live: self.live.clone(),
-            rounds: self.rounds.clone(),
+            watch: self.watch.clone(),
             recorded: self.peers.recorded.clone(),
         });
     }
@@ -192,11 +165,7 @@ impl World {
         };
         self.tell(|| "the store loses its last commits".to_owned());
         self.store.put_back(kept.store);
-        self.seen = kept.seen;
-        self.gate = kept.gate;
-        self.runs = kept.runs;
-        self.live = kept.live;
-        self.rounds = kept.rounds;
+        self.watch = kept.watch;
         self.peers.recorded = kept.recorded;
         self.jobs.clear();
     }
@@ -211,7 +180,7 @@ impl World {
         );
         let made = new_execution(kind, &body, id, "ann", now_ms, &mut self.ids);
         let (execution, messages) = made.map_err(|e| e.to_string())?;
-        self.seen.push(Seen {
+        self.watch.seen.push(Seen {
             id: text,
             last: execution.clone(),
             restarted: false,
@@ -267,13 +236,6 @@ impl World {
         Ok(found)
     }
 
-    pub(crate) fn number(&self, id: &str) -> usize {
-        self.seen
-            .iter()
-            .position(|s| s.id == id)
-            .expect("an execution of this world")
-    }
-
     /// The engine's turn; what it asks for is looked up, and it is asked again.
     pub(crate) fn turn(&mut self, loaded: &Loaded, steps: Vec<Step>) -> (Turn, Answers) {
         let mut known = loaded.clone();
@@ -293,10 +255,13 @@ impl World {
     }
 
     fn take(&mut self, loaded: &Loaded, steps: Vec<Step>) -> Result<Turn, Vec<Lookup>> {
-        let number = loaded.execution().map(|e| self.number(e.id.as_str()));
+        let number = loaded.execution().map(|e| self.watch.number(e.id.as_str()));
         let plan = &self.plan;
         let decide = |run: &TaskRun, execution: &Execution| {
-            instant(plan, number.unwrap_or_default(), run, execution)
+            let plain = run.run == RunKind::Run;
+            let stage = execution.stage(&run.stage_id).filter(|_| plain)?;
+            let (task, number) = (run.task_id.as_str(), number.unwrap_or_default());
+            instant(plan, number, (execution, stage, task), run.number)
         };
         let mut around = Around {
             now: self.clock.now_ms(),
@@ -345,28 +310,56 @@ impl World {
             Err(refused) => Err(format!("refused although nothing came between: {refused}")),
         }
     }
+
+    /// Judges what a commit has made of its subject.
+    pub(crate) fn observe(&mut self, after: &Loaded, turn: &Turn) -> Verdict {
+        let execution = match &after.subject {
+            Subject::PipelineGate(gate) => {
+                self.watch.gate = Some(gate.clone());
+                return self.watch.will_wake(self.queued().is_some());
+            }
+            Subject::Execution(execution) => &**execution,
+        };
+        let number = self.watch.number(execution.id.as_str());
+        let mut stored = None;
+        if self.control == Control::NoFencing || self.random.chance(100) {
+            let target = Target::Execution(execution.id.clone());
+            let loaded = self.load(&target)?.ok_or("the execution is gone")?;
+            if self.control != Control::NoFencing && loaded != *after {
+                return Invariant::Durable.broken(format!("{loaded:?}\n{after:?}"));
+            }
+            if let Subject::Execution(found) = loaded.subject {
+                stored = Some(found);
+            }
+        }
+        let execution = stored.as_deref().unwrap_or(execution);
+        let handled = Handled {
+            inputs: &turn.inputs,
+            runs: &turn.runs,
+        };
+        self.watch.committed(number, execution, handled)?;
+        self.watch.will_wake(self.queued().is_some())
+    }
 }
 
-/// Tasks that need nobody outside.
-fn instant(
+/// What the nth run of a task answers that needs nobody outside.
+pub(crate) fn instant(
     plan: &Plan,
     number: usize,
-    run: &TaskRun,
-    execution: &Execution,
+    (execution, stage, task): (&Execution, &Stage, &str),
+    run: u32,
 ) -> Option<Result<TaskResult, TaskError>> {
-    let stage = execution.stage(&run.stage_id)?;
-    let is_run = run.run == orchestrator_core::RunKind::Run;
     let kind = matches!(stage.kind.as_str(), "plain" | "nested");
-    if !is_run || !kind || stage.flag("instant") != Some(true) {
+    if !kind || stage.flag("instant") != Some(true) {
         return None;
     }
     let asked = Asked {
         execution: number,
         path: &path(execution, stage),
         attempt: execution.top_of(stage).attempt,
-        task: run.task_id.as_str(),
+        task,
         round: 0,
         loop_end: false,
     };
-    Some(plan.answer(&asked).to(u64::from(run.number) - 1))
+    Some(plan.answer(&asked).to(u64::from(run) - 1))
 }
