@@ -7,6 +7,7 @@
 mod config;
 pub mod content;
 mod expire;
+mod forget;
 mod mover;
 pub mod row;
 

@@ -100,6 +100,15 @@ impl Executions {
         Ok(found)
     }
 
+    /// Whether an execution is in the store or in the archive.
+    ///
+    /// # Errors
+    /// When store or archive cannot be read.
+    pub async fn is_known(&self, id: &str) -> Result<bool, Failure> {
+        let live = self.header(self.shard(id), id).await?.is_some();
+        Ok(live || self.located(id).await?.is_some())
+    }
+
     /// Whether an execution is still under way; one that is gone is not.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ mod flow;
 mod golden;
 mod instances;
 mod judgment;
+mod large;
 mod lasting;
 mod limits;
 mod monitored;

@@ -4,6 +4,7 @@
 mod crash;
 mod dying;
 mod expiry;
+mod leftovers;
 mod ratio;
 mod through;
 

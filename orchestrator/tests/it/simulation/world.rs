@@ -227,6 +227,7 @@ impl World {
             version: 0,
             answers: Default::default(),
             digest: None,
+            stored: Default::default(),
         };
         self.tell(|| format!("execution {number} is created"));
         let again = self.random.chance(300).then(|| loaded.clone());
