@@ -130,7 +130,7 @@ impl<'a> Putting<'a> {
     /// The stored form of a part; its large values are known from now on.
     pub fn form(&mut self, content: &'a Map<String, Value>) -> Form {
         let mut large = Vec::new();
-        let (map, _, bytes) = self.map(content, &mut String::new(), &mut large);
+        let (map, _, bytes) = self.map(content, &mut Vec::new(), &mut large);
         Form {
             map,
             part: Part { bytes, large },
@@ -145,18 +145,16 @@ impl<'a> Putting<'a> {
     fn map(
         &mut self,
         content: &'a Map<String, Value>,
-        pointer: &mut String,
+        path: &mut Vec<Step<'a>>,
         large: &mut Large,
     ) -> (Option<Map<String, Value>>, usize, usize) {
         let mut changed: Option<Map<String, Value>> = None;
         let braces = 2 + content.len().saturating_sub(1);
         let (mut stored, mut full) = (braces, braces);
         for (key, value) in content {
-            let length = pointer.len();
-            pointer.push('/');
-            pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-            let walked = self.walk(value, pointer, large);
-            pointer.truncate(length);
+            path.push(Step::Key(key));
+            let walked = self.walk(value, path, large);
+            path.pop();
             let name = text_length(key) + 1;
             stored += name + walked.stored;
             full += name + walked.full;
@@ -168,11 +166,11 @@ impl<'a> Putting<'a> {
         (changed, stored, full)
     }
 
-    fn walk(&mut self, value: &'a Value, pointer: &mut String, large: &mut Large) -> Walked {
+    fn walk(&mut self, value: &'a Value, path: &mut Vec<Step<'a>>, large: &mut Large) -> Walked {
         let known = self.known.iter().find(|(known, _)| same(known, value));
         if let Some((_, reference)) = known {
             let reference = reference.clone();
-            return stands(pointer, large, reference);
+            return stands(path, large, reference);
         }
         let (changed, stored, full) = match value {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
@@ -184,10 +182,9 @@ impl<'a> Putting<'a> {
                 let brackets = 2 + items.len().saturating_sub(1);
                 let (mut stored, mut full) = (brackets, brackets);
                 for (position, item) in items.iter().enumerate() {
-                    let length = pointer.len();
-                    pointer.push_str(&format!("/{position}"));
-                    let walked = self.walk(item, pointer, large);
-                    pointer.truncate(length);
+                    path.push(Step::Item(position));
+                    let walked = self.walk(item, path, large);
+                    path.pop();
                     stored += walked.stored;
                     full += walked.full;
                     if let Some(new) = walked.changed
@@ -201,7 +198,7 @@ impl<'a> Putting<'a> {
                 (changed.map(Value::Array), stored, full)
             }
             Value::Object(map) => {
-                let (changed, stored, full) = self.map(map, pointer, large);
+                let (changed, stored, full) = self.map(map, path, large);
                 (changed.map(Value::Object), stored, full)
             }
         };
@@ -224,16 +221,43 @@ impl<'a> Putting<'a> {
         let reference = Reference { hash, bytes: full };
         self.aside.insert(reference.hash.clone(), content);
         self.known.push((value, reference.clone()));
-        stands(pointer, large, reference)
+        stands(path, large, reference)
     }
 }
 
-fn stands(pointer: &str, large: &mut Large, reference: Reference) -> Walked {
+/// One step of the way to a value.
+enum Step<'a> {
+    Key(&'a str),
+    Item(usize),
+}
+
+/// The steps as a JSON pointer.
+fn pointer(path: &[Step<'_>]) -> String {
+    let mut pointer = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) => push_key(&mut pointer, key),
+            Step::Item(position) => push_item(&mut pointer, *position),
+        }
+    }
+    pointer
+}
+
+fn push_key(pointer: &mut String, key: &str) {
+    pointer.push('/');
+    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+}
+
+fn push_item(pointer: &mut String, position: usize) {
+    pointer.push('/');
+    pointer.push_str(&position.to_string());
+}
+
+fn stands(path: &[Step<'_>], large: &mut Large, reference: Reference) -> Walked {
     let stands = reference.value();
-    // Two fields of plain content: {"_blob":"…","_bytes":…}
     let stored = stands.to_string().len();
     let full = reference.bytes;
-    large.push((pointer.to_owned(), reference));
+    large.push((pointer(path), reference));
     Walked {
         changed: Some(stands),
         stored,
@@ -392,15 +416,14 @@ fn inside(
     match value {
         Value::Array(items) => {
             for (position, item) in items.iter_mut().enumerate() {
-                pointer.push_str(&format!("/{position}"));
+                push_item(pointer, position);
                 below(item, contents, pointer, found)?;
                 pointer.truncate(length);
             }
         }
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
-                pointer.push('/');
-                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                push_key(pointer, key);
                 below(value, contents, pointer, found)?;
                 pointer.truncate(length);
             }

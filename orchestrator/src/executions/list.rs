@@ -303,7 +303,7 @@ impl Executions {
     }
 
     /// The headers of several, read at once; none of one that is not in the store.
-    async fn headers(
+    pub(super) async fn headers(
         &self,
         shard: Shard,
         ids: Vec<String>,

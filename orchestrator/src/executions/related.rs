@@ -85,16 +85,16 @@ impl Executions {
         let newest = Order::Descending;
         let active = self.store.page(shard, &index, None, newest, MOST_BESIDE);
         let mut found = Vec::new();
-        for entry in active.await.map_err(unavailable)? {
-            let Some(header) = self.header(shard, &entry.member).await? else {
-                continue;
-            };
+        let active = active.await.map_err(unavailable)?.into_iter();
+        let ids = active.map(|entry| entry.member).collect();
+        for (id, header) in self.headers(shard, ids).await? {
+            let Some(header) = header else { continue };
             let field = |key: &str| header.get(key);
             let number = field("maxConcurrentExecutions").and_then(Value::as_i64);
             let limited = field("limitConcurrent") == Some(&Value::Bool(true));
             let own = field("pipelineConfigId").and_then(Value::as_str) == Some(config.as_str());
             if own && !limited && number.unwrap_or(0) <= 0 {
-                found.push(ExecutionId::new(entry.member));
+                found.push(ExecutionId::new(id));
             }
         }
         Ok(found)

@@ -258,6 +258,7 @@ impl World {
         if let Some(loaded) = &mut found {
             // It was carried from commit to commit; here it is made out from the whole.
             let digest = loaded.digest.take();
+            loaded.stored = Default::default();
             let fenced = self.control != Control::NoFencing;
             if fenced && digest != orchestrator::replay::digest_of(loaded) {
                 return Err(format!(
