@@ -12,29 +12,35 @@
 //! | | `d` | a version, and the hash of the state at it |
 //! | `execution-log:<id>` | `<version>` | what that commit handled and what it changed |
 //! | `gate:<pipelineConfigId>` | `h` | who runs and who waits |
+//!
+//! [Large values](crate::large) of an execution and of its log are blobs of `execution:<id>`.
 
 mod entry;
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use orchestrator_core::ExecutionType;
 use orchestrator_core::{
-    Answers, Execution, Message, Mode, NOBODYS, Outgoing, PipelineConfigId, Subject, Target,
-    TaskRun,
+    Answers, Execution, Message, Mode, NOBODYS, Outgoing, PipelineConfigId, StageId, Subject,
+    Target, TaskRun,
 };
 use proto::message::{PIPELINE_COMPLETED, PipelineCompleted};
 use serde_json::{Value, json};
 use store::{
-    Address, Batch, Delivery, DocumentKey, Guard, IndexChange, MAILBOX, Shard, Then, Version, blob,
+    Address, Batch, Delivery, DocumentKey, Guard, IndexChange, MAILBOX, Shard, Then, Version,
 };
 
 use crate::digest::Digest;
+use crate::large::{self, Part, Putting, Stored};
 use crate::notification::plan;
 use crate::replay::Fold;
+use crate::size::TooLarge;
 use crate::task::{self, Pool};
 use crate::turn::{Loaded, Turn};
 
 pub(crate) use entry::digest_of_state;
-use entry::{changed, digest, log_entry};
+use entry::{changed, log_entry, written};
 
 /// The part with an execution's header, or a gate.
 pub const HEADER: &str = "h";
@@ -72,6 +78,8 @@ pub struct Writing<'a> {
     pub keep_ms: u64,
     /// Who decided, see [`record::engine`].
     pub engine: &'a str,
+    /// How large an execution may be, in bytes.
+    pub limit: usize,
 }
 
 /// A batch, and the values it refers to, which must be there first.
@@ -79,8 +87,14 @@ pub struct Writing<'a> {
 pub struct Prepared {
     /// The batch.
     pub batch: Batch,
-    /// Large values, by the hash that the batch names.
-    pub blobs: Vec<Bytes>,
+    /// Large values of the execution, by the hash that the batch names.
+    pub blobs: BTreeMap<String, Bytes>,
+    /// What is known of the execution as it is stored once this is committed.
+    pub stored: Stored,
+    /// Stages with large values as this stores them.
+    pub texts: Vec<(StageId, Bytes, Part)>,
+    /// The execution would become larger than it may.
+    pub too_large: Option<TooLarge>,
     /// Hash of the execution once this is committed; none if nothing of one changes.
     pub digest: Option<Digest>,
 }
@@ -128,7 +142,10 @@ pub fn target(subject: &str) -> Target {
 pub fn prepare(loaded: &Loaded, turn: &Turn, writing: &Writing<'_>) -> Prepared {
     let mut prepared = Prepared {
         batch: Batch::new(writing.shard, writing.id.clone()),
-        blobs: Vec::new(),
+        blobs: BTreeMap::new(),
+        stored: loaded.stored.clone(),
+        texts: Vec::new(),
+        too_large: None,
         digest: None,
     };
     if loaded.version == 0 && matches!(loaded.subject, Subject::Execution(_)) {
@@ -179,8 +196,9 @@ pub fn entry(loaded: &Loaded, turn: &Turn, writing: &Writing<'_>) -> Option<(Val
             if changes(loaded, turn, writing) =>
         {
             let changed = changed(loaded, before, after, turn, writing);
-            let digest = digest(loaded, before, &changed);
-            Some((log_entry(&changed, loaded, digest, turn, writing), digest))
+            let digest = written(loaded, before, &changed, &mut Putting::default()).digest;
+            let entry = log_entry(&changed, loaded, digest, turn, writing);
+            Some((entry.into(), digest))
         }
         _ => None,
     }
@@ -197,31 +215,44 @@ fn execution(
     let is_new = loaded.version == 0;
     let key = execution_key(after.id.as_str());
     let changed = changed(loaded, before, after, turn, writing);
-    let digest = digest(loaded, before, &changed);
-    prepared.digest = Some(digest);
+    let mut putting = Putting::default();
+    let written = written(loaded, before, &changed, &mut putting);
+    prepared.too_large = written.check(after, &changed, writing.limit).err();
+    let digest = written.digest;
+    // What the log keeps of the same values is the same blobs.
+    let entry = log_entry(&changed, loaded, digest, turn, writing);
+    let entry_form = putting.form(&entry);
+    let mut aside = putting.aside();
+    let entry = large::text(entry_form.stored(&entry), &mut aside);
     let mut batch = std::mem::replace(&mut prepared.batch, Batch::new(writing.shard, ""));
     batch = batch.document(&key, loaded.version);
-    for part in &changed {
-        batch = match &part.new {
-            Some(new) => {
-                let content = serde_json::to_vec(new).unwrap_or_default();
-                batch.set(&part.name, outsource(content.into(), &mut prepared.blobs))
+    for (part, form) in changed.iter().zip(&written.forms) {
+        batch = match (&part.new, form) {
+            (Some(new), Some(form)) => {
+                let content = large::text(form.stored(new), &mut aside);
+                let id = part.name.strip_prefix("s:").map(StageId::new);
+                if let Some(id) = id.filter(|_| !form.part.large.is_empty()) {
+                    let text = (id, content.clone(), form.part.clone());
+                    prepared.texts.push(text);
+                }
+                batch.set(&part.name, content)
             }
-            None => batch.unset(&part.name),
+            _ => batch.unset(&part.name),
         };
     }
     batch = batch.set(DIGEST, digest_part(loaded.version + 1, digest));
+    for hash in aside.keys() {
+        batch = batch.blob(hash);
+    }
+    (prepared.digest, prepared.stored) = (Some(digest), written.stored);
+    prepared.blobs = aside;
     for event in &turn.events {
         batch = batch.event(&key, serde_json::to_vec(event).unwrap_or_default());
     }
     // The log is written by the same commits as the execution, so their versions agree.
-    let entry = text(&log_entry(&changed, loaded, digest, turn, writing));
     batch = batch
         .document(&log_key(after.id.as_str()), loaded.version)
-        .set(
-            &log_part(loaded.version + 1),
-            outsource(entry, &mut prepared.blobs),
-        );
+        .set(&log_part(loaded.version + 1), entry);
     for change in indexes(is_new, before, after, writing.now) {
         batch = batch.index(change);
     }
@@ -268,15 +299,20 @@ pub fn log_part(version: Version) -> String {
     format!("{version:010}")
 }
 
+/// What is hashed of a state: its parts in their [stored form](crate::large). Before this it was their values in
+/// their places, and the part did not say so.
+const HASHED: u32 = 2;
+
 /// The part that holds the hash of a version: one that was written by who knows nothing of it does not fit.
 fn digest_part(version: Version, digest: Digest) -> Bytes {
-    text(&json!([version, digest.to_string()]))
+    text(&json!([version, digest.to_string(), HASHED]))
 }
 
-/// The hash that a document's part holds for this version; none if it is of another.
+/// The hash that a document's part holds for this version; none if it is of another, or of something else.
 pub(crate) fn digest_of(content: &[u8], version: Version) -> Option<Digest> {
-    let (of, digest): (Version, String) = serde_json::from_slice(content).ok()?;
-    (of == version).then(|| digest.parse().ok()).flatten()
+    let (of, digest, hashed): (Version, String, u32) = serde_json::from_slice(content).ok()?;
+    let fits = of == version && hashed == HASHED;
+    fits.then(|| digest.parse().ok()).flatten()
 }
 
 /// Rebuilds an execution's header and stages by folding log entries from the
@@ -290,13 +326,6 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Value>) -> Result<Executio
         fold.apply(entry).map_err(|fault| fault.to_string())?;
     }
     fold.execution()
-}
-
-/// Puts a large value aside as a blob.
-fn outsource(content: Bytes, blobs: &mut Vec<Bytes>) -> Bytes {
-    let (content, aside) = blob::outsource(content);
-    blobs.extend(aside);
-    content
 }
 
 /// The indexes of an execution: by kind, application and pipeline; active or done.
@@ -358,6 +387,25 @@ fn correlated(is_new: bool, was_complete: bool, execution: &Execution) -> Option
         }
         (true, true) | (false, _) => None,
     }
+}
+
+/// What begins the key of the execution that an event started.
+pub const EVENT: &str = "execution-event:";
+/// Events of a shard that started executions, by when they came.
+pub const EVENTS: &str = "execution-events";
+
+/// A claim of an execution's, with what remembers it so that it ends.
+pub fn claimed(claim: IndexChange, now: i64) -> Vec<IndexChange> {
+    let event = match &claim {
+        IndexChange::Claim { key, .. } => key.strip_prefix(EVENT).map(ToOwned::to_owned),
+        _ => None,
+    };
+    let remembered = event.map(|member| IndexChange::Put {
+        index: EVENTS.to_owned(),
+        member,
+        score: now,
+    });
+    std::iter::once(claim).chain(remembered).collect()
 }
 
 /// Complete executions of a shard, by end.

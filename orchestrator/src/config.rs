@@ -43,6 +43,11 @@ pub struct Config {
     pub retention: Span,
     /// So many executions of each pipeline are kept however old they are. Default: 20.
     pub keep_per_pipeline: usize,
+    /// For so long after an event started an execution it starts no other, and as long as that one runs. Default: 1d.
+    pub event_retention: Span,
+    /// How large an execution may be as JSON, in bytes: so much of it is in memory with every message that it
+    /// handles. What makes it larger fails. Default: 10485760.
+    pub execution_limit: usize,
     /// Where finished executions are moved to.
     pub archive: archive::Config,
     /// Base of links to the page of this product. Default: `http://127.0.0.1:8084/ui/`.
@@ -105,6 +110,8 @@ impl Default for Config {
             task_limit: Span(Duration::from_secs(120)),
             retention: Span(Duration::from_secs(90 * 24 * 3600)),
             keep_per_pipeline: 20,
+            event_retention: Span(Duration::from_secs(24 * 3600)),
+            execution_limit: 10 * 1024 * 1024,
             archive: archive::Config::default(),
             page_url: orchestrator_core::Settings::default().page_url,
             tasks: Tasks::default(),

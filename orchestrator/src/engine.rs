@@ -14,7 +14,7 @@ use orchestrator_core::{
     Answers, Execution, IdSource, Lookup, Settings, TaskError, TaskResult, TaskRun, dry_run_result,
     note_losses,
 };
-use proto::status::Failure;
+use proto::status::{Failure, Kind};
 use store::{Delivery, IndexChange, Refused, Shard, Shards, Shared, Then};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ use crate::place::Place;
 use crate::record;
 use crate::results::Results;
 use crate::services::Services;
+use crate::size;
 use crate::task::{Pool, TaskContext};
 use crate::turn::{self, Around, Limits, Loaded, Step, Turn};
 
@@ -39,6 +40,8 @@ use crate::turn::{self, Around, Limits, Loaded, Step, Turn};
 const TURN: Duration = Duration::from_millis(5);
 /// Look-ups of one turn are fetched in so many rounds at the most.
 const ROUNDS: usize = 10;
+/// How often large values that went before their commit came are put again.
+const PUTS: usize = 5;
 /// How often a turn that met another writer is taken again.
 pub(crate) const TRIES: usize = 50;
 
@@ -124,7 +127,8 @@ impl Engine {
         let settings = services.settings().clone();
         Self {
             inner: Arc::new(Inner {
-                executions: Executions::with_archive(store.clone(), config.archive.open()),
+                executions: Executions::with_archive(store.clone(), config.archive.open())
+                    .keeping(config.execution_limit),
                 leases: Leases::new(store.clone(), config.lease_ms()),
                 consumers: Consumers::new(store.clone()),
                 store,
@@ -218,6 +222,7 @@ impl Engine {
         let mut permits: Vec<Option<OwnedSemaphorePermit>> =
             turn.runs.iter().map(|run| self.place(run)).collect();
         let lease_ms = self.inner.config.lease_ms();
+        let mut puts = 0;
         loop {
             let writing = Writing {
                 shard,
@@ -233,21 +238,29 @@ impl Engine {
                 answers: &answers,
                 keep_ms: self.inner.config.stay_ms(),
                 engine: &self.inner.name,
+                limit: self.inner.config.execution_limit,
             };
             let mut prepared = commit::prepare(loaded, &turn, &writing);
             let digest = prepared.digest.or(loaded.digest);
-            for blob in prepared.blobs {
-                self.inner
-                    .store
-                    .put_blob(shard, blob)
-                    .await
-                    .map_err(unavailable)?;
+            if let Some(too_large) = prepared.too_large
+                && !size::only_ends(steps)
+            {
+                return Err(Failure::new(Kind::Invalid, too_large.to_string()));
+            }
+            if let Some(execution) = loaded.execution() {
+                let blobs = std::mem::take(&mut prepared.blobs);
+                let executions = &self.inner.executions;
+                executions
+                    .put_aside(shard, execution.id.as_str(), blobs)
+                    .await?;
             }
             for delivery in extra.released {
                 prepared.batch = prepared.batch.acknowledge(delivery, Then::Release);
             }
             if let Some(index) = extra.index.clone() {
-                prepared.batch = prepared.batch.index(index);
+                for change in commit::claimed(index, self.now()) {
+                    prepared.batch = prepared.batch.index(change);
+                }
             }
             let committed = self
                 .inner
@@ -263,6 +276,11 @@ impl Engine {
                     return Ok(Tried::Conflict);
                 }
                 Err(Refused::Fenced(_)) => return Ok(Tried::Fenced),
+                Err(Refused::Missing { .. }) if puts < PUTS => {
+                    // The store lost them between the two: a value put is not a commit yet.
+                    puts += 1;
+                    continue;
+                }
                 Err(Refused::Busy(_)) if permits.iter().any(Option::is_some) => {
                     // Somebody has such a run already: leave them to whoever takes them.
                     permits.iter_mut().for_each(|permit| *permit = None);
@@ -270,6 +288,7 @@ impl Engine {
                 }
                 Err(other) => return Ok(Tried::Refused(other)),
             };
+            self.inner.executions.keep(&turn.subject, prepared.texts);
             self.tell(&turn);
             let changed = turn.changes() || loaded.version == 0 || !answers.is_empty();
             let mut after = Loaded {
@@ -278,6 +297,7 @@ impl Engine {
                 answers: loaded.answers.clone(),
                 application: loaded.application.clone(),
                 digest,
+                stored: prepared.stored,
             };
             after.answers.extend(answers);
             let after = Arc::new(after);

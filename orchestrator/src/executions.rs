@@ -4,36 +4,48 @@
 //! One that was moved to the archive is read, listed and deleted like any other; it is
 //! put back before it is written.
 //!
-//! Caches nothing: the store is the truth.
+//! Keeps at hand only what its own hash says it is: the store is the truth.
 
 mod kept;
 mod list;
 mod related;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use orchestrator_core::{
-    Answers, Execution, ExecutionType, PipelineConfigId, PipelineGate, Stage, Subject, Target, flow,
+    Answers, Execution, ExecutionType, PipelineConfigId, PipelineGate, Stage, StageId, Subject,
+    Target, flow,
 };
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
 use store::archive::Catalog;
-use store::{Batch, IndexChange, Refused, Shard, Shared, Version, blob};
+use store::{Batch, IndexChange, Refused, Shard, Shared, Version};
 
 use crate::commit::{self, ANSWERS, DIGEST, HEADER};
 use crate::definition::{refused, unavailable};
 use crate::ids;
+use crate::large::Stored;
 use crate::replay::{self, Export};
 use crate::turn::Loaded;
 
 pub use list::Listing;
+
+/// Stages with large values that are kept at hand, in bytes as JSON.
+const AT_HAND: usize = 16 * 1024 * 1024;
+
+fn at_hand(most: usize) -> Arc<Mutex<stored::AtHand>> {
+    Arc::new(Mutex::new(stored::AtHand::new(most)))
+}
 
 /// Access to executions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Executions {
     store: Shared,
     archive: Option<Catalog>,
+    at_hand: Arc<Mutex<stored::AtHand>>,
 }
 
 impl Executions {
@@ -42,13 +54,25 @@ impl Executions {
         Self {
             store,
             archive: None,
+            at_hand: at_hand(AT_HAND),
         }
     }
 
     /// The executions in this store, and those that were moved from it to an archive.
     pub fn with_archive(store: Shared, archive: Option<store::archive::Shared>) -> Self {
         let archive = archive.map(|objects| Catalog::new(store.clone(), objects));
-        Self { store, archive }
+        Self {
+            store,
+            archive,
+            at_hand: at_hand(AT_HAND),
+        }
+    }
+
+    /// The same with so many bytes of stages with large values at hand, where that is more.
+    #[must_use]
+    pub(crate) fn keeping(mut self, bytes: usize) -> Self {
+        self.at_hand = at_hand(bytes.max(AT_HAND));
+        self
     }
 
     /// The catalogue of the archive, where there is one.
@@ -104,6 +128,7 @@ impl Executions {
             answers: Answers::new(),
             application: application.to_owned(),
             digest: None,
+            stored: Stored::default(),
         })
     }
 
@@ -112,13 +137,33 @@ impl Executions {
     /// # Errors
     /// When the store cannot be read or its content is damaged.
     pub async fn load(&self, id: &str) -> Result<Option<Loaded>, Failure> {
-        match self.parts(id).await? {
-            Some((version, parts)) => assembled(id, version, &parts),
-            None => Ok(None),
+        let (shard, key) = (self.shard(id), commit::execution_key(id));
+        let Some(document) = self.store.load(shard, &key).await.map_err(unavailable)? else {
+            return Ok(None);
+        };
+        let (mut parts, mut stages) = (BTreeMap::new(), Vec::new());
+        let mut stored = Stored::default();
+        for (name, content) in document.parts {
+            let part = if let Some(stage) = name.strip_prefix("s:") {
+                let stage = StageId::new(stage);
+                let (stage, part) = self.stage(shard, &key, &stage, content).await?;
+                stages.push(stage);
+                part
+            } else {
+                let (text, part) = self.in_place(shard, &key, content).await?;
+                parts.insert(name.clone(), text);
+                part
+            };
+            // The hash is no content.
+            if name != DIGEST {
+                stored.read(&name, part);
+            }
         }
+        let loaded = assembled_of(id, document.version, &parts, stages)?;
+        Ok(loaded.map(|loaded| Loaded { stored, ..loaded }))
     }
 
-    /// The parts of an execution that is in the store, with its version.
+    /// The parts of an execution that is in the store, large values in their places, with its version.
     pub(crate) async fn parts(
         &self,
         id: &str,
@@ -130,14 +175,9 @@ impl Executions {
         };
         let mut parts = BTreeMap::new();
         for (part, content) in document.parts {
-            parts.insert(part, self.resolve(shard, content).await?);
+            parts.insert(part, self.in_place(shard, &key, content).await?.0);
         }
         Ok(Some((document.version, parts)))
-    }
-
-    async fn resolve(&self, shard: Shard, content: Bytes) -> Result<Bytes, Failure> {
-        let found = blob::resolve(self.store.as_ref(), shard, content).await;
-        found.map_err(unavailable)
     }
 
     /// An execution in the store or in the archive; none if there is none.
@@ -198,17 +238,17 @@ impl Executions {
         entries.collect()
     }
 
-    /// The parts of a log that is in the store, with its version.
+    /// The parts of a log that is in the store, large values in their places, with its version.
     pub(crate) async fn log_parts(
         &self,
         id: &str,
     ) -> Result<(Version, BTreeMap<String, Bytes>), Failure> {
-        let shard = self.shard(id);
+        let (shard, owner) = (self.shard(id), commit::execution_key(id));
         let found = self.store.load(shard, &commit::log_key(id)).await;
         let document = found.map_err(unavailable)?.unwrap_or_default();
         let mut parts = BTreeMap::new();
         for (part, content) in document.parts {
-            parts.insert(part, self.resolve(shard, content).await?);
+            parts.insert(part, self.in_place(shard, &owner, content).await?.0);
         }
         Ok((document.version, parts))
     }
@@ -264,18 +304,38 @@ pub(crate) fn assembled(
     version: Version,
     parts: &BTreeMap<String, Bytes>,
 ) -> Result<Option<Loaded>, Failure> {
+    let stages = parts.iter().filter(|(part, _)| part.starts_with("s:"));
+    let stages = stages.map(|(part, content)| {
+        let stage: Stage = serde_json::from_slice(content)
+            .map_err(|e| damaged(id, &format!("part {part}: {e}")))?;
+        Ok(Arc::new(stage))
+    });
+    let stages: Result<Vec<_>, Failure> = stages.collect();
+    let stages = stages.map_err(|failure| unless_newer(id, parts, failure))?;
+    assembled_of(id, version, parts, stages)
+}
+
+/// The same of its stages and its other parts.
+fn assembled_of(
+    id: &str,
+    version: Version,
+    parts: &BTreeMap<String, Bytes>,
+    stages: Vec<Arc<Stage>>,
+) -> Result<Option<Loaded>, Failure> {
     let Some(header) = parts.get(HEADER) else {
         return Ok(None);
     };
-    read(id, version, header, parts)
+    read(id, version, header, parts, stages)
         .map(Some)
-        .map_err(|failure| {
-            // Who cannot read it cannot tell damage from a form that it does not know.
-            match Execution::newer_schema(header) {
-                Some(schema) => newer(id, schema),
-                None => failure,
-            }
-        })
+        .map_err(|failure| unless_newer(id, parts, failure))
+}
+
+/// Who cannot read it cannot tell damage from a form that it does not know.
+fn unless_newer(id: &str, parts: &BTreeMap<String, Bytes>, failure: Failure) -> Failure {
+    match parts.get(HEADER).and_then(|h| Execution::newer_schema(h)) {
+        Some(schema) => newer(id, schema),
+        None => failure,
+    }
 }
 
 fn read(
@@ -283,19 +343,15 @@ fn read(
     version: Version,
     header: &Bytes,
     parts: &BTreeMap<String, Bytes>,
+    stages: Vec<Arc<Stage>>,
 ) -> Result<Loaded, Failure> {
-    let (mut answers, mut stages) = (Answers::new(), Vec::new());
-    for (part, content) in parts {
-        let fault = |e: serde_json::Error| damaged(id, &format!("part {part}: {e}"));
-        if part == ANSWERS {
-            answers = serde_json::from_slice(content).map_err(fault)?;
-        } else if part.starts_with("s:") {
-            let stage: Stage = serde_json::from_slice(content).map_err(fault)?;
-            stages.push(stage);
-        }
-    }
+    let answers = match parts.get(ANSWERS) {
+        None => Answers::new(),
+        Some(content) => serde_json::from_slice(content)
+            .map_err(|e| damaged(id, &format!("part {ANSWERS}: {e}")))?,
+    };
     let header = std::str::from_utf8(header).map_err(|e| damaged(id, &e.to_string()))?;
-    let execution = Execution::from_parts(header, stages).map_err(|e| damaged(id, &e))?;
+    let execution = Execution::from_shared(header, stages).map_err(|e| damaged(id, &e))?;
     if execution.schema > Execution::SCHEMA {
         return Err(newer(id, execution.schema));
     }
@@ -307,6 +363,7 @@ fn read(
         digest: parts
             .get(DIGEST)
             .and_then(|content| commit::digest_of(content, version)),
+        stored: Stored::default(),
     })
 }
 

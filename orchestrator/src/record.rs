@@ -62,7 +62,7 @@ pub(crate) fn answers_map(answers: &orchestrator_core::Answers) -> Map<String, V
 }
 
 /// These are objects of plain fields, so there is no other case.
-fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -1,6 +1,10 @@
 //! A log read again: the execution at every entry, whether the log is whole, and whether this build decides
 //! what it says was decided. Pure.
 
+mod export;
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,17 +12,17 @@ use orchestrator_core::{
     Answers, Execution, IdSource, Settings, Stage, StageCatalog, Subject, TaskError, TaskResult,
     TaskRun,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::commit::{self, ANSWERS, HEADER};
 use crate::difference;
 use crate::digest::Digest;
+use crate::large;
 use crate::record;
 use crate::turn::{self, Around, Limits, Loaded, Turn};
 
-/// The form of an export that this build writes.
-pub const FORMAT: u64 = 1;
+pub use export::{Export, FORMAT};
 
 /// What is wrong with a log. Entries are counted from 1, as versions of the execution are.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -144,13 +148,13 @@ impl Fold {
     fn take(&mut self, part: &str) -> Map<String, Value> {
         let old = self.parts.remove(part);
         if let Some(old) = &old {
-            self.digest = self.digest.without(part, old);
+            self.digest = large::without(self.digest, part, old);
         }
         old.unwrap_or_default()
     }
 
     fn put(&mut self, part: &str, content: Map<String, Value>) {
-        self.digest = self.digest.with(part, &content);
+        self.digest = large::with(self.digest, part, &content);
         self.parts.insert(part.to_owned(), content);
     }
 
@@ -169,6 +173,18 @@ impl Fold {
     /// The hash of the state.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Whether this hash is the state's, by what is hashed now or by what was hashed before large values had
+    /// references.
+    fn has(&self, digest: Digest) -> bool {
+        let in_place = || {
+            let parts = self.parts.iter();
+            parts.fold(Digest::default(), |sum, (name, content)| {
+                sum.with(name, content)
+            })
+        };
+        self.digest == digest || in_place() == digest
     }
 
     /// The execution.
@@ -194,6 +210,7 @@ impl Fold {
             version: self.entry,
             answers,
             digest: Some(self.digest),
+            stored: large::Stored::default(),
         })
     }
 }
@@ -249,7 +266,7 @@ pub fn verify(
         let kept: Digest = kept
             .parse()
             .map_err(|reason: String| fold.damaged(reason))?;
-        if kept != fold.digest {
+        if !fold.has(kept) {
             return Err(Fault::Hash {
                 entry: fold.entry,
                 kept,
@@ -340,7 +357,7 @@ fn again(
     let found = parts
         .iter()
         .fold(Digest::default(), |sum, (name, content)| {
-            sum.with(name, content)
+            large::with(sum, name, content)
         });
     if found != after.digest {
         let names = parts.keys().chain(after.parts.keys());
@@ -468,115 +485,6 @@ fn rerun(
             lookups.len()
         )
     })
-}
-
-/// A log on its way: one line says whose it is, and each further one is an entry.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Export {
-    /// The execution.
-    pub execution: String,
-    /// Its version when this was written: entries that must be there.
-    pub version: u64,
-    /// Hash of the execution as stored then; none if it was not known.
-    pub stored: Option<Digest>,
-    /// The entries, oldest first.
-    pub entries: Vec<Value>,
-}
-
-impl Export {
-    /// The first line.
-    pub fn head(execution: &str, version: u64, stored: Option<Digest>) -> Value {
-        let stored = stored.map(|digest| digest.to_string());
-        json!({"execution": execution, "format": FORMAT, "version": version, "hash": stored})
-    }
-
-    /// Reads lines.
-    ///
-    /// # Errors
-    /// When they are no export, one of a later form, or one that ends too early.
-    pub fn read(text: &str) -> Result<Self, Fault> {
-        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-        let head = lines.next().unwrap_or_default();
-        let head: Value = serde_json::from_str(head).unwrap_or_default();
-        let number = |key: &str| head.get(key).and_then(Value::as_u64);
-        let word = |key: &str| head.get(key).and_then(Value::as_str);
-        let (Some(execution), Some(format), Some(version)) =
-            (word("execution"), number("format"), number("version"))
-        else {
-            let text = "its first line is no {\"execution\", \"format\", \"version\"}";
-            return Err(Fault::Export(text.to_owned()));
-        };
-        if format != FORMAT {
-            let text =
-                format!("it has format {format}, this build reads {FORMAT}; use that of its time");
-            return Err(Fault::Export(text));
-        }
-        let stored = word("hash").map(str::parse).transpose();
-        let mut export = Self {
-            execution: execution.to_owned(),
-            version,
-            stored: stored.map_err(Fault::Export)?,
-            entries: Vec::new(),
-        };
-        for (number, line) in (1..).zip(lines) {
-            let entry = serde_json::from_str(line).map_err(|e| Fault::Damaged {
-                entry: number,
-                reason: e.to_string(),
-            })?;
-            export.entries.push(entry);
-        }
-        let found = u64::try_from(export.entries.len()).unwrap_or(u64::MAX);
-        if found < version {
-            return Err(Fault::Short {
-                found,
-                wanted: version,
-            });
-        }
-        Ok(export)
-    }
-
-    /// The execution after so many entries.
-    ///
-    /// # Errors
-    /// When there are fewer, or one is damaged.
-    pub fn at(&self, entry: u64) -> Result<Execution, Fault> {
-        let there = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
-        if entry == 0 || entry > there {
-            let text = format!("there is no entry {entry}; entries are 1 to {there}");
-            return Err(Fault::Export(text));
-        }
-        let mut fold = Fold::default();
-        let most = usize::try_from(entry).unwrap_or(usize::MAX);
-        for entry in self.entries.iter().take(most) {
-            fold.apply(entry)?;
-        }
-        fold.execution().map_err(|reason| fold.damaged(reason))
-    }
-
-    /// Verifies the entries, and that they lead to what was stored.
-    ///
-    /// # Errors
-    /// As [`verify`]; and when what was stored is something else.
-    pub fn verify(
-        &self,
-        stages: &dyn StageCatalog,
-        settings: &Settings,
-    ) -> Result<Verified, Fault> {
-        let found = verify(&self.entries, stages, settings)?;
-        let mut fold = Fold::default();
-        let most = usize::try_from(self.version).unwrap_or(usize::MAX);
-        for entry in self.entries.iter().take(most) {
-            fold.apply(entry)?;
-        }
-        match self.stored {
-            Some(stored) if stored != fold.digest => Err(Fault::Stored {
-                entry: fold.entry,
-                stored,
-                found: fold.digest,
-            }),
-            _ => Ok(found),
-        }
-    }
 }
 
 /// The hash of an execution as it is stored.

@@ -20,7 +20,9 @@ use crate::commit;
 use crate::consumers;
 use crate::definition::{Object, refused, unavailable};
 use crate::engine::{Engine, Extra, TRIES, Tried};
+use crate::large::Stored;
 use crate::notification::address;
+use crate::size;
 use crate::stage::strategy::custom;
 use crate::turn::{Loaded, Step};
 
@@ -104,7 +106,7 @@ impl Engine {
         };
         let id = ExecutionId::new(shards.mint_id(at, &seed, shard));
         let claim = (!start.event_id.is_empty()).then(|| IndexChange::Claim {
-            key: format!("execution-event:{}", start.event_id),
+            key: format!("{}{}", commit::EVENT, start.event_id),
             value: id.to_string(),
         });
         // They follow from its own, which another one that is begun for the same reason has too.
@@ -155,7 +157,8 @@ impl Engine {
                 refused: None,
             });
         }
-        let message = format!("the correlation id of execution {id} is being taken; repeat");
+        let message =
+            format!("the event or correlation id of execution {id} is being taken; repeat");
         Err(Failure::new(Kind::Conflict, message))
     }
 
@@ -187,14 +190,25 @@ impl Engine {
     }
 
     /// Whether a correlation id is still held by an execution that is over: one that was
-    /// begun again. It is free then.
+    /// begun again; or an event by one that was deleted. It is free then.
     async fn is_left_over(&self, shard: Shard, key: &str, id: &str) -> Result<bool, Failure> {
-        if !key.starts_with(commit::CORRELATION) || self.executions().is_under_way(id).await? {
+        let executions = self.executions();
+        let holds = if key.starts_with(commit::CORRELATION) {
+            executions.is_under_way(id).await?
+        } else {
+            executions.is_known(id).await?
+        };
+        if holds {
             return Ok(false);
         }
-        let key = key.to_owned();
-        let batch =
-            Batch::new(shard, self.inner.ground.fresh_id()).index(IndexChange::Free { key });
+        // Claimed once more, so that it is freed only if nobody else has it by now.
+        let (key, value) = (key.to_owned(), id.to_owned());
+        let batch = Batch::new(shard, self.inner.ground.fresh_id())
+            .index(IndexChange::Claim {
+                key: key.clone(),
+                value,
+            })
+            .index(IndexChange::Free { key });
         let _ = self.inner.store.commit(batch).await.map_err(unavailable)?;
         Ok(true)
     }
@@ -214,7 +228,8 @@ impl Engine {
             return Ok(());
         };
         let body = message.body.clone();
-        let body = blob::resolve(self.inner.store.as_ref(), delivery.lease.shard, body).await;
+        let shard = delivery.lease.shard;
+        let body = blob::resolve_message(self.inner.store.as_ref(), shard, body).await;
         let asked: ExecutionRequested = match serde_json::from_slice(&body.map_err(unavailable)?) {
             Ok(asked) => asked,
             Err(error) => {
@@ -273,13 +288,23 @@ impl Engine {
                 "starting it was tried again and again, and its worker fell silent each time";
             execution.failure = Some(text.to_owned());
         }
-        let losses = self.known_losses(shard, Some(asked.recorded_at_ms));
-        let (loaded, steps) = begun(execution, messages, losses.await?);
-        let extra = Extra {
-            acknowledge: Some((delivery, Then::Release)),
-            ..Extra::default()
+        let losses = self.known_losses(shard, Some(asked.recorded_at_ms)).await?;
+        let advance = async |execution: Execution, messages: Vec<Outgoing>| {
+            let (loaded, steps) = begun(execution, messages, losses);
+            let extra = Extra {
+                acknowledge: Some((delivery, Then::Release)),
+                ..Extra::default()
+            };
+            self.advance(&loaded, shard, &steps, extra).await
         };
-        match self.advance(&loaded, shard, &steps, extra).await? {
+        let tried = match advance(execution.clone(), messages.clone()).await {
+            // Nobody is there to be told: what can be kept of it says why.
+            Err(failure) if failure.kind == Kind::Invalid => {
+                advance(size::refused(&execution, &failure.message), messages).await
+            }
+            tried => tried,
+        };
+        match tried? {
             Tried::Committed(..) | Tried::Fenced => Ok(()),
             // Delivered twice: the first one is there.
             Tried::Conflict => self.settle(delivery).await,
@@ -404,6 +429,7 @@ fn begun(mut execution: Execution, messages: Vec<Outgoing>, losses: u64) -> (Loa
         version: 0,
         answers: orchestrator_core::Answers::new(),
         digest: None,
+        stored: Stored::default(),
     };
     (loaded, steps)
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use store::Version;
 
 use crate::digest::Digest;
+use crate::large::Stored;
 use crate::record::input;
 
 /// A subject as loaded: what a turn begins with.
@@ -30,6 +31,8 @@ pub struct Loaded {
     pub application: String,
     /// Hash of the state; none if it is not known yet: then the next commit makes it out.
     pub digest: Option<Digest>,
+    /// What is known of it as it is stored.
+    pub stored: Stored,
 }
 
 impl Loaded {

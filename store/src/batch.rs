@@ -32,6 +32,8 @@ pub struct DocumentChange {
     pub delete: bool,
     /// A document that is put back begins under this version; otherwise under 1.
     pub back: Option<Version>,
+    /// Values of it that were put before, which must be there.
+    pub blobs: Vec<String>,
 }
 
 /// Changes of indexes, all in the batch's shard.
@@ -176,6 +178,7 @@ impl Batch {
             parts: BTreeMap::new(),
             delete: false,
             back: None,
+            blobs: Vec::new(),
         });
         self
     }
@@ -210,7 +213,17 @@ impl Batch {
         self
     }
 
-    /// Deletes the document named last.
+    /// The document named last keeps a value that was [put](crate::Store::put_blob) before: it stays
+    /// as long as the document does. Refused if it is not there any more.
+    #[must_use]
+    pub fn blob(mut self, hash: impl Into<String>) -> Self {
+        if let Some(document) = self.documents.last_mut() {
+            document.blobs.push(hash.into());
+        }
+        self
+    }
+
+    /// Deletes the document named last, with its large values.
     #[must_use]
     pub fn delete(mut self) -> Self {
         if let Some(document) = self.documents.last_mut() {
@@ -329,6 +342,7 @@ impl Batch {
         let mut total = 0;
         for document in &self.documents {
             count("parts", document.parts.len())?;
+            count("large values", document.blobs.len())?;
             for (part, content) in &document.parts {
                 let actual = content.as_ref().map_or(0, Bytes::len);
                 if actual > MAX_PART {
@@ -410,6 +424,13 @@ pub enum Refused {
         /// Its value.
         value: String,
     },
+    /// A large value of a document is not there any more: put it again.
+    Missing {
+        /// The document.
+        key: DocumentKey,
+        /// The value's content hash.
+        hash: String,
+    },
     /// A message to be pushed leased goes to a subject that somebody holds.
     Busy(Address),
     /// The store is full; only new work is refused.
@@ -423,6 +444,7 @@ impl std::fmt::Display for Refused {
             Self::Conflict { key, actual } => write!(f, "{key} is at version {actual}"),
             Self::Guard(name) => write!(f, "guard {name} does not hold"),
             Self::Taken { key, value } => write!(f, "{key} is taken by {value}"),
+            Self::Missing { key, hash } => write!(f, "the value {hash} of {key} is not there"),
             Self::Busy(to) => write!(f, "{} of {} is leased", to.subject, to.queue),
             Self::Full(reason) => write!(f, "the store is full ({reason}); free space and repeat"),
         }

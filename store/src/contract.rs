@@ -6,6 +6,7 @@
 // It is called by tests only, and must fail loudly.
 #![allow(clippy::unwrap_used)]
 
+mod blobs;
 mod model;
 mod queues;
 mod random;
@@ -24,6 +25,7 @@ pub use random::random;
 pub async fn all(store: &Shared, salt: &str) {
     let suite = Suite { store, salt };
     suite.writes().await;
+    suite.blobs().await;
     suite.queues().await;
 }
 

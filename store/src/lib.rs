@@ -175,11 +175,23 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         lease_ms: u64,
     ) -> Result<Option<NamedLease>, Error>;
 
-    /// Keeps a value in the shard under its content hash, and answers the hash.
-    async fn put_blob(&self, shard: Shard, content: bytes::Bytes) -> Result<String, Error>;
+    /// Keeps a large value of a document under its content hash, and answers the hash. It goes with
+    /// the document. One that is put before its document exists, and that no commit
+    /// [keeps](Batch::blob) within [`blob::UNOWNED`], goes too.
+    async fn put_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        content: bytes::Bytes,
+    ) -> Result<String, Error>;
 
-    /// A value by its content hash.
-    async fn get_blob(&self, shard: Shard, hash: &str) -> Result<Option<bytes::Bytes>, Error>;
+    /// A large value of a document by its content hash.
+    async fn get_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        hash: &str,
+    ) -> Result<Option<bytes::Bytes>, Error>;
 
     /// Messages given up in a queue, newest first: (subject, fingerprint), at most 500.
     async fn dead(&self, shard: Shard, queue: &str) -> Result<Vec<(String, String)>, Error>;

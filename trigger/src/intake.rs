@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
 use proto::status::{Failure, Kind};
+use store::blob::{self, Aside};
 use store::{
-    Address, Batch, Crossing, Delivery, DocumentKey, Mode, Outgoing, Refused, Shard, Then, blob,
+    Address, Batch, Crossing, Delivery, DocumentKey, Mode, Outgoing, Refused, Shard, Then,
 };
 
 use crate::access::{self, Access};
@@ -143,16 +144,17 @@ impl Intake {
         }
         let content = serde_json::to_vec(event)
             .map_err(|e| Failure::internal(format!("event {} is no JSON: {e}", event.id)))?;
-        let content = self.outsource(shard, content).await?;
+        let content = Bytes::from(content);
         let batch = Batch::new(shard, format!("event:{}:{}", event.id, self.unique()))
             .new_work()
-            .document(&key, 0)
-            .set("event", content)
-            .message(note(
-                &event.id,
-                FORGET,
-                self.config.event_retention.0.as_millis(),
-            ));
+            .document(&key, 0);
+        let (batch, aside) = self.put_aside(batch, &key, &content).await?;
+        let content = aside.map_or(content, |aside| aside.stands);
+        let batch = batch.set("event", content).message(note(
+            &event.id,
+            FORGET,
+            self.config.event_retention.0.as_millis(),
+        ));
         let decided = tokio::time::timeout(PATIENCE, self.decide(event)).await;
         let late = || Failure::new(Kind::Unavailable, "the orchestrator does not answer");
         let batch = match decided.unwrap_or_else(|_| Err(late())) {
@@ -192,13 +194,22 @@ impl Intake {
         Ok(decisions)
     }
 
-    /// Puts a large value aside in the shard where it is needed.
-    async fn outsource(&self, shard: Shard, content: Vec<u8>) -> Result<Bytes, Failure> {
-        let (content, aside) = blob::outsource(content.into());
-        if let Some(aside) = aside {
-            self.store.put_blob(shard, aside).await.map_err(failed)?;
-        }
-        Ok(content)
+    /// Puts a large value aside with an event, whose batch keeps it: it goes when the event is
+    /// forgotten.
+    async fn put_aside(
+        &self,
+        batch: Batch,
+        event: &DocumentKey,
+        content: &Bytes,
+    ) -> Result<(Batch, Option<Aside>), Failure> {
+        let Some(aside) = blob::outsource(content) else {
+            return Ok((batch, None));
+        };
+        let put = self
+            .store
+            .put_blob(batch.shard(), event, aside.content.clone());
+        put.await.map_err(failed)?;
+        Ok((batch.blob(&aside.hash), Some(aside)))
     }
 
     /// Adds the decisions and the starts they mean to an event's batch.
@@ -219,7 +230,7 @@ impl Intake {
         self.metrics.rejected.add(decisions.len() - starts);
         batch = batch.set("decisions", decisions::write(&decisions));
         for request in decisions.iter().filter_map(|d| d.outcome.as_ref().ok()) {
-            batch = self.start(batch, request).await?;
+            batch = self.start(batch, event_id, request).await?;
         }
         if decisions.is_empty() {
             Ok(batch)
@@ -228,7 +239,12 @@ impl Intake {
         }
     }
 
-    async fn start(&self, batch: Batch, request: &ExecutionRequested) -> Result<Batch, Failure> {
+    async fn start(
+        &self,
+        batch: Batch,
+        event_id: &str,
+        request: &ExecutionRequested,
+    ) -> Result<Batch, Failure> {
         let body = serde_json::to_vec(request)
             .map_err(|e| Failure::internal(format!("a start is no JSON: {e}")))?;
         let fingerprint = event::start_fingerprint(request);
@@ -238,7 +254,9 @@ impl Intake {
             &request.application.to_lowercase(),
         );
         let shard = self.store.shards().of_application(&request.application);
-        let body = self.outsource(shard, body).await?;
+        let (event, body) = (Self::key(event_id), Bytes::from(body));
+        let (batch, aside) = self.put_aside(batch, &event, &body).await?;
+        let body = aside.map_or(body, |aside| aside.in_message(batch.shard(), &event));
         if shard == batch.shard() {
             return Ok(batch.message(Outgoing {
                 to,
@@ -282,7 +300,8 @@ impl Intake {
         }
         let read = match document.parts.get("event") {
             Some(content) => {
-                let content = blob::resolve(self.store.as_ref(), shard, content.clone()).await;
+                let content =
+                    blob::resolve(self.store.as_ref(), shard, &key, content.clone()).await;
                 serde_json::from_slice(&content.map_err(failed)?).ok()
             }
             None => None,

@@ -1,6 +1,8 @@
 //! Executions: their JSON, their parts in the store, and the questions the
 //! engine asks of their graph.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -211,6 +213,14 @@ impl Execution {
     /// # Errors
     /// When the header is not one, or a stage it names is missing.
     pub fn from_parts(header: &str, stages: Vec<Stage>) -> Result<Self, String> {
+        Self::from_shared(header, stages.into_iter().map(Arc::new).collect())
+    }
+
+    /// The same of stages that others share.
+    ///
+    /// # Errors
+    /// When the header is not one, or a stage it names is missing.
+    pub fn from_shared(header: &str, stages: Vec<Arc<Stage>>) -> Result<Self, String> {
         let mut execution: Self =
             serde_json::from_str(header).map_err(|e| format!("execution header: {e}"))?;
         let mut stages: std::collections::BTreeMap<_, _> =

@@ -55,6 +55,11 @@ impl Stages {
         Some(Arc::make_mut(stage))
     }
 
+    /// One by id, to share it.
+    pub fn share(&self, id: &StageId) -> Option<Arc<Stage>> {
+        self.0.iter().find(|stage| stage.id == *id).cloned()
+    }
+
     /// Changes those that are meant.
     pub fn change(&mut self, meant: impl Fn(&Stage) -> bool, mut change: impl FnMut(&mut Stage)) {
         for stage in self.0.iter_mut().filter(|stage| meant(stage)) {
@@ -138,6 +143,12 @@ impl<'a> IntoIterator for &'a Stages {
 
     fn into_iter(self) -> Iter<'a> {
         self.iter()
+    }
+}
+
+impl FromIterator<Arc<Stage>> for Stages {
+    fn from_iter<I: IntoIterator<Item = Arc<Stage>>>(stages: I) -> Self {
+        Self(stages.into_iter().collect())
     }
 }
 

@@ -9,6 +9,7 @@ mod config;
 pub mod content;
 pub mod definition;
 mod expire;
+mod forget;
 mod mover;
 pub mod row;
 

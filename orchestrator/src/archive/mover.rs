@@ -74,6 +74,8 @@ impl Engine {
                 }
                 _ => self.end_old(shard).await?,
             };
+            let events = self.forget_events(shard).await?;
+            let again = again.into_iter().chain(events).min();
             let again = again.or_else(|| (round + 1 == TRIES).then_some(AGAIN_MS));
             let mut batch = Batch::new(shard, ids::commit()).acknowledge(delivery, Then::Release);
             batch = match again {

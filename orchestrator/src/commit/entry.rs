@@ -6,8 +6,10 @@ use serde_json::{Map, Value, json};
 use super::{ANSWERS, HEADER, Writing};
 use crate::difference;
 use crate::digest::Digest;
+use crate::large::{self, Form, Putting, Stored};
 use crate::record;
 use crate::replay;
+use crate::size;
 use crate::turn::{Loaded, Turn};
 
 /// A part of an execution that a commit changes. A new execution has none before, and `begun` is what its
@@ -61,22 +63,93 @@ pub(super) fn changed(
     parts
 }
 
-/// The hash after a commit: of what it changes, the old out and the new in.
-pub(super) fn digest(loaded: &Loaded, before: &Execution, changed: &[Changed]) -> Digest {
-    let known = match loaded.digest {
+/// A commit's changes in their stored form.
+pub(super) struct Written {
+    /// Of each changed part that stays, in order.
+    pub(super) forms: Vec<Option<Form>>,
+    /// The hash afterwards: of what changes, the old out and the new in.
+    pub(super) digest: Digest,
+    /// What is known of the execution afterwards.
+    pub(super) stored: Stored,
+    /// What it was before and is afterwards, in bytes.
+    sizes: (usize, usize),
+}
+
+/// Puts the changes into their stored form. Large values that were stored before stay where they are.
+pub(super) fn written<'a>(
+    loaded: &Loaded,
+    before: &Execution,
+    changed: &'a [Changed],
+    putting: &mut Putting<'a>,
+) -> Written {
+    for part in changed {
+        if let (Some(old), Some(large)) = (&part.old, loaded.stored.large.get(&part.name)) {
+            putting.knows(old, large);
+        }
+    }
+    let mut digest = match loaded.digest {
         _ if loaded.version == 0 => Digest::default(),
         Some(known) => known,
         None => digest_of_state(before, &loaded.answers),
     };
-    changed.iter().fold(known, |mut digest, part| {
+    let bytes = match loaded.stored.bytes {
+        _ if loaded.version == 0 => 0,
+        Some(known) => known,
+        None => bytes_of_state(before, &loaded.answers),
+    };
+    let mut stored = loaded.stored.clone();
+    let (mut gone, mut come) = (0, 0);
+    for part in changed {
         if let Some(old) = &part.old {
-            digest = digest.without(&part.name, old);
+            let form = putting.form(old);
+            digest = digest.without(&part.name, form.stored(old));
+            gone += form.part.bytes;
         }
-        match &part.new {
-            Some(new) => digest.with(&part.name, new),
-            None => digest,
-        }
-    })
+    }
+    let mut forms = Vec::with_capacity(changed.len());
+    for part in changed {
+        stored.large.remove(&part.name);
+        let form = part.new.as_ref().map(|new| {
+            let form = putting.form(new);
+            digest = digest.with(&part.name, form.stored(new));
+            come += form.part.bytes;
+            if !form.part.large.is_empty() {
+                stored
+                    .large
+                    .insert(part.name.clone(), form.part.large.clone());
+            }
+            form
+        });
+        forms.push(form);
+    }
+    let after = (bytes + come).saturating_sub(gone);
+    stored.bytes = Some(after);
+    Written {
+        forms,
+        digest,
+        stored,
+        sizes: (bytes, after),
+    }
+}
+
+impl Written {
+    /// Whether the execution may become as large as this makes it.
+    pub(super) fn check(
+        &self,
+        after: &Execution,
+        changed: &[Changed],
+        limit: usize,
+    ) -> Result<(), size::TooLarge> {
+        let changes: Vec<size::Change<'_>> = changed
+            .iter()
+            .map(|part| size::Change {
+                name: &part.name,
+                old: part.old.as_ref(),
+                new: part.new.as_ref(),
+            })
+            .collect();
+        size::check(after, &changes, self.sizes, limit)
+    }
 }
 
 /// The hash of a whole state.
@@ -85,8 +158,15 @@ pub(crate) fn digest_of_state(execution: &Execution, answers: &Answers) -> Diges
     parts
         .iter()
         .fold(Digest::default(), |sum, (name, content)| {
-            sum.with(name, content)
+            large::with(sum, name, content)
         })
+}
+
+fn bytes_of_state(execution: &Execution, answers: &Answers) -> usize {
+    let parts = record::parts(execution, answers).into_iter();
+    parts
+        .map(|(_, content)| large::length(&Value::Object(content)))
+        .sum()
 }
 
 /// What one commit handled, the difference it made, and everything that deciding it again takes.
@@ -96,7 +176,7 @@ pub(super) fn log_entry(
     digest: Digest,
     turn: &Turn,
     writing: &Writing<'_>,
-) -> Value {
+) -> Map<String, Value> {
     let is_new = loaded.version == 0;
     let (nothing, mut writes, mut begun) = (Map::new(), Map::new(), Map::new());
     for part in changed.iter().filter(|part| part.name != ANSWERS) {
@@ -125,25 +205,24 @@ pub(super) fn log_entry(
             }
         }
     }
-    let mut entry = json!({
+    let fields = json!({
         "seq": loaded.version + 1, "at": turn.now, "engine": writing.engine, "given": turn.given, "inputs": null,
         "writes": null, "hash": digest.to_string(),
     });
+    let mut entry = record::object(fields);
     // Moved and cloned: written out as values once more they cost three times as much.
-    entry["inputs"] = Value::Array(turn.inputs.clone());
-    entry["writes"] = Value::Object(writes);
+    entry.insert("inputs".to_owned(), Value::Array(turn.inputs.clone()));
+    entry.insert("writes".to_owned(), Value::Object(writes));
     if !turn.ids.is_empty() {
-        entry["ids"] = json!(turn.ids);
+        entry.insert("ids".to_owned(), json!(turn.ids));
     }
     if is_new {
-        entry["begun"] = begun.into();
+        entry.insert("begun".to_owned(), begun.into());
     }
     if !writing.answers.is_empty() {
-        entry["answers"] = json!(writing.answers);
+        entry.insert("answers".to_owned(), json!(writing.answers));
     }
-    if let Some(fields) = entry.as_object_mut() {
-        let check = replay::check(fields);
-        fields.insert("check".to_owned(), check.into());
-    }
+    let check = replay::check(&entry);
+    entry.insert("check".to_owned(), check.into());
     entry
 }

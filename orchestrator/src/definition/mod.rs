@@ -424,6 +424,7 @@ pub(crate) fn refused(refused: &Refused) -> Failure {
         | Refused::Conflict { .. }
         | Refused::Guard(_)
         | Refused::Taken { .. }
+        | Refused::Missing { .. }
         | Refused::Busy(_) => Kind::Conflict,
     };
     Failure::new(kind, refused.to_string())

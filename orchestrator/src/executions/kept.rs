@@ -1,12 +1,12 @@
 //! Executions in the archive: read where they are, put back before they are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use orchestrator_core::Execution;
 use proto::status::{Failure, Kind};
 use store::archive::Located;
-use store::{Batch, IndexChange, Refused, Shard, Version, blob};
+use store::{Batch, IndexChange, MAX_ENTRIES, Refused, Shard, Version};
 
 use super::{Executions, assembled, damaged, missing, only};
 use crate::archive::content::Content;
@@ -14,6 +14,7 @@ use crate::archive::{GRACE_MS, expire_message};
 use crate::commit::{self, HEADER};
 use crate::definition::{refused, unavailable};
 use crate::ids;
+use crate::large;
 use crate::turn::Loaded;
 
 /// What one commit of a large execution that is put back carries, in bytes and in parts.
@@ -33,7 +34,7 @@ impl Executions {
         }
     }
 
-    async fn located(&self, id: &str) -> Result<Option<Located>, Failure> {
+    pub(super) async fn located(&self, id: &str) -> Result<Option<Located>, Failure> {
         let Some(archive) = &self.archive else {
             return Ok(None);
         };
@@ -143,7 +144,7 @@ impl Executions {
             commit::execution_key(&content.id),
             commit::log_key(&content.id),
         );
-        let mut open = Vec::new();
+        let (mut open, mut kept) = (Vec::new(), BTreeSet::new());
         for (key, parts) in [(&log, &content.log), (&own, &content.parts)] {
             let document = self.store.load(shard, key).await.map_err(unavailable)?;
             let document = document.unwrap_or_default();
@@ -154,11 +155,10 @@ impl Executions {
             let mut rest: Vec<(&String, Bytes)> = Vec::new();
             let mut bytes = 0;
             for (name, value) in parts {
-                let (value, aside) = blob::outsource(value.clone());
-                if let Some(aside) = aside {
-                    let kept = self.store.put_blob(shard, aside).await;
-                    kept.map_err(unavailable)?;
-                }
+                let mut aside = BTreeMap::new();
+                let value = large::of_text(value.clone(), &mut aside);
+                kept.extend(aside.keys().cloned());
+                self.put_aside(shard, &content.id, aside).await?;
                 if bytes + value.len() > CHUNK.0 || rest.len() >= CHUNK.1 {
                     let header = rest.iter().position(|(name, _)| *name == HEADER);
                     let header = header.map(|at| rest.remove(at));
@@ -181,6 +181,10 @@ impl Executions {
         for (key, version, rest) in open {
             last = last.document(key, version).put_back(content.version);
             last = filled(last, &rest);
+        }
+        // The execution's, which comes behind its log; one of its values keeps them all.
+        for hash in kept.into_iter().take(MAX_ENTRIES) {
+            last = last.blob(hash);
         }
         Ok(Some(last))
     }

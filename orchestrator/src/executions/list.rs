@@ -1,13 +1,14 @@
 //! Listing executions: live ones by their indexes, archived ones by the catalogue,
 //! newest first as if they were in one list.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use orchestrator_core::{Execution, ExecutionType};
 use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
 use store::archive::{self, Filter, Position};
-use store::{IndexEntry, Order, Shard, Shared};
+use store::{IndexEntry, Order, Shard, Shared, blob};
 
 use super::{Executions, damaged};
 use crate::archive::row;
@@ -20,6 +21,8 @@ use crate::turn::Loaded;
 const PAGE: usize = 50;
 /// Executions of a page at the most.
 const MOST: usize = 500;
+/// Executions read at the same time.
+const READ: usize = 16;
 /// Entries looked at for one page at the most.
 const MOST_LOOKED_AT: usize = 5_000;
 
@@ -179,9 +182,10 @@ impl Executions {
                 kept.except(row::PIPELINE, config);
             }
         }
-        let mut found = Vec::new();
+        let mut found: Vec<Taken> = Vec::new();
         let mut cursor = String::new();
         let mut looked_at = 0;
+        let mut headers = Headers::default();
         loop {
             let in_store = live.peek(&self.store).await?;
             let in_archive = match &mut kept {
@@ -200,7 +204,11 @@ impl Executions {
             if in_store.as_ref() == Some(&next)
                 && let Some((shard, entry)) = live.pop()
             {
-                if let Some(header) = self.header(shard, &entry.member).await? {
+                if headers.lacks(&entry.member) {
+                    let ahead = live.ahead(shard, &entry);
+                    headers.read(self.headers(shard, ahead).await?);
+                }
+                if let Some(header) = headers.take(&entry.member) {
                     is_live = true;
                     taken = self.live(&entry.member, &header, &filter).await?;
                 } else if in_archive.as_ref() != Some(&next) {
@@ -217,8 +225,8 @@ impl Executions {
             }
             if let Some(taken) = taken {
                 let row = taken.row();
-                if counts.takes(&row, asked.per_pipeline) {
-                    found.extend(self.taken(taken).await?);
+                if counts.takes(row, asked.per_pipeline) {
+                    found.push(taken);
                 } else if let Some(kept) = &mut kept
                     && !row.text(row::PIPELINE).is_empty()
                 {
@@ -230,7 +238,9 @@ impl Executions {
                 break;
             }
         }
-        Ok((found, cursor))
+        let reads: Vec<_> = found.into_iter().map(|taken| self.taken(taken)).collect();
+        let read: Vec<Option<Execution>> = stream::iter(reads).buffered(READ).try_collect().await?;
+        Ok((read.into_iter().flatten().collect(), cursor))
     }
 
     /// A live one, if it is asked for.
@@ -243,14 +253,18 @@ impl Executions {
         // What needs the stages is asked after they were read.
         let mut first = filter.clone();
         let images = first.fields.remove(row::IMAGE);
-        if !first.takes(&row::of_header(header)) {
+        let row = row::of_header(header);
+        if !first.takes(&row) {
             return Ok(None);
         }
-        let Some(execution) = readable(self.load(id).await)?.and_then(super::only) else {
-            return Ok(None);
-        };
-        let asked = images.is_none() || filter.takes(&row::of(&execution));
-        Ok(asked.then(|| Taken::Live(Box::new(execution))))
+        if images.is_some() {
+            let execution = readable(self.load(id).await)?.and_then(super::only);
+            if !execution.is_some_and(|execution| filter.takes(&row::of(&execution))) {
+                return Ok(None);
+            }
+        }
+        let id = id.to_owned();
+        Ok(Some(Taken::Live { id, row }))
     }
 
     async fn moved(
@@ -270,7 +284,8 @@ impl Executions {
 
     async fn taken(&self, taken: Taken) -> Result<Option<Execution>, Failure> {
         match taken {
-            Taken::Live(execution) => Ok(Some(*execution)),
+            // It may have been moved since its header was read.
+            Taken::Live { id, .. } => Ok(readable(self.find(&id).await)?.and_then(super::only)),
             Taken::Kept(located) => Ok(readable(self.read(&located).await)?.and_then(super::only)),
         }
     }
@@ -289,23 +304,37 @@ impl Executions {
         Ok(Some(archive.walk(shards, filter.clone(), after)))
     }
 
+    /// The header of an execution that is in the store; a [reference](crate::large) in it stays one.
     pub(super) async fn header(
         &self,
         shard: Shard,
         id: &str,
     ) -> Result<Option<Map<String, Value>>, Failure> {
-        let keys = [commit::execution_key(id)];
-        let parts = self
-            .store
-            .load_part(shard, &keys, HEADER)
-            .await
-            .map_err(unavailable)?;
-        let Some((_, content)) = parts.into_iter().flatten().next() else {
-            return Ok(None);
-        };
-        let content = self.resolve(shard, content).await?;
-        let header = serde_json::from_slice(&content).map_err(|e| damaged(id, &e.to_string()))?;
-        Ok(Some(header))
+        let read = self.headers(shard, vec![id.to_owned()]).await?;
+        Ok(read.into_iter().next().and_then(|(_, header)| header))
+    }
+
+    /// The headers of several, read at once; none of one that is not in the store.
+    pub(super) async fn headers(
+        &self,
+        shard: Shard,
+        ids: Vec<String>,
+    ) -> Result<Vec<(String, Option<Map<String, Value>>)>, Failure> {
+        let keys: Vec<_> = ids.iter().map(|id| commit::execution_key(id)).collect();
+        let parts = self.store.load_part(shard, &keys, HEADER).await;
+        let mut read = Vec::with_capacity(ids.len());
+        for ((id, key), part) in ids.into_iter().zip(&keys).zip(parts.map_err(unavailable)?) {
+            let header = match part {
+                None => None,
+                Some((_, content)) => {
+                    let content = blob::resolve(self.store.as_ref(), shard, key, content).await;
+                    let header = serde_json::from_slice(&content.map_err(unavailable)?);
+                    Some(header.map_err(|e| damaged(&id, &e.to_string()))?)
+                }
+            };
+            read.push((id, header));
+        }
+        Ok(read)
     }
 
     fn walk(&self, asked: &Listing) -> Result<Walk, Failure> {
@@ -357,17 +386,22 @@ impl Executions {
 
 /// An execution that is asked for.
 enum Taken {
-    /// It is in the store.
-    Live(Box<Execution>),
+    /// It is in the store, not read yet.
+    Live {
+        /// Which.
+        id: String,
+        /// What its header says.
+        row: archive::Row,
+    },
     /// It is in the archive, not read yet.
     Kept(archive::Located),
 }
 
 impl Taken {
-    fn row(&self) -> archive::Row {
+    fn row(&self) -> &archive::Row {
         match self {
-            Self::Live(execution) => row::of(execution),
-            Self::Kept(located) => located.row.clone(),
+            Self::Live { row, .. } => row,
+            Self::Kept(located) => &located.row,
         }
     }
 }
@@ -387,6 +421,24 @@ fn unknown(cursor: &str) -> Failure {
         format!("cursor \"{cursor}\" is none of ours; begin without one"),
         Vec::new(),
     )
+}
+
+/// Headers of executions that come next, read together; none of one that is not in the store.
+#[derive(Default)]
+struct Headers(HashMap<String, Option<Map<String, Value>>>);
+
+impl Headers {
+    fn lacks(&self, id: &str) -> bool {
+        !self.0.contains_key(id)
+    }
+
+    fn read(&mut self, more: Vec<(String, Option<Map<String, Value>>)>) {
+        self.0.extend(more);
+    }
+
+    fn take(&mut self, id: &str) -> Option<Map<String, Value>> {
+        self.0.remove(id).flatten()
+    }
 }
 
 /// Several indexes, read newest first as if they were one.
@@ -448,6 +500,14 @@ impl Walk {
             source.fill(store).await?;
         }
         Ok(self.sources.iter().filter_map(Source::head).max())
+    }
+
+    /// The entries of a shard that come next, this one first.
+    fn ahead(&self, shard: Shard, first: &IndexEntry) -> Vec<String> {
+        let sources = self.sources.iter().filter(|source| source.shard == shard);
+        let next = sources.flat_map(|source| source.ahead.iter().take(PAGE));
+        let ids = std::iter::once(first).chain(next);
+        ids.take(MOST).map(|entry| entry.member.clone()).collect()
     }
 
     /// The entry that was peeked at.

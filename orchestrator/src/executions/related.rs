@@ -85,19 +85,28 @@ impl Executions {
         let newest = Order::Descending;
         let active = self.store.page(shard, &index, None, newest, MOST_BESIDE);
         let mut found = Vec::new();
-        for entry in active.await.map_err(unavailable)? {
-            let Some(header) = self.header(shard, &entry.member).await? else {
-                continue;
-            };
+        let active = active.await.map_err(unavailable)?.into_iter();
+        let ids = active.map(|entry| entry.member).collect();
+        for (id, header) in self.headers(shard, ids).await? {
+            let Some(header) = header else { continue };
             let field = |key: &str| header.get(key);
             let number = field("maxConcurrentExecutions").and_then(Value::as_i64);
             let limited = field("limitConcurrent") == Some(&Value::Bool(true));
             let own = field("pipelineConfigId").and_then(Value::as_str) == Some(config.as_str());
             if own && !limited && number.unwrap_or(0) <= 0 {
-                found.push(ExecutionId::new(entry.member));
+                found.push(ExecutionId::new(id));
             }
         }
         Ok(found)
+    }
+
+    /// Whether an execution is in the store or in the archive.
+    ///
+    /// # Errors
+    /// When store or archive cannot be read.
+    pub async fn is_known(&self, id: &str) -> Result<bool, Failure> {
+        let live = self.header(self.shard(id), id).await?.is_some();
+        Ok(live || self.located(id).await?.is_some())
     }
 
     /// Whether an execution is still under way; one that is gone is not.

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use orchestrator::commit::{self, Writing};
+use orchestrator::large::Stored;
 use orchestrator::services::Services;
 use orchestrator::services::fake::Fake;
 use orchestrator::stage::Catalog;
@@ -90,6 +91,7 @@ impl<S: Services> Bench<S> {
                 answers: Answers::new(),
                 application: body["application"].as_str().unwrap_or_default().to_owned(),
                 digest: None,
+                stored: Stored::default(),
             },
             mail: Vec::new(),
             runs: VecDeque::new(),
@@ -159,6 +161,7 @@ impl<S: Services> Bench<S> {
                 answers: &answers,
                 keep_ms: 1,
                 engine: &engine,
+                limit: usize::MAX,
             };
             if let Some((entry, digest)) = commit::entry(&self.loaded, &turn, &writing) {
                 log.push(entry);

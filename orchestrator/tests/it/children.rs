@@ -450,7 +450,7 @@ async fn an_execution_that_may_have_begun_before_its_store_lost_commits_says_so(
         format!("gn:{{{}}}:meta", shard.tag()),
         1_700_000_000_000_i64,
     );
-    server.command(&["HSET", &meta, "epoch", "1", "lost", &lost.to_string()]);
+    server.ask(&["HSET", &meta, "epoch", "1", "lost", &lost.to_string()]);
     let rig = Rig::over(store, Fake::new(), quick()).await;
     save_both(&rig).await;
     for (event, recorded, told) in [("before", lost - 1, 1), ("after", lost + 1, 0)] {

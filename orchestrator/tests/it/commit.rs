@@ -3,7 +3,7 @@
 use orchestrator::commit::{self, fold};
 use orchestrator::executions::Executions;
 use orchestrator::services::fake::Fake;
-use orchestrator_core::{Execution, StageId};
+use orchestrator_core::Execution;
 use serde_json::{Value, json};
 use store::{Order, Reserve, Shared};
 
@@ -182,37 +182,6 @@ async fn indexes_say_what_is_active_and_what_is_done() {
         for key in [commit::execution_key(&id), commit::log_key(&id)] {
             assert!(store.load(shard, &key).await.unwrap().is_none());
         }
-    }
-}
-
-#[tokio::test]
-async fn large_values_become_blobs_and_come_back() {
-    for (backend, store, _server) in backends().await {
-        let fake = Fake::new();
-        let body = json!({"text": "x".repeat(900_000)});
-        fake.answer(
-            "http://hook.test/1",
-            Ok(orchestrator::services::fake::ok(&body)),
-        );
-        let rig = Rig::over(store.clone(), fake, quick()).await;
-        let id = rig
-            .start_stages(json!([webhook("1", &[]), webhook("2", &["1"])]))
-            .await;
-        let execution = rig.ends(&id, "SUCCEEDED").await;
-        assert_eq!(
-            stage(&execution, "1")["context"]["webhook"]["body"],
-            body,
-            "{backend}"
-        );
-        let shard = store.shards().of_id(&id);
-        let stage_id = StageId::new(stage(&execution, "1")["id"].as_str().unwrap());
-        let document = store
-            .load(shard, &commit::execution_key(&id))
-            .await
-            .unwrap()
-            .unwrap();
-        let part = &document.parts[&Execution::part(&stage_id)];
-        assert!(part.starts_with(store::blob::PREFIX) && part.len() < 200);
     }
 }
 

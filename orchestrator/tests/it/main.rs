@@ -24,6 +24,7 @@ mod foreign;
 mod golden;
 mod instances;
 mod judgment;
+mod large;
 mod lasting;
 mod limits;
 mod monitored;

@@ -72,27 +72,37 @@ impl Server {
         }
     }
 
-    /// Does one command.
-    pub(crate) fn command(&self, arguments: &[&str]) {
-        let port = self.port.to_string();
-        let done = Command::new("redis-cli")
-            .args(["-p", &port])
-            .args(arguments)
-            .output();
-        assert!(done.unwrap().status.success(), "{arguments:?}");
+    /// What a command answers, line by line.
+    pub(crate) fn ask(&self, command: &[&str]) -> Vec<String> {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(command)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// Bytes that were sent to it, and that it answered, so far.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        let told = self.ask(&["info", "stats"]);
+        let number = |field: &str| {
+            let line = told.iter().find_map(|line| line.strip_prefix(field));
+            line.unwrap().parse().unwrap()
+        };
+        (
+            number("total_net_input_bytes:"),
+            number("total_net_output_bytes:"),
+        )
     }
 
     /// How often each command was called so far, those inside scripts included.
     pub(crate) fn calls(&self) -> BTreeMap<String, u64> {
-        let output = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "info", "commandstats"])
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = |line: &str| {
+        let line = |line: &String| {
             let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
             Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
         };
-        text.lines().filter_map(line).collect()
+        let told = self.ask(&["info", "commandstats"]);
+        told.iter().filter_map(line).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Documents, indexes, guards, events, leases by name, blobs.
+//! Documents, indexes, guards, events, leases by name.
 
 use super::Suite;
 use crate::{Batch, Guard, IndexChange, IndexEntry, MAX_PART, Order, Refused};
@@ -17,7 +17,6 @@ impl Suite<'_> {
         self.indexes_page_by_position().await;
         self.feeds_resume().await;
         self.named_leases_have_growing_tokens().await;
-        self.blobs_are_found_by_content().await;
         self.what_is_too_large_is_refused_by_name().await;
     }
 
@@ -320,21 +319,6 @@ impl Suite<'_> {
             .commit(Batch::new(shard, self.name("n2")).guard(holds))
             .await;
         assert!(matches!(late, Err(Refused::Guard(_))));
-    }
-
-    async fn blobs_are_found_by_content(&self) {
-        let shard = self.shard("a");
-        let content = bytes::Bytes::from(vec![7; 100_000]);
-        let hash = self.store.put_blob(shard, content.clone()).await.unwrap();
-        assert_eq!(
-            hash,
-            self.store.put_blob(shard, content.clone()).await.unwrap()
-        );
-        assert_eq!(
-            self.store.get_blob(shard, &hash).await.unwrap(),
-            Some(content)
-        );
-        assert_eq!(self.store.get_blob(shard, "sha256:0").await.unwrap(), None);
     }
 
     async fn what_is_too_large_is_refused_by_name(&self) {

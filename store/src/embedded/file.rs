@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::Work;
 use crate::error::Error;
-use crate::kv::{Kv, KvRead, Rows, reserve};
+use crate::kv::{Kv, KvRead, Rows, blob, reserve};
 use crate::presence::{Opening, Presence};
 use crate::shard::Shards;
 
@@ -122,8 +122,8 @@ impl FileBackend {
             .map_err(|error| taken(path, error))
     }
 
-    /// Writes or compares what the file was made with, and ends the leases of the
-    /// process that had it open before.
+    /// Writes or compares what the file was made with, ends the leases of the process
+    /// that had it open before, and removes values that it left without an owner.
     fn layout(database: &Database, shards: Shards, opening: Opening) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let transaction = database.begin_write().map_err(|e| text(&e))?;
@@ -147,6 +147,8 @@ impl FileBackend {
             let mut table = Rw(transaction.open_table(TABLE).map_err(|e| text(&e))?);
             for shard in shards.all() {
                 reserve::expire_all(&mut table, shard).map_err(|e| text(&e))?;
+                let now = system_ms();
+                blob::forget_unowned(&mut table, now, shard).map_err(|e| text(&e))?;
             }
         }
         transaction.commit().map_err(|e| text(&e))

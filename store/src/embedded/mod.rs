@@ -313,16 +313,32 @@ impl Store for Embedded {
         .await
     }
 
-    async fn put_blob(&self, shard: Shard, content: Bytes) -> Result<String, Error> {
+    async fn put_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        content: Bytes,
+    ) -> Result<String, Error> {
         let hash = blob::hash(&content)?;
-        let key = keys::blob(shard, &hash);
-        self.write(true, Box::new(move |kv, _| kv.put(&key, &content)))
-            .await?;
+        let (owner, name) = (owner.clone(), hash.clone());
+        self.write(
+            true,
+            Box::new(move |kv, now| crate::kv::blob::put(kv, now, shard, &owner, &name, &content)),
+        )
+        .await?;
         Ok(hash)
     }
 
-    async fn get_blob(&self, shard: Shard, hash: &str) -> Result<Option<Bytes>, Error> {
-        self.read(|kv| Ok(kv.get(&keys::blob(shard, hash))?.map(Bytes::from)))
+    async fn get_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        hash: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        self.read(|kv| {
+            let found = crate::kv::blob::get(kv, shard, owner, hash)?;
+            Ok(found.map(Bytes::from))
+        })
     }
 
     async fn dead(&self, shard: Shard, queue: &str) -> Result<Vec<(String, String)>, Error> {

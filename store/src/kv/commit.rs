@@ -71,6 +71,7 @@ pub(crate) fn commit(
             kv.del(&keys::header(shard, &change.key))?;
             delete_range(kv, &keys::all_parts(shard, &change.key))?;
             delete_range(kv, &keys::former_log(shard, &change.key))?;
+            delete_range(kv, &keys::all_blobs(shard, &change.key))?;
             committed.versions.push(0);
             continue;
         }
@@ -195,6 +196,16 @@ fn refusal(
             return Ok(Some(Refused::Guard(guard.name())));
         }
     }
+    for change in &batch.documents {
+        for hash in &change.blobs {
+            if kv.get(&keys::blob(shard, &change.key, hash))?.is_none() {
+                return Ok(Some(Refused::Missing {
+                    key: change.key.clone(),
+                    hash: hash.clone(),
+                }));
+            }
+        }
+    }
     for change in &batch.indexes {
         if let IndexChange::Claim { key, value } = change
             && let Some(there) = kv.get(&keys::unique(shard, key))?
@@ -220,7 +231,7 @@ fn refusal(
     Ok(None)
 }
 
-fn delete_range(kv: &mut dyn Kv, prefix: &[u8]) -> Result<(), Error> {
+pub(super) fn delete_range(kv: &mut dyn Kv, prefix: &[u8]) -> Result<(), Error> {
     for (key, _) in kv.scan(prefix, &keys::end(prefix), false, usize::MAX)? {
         kv.del(&key)?;
     }

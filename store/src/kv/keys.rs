@@ -115,8 +115,22 @@ pub(crate) fn unique(shard: Shard, name: &str) -> Vec<u8> {
 pub(crate) fn named(shard: Shard, name: &str) -> Vec<u8> {
     key('n', shard, &[name])
 }
-pub(crate) fn blob(shard: Shard, hash: &str) -> Vec<u8> {
+pub(crate) fn blob(shard: Shard, owner: &DocumentKey, hash: &str) -> Vec<u8> {
+    key('b', shard, &[owner.as_str(), hash])
+}
+pub(crate) fn all_blobs(shard: Shard, owner: &DocumentKey) -> Vec<u8> {
+    open('b', shard, &[owner.as_str()])
+}
+/// Where large values were before they had an owner.
+pub(crate) fn shared_blob(shard: Shard, hash: &str) -> Vec<u8> {
     key('b', shard, &[hash])
+}
+/// A document that did not exist when values of it were put.
+pub(crate) fn unowned(shard: Shard, at: i64, owner: &str) -> Vec<u8> {
+    key('o', shard, &[&ordered(at), owner])
+}
+pub(crate) fn all_unowned(shard: Shard) -> Vec<u8> {
+    open('o', shard, &[])
 }
 pub(crate) fn dead(shard: Shard, queue: &str, at: i64, subject: &str, print: &str) -> Vec<u8> {
     key('z', shard, &[queue, &ordered(at), subject, print])

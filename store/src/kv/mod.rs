@@ -4,6 +4,7 @@
 //! Every function validates before its first write, so that a refused batch
 //! disturbs nothing and several may share one transaction.
 
+pub(crate) mod blob;
 pub(crate) mod commit;
 mod entry;
 pub(crate) mod keys;

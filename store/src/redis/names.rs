@@ -79,7 +79,13 @@ impl Names {
         self.key(shard, "lease", name)
     }
 
-    pub(super) fn blob(&self, shard: Shard, hash: &str) -> String {
+    /// Large values of a document, by content hash.
+    pub(super) fn blobs(&self, shard: Shard, owner: &DocumentKey) -> String {
+        self.key(shard, "blobs", owner.as_str())
+    }
+
+    /// Where a large value was before it had an owner.
+    pub(super) fn shared_blob(&self, shard: Shard, hash: &str) -> String {
         self.key(shard, "blob", hash)
     }
 

@@ -214,6 +214,15 @@ pub(super) fn committed(
                 _ => return Err(unknown(at)),
             }
         }
+        "missing" => {
+            let at = reply.position()?;
+            let change = batch.documents.get(at).ok_or_else(|| unknown(at))?;
+            let at = reply.position()?;
+            Refused::Missing {
+                key: change.key.clone(),
+                hash: change.blobs.get(at).ok_or_else(|| unknown(at))?.clone(),
+            }
+        }
         "busy" => {
             let at = reply.position()?;
             Refused::Busy(messages.get(at).ok_or_else(|| unknown(at))?.to.clone())

@@ -120,6 +120,15 @@ pub(super) fn commit(names: &Names, batch: &Batch, messages: &[Outgoing], call: 
         request.number(change.expected);
         request.number(u64::from(change.delete));
         request.number(change.back.unwrap_or(0));
+        if change.delete || !change.blobs.is_empty() {
+            request.key(names.blobs(shard, &change.key));
+        } else {
+            request.number(0);
+        }
+        request.number(change.blobs.len() as u64);
+        for hash in &change.blobs {
+            request.text(hash);
+        }
         let (set, unset): (Vec<_>, Vec<_>) = change
             .parts
             .iter()

@@ -292,19 +292,40 @@ impl Store for Redis {
         }))
     }
 
-    async fn put_blob(&self, shard: Shard, content: Bytes) -> Result<String, Error> {
+    async fn put_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        content: Bytes,
+    ) -> Result<String, Error> {
         let hash = blob::hash(&content)?;
+        let names = &self.core.names;
         let mut request = Request::default();
-        request.keys.push(self.core.names.blob(shard, &hash));
+        request.keys.push(names.blobs(shard, owner));
+        request.keys.push(names.document(shard, owner));
+        request.text(&hash);
         request.bytes(content);
+        request.ms(u64::try_from(blob::UNOWNED.as_millis()).unwrap_or(u64::MAX));
         self.core.plain(&self.core.scripts.blob, &request).await?;
         Ok(hash)
     }
 
-    async fn get_blob(&self, shard: Shard, hash: &str) -> Result<Option<Bytes>, Error> {
-        let mut command = cmd("GET");
-        command.arg(self.core.names.blob(shard, hash));
-        match self.core.send(&command).await? {
+    async fn get_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        hash: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        let names = &self.core.names;
+        let mut own = cmd("HGET");
+        own.arg(names.blobs(shard, owner)).arg(hash);
+        let mut found = self.core.send(&own).await?;
+        if found == Value::Nil {
+            let mut shared = cmd("GET");
+            shared.arg(names.shared_blob(shard, hash));
+            found = self.core.send(&shared).await?;
+        }
+        match found {
             Value::Nil => Ok(None),
             value => reply::bytes(value).map(Some),
         }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use store::embedded::{Embedded, FileSettings};
-use store::{Batch, DocumentKey, Refused, Shards, Shared, contract};
+use store::embedded::{Embedded, FileSettings, ManualClock};
+use store::{Batch, DocumentKey, Refused, Shards, Shared, blob, contract};
 
 /// The machine's clock, so that delays pass by themselves.
 struct RealClock;
@@ -110,4 +110,36 @@ async fn a_full_store_refuses_new_work_and_lets_running_work_end() {
         .unwrap_err();
     assert!(matches!(refused, Refused::Full(_)), "{refused}");
     store.commit(batch("2")).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn values_whose_document_never_came_go_after_a_day() {
+    let clock = Arc::new(ManualClock::at(1_000));
+    let store: Shared = Arc::new(Embedded::in_memory(clock.clone(), Shards::new(1)));
+    let shard = store.shards().numbered(0);
+    let key = |id: &str| DocumentKey::new("test", id);
+    let put = async |id: &str| {
+        let content = id.to_owned().into();
+        store.put_blob(shard, &key(id), content).await.unwrap()
+    };
+    let (lost, kept) = (put("lost").await, put("kept").await);
+    let found = async |id: &str, hash: &str| {
+        let found = store.get_blob(shard, &key(id), hash).await.unwrap();
+        found.is_some()
+    };
+    let batch = Batch::new(shard, "1").document(&key("kept"), 0);
+    store.commit(batch.blob(&kept)).await.unwrap().unwrap();
+    let day = i64::try_from(blob::UNOWNED.as_millis()).unwrap();
+    clock.set(day);
+    put("later").await;
+    assert!(found("lost", &lost).await && found("kept", &kept).await);
+    clock.set(day + 2_000);
+    put("last").await;
+    assert!(!found("lost", &lost).await && found("kept", &kept).await);
+    // Whoever comes that late is told, and puts it again.
+    let late = Batch::new(shard, "2").document(&key("lost"), 0).blob(&lost);
+    let refused = store.commit(late.clone()).await.unwrap().unwrap_err();
+    assert!(matches!(refused, Refused::Missing { .. }), "{refused}");
+    put("lost").await;
+    store.commit(late).await.unwrap().unwrap();
 }

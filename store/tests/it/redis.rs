@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use store::redis::{Redis, RedisSettings};
-use store::{DocumentKey, Shards, Shared, contract};
+use store::{Batch, DocumentKey, Shards, Shared, blob, contract};
 
 use crate::server::{Cluster, Server, VALKEY, has, installed};
 use crate::writers::{Writers, applied_once, write};
@@ -63,6 +63,39 @@ async fn a_cluster_of_three_keeps_the_contract_and_each_has_a_share() {
         let keys: Vec<String> = ::redis::from_redis_value(keys).unwrap();
         assert!((5..=6).contains(&keys.len()), "{keys:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_whose_document_never_comes_go_by_themselves() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--appendfsync", "everysec"]).await;
+    let store = open(&server, "gn", 1).await;
+    let (shard, key) = (store.shards().numbered(0), DocumentKey::new("test", "1"));
+    let lives = async || -> i64 {
+        let left = server
+            .command(&["PTTL", &format!("gn:{{{}}}:blobs:test:1", shard.tag())])
+            .await;
+        ::redis::from_redis_value(left).unwrap()
+    };
+    let hash = store.put_blob(shard, &key, "x".into()).await.unwrap();
+    let day = i64::try_from(blob::UNOWNED.as_millis()).unwrap();
+    assert!((day - 60_000..=day).contains(&lives().await));
+    let batch = Batch::new(shard, "1").document(&key, 0).blob(&hash);
+    store.commit(batch).await.unwrap().unwrap();
+    assert_eq!(lives().await, -1, "it is there for as long as the document");
+    store.put_blob(shard, &key, "y".into()).await.unwrap();
+    assert_eq!(lives().await, -1);
+    let end = Batch::new(shard, "2").document(&key, 1).delete();
+    store.commit(end).await.unwrap().unwrap();
+    assert_eq!(lives().await, -2, "and not longer");
+    // What lay in the shard before values had owners is found.
+    let shared = format!("gn:{{{}}}:blob:{hash}", shard.tag());
+    server.command(&["SET", &shared, "x"]).await;
+    let found = store.get_blob(shard, &key, &hash).await.unwrap();
+    assert_eq!(found.as_deref(), Some(&b"x"[..]));
 }
 
 /// Moves a slot with its keys from one master to another, as operators do.

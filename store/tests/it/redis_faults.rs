@@ -253,8 +253,10 @@ async fn a_full_server_refuses_new_work_and_lets_running_work_end() {
         .await
         .unwrap()
         .unwrap();
-    let blob = store.put_blob(shard, "large".into()).await.unwrap();
-    assert!(store.get_blob(shard, &blob).await.unwrap().is_some());
+    let owner = key(1);
+    let blob = store.put_blob(shard, &owner, "large".into()).await.unwrap();
+    let found = store.get_blob(shard, &owner, &blob).await.unwrap();
+    assert!(found.is_some());
     server.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
     store.commit(begin).await.unwrap().unwrap();
 }

@@ -164,7 +164,7 @@ impl World {
     }
 
     async fn requested(&self, shard: store::Shard, message: &store::Message) -> ExecutionRequested {
-        let body = store::blob::resolve(self.store.as_ref(), shard, message.body.clone());
+        let body = store::blob::resolve_message(self.store.as_ref(), shard, message.body.clone());
         serde_json::from_slice(&body.await.unwrap()).unwrap()
     }
 

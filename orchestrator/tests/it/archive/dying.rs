@@ -168,13 +168,22 @@ impl Store for DyingStore {
         self.1.alive()?;
         self.0.take(shard, name, holder, lease_ms).await
     }
-    async fn put_blob(&self, shard: Shard, content: Bytes) -> Result<String, Error> {
-        self.1.alive()?;
-        self.0.put_blob(shard, content).await
+    async fn put_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        content: Bytes,
+    ) -> Result<String, Error> {
+        self.1.write(self.0.put_blob(shard, owner, content)).await
     }
-    async fn get_blob(&self, shard: Shard, hash: &str) -> Result<Option<Bytes>, Error> {
+    async fn get_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        hash: &str,
+    ) -> Result<Option<Bytes>, Error> {
         self.1.alive()?;
-        self.0.get_blob(shard, hash).await
+        self.0.get_blob(shard, owner, hash).await
     }
     async fn dead(&self, shard: Shard, queue: &str) -> Result<Vec<(String, String)>, Error> {
         self.1.alive()?;

@@ -4,6 +4,7 @@
 mod crash;
 pub(crate) mod dying;
 mod expiry;
+mod leftovers;
 mod ratio;
 mod through;
 

@@ -38,6 +38,7 @@ pub(crate) fn writing<'a>(
         answers,
         keep_ms: 1 << 40,
         engine: &OWN,
+        limit: usize::MAX,
     }
 }
 
@@ -147,6 +148,7 @@ impl World {
             answers: known,
             application: loaded.application.clone(),
             digest: None,
+            stored: Default::default(),
         });
         self.tell(|| {
             let status = after.execution().map(|e| {

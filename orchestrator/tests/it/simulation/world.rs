@@ -196,6 +196,7 @@ impl World {
             version: 0,
             answers: Default::default(),
             digest: None,
+            stored: Default::default(),
         };
         self.tell(|| format!("execution {number} is created"));
         let again = self.random.chance(300).then(|| loaded.clone());
@@ -226,6 +227,7 @@ impl World {
         if let Some(loaded) = &mut found {
             // It was carried from commit to commit; here it is made out from the whole.
             let digest = loaded.digest.take();
+            loaded.stored = Default::default();
             let fenced = self.control != Control::NoFencing;
             if fenced && digest != orchestrator::replay::digest_of(loaded) {
                 return Err(format!(

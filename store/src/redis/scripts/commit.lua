@@ -6,8 +6,10 @@ local documents = {}
 for index = 1, number() do
   local document = {
     key = KEYS[number()], former = KEYS[number()], expected = number(),
-    delete = text() == '1', back = number(), set = {}, unset = {},
+    delete = text() == '1', back = number(), blobs = KEYS[number()],
+    kept = {}, set = {}, unset = {},
   }
+  for at = 1, number() do document.kept[at] = text() end
   for at = 1, 2 * number() do document.set[at] = text() end
   for at = 1, number() do document.unset[at] = text() end
   documents[index] = document
@@ -109,6 +111,13 @@ for index, document in ipairs(documents) do
     return { 'conflict', seq, epoch, index, document.version }
   end
 end
+for index, document in ipairs(documents) do
+  for at, hash in ipairs(document.kept) do
+    if redis.call('HEXISTS', document.blobs, hash) == 0 then
+      return { 'missing', seq, epoch, index, at }
+    end
+  end
+end
 for index, guard in ipairs(guards) do
   local holds
   if guard.kind == 'fewer' then
@@ -137,7 +146,7 @@ end
 local versions, known = {}, {}
 for index, document in ipairs(documents) do
   if document.delete then
-    redis.call('UNLINK', document.key, document.former)
+    redis.call('UNLINK', document.key, document.former, document.blobs)
     versions[index], known[document.key] = 0, 0
   else
     local version = document.back > 0 and document.back or document.version + 1
@@ -145,6 +154,7 @@ for index, document in ipairs(documents) do
     redis.call('HSET', document.key, 'v', plain(version),
       'c', table.concat(document.ids, NUL, 1, math.min(4, #document.ids)), unpack(document.set))
     if #document.unset > 0 then redis.call('HDEL', document.key, unpack(document.unset)) end
+    if #document.kept > 0 then redis.call('PERSIST', document.blobs) end
     versions[index], known[document.key] = version, version
   end
 end

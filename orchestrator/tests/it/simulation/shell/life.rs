@@ -234,12 +234,24 @@ impl Store for Door {
             .await
     }
 
-    async fn put_blob(&self, shard: Shard, content: Bytes) -> Result<String, Error> {
-        self.call(self.world.store.put_blob(shard, content)).await
+    async fn put_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        content: Bytes,
+    ) -> Result<String, Error> {
+        self.call(self.world.store.put_blob(shard, owner, content))
+            .await
     }
 
-    async fn get_blob(&self, shard: Shard, hash: &str) -> Result<Option<Bytes>, Error> {
-        self.call(self.world.store.get_blob(shard, hash)).await
+    async fn get_blob(
+        &self,
+        shard: Shard,
+        owner: &DocumentKey,
+        hash: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        self.call(self.world.store.get_blob(shard, owner, hash))
+            .await
     }
 
     async fn dead(&self, shard: Shard, queue: &str) -> Result<Vec<(String, String)>, Error> {

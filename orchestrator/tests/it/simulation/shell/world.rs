@@ -487,7 +487,7 @@ fn ended(inputs: &[Value], before: &Execution, after: &Execution) -> Vec<TaskRun
         !task.is_some_and(|task| task.in_flight)
     };
     let mut nothing = before.clone();
-    nothing.stages = Vec::new().into_iter().collect();
+    nothing.stages = orchestrator_core::Stages::default();
     runs.extend(begun(&nothing, before).into_iter().filter(rests));
     runs
 }

@@ -1,0 +1,354 @@
+//! What history and large values cost, on a Redis of its own (AOF `everysec`).
+//!
+//! `cargo run --release -p orchestrator --example history -- finished 1000000` runs so many small pipelines to their
+//! end, has them archived as the product does, and measures store, archive, searches and pages.
+//! `… -- wide 300` runs one pipeline of so many stages with 1 MiB each, and measures what is sent and read for them.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use orchestrator::executions::{Executions, Listing};
+use orchestrator::services::fake::{Fake, ok};
+use orchestrator::{Config, Ground, Outside, archive, assemble, commit};
+use proto::common::v1::Json;
+use proto::orchestrator::v1::StartRequest;
+use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
+use runtime::auth::Key;
+use runtime::client::Peer;
+use runtime::config::Span;
+use runtime::{Running, Shutdown};
+use serde_json::{Value, json};
+use store::{Shards, Shared};
+
+const APPLICATIONS: usize = 100;
+const PIPELINES: usize = 200;
+const STAGES: usize = 5;
+const LANES: usize = 64;
+const MIB: usize = 1024 * 1024;
+/// One of so many is served to learn how long they are.
+const SAMPLE: usize = 500;
+
+/// A Redis that ends with this process.
+struct Redis {
+    child: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Redis {
+    fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "yes", "--appendfsync"])
+            .args(["everysec", "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("redis-server cannot be started")?;
+        Ok(Self {
+            child,
+            port,
+            _folder: folder,
+        })
+    }
+
+    async fn store(&self) -> Result<Shared> {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        for _ in 0..500 {
+            if let Ok(store) = store::redis::connect(&url, Shards::default()).await {
+                return Ok(store);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bail!("redis at {url} does not answer")
+    }
+
+    /// A number that it tells of itself.
+    fn told(&self, section: &str, field: &str) -> Result<u64> {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "info", section])
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        let value = line.context("redis does not tell")?;
+        Ok(value.trim_start_matches(':').trim().parse()?)
+    }
+}
+
+type Client = ExecutionServiceClient<Peer>;
+
+/// The service in this process, over peers that let everything succeed.
+fn serve(store: &Shared, fake: Fake, config: Config) -> Result<(Client, Shutdown, Running)> {
+    let (link, acceptor) = runtime::client::in_process(&Key::from([7; 32]));
+    let shutdown = Shutdown::new();
+    let outside = Outside {
+        cloud_driver: Arc::new(fake.clone()),
+        http: Arc::new(fake.clone()),
+        builds: Arc::new(fake),
+        policy: None,
+    };
+    let mut service = assemble(config, store.clone(), outside, Ground::system());
+    let routes = service.take_grpc().context("it serves nothing")?;
+    let ending = shutdown.clone();
+    tokio::spawn(async move { acceptor.serve(routes, ending).await });
+    let running = service.start(&shutdown);
+    let client = ExecutionServiceClient::new(link.of("history"));
+    Ok((client, shutdown, running))
+}
+
+async fn start(client: &Client, body: &Value) -> Result<String> {
+    let request = StartRequest {
+        kind: 0,
+        body: Some(Json::of(body)),
+        event_id: String::new(),
+    };
+    Ok(client.clone().start(request).await?.into_inner().id)
+}
+
+fn small(number: usize) -> Value {
+    let stages: Vec<Value> = (1..=STAGES)
+        .map(|stage| {
+            let after: Vec<String> = (1..stage).next_back().iter().map(usize::to_string).collect();
+            json!({"type": "evaluateVariables", "name": format!("Look at {stage}"), "refId": stage.to_string(),
+                "requisiteStageRefIds": after, "variables": [{"key": "sum", "value": "${1 + 1}"}]})
+        })
+        .collect();
+    json!({
+        "application": format!("app{}", number % APPLICATIONS), "name": format!("Deploy {}", number % PIPELINES),
+        "id": format!("config-{}", number % PIPELINES), "stages": stages,
+        "trigger": {"type": "docker", "eventId": format!("event-{number}"), "repository": "shop/web",
+            "registry": "registry.example", "tag": format!("1.{number}"), "user": "ann"},
+    })
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (what, many) = (arguments.next(), arguments.next());
+    let many: usize = many.context("how many?")?.parse()?;
+    let redis = Redis::start()?;
+    let store = redis.store().await?;
+    match what.as_deref() {
+        Some("finished") => finished(&redis, &store, many).await,
+        Some("wide") => wide(&redis, &store, many).await,
+        _ => bail!("say `finished COUNT` or `wide STAGES`"),
+    }
+}
+
+async fn finished(redis: &Redis, store: &Shared, many: usize) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = Config {
+        archive: archive::Config {
+            folder: Some(folder.path().to_owned()),
+            after: Span(Duration::from_secs(1)),
+            ..archive::Config::default()
+        },
+        ..Config::default()
+    };
+    let executions = Executions::with_archive(store.clone(), config.archive.open());
+    let (client, shutdown, running) = serve(store, Fake::new(), config)?;
+    let begun = Instant::now();
+    let lanes = (0..LANES).map(|lane| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let mut sample = Vec::new();
+            for number in (lane..many).step_by(LANES) {
+                let id = start(&client, &small(number)).await?;
+                if number % SAMPLE == 0 {
+                    sample.push(id);
+                }
+            }
+            anyhow::Ok(sample)
+        })
+    });
+    let lanes: Vec<_> = lanes.collect();
+    let mut sample = Vec::new();
+    for lane in lanes {
+        sample.extend(lane.await??);
+    }
+    println!("{many} executions started in {:.0?}", begun.elapsed());
+    // What does not fill a segment stays for a day.
+    let most = 256 * u64::from(store.shards().count());
+    while staying(store).await? > most {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!(
+        "archived after {:.0?}, {} wait for company",
+        begun.elapsed(),
+        staying(store).await?
+    );
+    let mut json = 0;
+    for id in &sample {
+        json += executions.get(id, None).await?.to_json().to_string().len();
+    }
+    let each = json / sample.len().max(1);
+    let archived = size(folder.path())?;
+    let moved = many.saturating_sub(usize::try_from(staying(store).await?)?);
+    let used = redis.told("memory", "used_memory")?;
+    println!("redis: {} MiB", used / 1024 / 1024);
+    println!(
+        "archive: {} MiB, {:.1} % of {each} bytes of JSON each",
+        archived / 1024 / 1024,
+        100.0 * number(archived) / (number(each as u64) * number(moved as u64))
+    );
+    let middle = many / 2;
+    let app = Listing {
+        application: format!("app{}", middle % APPLICATIONS),
+        ..Listing::default()
+    };
+    let of = |change: &dyn Fn(&mut Listing)| {
+        let mut listing = app.clone();
+        change(&mut listing);
+        listing
+    };
+    for (what, listing) in [
+        ("last 50 of an application", app.clone()),
+        (
+            "one by its event",
+            of(&|l| l.events = vec![format!("event-{middle}")]),
+        ),
+        (
+            "one by its image",
+            of(&|l| l.images = vec![format!("registry.example/shop/web:1.{middle}")]),
+        ),
+        (
+            "those that failed: none",
+            of(&|l| l.statuses = vec!["TERMINAL".to_owned()]),
+        ),
+        (
+            "50 of a pipeline",
+            of(&|l| l.configs = vec![format!("config-{}", middle % PIPELINES)]),
+        ),
+        ("all applications, newest 50", Listing::default()),
+        (
+            "all applications, one by its event",
+            Listing {
+                events: vec![format!("event-{middle}")],
+                ..Listing::default()
+            },
+        ),
+    ] {
+        let mut times = Vec::new();
+        let mut found = 0;
+        for _ in 0..11 {
+            let begun = Instant::now();
+            found = executions.list(&listing).await?.0.len();
+            times.push(begun.elapsed());
+        }
+        let first = times.remove(0);
+        times.sort_unstable();
+        println!(
+            "{what}: {found} found, first {first:.1?}, middle {:.1?}, worst {:.1?}",
+            times[5], times[9]
+        );
+    }
+    shutdown.begin();
+    running.end(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+/// Finished executions that are in the store.
+async fn staying(store: &Shared) -> Result<u64> {
+    let mut all = 0;
+    for shard in store.shards().all() {
+        all += store.cardinality(shard, commit::DONE).await?;
+    }
+    Ok(all)
+}
+
+fn size(folder: &Path) -> Result<u64> {
+    let mut all = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.metadata()?;
+        all += if kind.is_dir() {
+            size(&entry.path())?
+        } else {
+            kind.len()
+        };
+    }
+    Ok(all)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+fn number(value: u64) -> f64 {
+    value as f64
+}
+
+async fn wide(redis: &Redis, store: &Shared, many: usize) -> Result<()> {
+    let fake = Fake::new();
+    let mut stages = Vec::new();
+    for stage in 1..=many {
+        // No two are the same.
+        let text = format!("{stage:08}").repeat(MIB / 8);
+        let url = format!("http://hook.test/{stage}");
+        fake.answer(&url, Ok(ok(&json!({"text": text}))));
+        let after: Vec<String> = (1..stage)
+            .next_back()
+            .iter()
+            .map(usize::to_string)
+            .collect();
+        stages.push(
+            json!({"type": "webhook", "name": format!("Ask {stage}"), "refId": stage.to_string(),
+            "requisiteStageRefIds": after, "url": url, "method": "GET"}),
+        );
+    }
+    let config = Config {
+        execution_limit: 2 * many * MIB,
+        ..Config::default()
+    };
+    let executions = Executions::new(store.clone());
+    let (client, shutdown, running) = serve(store, fake, config)?;
+    let told = || {
+        anyhow::Ok((
+            redis.told("stats", "total_net_input_bytes")?,
+            redis.told("stats", "total_net_output_bytes")?,
+        ))
+    };
+    let before = told()?;
+    let begun = Instant::now();
+    let body = json!({"application": "app", "name": "Wide", "stages": stages});
+    let id = start(&client, &body).await?;
+    let mut marks = Vec::new();
+    while executions.is_under_way(&id).await? {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        marks.push((begun.elapsed(), told()?.0 - before.0));
+    }
+    let (lasted, after) = (begun.elapsed(), told()?);
+    let commits = executions.log(&id).await?.len();
+    let sent = after.0 - before.0;
+    println!("{many} stages of 1 MiB: {lasted:.1?}, {commits} commits");
+    println!(
+        "sent {} MiB, read {} MiB",
+        sent / 1024 / 1024,
+        (after.1 - before.1) / 1024 / 1024
+    );
+    // How long the first and the last tenth took: the same if a commit costs what it changes.
+    let at = |share: u64| {
+        marks
+            .iter()
+            .find(|(_, bytes)| *bytes * 10 >= sent * share)
+            .map(|(at, _)| *at)
+    };
+    println!(
+        "first tenth of the bytes after {:.1?}, nine tenths after {:.1?}",
+        at(1),
+        at(9)
+    );
+    shutdown.begin();
+    running.end(Duration::from_secs(5)).await;
+    Ok(())
+}
