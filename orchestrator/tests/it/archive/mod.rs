@@ -2,7 +2,7 @@
 //! back to be restarted, ended when they were kept long enough.
 
 mod crash;
-mod dying;
+pub(crate) mod dying;
 mod expiry;
 mod leftovers;
 mod ratio;
