@@ -223,13 +223,13 @@ fn execution(
     let entry = log_entry(&changed, loaded, digest, turn, writing);
     let entry_form = putting.form(&entry);
     let mut aside = putting.aside();
-    let entry = large::text(entry_form.stored(&entry), &mut aside);
+    let entry = large::text(&entry_form, &entry, &mut aside);
     let mut batch = std::mem::replace(&mut prepared.batch, Batch::new(writing.shard, ""));
     batch = batch.document(&key, loaded.version);
     for (part, form) in changed.iter().zip(&written.forms) {
         batch = match (&part.new, form) {
             (Some(new), Some(form)) => {
-                let content = large::text(form.stored(new), &mut aside);
+                let content = large::text(form, new, &mut aside);
                 let id = part.name.strip_prefix("s:").map(StageId::new);
                 if let Some(id) = id.filter(|_| !form.part.large.is_empty()) {
                     let text = (id, content.clone(), form.part.clone());

@@ -23,8 +23,9 @@ use crate::digest::Digest;
 const BLOB: &str = "_blob";
 /// Field of a reference: how long the value is as JSON, in its place.
 const BYTES: &str = "_bytes";
-/// What a stored text with references contains.
-const MARK: &[u8] = b"{\"_blob\":\"sha256:";
+/// What begins a stored text with references. Whoever does not know of them cannot read it, and leaves it to who
+/// does, in place of taking a reference for a value.
+const PREFIX: &[u8] = b"refs:";
 
 /// What stands for a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -344,9 +345,18 @@ pub(crate) fn without(digest: Digest, part: &str, content: &Map<String, Value>) 
 
 /// A part's text as it is stored, and what is put aside for it. One that is still large without its large values
 /// is put aside whole.
-pub fn text(stored: &Map<String, Value>, aside: &mut BTreeMap<String, Bytes>) -> Bytes {
-    // An object of plain fields always serialises.
-    whole(serde_json::to_vec(stored).unwrap_or_default().into(), aside)
+pub fn text(
+    form: &Form,
+    content: &Map<String, Value>,
+    aside: &mut BTreeMap<String, Bytes>,
+) -> Bytes {
+    let mut text = Vec::new();
+    if form.map.is_some() {
+        text.extend_from_slice(PREFIX);
+    }
+    // Into memory, and of plain fields: that does not fail.
+    let _ = serde_json::to_writer(&mut text, form.stored(content));
+    whole(text.into(), aside)
 }
 
 fn whole(text: Bytes, aside: &mut BTreeMap<String, Bytes>) -> Bytes {
@@ -359,7 +369,7 @@ fn whole(text: Bytes, aside: &mut BTreeMap<String, Bytes>) -> Bytes {
 
 /// A part's text as it is stored, of its text with its values in their places.
 pub fn of_text(text: Bytes, aside: &mut BTreeMap<String, Bytes>) -> Bytes {
-    if text.len() <= THRESHOLD && !may_refer(&text) {
+    if text.len() <= THRESHOLD {
         return text;
     }
     let Ok(content) = serde_json::from_slice::<Map<String, Value>>(&text) else {
@@ -368,12 +378,15 @@ pub fn of_text(text: Bytes, aside: &mut BTreeMap<String, Bytes>) -> Bytes {
     let mut putting = Putting::default();
     let form = putting.form(&content);
     aside.extend(putting.aside());
-    self::text(form.stored(&content), aside)
+    self::text(&form, &content, aside)
 }
 
-/// Whether a stored text may have references: others need not be parsed.
-pub fn may_refer(text: &[u8]) -> bool {
-    text.windows(MARK.len()).any(|window| window == MARK)
+/// The JSON of a stored text, and whether it has references.
+pub fn json_of(text: &Bytes) -> (Bytes, bool) {
+    match text.strip_prefix(PREFIX) {
+        Some(json) => (text.slice_ref(json), true),
+        None => (text.clone(), false),
+    }
 }
 
 /// Hashes of the blobs that a stored value refers to.

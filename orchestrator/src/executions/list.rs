@@ -15,6 +15,7 @@ use crate::archive::row;
 use crate::commit::{self, HEADER};
 use crate::definition::unavailable;
 use crate::ids;
+use crate::large;
 use crate::turn::Loaded;
 
 /// Executions of a page by default.
@@ -328,7 +329,8 @@ impl Executions {
                 None => None,
                 Some((_, content)) => {
                     let content = blob::resolve(self.store.as_ref(), shard, key, content).await;
-                    let header = serde_json::from_slice(&content.map_err(unavailable)?);
+                    let (content, _) = large::json_of(&content.map_err(unavailable)?);
+                    let header = serde_json::from_slice(&content);
                     Some(header.map_err(|e| damaged(&id, &e.to_string()))?)
                 }
             };

@@ -82,7 +82,8 @@ impl Executions {
     ) -> Result<(Bytes, Part), Failure> {
         let text = blob::resolve(self.store.as_ref(), shard, owner, content).await;
         let text = text.map_err(unavailable)?;
-        if !large::may_refer(&text) {
+        let (text, refers) = large::json_of(&text);
+        if !refers {
             let (bytes, large) = (text.len(), Vec::new());
             return Ok((text, Part { bytes, large }));
         }

@@ -29,7 +29,17 @@ fn there_and_back(content: &Value) -> (Form, BTreeMap<String, Value>) {
     let mut stored = Value::Object(form.stored(&plain).clone());
     let wanted: Vec<String> = wanted(&stored).into_iter().map(str::to_owned).collect();
     assert!(wanted.iter().all(|hash| contents.contains_key(hash)));
-    assert_eq!(wanted.is_empty(), !may_refer(stored.to_string().as_bytes()));
+    let mut aside = BTreeMap::new();
+    let (text, refers) = json_of(&text(&form, &plain, &mut aside));
+    assert_eq!(
+        (text, wanted.is_empty()),
+        (Bytes::from(stored.to_string()), !refers)
+    );
+    let kept = of_text(content.to_string().into(), &mut aside);
+    // A small text that only looks like it has some is kept as it is.
+    let is_small = content.to_string().len() <= THRESHOLD;
+    assert_eq!(json_of(&kept).1, refers && !is_small);
+    assert!(aside.keys().all(|hash| contents.contains_key(hash)));
     let mut found = restore(&mut stored, &contents).unwrap();
     assert_eq!(stored.to_string(), content.to_string());
     let mut large = form.part.large.clone();

@@ -1,5 +1,8 @@
 //! Large values: where they are, what they cost, and how much of them an execution may hold.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use orchestrator::Config;
 use orchestrator::commit;
 use orchestrator::executions::Executions;
@@ -13,6 +16,7 @@ use proto::status::Kind;
 use serde_json::{Value, json};
 use store::{Address, Batch, Mode, Outgoing, Shared, blob};
 
+use crate::archive::dying::{Death, DyingStore};
 use crate::commit::backends;
 use crate::redis::Server;
 use crate::rig::{Rig, eventually, make, pipeline, quick, stage, webhook};
@@ -128,7 +132,7 @@ async fn parts_that_were_put_aside_whole_are_read_and_go_on() {
             .await
             .unwrap();
         rig.ends(&id, "SUCCEEDED").await;
-        assert!(stored(&store, &id, &whole).await.starts_with('{'));
+        assert!(!stored(&store, &id, &whole).await.starts_with("blob:"));
     }
 }
 
@@ -176,6 +180,25 @@ async fn a_value_is_sent_once_however_often_its_stage_is_written() {
     let (commits, sent) = (version().await - commits, server.traffic().0 - before);
     println!("{commits} commits of a restart of the last: {sent} bytes sent");
     assert!(sent < EACH * 12 / 10, "{sent}");
+}
+
+/// A store may lose its last writes: the value that was put, and not the commit that comes after.
+#[tokio::test]
+async fn a_value_that_the_store_lost_before_its_commit_is_put_again() {
+    let store = crate::rig::memory();
+    let fake = Fake::new();
+    hook(&fake, "1", &json!({"text": "x".repeat(100_000)}));
+    let death = Death::new(usize::MAX, false);
+    let losing: Shared = Arc::new(DyingStore(store.clone(), death.clone()));
+    let rig = Rig::over(losing, fake, quick()).await;
+    death.loses.store(2, Ordering::SeqCst);
+    let id = rig.start_stages(json!([webhook("1", &[])])).await;
+    let execution = rig.ends(&id, "SUCCEEDED").await;
+    let text = &stage(&execution, "1")["context"]["webhook"]["body"]["text"];
+    assert_eq!(text.as_str().unwrap().len(), 100_000);
+    assert_eq!(death.loses.load(Ordering::SeqCst), 0);
+    let found = Executions::new(store).get(&id, None).await.unwrap();
+    assert_eq!(found.to_json(), execution);
 }
 
 fn limited() -> Config {

@@ -21,6 +21,8 @@ pub(crate) struct Death {
     pub(crate) at: usize,
     /// The write is done, and nobody hears of it.
     pub(crate) after: bool,
+    /// So many large values are lost after they were put.
+    pub(crate) loses: AtomicUsize,
     writes: AtomicUsize,
     dead: AtomicBool,
 }
@@ -30,6 +32,7 @@ impl Death {
         Arc::new(Self {
             at,
             after,
+            loses: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
         })
@@ -174,6 +177,11 @@ impl Store for DyingStore {
         owner: &DocumentKey,
         content: Bytes,
     ) -> Result<String, Error> {
+        let lose = |left: usize| left.checked_sub(1);
+        let (order, loses) = (Ordering::SeqCst, &self.1.loses);
+        if loses.fetch_update(order, order, lose).is_ok() {
+            return store::blob::hash(&content);
+        }
         self.1.write(self.0.put_blob(shard, owner, content)).await
     }
     async fn get_blob(
