@@ -260,10 +260,10 @@ async fn a_redis_that_loses_its_last_commits_loses_whole_ones_and_that_is_said()
         .all()
         .iter()
         .filter_map(|delivery| {
-            let (number, pipeline, _) = work::place(delivery)?;
+            let (number, ..) = work::place(delivery)?;
             let body = delivery.json().ok()?;
-            let is_there = executions.contains_key(body["execution"].as_str()?);
-            (!is_there && KINDS.contains(&pipeline.as_str())).then_some(number)
+            let is_there = executions.contains_key(body["root"].as_str()?);
+            (!is_there).then_some(number)
         })
         .collect();
     let is_kept = |delivery: &Delivery| {
