@@ -339,6 +339,13 @@ pub fn is_complete(execution: &Value) -> bool {
         .is_some_and(|status| COMPLETE.contains(&status))
 }
 
+/// How often an execution says that its store lost commits.
+pub fn store_notices(execution: &Value) -> usize {
+    let all = execution["systemNotifications"].as_array();
+    let of_store = |notice: &&Value| notice["group"] == "store";
+    all.into_iter().flatten().filter(of_store).count()
+}
+
 /// The stage of this `refId`, synthetic ones excepted.
 pub fn stage<'a>(execution: &'a Value, ref_id: &str) -> Option<&'a Value> {
     execution["stages"]

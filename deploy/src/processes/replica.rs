@@ -67,6 +67,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let shutdown = runtime::shutdown::on_signal();
     let key = wire::key(data)?;
+    let admin = admin_socket(data, kind, options.replica);
     let peer = |to| relay::replicas(&socket(data, to), key.clone()).of(kind.name());
     if kind == Kind::Gateway {
         let deps = gateway::Deps {
@@ -81,11 +82,7 @@ async fn serve(
         };
         let tls = gateway::acceptor(&settings.gateway).map_err(anyhow::Error::msg)?;
         let service = gateway::build(settings.gateway, deps);
-        be_asked(
-            &service,
-            &admin_socket(data, kind, options.replica),
-            &shutdown,
-        );
+        be_asked(&service, &admin, &shutdown);
         return face_users(service, tls, &shutdown).await;
     }
     let enforced = settings.enforced();
@@ -98,11 +95,7 @@ async fn serve(
                 return Ok(());
             };
             let service = cloud_driver(settings.cloud_driver, store, enforced)?;
-            be_asked(
-                &service,
-                &admin_socket(data, kind, options.replica),
-                &shutdown,
-            );
+            be_asked(&service, &admin, &shutdown);
             let ended = answer(service, others, key, &shutdown).await;
             drop(lock);
             return ended;
@@ -130,11 +123,7 @@ async fn serve(
     if kind == Kind::Orchestrator {
         others.push(canary_judge::build());
     }
-    be_asked(
-        &service,
-        &admin_socket(data, kind, options.replica),
-        &shutdown,
-    );
+    be_asked(&service, &admin, &shutdown);
     ready()?;
     answer(service, others, key, &shutdown).await
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::{Stack, gate, program};
+use tests::gate::{outline, store_notices};
+use tests::{Stack, program};
 
 use super::watch::Watch;
 
@@ -103,14 +104,6 @@ fn common(one: &[String], other: &[String]) -> usize {
     pairs.take_while(|(one, other)| one == other).count()
 }
 
-/// Whether an execution says that its store lost commits.
-pub(crate) fn says_so(execution: &Value) -> bool {
-    let all = execution["systemNotifications"].as_array();
-    all.into_iter()
-        .flatten()
-        .any(|notice| notice["group"] == "store")
-}
-
 impl Loss {
     /// Compares what was shown with what is there at the end.
     pub(crate) async fn judge(&self, stack: &Stack, executions: &BTreeMap<String, Value>) -> Found {
@@ -121,8 +114,8 @@ impl Loss {
         let mut found = compare(self, &now);
         for id in &found.went_back {
             let execution = &executions[id];
-            if !says_so(execution) {
-                let outline = gate::outline(execution);
+            if store_notices(execution) == 0 {
+                let outline = outline(execution);
                 found
                     .faults
                     .push(format!("not said of what went back: {outline}"));

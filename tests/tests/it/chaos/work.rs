@@ -42,11 +42,13 @@ struct Calls<'a> {
     sink: &'a Sink,
     pipeline: &'a str,
     number: &'a str,
+    /// The execution that was asked for: itself, or the one it is a child of.
+    root: &'a str,
 }
 
 impl Calls<'_> {
     fn to(&self, path: &str, name: &str, after: &[&str], fields: Value) -> Value {
-        let payload = json!({"execution": "${execution.id}", "number": self.number,
+        let payload = json!({"root": self.root, "number": self.number,
             "pipeline": self.pipeline, "stage": name});
         let fixed = json!({"url": self.sink.url(path), "method": "POST", "payload": payload});
         let mut call = stage("webhook", name, name, after, fixed);
@@ -75,6 +77,7 @@ fn stages(kind: &str, sink: &Sink, child: &str) -> Vec<Value> {
         sink,
         pipeline: kind,
         number: "${trigger['payload']['number']}",
+        root: "${execution.id}",
     };
     let stops = json!({"failPipeline": false});
     match kind {
@@ -177,6 +180,7 @@ pub(crate) async fn save(gate: &Gate, sink: &Sink) -> Vec<String> {
         sink,
         pipeline: CHILD,
         number: "${trigger['parameters']['number']}",
+        root: "${trigger['parentExecution']['id']}",
     };
     let stages_of_child = [calls.hook("Inside", &[]), wait("Rest", &["Inside"], 1)];
     let mut child = pipeline(APPLICATION, CHILD, &stages_of_child);

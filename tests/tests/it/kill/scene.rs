@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::census::{self, Role};
 use tests::fixture::{pipeline, webhook};
-use tests::gate::outline;
+use tests::gate::{outline, store_notices};
 use tests::world::{APPLICATION, DEPLOYMENT, HOSTS};
 use tests::{Backend, Setup, World, balancer, eventually};
 
@@ -139,7 +139,7 @@ impl Scene {
             seen,
             done,
             used,
-            notices: notices(&execution),
+            notices: store_notices(&execution),
         }
     }
 
@@ -287,13 +287,6 @@ fn statuses(execution: &Value) -> Vec<(String, String)> {
         .map(|stage| (of(&stage["type"]), of(&stage["status"])))
         .chain([("execution".to_owned(), of(&execution["status"]))])
         .collect()
-}
-
-/// How often an execution says that its store lost commits.
-fn notices(execution: &Value) -> usize {
-    let all = execution["systemNotifications"].as_array();
-    let of_store = |notice: &&Value| notice["group"] == "store";
-    all.into_iter().flatten().filter(of_store).count()
 }
 
 impl Run {
