@@ -119,6 +119,9 @@ pub struct Head {
     pub details: Vec<String>,
     /// Whether the same may succeed later.
     pub retryable: bool,
+    /// What only a newer version knows: it is kept when this one writes.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// How far it has come.
@@ -131,6 +134,9 @@ pub struct Work {
     pub rollout: Option<Rollout>,
     /// What the kind remembers.
     pub memory: Memory,
+    /// What only a newer version knows: it is kept when this one writes.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// One line of history.
@@ -276,6 +282,7 @@ impl Ledger {
                 error: None,
                 details: Vec::new(),
                 retryable: false,
+                more: Map::new(),
             },
             input: submission.input,
             work: Work::default(),
@@ -458,5 +465,19 @@ mod tests {
         assert_eq!(id_of("e/s/1/t/0"), id_of("e/s/1/t/0"));
         assert_ne!(id_of("e/s/1/t/0"), id_of("e/s/2/t/0"));
         assert_eq!(id_of("").len(), 32);
+    }
+
+    #[test]
+    fn what_a_newer_version_knows_of_an_operation_is_kept() {
+        let head = serde_json::json!({
+            "id": "o", "effectId": "e/s/1/t/0", "kind": "deploy", "user": "ann", "waiter": null, "subject": "web",
+            "state": "RUNNING", "cancel": null, "startedMs": 1, "finishedMs": 0, "error": null, "details": [],
+            "retryable": false, "later": {"n": 1.5},
+        });
+        let read: Head = serde_json::from_value(head.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), head);
+        let work = serde_json::json!({"phase": 1, "rollout": null, "memory": {}, "later": 1});
+        let read: Work = serde_json::from_value(work.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), work);
     }
 }
