@@ -20,6 +20,8 @@ struct Server {
     fsync: Option<String>,
     /// Replicas that follow it now.
     replicas: u32,
+    /// How long it runs, s.
+    uptime: u64,
 }
 
 /// What all masters promise together: the least of each.
@@ -29,6 +31,8 @@ pub(super) struct Durability {
     pub(super) warnings: Vec<String>,
     /// Why the store must not be used as it is, with the remedy.
     pub(super) refusal: Option<String>,
+    /// How long the youngest server runs, s, if it may have lost commits when it was started; else none.
+    pub(super) begun: Option<u64>,
 }
 
 fn fields(info: &str) -> BTreeMap<&str, &str> {
@@ -46,6 +50,7 @@ fn server(info: &str, fsync: Option<String>) -> Server {
         appends: of("aof_enabled") == "1",
         fsync,
         replicas: of("connected_slaves").parse().unwrap_or(0),
+        uptime: of("uptime_in_seconds").parse().unwrap_or(u64::MAX),
     }
 }
 
@@ -176,10 +181,13 @@ fn judge(servers: &[Server]) -> Durability {
             "append-only file, appendfsync not known"
         }
     };
+    let keeps_all = appends && fsync == Some("always");
+    let youngest = servers.iter().map(|server| server.uptime).min();
     Durability {
         promise: promise.to_owned(),
         warnings,
         refusal,
+        begun: youngest.filter(|_| !keeps_all),
     }
 }
 

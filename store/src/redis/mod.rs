@@ -94,8 +94,22 @@ impl Redis {
     /// another number of shards, or is not what [`RedisSettings::opening`] takes.
     pub async fn open(settings: RedisSettings, shards: Shards) -> Result<Self, Error> {
         let mut core = reach(&settings, shards).await?;
-        if let Some(refusal) = durability::ask(&core.link).await?.refusal {
+        let durability = durability::ask(&core.link).await?;
+        if let Some(refusal) = durability.refusal {
             return Err(open_error(&settings, refusal));
+        }
+        let young = durability.begun.and_then(|seconds| {
+            let age = Duration::from_secs(seconds);
+            SETTLED.checked_sub(age).filter(|left| !left.is_zero())
+        });
+        if let Some(left) = young
+            && layout::look(&core, shards)
+                .await
+                .is_ok_and(|there| there == Presence::Whole)
+        {
+            // It may have lost commits that those who knew it remember. They are to notice before anybody who
+            // does not takes the lost steps again.
+            tokio::time::sleep(left).await;
         }
         let id = layout::open(&core, shards, settings.opening).await;
         core.names.belong(id.map_err(|e| as_open(&settings, e))?);
@@ -136,6 +150,9 @@ async fn reach(settings: &RedisSettings, shards: Shards) -> Result<Core, Error> 
     let names = Names::new(&settings.prefix);
     Ok(Core::new(link, names, shards, settings.patience))
 }
+
+/// So long a server runs before who did not know it begins to work on it: time for the others to come back.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// What is at an address, and what the server there promises; nothing is changed.
 ///
