@@ -1,10 +1,9 @@
 //! Measures what the project promises to cost, and prints the table of `docs/benchmarks.md`.
 //!
-//! `make bench`, or `bench start rest notification webhook engine waiting slope finished proxy` for some of the rows. Nothing here
+//! `make bench`, or `bench start rest notification webhook engine waiting slope proxy` for some of the rows. Nothing here
 //! fails because a figure is bad; a figure that cannot be taken says why.
 
 mod engine;
-mod finished;
 mod host;
 mod load;
 mod notification;
@@ -60,9 +59,6 @@ async fn main() -> Result<()> {
     }
     if wants("slope") {
         add(&mut rows, "memory", slope::measure().await);
-    }
-    if wants("finished") {
-        add(&mut rows, "history", finished::measure().await);
     }
     if wants("proxy") {
         add(&mut rows, "balancer and nginx", proxy::measure().await);
