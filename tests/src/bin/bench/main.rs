@@ -1,9 +1,10 @@
 //! Measures what the project promises to cost, and prints the table of `docs/benchmarks.md`.
 //!
-//! `make bench`, or `bench start rest notification webhook engine waiting slope proxy` for some of the rows. Nothing here
+//! `make bench`, or `bench start rest notification webhook engine fanin waiting slope proxy` for some of the rows. Nothing here
 //! fails because a figure is bad; a figure that cannot be taken says why.
 
 mod engine;
+mod fanin;
 mod host;
 mod load;
 mod notification;
@@ -53,6 +54,9 @@ async fn main() -> Result<()> {
     }
     if wants("engine") {
         add(&mut rows, "engine", engine::measure().await);
+    }
+    if wants("fanin") {
+        add(&mut rows, "fan-in", fanin::measure().await);
     }
     if wants("waiting") {
         add(&mut rows, "waiting", waiting::measure().await);
