@@ -133,7 +133,10 @@ impl Engine {
                 ..Extra::default()
             };
             let known = match self.advance(&loaded, shard, &steps, extra).await? {
-                Tried::Committed(..) => {
+                Tried::Conflict if derived.is_some() => id.to_string(),
+                // Nobody else draws the same id: what is there is this start, whose answer was lost, and which
+                // somebody has taken further since.
+                Tried::Committed(..) | Tried::Conflict => {
                     return Ok(Started {
                         id: id.to_string(),
                         refused: refusal,
@@ -146,9 +149,8 @@ impl Engine {
                 }
                 // The event, or what it belongs to, started one already.
                 Tried::Refused(Refused::Taken { value, .. }) => value,
-                Tried::Conflict if derived.is_some() => id.to_string(),
                 Tried::Refused(other) => return Err(refused(&other)),
-                Tried::Conflict | Tried::Fenced => {
+                Tried::Fenced => {
                     return Err(Failure::internal(format!("execution {id} exists already")));
                 }
             };
