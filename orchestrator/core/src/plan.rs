@@ -227,14 +227,15 @@ pub(crate) fn on_failure(
         .execution
         .synthetics(id, Some(Owner::StageAfter))
         .count();
-    for gone in change.execution.descendants(id) {
-        let idle = change
-            .execution
-            .stage(&gone)
-            .is_some_and(|s| s.status == Status::NotStarted);
-        if idle {
-            change.remove(&gone);
+    // What belongs to one that is still under way is that one's to begin, or it would wait for it for ever.
+    let idle = change.execution.synthetics(id, None);
+    let idle = idle.filter(|s| s.status == Status::NotStarted);
+    let idle: Vec<StageId> = idle.map(|s| s.id.clone()).collect();
+    for gone in idle {
+        for below in change.execution.descendants(&gone) {
+            change.remove(&below);
         }
+        change.remove(&gone);
     }
     let planned = NewStage::chain(planned);
     let added = add_after(change, id, Owner::StageAfter, planned, planned_before, env);
