@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestrator_core::{Execution, Stage, Status};
+use orchestrator_core::{Execution, Stage, Status, Task};
 use serde_json::{Map, Value};
 
 use super::plan::{Asked, End, Plan};
@@ -118,27 +118,32 @@ impl Model<'_> {
         let Some(shape) = shape::shape(kind, context) else {
             return [determine(&[Status::Terminal], context)].into();
         };
-        let mut courses = Vec::new();
-        // Of stages side by side only the first may fail.
-        let first = shape.before.first().map(|c| self.child(at, attempt, c));
-        for status in first.clone().unwrap_or_default() {
-            let mut course = vec![Status::Succeeded; shape.before.len()];
-            course[0] = status;
-            courses.push(if goes_on(status) {
+        // Of stages side by side only the first fails by its plan, any by its time.
+        let mut before = vec![Vec::new()];
+        for (position, child) in shape.before.iter().enumerate() {
+            let late = self.is_late(&format!("{at}/{}", child.name));
+            let ends = match position {
+                0 => self.child(at, attempt, child),
+                _ if late => self.child(at, attempt, child),
+                _ => [Status::Succeeded].into(),
+            };
+            let longer = |so_far: Vec<Status>| {
+                let with = |end: &Status| [so_far.as_slice(), &[*end]].concat();
+                ends.iter().map(with).collect::<Vec<_>>()
+            };
+            before = before.into_iter().flat_map(longer).collect();
+        }
+        let courses = before.into_iter().map(|course| {
+            if course.iter().all(|status| goes_on(*status)) {
                 self.tasks(at, attempt, kind, context, &shape.tasks, course)
             } else {
                 course
-            });
-        }
-        if first.is_none() {
-            courses.push(self.tasks(at, attempt, kind, context, &shape.tasks, Vec::new()));
-        }
-        let courses = courses
-            .into_iter()
-            .flat_map(|course| match determine(&course, context) {
-                status if goes_on(status) => self.chain(at, attempt, &shape.after, course),
-                _ => vec![course],
-            });
+            }
+        });
+        let courses = courses.flat_map(|course| match determine(&course, context) {
+            status if goes_on(status) => self.chain(at, attempt, &shape.after, course),
+            _ => vec![course],
+        });
         let courses = courses.flat_map(|course| match determine(&course, context) {
             status if failed(status) => {
                 self.failures(at, attempt, context, &shape.on_failure, course)
@@ -264,18 +269,21 @@ impl Model<'_> {
     }
 
     fn timed_out(&self, at: &str, task: &str) -> bool {
-        self.end
-            .stages
-            .iter()
-            .filter(|s| path(self.end, s) == at)
-            .any(|stage| {
-                let task = stage.tasks.iter().find(|t| t.id.as_str() == task);
-                let kind = task.and_then(|t| {
-                    t.task_exception_details
-                        .get("exception")?
-                        .get("exceptionType")
-                });
-                kind.and_then(Value::as_str) == Some("TimeoutException")
-            })
+        self.late(at).any(|late| late.id.as_str() == task)
+    }
+
+    fn is_late(&self, at: &str) -> bool {
+        self.late(at).next().is_some()
+    }
+
+    /// The tasks of a stage whose time was over.
+    fn late<'b>(&'b self, at: &'b str) -> impl Iterator<Item = &'b Task> {
+        let stages = self.end.stages.iter();
+        let stages = stages.filter(move |s| path(self.end, s) == at);
+        stages.flat_map(|stage| &stage.tasks).filter(|task| {
+            let details = task.task_exception_details.get("exception");
+            let kind = details.and_then(|exception| exception.get("exceptionType"));
+            kind.and_then(Value::as_str) == Some("TimeoutException")
+        })
     }
 }
