@@ -276,6 +276,11 @@ impl Execution {
         })
     }
 
+    /// Which of its lives this is: every restart of a stage begins another.
+    pub fn life(&self) -> u32 {
+        self.top_level().map(|stage| stage.attempt).sum()
+    }
+
     /// All synthetic stages below a stage.
     pub fn descendants(&self, parent: &StageId) -> Vec<StageId> {
         let mut found: Vec<StageId> = Vec::new();

@@ -5,6 +5,8 @@
 //! that start at once both see none; and a paused one lets the next begin. The limit
 //! that counts is the one that the newest arrival brings, for all that wait.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -25,6 +27,10 @@ pub struct PipelineGate {
     pub running: Vec<ExecutionId>,
     /// Waiting, in order of arrival: what to send each when it is let in.
     pub waiting: Vec<Waiting>,
+    /// Of those that were begun again: which of its lives runs or waits. A former one's end may be heard of after
+    /// that and is none of this.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lives: BTreeMap<ExecutionId, u32>,
     /// What only a newer version knows: it is kept when this one writes.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -75,15 +81,22 @@ impl PipelineGate {
     /// | message | before | after |
     /// |---|---|---|
     /// | `startExecution` (of a restart too) | unknown | running, or waiting; those beside it running |
-    /// | `startWaitingExecutions` | running or waiting | gone; next ones running |
+    /// | `startExecution` of a later life | running or waiting | the same, in that life |
+    /// | `startWaitingExecutions` | running or waiting in that life, or an earlier one | gone; next ones running |
     pub fn handle(&self, message: &Message) -> Outcome {
         match message {
             Message::StartExecution {
                 execution_id,
                 limit,
                 beside,
+                life,
                 ..
-            } => self.arrive(execution_id, *limit, beside, message),
+            } => self.arrive(execution_id, (*limit, life.unwrap_or(0)), beside, message),
+            Message::StartWaitingExecutions {
+                execution_id, life, ..
+            } if life.is_some_and(|life| life < self.life(execution_id)) => {
+                Outcome::Ignored(Reason::Superseded)
+            }
             Message::StartWaitingExecutions {
                 execution_id,
                 purge_queue,
@@ -111,22 +124,48 @@ impl PipelineGate {
         }
     }
 
+    fn life(&self, execution: &ExecutionId) -> u32 {
+        self.lives.get(execution).copied().unwrap_or(0)
+    }
+
+    /// One that is known was begun again before the end of its former life was heard of: it keeps its place.
+    fn again(&self, execution: &ExecutionId, life: u32, message: &Message) -> Outcome {
+        if life <= self.life(execution) {
+            return Outcome::Ignored(Reason::AlreadyDone);
+        }
+        let mut gate = self.clone();
+        gate.lives.insert(execution.clone(), life);
+        let mut effects = Effects::default();
+        if gate.running.contains(execution) {
+            effects.messages.push(to(execution, message.clone()));
+        }
+        let waiting = gate.waiting.iter_mut();
+        for waiting in waiting.filter(|w| w.execution_id == *execution) {
+            waiting.message = message.clone();
+        }
+        effects.writes.push(Write::Gate(gate));
+        Outcome::Done(Box::new(effects))
+    }
+
     fn arrive(
         &self,
         execution: &ExecutionId,
-        limit: i64,
+        (limit, life): (i64, u32),
         beside: &[ExecutionId],
         message: &Message,
     ) -> Outcome {
         let known = self.running.contains(execution)
             || self.waiting.iter().any(|w| w.execution_id == *execution);
         if known {
-            return Outcome::Ignored(Reason::AlreadyDone);
+            return self.again(execution, life, message);
         }
         let mut gate = Self {
             limit,
             ..self.clone()
         };
+        if life > 0 {
+            gate.lives.insert(execution.clone(), life);
+        }
         gate.waiting.push(Waiting {
             execution_id: execution.clone(),
             message: message.clone(),
@@ -152,6 +191,7 @@ impl PipelineGate {
         let mut gate = self.clone();
         gate.running.retain(|r| r != execution);
         gate.waiting.retain(|w| w.execution_id != *execution);
+        gate.lives.remove(execution);
         let mut dropped = Vec::new();
         if purge && gate.waiting.len() > 1 {
             let newest = gate.waiting.pop();
@@ -219,7 +259,67 @@ mod tests {
             application: "a".into(),
             limit: 1,
             beside: Vec::new(),
+            life: None,
         }
+    }
+
+    // Of two kinds only.
+    #[allow(clippy::wildcard_enum_match_arm)]
+    fn of_life(message: Message, now: u32) -> Message {
+        match message {
+            Message::StartExecution {
+                execution_id,
+                application,
+                limit,
+                beside,
+                ..
+            } => Message::StartExecution {
+                execution_id,
+                application,
+                limit,
+                beside,
+                life: Some(now),
+            },
+            Message::StartWaitingExecutions {
+                pipeline_config_id,
+                execution_id,
+                purge_queue,
+                ..
+            } => Message::StartWaitingExecutions {
+                pipeline_config_id,
+                execution_id,
+                purge_queue,
+                life: Some(now),
+            },
+            other => other,
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_heard_of_after_a_restart_is_the_former_lifes() {
+        let mut gate = PipelineGate::new(PipelineConfigId::new("p"));
+        let mut tell = |message: Message, life: u32| {
+            let outcome = gate.handle(&of_life(message, life));
+            let Outcome::Done(effects) = outcome else {
+                return None;
+            };
+            for write in &effects.writes {
+                if let Write::Gate(new) = write {
+                    gate = new.clone();
+                }
+            }
+            let told = effects.messages.len();
+            Some((told, gate.running.len(), gate.waiting.len()))
+        };
+        assert_eq!(tell(start("1"), 0), Some((1, 1, 0)));
+        assert_eq!(tell(start("2"), 0), Some((0, 1, 1)));
+        // It ended and was begun again; the gate hears of the second first.
+        assert_eq!(tell(start("1"), 1), Some((1, 1, 1)));
+        assert_eq!(tell(start("1"), 1), None);
+        assert_eq!(tell(end("1", false), 0), None);
+        assert_eq!(tell(end("1", false), 1), Some((1, 1, 0)));
+        assert_eq!(tell(end("2", false), 0), Some((0, 0, 0)));
+        assert!(gate.lives.is_empty());
     }
 
     fn end(id: &str, purge_queue: bool) -> Message {
@@ -227,6 +327,7 @@ mod tests {
             pipeline_config_id: PipelineConfigId::new("p"),
             execution_id: ExecutionId::new(id),
             purge_queue,
+            life: None,
         }
     }
 
@@ -285,6 +386,7 @@ mod tests {
             application,
             limit,
             beside,
+            life: None,
         };
         assert_eq!(step(&mut gate, &arrives), ["joinGate 1", "joinGate 2"]);
         assert!(step(&mut gate, &end("1", false)).is_empty());

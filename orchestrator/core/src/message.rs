@@ -28,6 +28,10 @@ pub enum Message {
         /// For the gate: executions of the pipeline that run without having passed it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         beside: Vec<ExecutionId>,
+        /// For the gate: which of its lives begins, see [`crate::execution::Execution::life`]. None: an older
+        /// version's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        life: Option<u32>,
     },
     /// From a gate to an execution that did not pass it: others wait for its end.
     JoinGate,
@@ -56,6 +60,9 @@ pub enum Message {
         execution_id: ExecutionId,
         /// Only the newest waiting one is let in, the others are cancelled.
         purge_queue: bool,
+        /// Which of its lives has ended. None: an older version's, so the one there is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        life: Option<u32>,
     },
     /// Begin a stage if its requisites allow it.
     StartStage {

@@ -175,6 +175,7 @@ pub fn new_execution(
         application: execution.application.clone(),
         limit: limit(&execution),
         beside: Vec::new(),
+        life: Some(0),
     };
     let to = match gate_of(&execution) {
         Some(gate) => Target::Gate(gate),

@@ -3,7 +3,7 @@
 //! | execution | → | messages |
 //! |---|---|---|
 //! | complete | – | none |
-//! | nothing of it runs | CANCELED | release |
+//! | nothing of it runs, or it waits to be let in | CANCELED | `cancelStage` for what runs, release |
 //! | otherwise | `canceled` | `resumeStage` for paused stages, `rescheduleExecution` |
 //!
 //! A running task notices at its next run, which the last message makes now.
@@ -36,8 +36,14 @@ pub(crate) fn handle(
         pause.resumed_by = Some(user.to_owned());
     }
     let idle = |s: Status| s.is_complete() || s == Status::NotStarted;
-    if execution.stages.iter().all(|s| idle(s.status)) {
+    let open = execution.stages.iter().filter(|s| !idle(s.status));
+    let open: Vec<StageId> = open.map(|s| s.id.clone()).collect();
+    // One that was begun again and has not been let in yet may still have a stage of its former life.
+    if open.is_empty() || execution.status == Status::NotStarted {
         change.set_status(Status::Canceled, env.now);
+        for stage_id in open {
+            change.send(Message::CancelStage { stage_id });
+        }
         change.execution_event("complete", env.now);
         release(&mut change);
         return change.done();

@@ -2,8 +2,8 @@
 //!
 //! | top-level stages | → status | messages |
 //! |---|---|---|
-//! | all SUCCEEDED, SKIPPED or FAILED_CONTINUE | SUCCEEDED | release |
-//! | any TERMINAL | TERMINAL | `cancelStage` for running ones, release |
+//! | all SUCCEEDED, SKIPPED or FAILED_CONTINUE | SUCCEEDED | `cancelStage` for running ones, release |
+//! | any TERMINAL | TERMINAL | the same |
 //! | any CANCELED | CANCELED | the same |
 //! | any STOPPED, nothing can go on | TERMINAL if it said so, else SUCCEEDED | the same |
 //! | otherwise | – | none: what still runs sends this again |
@@ -28,6 +28,7 @@ pub(crate) fn release(change: &mut Change) {
         pipeline_config_id: gate.clone(),
         execution_id: change.execution.id.clone(),
         purge_queue: !change.execution.keep_waiting_pipelines,
+        life: Some(change.execution.life()),
     };
     change.header().admitted = false;
     change.header().joined = false;
@@ -87,16 +88,15 @@ pub(crate) fn handle(execution: &Execution, env: &mut Env<'_>) -> Outcome {
     };
     let mut change = Change::of(execution);
     change.set_status(status, env.now);
-    if status != Status::Succeeded {
-        let running: Vec<StageId> = execution
-            .stages
-            .iter()
-            .filter(|s| matches!(s.status, Status::Running | Status::Paused))
-            .map(|s| s.id.clone())
-            .collect();
-        for stage_id in running {
-            change.send(Message::CancelStage { stage_id });
-        }
+    // Also of one that ends well: below a stage that is STOPPED another one may still run, or be paused.
+    let running: Vec<StageId> = execution
+        .stages
+        .iter()
+        .filter(|s| matches!(s.status, Status::Running | Status::Paused))
+        .map(|s| s.id.clone())
+        .collect();
+    for stage_id in running {
+        change.send(Message::CancelStage { stage_id });
     }
     change.execution_event("complete", env.now);
     release(&mut change);

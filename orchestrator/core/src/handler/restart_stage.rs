@@ -120,6 +120,7 @@ pub(crate) fn handle(
                 application: execution.application.clone(),
                 limit: limit(execution),
                 beside: Vec::new(),
+                life: Some(change.execution.life()),
             };
             change.send_to(Target::Gate(gate), message);
         }

@@ -35,6 +35,7 @@ impl Mutant {
                     application,
                     limit,
                     beside,
+                    life,
                 },
                 Subject::PipelineGate(_),
             ) => {
@@ -43,6 +44,7 @@ impl Mutant {
                     application: application.clone(),
                     limit: limit + 1,
                     beside: beside.clone(),
+                    life: *life,
                 };
                 sound(&generous, subject, env)
             }

@@ -457,6 +457,7 @@ fn one_execution_of_a_limited_pipeline_runs_at_a_time() {
         application: "a".into(),
         limit: 1,
         beside: Vec::new(),
+        life: None,
     };
     let to = messages[0].to.clone();
     runner.add((
