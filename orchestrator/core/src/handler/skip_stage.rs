@@ -2,7 +2,7 @@
 //!
 //! | stage | → status | messages |
 //! |---|---|---|
-//! | NOT_STARTED, or RUNNING | SKIPPED, its unfinished tasks and synthetics too | what follows |
+//! | NOT_STARTED, RUNNING or PAUSED | SKIPPED, its unfinished tasks and synthetics too | what follows |
 
 use serde_json::Value;
 
@@ -19,7 +19,9 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
         return ignored(Reason::Gone);
     };
     let manual = stage.context.get("manualSkip") == Some(&Value::Bool(true));
-    if !matches!(stage.status, Status::Running | Status::NotStarted) {
+    // A pause may come between the wish and this.
+    let open = [Status::Running, Status::NotStarted, Status::Paused];
+    if !open.contains(&stage.status) {
         return ignored(Reason::AlreadyDone);
     }
     let mut change = Change::of(execution);

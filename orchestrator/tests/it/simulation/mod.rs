@@ -39,7 +39,7 @@ use world::Control;
 const GATE: u64 = 200;
 
 /// Seeds that failed once. What they found is mended and stays so.
-const FAILED_ONCE: [u64; 6] = [
+const FAILED_ONCE: [u64; 8] = [
     // The failure of a stage took away what a stage of its own that was under way had yet to begin.
     11_349,
     // Cancelled before the first stage of a failure began: the model had it begin.
@@ -47,7 +47,10 @@ const FAILED_ONCE: [u64; 6] = [
     // The second of two stages side by side was late: the model had only the first fail.
     35_279, // Begun again before the gate heard of the end before.
     61_040, 79_202, // An execution ended well above a stage that was paused.
-    80_885,
+    80_885, // A stage was paused between the wish to skip it and the skip.
+    86_733,
+    // A stage of a failure was cancelled under way, of a stage that was STOPPED.
+    89_788,
 ];
 
 /// Each of these tests would have all processors.

@@ -167,10 +167,14 @@ impl Model<'_> {
         let Some((child, rest)) = stages.split_first() else {
             return vec![so_far];
         };
-        if self.end.canceled && !self.began(&format!("{at}/{}", child.name)) {
-            return vec![so_far];
-        }
-        let ends = self.child(at, attempt, child).into_iter();
+        let stands = self.stands(&format!("{at}/{}", child.name));
+        let ends = match stands {
+            None | Some(Status::NotStarted) if self.end.canceled => return vec![so_far],
+            // Or it was under way then.
+            Some(Status::Canceled) if self.end.canceled => [Status::Canceled].into(),
+            _ => self.child(at, attempt, child),
+        };
+        let ends = ends.into_iter();
         ends.flat_map(|status| {
             let mut course = so_far.clone();
             course.push(status);
@@ -183,10 +187,10 @@ impl Model<'_> {
         .collect()
     }
 
-    fn began(&self, at: &str) -> bool {
-        let begun = |s: &&Stage| s.status != Status::NotStarted;
-        let mut begun = self.end.stages.iter().filter(begun);
-        begun.any(|stage| path(self.end, stage) == at)
+    fn stands(&self, at: &str) -> Option<Status> {
+        let mut stages = self.end.stages.iter();
+        let found = stages.find(|stage| path(self.end, stage) == at);
+        found.map(|stage| stage.status)
     }
 
     /// One after another, as long as none fails.
