@@ -68,6 +68,16 @@ pub(crate) struct Results {
 struct Line<'a> {
     results: &'a Results,
     id: ExecutionId,
+    /// It was left empty. Another one of the same execution may stand there since.
+    ended: bool,
+}
+
+/// What came of results that were to be committed together.
+enum Committed {
+    /// They are durable; what the execution is afterwards, as far as that is known.
+    All(Option<Arc<Loaded>>),
+    /// Somebody took one of them over, so none is.
+    Fenced,
 }
 
 impl Results {
@@ -84,7 +94,11 @@ impl Results {
             return None;
         }
         lines.insert(id.clone(), VecDeque::from([ended]));
-        Some(Line { results: self, id })
+        Some(Line {
+            results: self,
+            id,
+            ended: false,
+        })
     }
 
     /// Others work on this execution too.
@@ -105,7 +119,7 @@ impl Results {
 
 impl Line<'_> {
     /// The next that are committed together; none ends the line.
-    fn next(&self) -> Vec<Ended> {
+    fn next(&mut self) -> Vec<Ended> {
         let mut lines = self.results.lines();
         let Some(line) = lines.get_mut(&self.id) else {
             return Vec::new();
@@ -120,6 +134,7 @@ impl Line<'_> {
         }
         if count == 0 {
             lines.remove(&self.id);
+            self.ended = true;
             return Vec::new();
         }
         line.drain(..count).collect()
@@ -129,7 +144,9 @@ impl Line<'_> {
 impl Drop for Line<'_> {
     /// Should its holder panic, those who wait hear that nobody commits for them.
     fn drop(&mut self) {
-        self.results.lines().remove(&self.id);
+        if !self.ended {
+            self.results.lines().remove(&self.id);
+        }
     }
 }
 
@@ -150,7 +167,7 @@ impl Engine {
             known,
             told,
         };
-        if let Some(line) = self.inner.results.join(ended) {
+        if let Some(mut line) = self.inner.results.join(ended) {
             let mut newest = None;
             loop {
                 let group = line.next();
@@ -179,12 +196,14 @@ impl Engine {
             let outcome = self.end_group(&group, known).await;
             let alone = group.len() == 1;
             match outcome {
-                Ok(Some(after)) => {
+                Ok(Committed::All(after)) => {
                     newest = after;
                     group.into_iter().for_each(|ended| ended.tell(Ok(())));
                 }
-                // Somebody took one of them over: its work is dropped.
-                Ok(None) if alone => group.into_iter().for_each(|ended| ended.tell(Ok(()))),
+                // Its work is dropped.
+                Ok(Committed::Fenced) if alone => {
+                    group.into_iter().for_each(|ended| ended.tell(Ok(())))
+                }
                 Err(failure) if alone || !crate::worker::lasts(&failure) => {
                     newest = None;
                     for ended in group {
@@ -192,20 +211,22 @@ impl Engine {
                     }
                 }
                 // One after the other shows which it is, and does the others.
-                Ok(None) | Err(_) => groups.extend(group.into_iter().map(|ended| vec![ended])),
+                Ok(Committed::Fenced) | Err(_) => {
+                    groups.extend(group.into_iter().map(|ended| vec![ended]))
+                }
             }
         }
         newest
     }
 
-    /// One commit for all of them, or none; what the execution is afterwards, as far as that is known.
+    /// One commit for all of them, or none.
     async fn end_group(
         &self,
         group: &[Ended],
         known: Option<Arc<Loaded>>,
-    ) -> Result<Option<Option<Arc<Loaded>>>, Failure> {
+    ) -> Result<Committed, Failure> {
         let Some((first, others)) = group.split_first() else {
-            return Ok(Some(known));
+            return Ok(Committed::All(known));
         };
         let id = &first.run.execution_id;
         let steps: Vec<Step> = group.iter().map(Ended::step).collect();
@@ -215,7 +236,7 @@ impl Engine {
             if self.inner.results.shared(id)
                 && let Some(posted) = self.post(group).await?
             {
-                return Ok(posted.then_some(None));
+                return Ok(posted);
             }
             let loaded = match known.take() {
                 Some(known) => known,
@@ -225,7 +246,7 @@ impl Engine {
                         for ended in group {
                             self.drop_messages(&ended.delivery).await?;
                         }
-                        return Ok(Some(None));
+                        return Ok(Committed::All(None));
                     }
                 },
             };
@@ -236,8 +257,8 @@ impl Engine {
             };
             let shard = first.delivery.lease.shard;
             match self.advance(&loaded, shard, &steps, extra).await? {
-                Tried::Committed(after, _) => return Ok(Some(Some(after))),
-                Tried::Fenced => return Ok(None),
+                Tried::Committed(after, _) => return Ok(Committed::All(Some(after))),
+                Tried::Fenced => return Ok(Committed::Fenced),
                 Tried::Conflict => self.inner.results.mark_shared(id),
                 Tried::Refused(refusal) => return Err(refused(&refusal)),
             }
@@ -248,11 +269,11 @@ impl Engine {
         ))
     }
 
-    /// Puts results into the mailbox of their execution, whatever its version is. Whether it was done, or one
-    /// of them was taken over; none if they are too large for it.
-    async fn post(&self, group: &[Ended]) -> Result<Option<bool>, Failure> {
+    /// Puts results into the mailbox of their execution, whatever its version is; none if they are too large
+    /// for it.
+    async fn post(&self, group: &[Ended]) -> Result<Option<Committed>, Failure> {
         let Some(first) = group.first() else {
-            return Ok(Some(true));
+            return Ok(Some(Committed::All(None)));
         };
         if group.iter().map(Ended::weight).sum::<usize>() > BYTES / 2 {
             return Ok(None);
@@ -268,9 +289,9 @@ impl Engine {
         match committed {
             Ok(_) => {
                 self.inner.metrics.committed(0);
-                Ok(Some(true))
+                Ok(Some(Committed::All(None)))
             }
-            Err(Refused::Fenced(_)) => Ok(Some(false)),
+            Err(Refused::Fenced(_)) => Ok(Some(Committed::Fenced)),
             Err(other) => Err(refused(&other)),
         }
     }
@@ -288,5 +309,74 @@ fn message(ended: &Ended, to: &Target) -> Outgoing {
         mode: Mode::Push,
         delay_ms: 0,
         body: record::finished(run, &ended.result).to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orchestrator_core::testing;
+    use orchestrator_core::{RunKind, StageId, Subject, TaskId};
+    use store::{Address, Lease, Shards};
+
+    fn ended() -> (Ended, oneshot::Receiver<Result<(), Failure>>) {
+        let execution = testing::execution(&serde_json::json!([])).0;
+        let run = TaskRun {
+            execution_id: execution.id.clone(),
+            application: "a".to_owned(),
+            stage_id: StageId::new("S"),
+            task_id: TaskId::new("1"),
+            task_type: "t".to_owned(),
+            run: RunKind::Run,
+            number: 1,
+            effect_id: "E/S/0/1".to_owned(),
+        };
+        let lease = Lease {
+            shard: Shards::default().numbered(0),
+            address: Address::new("q", "s", "g"),
+            token: 1,
+        };
+        let (told, answer) = oneshot::channel();
+        let ended = Ended {
+            run,
+            delivery: Delivery {
+                lease,
+                tries: 1,
+                messages: Vec::new(),
+            },
+            result: Ok(TaskResult::succeeded()),
+            known: Arc::new(Loaded {
+                subject: Subject::Execution(Box::new(execution)),
+                version: 1,
+                answers: orchestrator_core::Answers::new(),
+                application: "a".to_owned(),
+                digest: None,
+                stored: crate::large::Stored::default(),
+            }),
+            told,
+        };
+        (ended, answer)
+    }
+
+    #[test]
+    fn a_line_that_ended_takes_nothing_from_the_one_after_it() {
+        let results = Results::default();
+        let mut first = results.join(ended().0).unwrap();
+        assert!(results.join(ended().0).is_none());
+        assert_eq!(first.next().len(), 2);
+        assert!(first.next().is_empty());
+        // Before the first lets go, somebody stands in a line of his own.
+        let mut second = results.join(ended().0).unwrap();
+        drop(first);
+        assert_eq!(second.next().len(), 1);
+    }
+
+    #[test]
+    fn who_waits_in_a_line_that_broke_off_hears_of_it() {
+        let results = Results::default();
+        let (first, mut answer) = ended();
+        drop(results.join(first));
+        assert!(answer.try_recv().is_err());
+        assert!(results.join(ended().0).is_some());
     }
 }
