@@ -93,15 +93,11 @@ impl PipelineGate {
                 ..
             } => self.arrive(execution_id, (*limit, life.unwrap_or(0)), beside, message),
             Message::StartWaitingExecutions {
-                execution_id, life, ..
-            } if life.is_some_and(|life| life < self.life(execution_id)) => {
-                Outcome::Ignored(Reason::Superseded)
-            }
-            Message::StartWaitingExecutions {
                 execution_id,
                 purge_queue,
+                life,
                 ..
-            } => self.leave(execution_id, *purge_queue),
+            } => self.leave(execution_id, *life, *purge_queue),
             Message::JoinGate
             | Message::CompleteExecution
             | Message::CancelExecution { .. }
@@ -187,7 +183,11 @@ impl PipelineGate {
         }
     }
 
-    fn leave(&self, execution: &ExecutionId, purge: bool) -> Outcome {
+    fn leave(&self, execution: &ExecutionId, life: Option<u32>, purge: bool) -> Outcome {
+        if life.is_some_and(|life| life < self.life(execution)) {
+            // A former one's, and this one has begun.
+            return Outcome::Ignored(Reason::Superseded);
+        }
         let mut gate = self.clone();
         gate.running.retain(|r| r != execution);
         gate.waiting.retain(|w| w.execution_id != *execution);

@@ -6,6 +6,7 @@ mod expressions;
 mod found;
 mod golden;
 mod graph;
+mod leftover;
 mod parent;
 mod properties;
 mod restart;
