@@ -196,6 +196,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_may_have_lost_commits_says_how_long_it_runs() {
+        let of = |appends: u8, fsync: &str| {
+            let info = format!("aof_enabled:{appends}\nuptime_in_seconds:2");
+            judge(&[server(&info, Some(fsync.to_owned()))]).begun
+        };
+        assert_eq!(of(1, "always"), None);
+        assert_eq!((of(1, "everysec"), of(0, "always")), (Some(2), Some(2)));
+    }
+
+    #[test]
     fn replicas_that_are_missing_or_not_waited_for_are_told() {
         let of = |replicas: &[u32]| -> Vec<Server> {
             let one = |replicas: &u32| server(&format!("connected_slaves:{replicas}"), None);

@@ -369,6 +369,33 @@ async fn a_stage_executes_few_commands_in_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_did_not_know_a_server_before_it_began_leaves_it_to_those_who_did() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &EVERY_SECOND).await;
+    let uptime = async |server: &Server| -> u64 {
+        let told = server.command(&["INFO", "server"]).await;
+        let told: String = ::redis::from_redis_value(told).unwrap();
+        let line = told
+            .lines()
+            .find_map(|line| line.strip_prefix("uptime_in_seconds:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let store = open(&server, "gn", 16).await;
+    let shard = store.shards().numbered(0);
+    store
+        .commit(write(shard, &key(0), 0))
+        .await
+        .unwrap()
+        .unwrap();
+    server.restart().await;
+    open(&server, "gn", 16).await;
+    assert!(uptime(&server).await >= 3, "it came before the others");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sleeping_consumer_hears_again_after_a_restart() {
     if !installed() {
         return;
