@@ -15,6 +15,7 @@ use orchestrator::executions::{Executions, Listing};
 use orchestrator::services::fake::{Fake, ok};
 use orchestrator::{Config, Ground, Outside, archive, assemble, commit};
 use proto::common::v1::Json;
+use proto::message::PIPELINE_COMPLETED;
 use proto::orchestrator::v1::StartRequest;
 use proto::orchestrator::v1::execution_service_client::ExecutionServiceClient;
 use runtime::auth::Key;
@@ -22,7 +23,7 @@ use runtime::client::Peer;
 use runtime::config::Span;
 use runtime::{Running, Shutdown};
 use serde_json::{Value, json};
-use store::{Shards, Shared};
+use store::{Batch, Consumer, ConsumerSettings, Shards, Shared, Then};
 
 const APPLICATIONS: usize = 100;
 const PIPELINES: usize = 200;
@@ -103,17 +104,39 @@ fn serve(store: &Shared, fake: Fake, config: Config) -> Result<(Client, Shutdown
     let mut service = assemble(config, store.clone(), outside, Ground::system());
     let routes = service.take_grpc().context("it serves nothing")?;
     let ending = shutdown.clone();
-    tokio::spawn(async move { acceptor.serve(routes, ending).await });
+    tokio::spawn(acceptor.serve(routes, ending));
     let running = service.start(&shutdown);
     let client = ExecutionServiceClient::new(link.of("history"));
     Ok((client, shutdown, running))
+}
+
+/// Takes what tells the triggers that a pipeline ended, as they do: otherwise it would lie in the store.
+async fn take_completed(store: Shared) -> Result<()> {
+    let settings = ConsumerSettings {
+        queue: PIPELINE_COMPLETED.to_owned(),
+        lease_ms: 10_000,
+        max_tries: 10,
+    };
+    let mut consumer = Consumer::new(store.clone(), settings);
+    loop {
+        for delivery in consumer.next(LANES).await? {
+            let id = format!("taken-{}", delivery.lease.token);
+            let batch = Batch::new(delivery.lease.shard, id).acknowledge(&delivery, Then::Release);
+            let done = store.commit(batch).await?;
+            done.map_err(|refused| anyhow::anyhow!("{refused}"))?;
+        }
+    }
 }
 
 async fn start(client: &Client, body: &Value) -> Result<String> {
     let request = StartRequest {
         kind: 0,
         body: Some(Json::of(body)),
-        event_id: String::new(),
+        // An event starts one execution, and is known for a day.
+        event_id: body["trigger"]["eventId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
     };
     Ok(client.clone().start(request).await?.into_inner().id)
 }
@@ -160,6 +183,7 @@ async fn finished(redis: &Redis, store: &Shared, many: usize) -> Result<()> {
     };
     let executions = Executions::with_archive(store.clone(), config.archive.open());
     let (client, shutdown, running) = serve(store, Fake::new(), config)?;
+    let taking = tokio::spawn(take_completed(store.clone()));
     let begun = Instant::now();
     let lanes = (0..LANES).map(|lane| {
         let client = client.clone();
@@ -183,6 +207,10 @@ async fn finished(redis: &Redis, store: &Shared, many: usize) -> Result<()> {
     // What does not fill a segment stays for a day.
     let most = 256 * u64::from(store.shards().count());
     while staying(store).await? > most {
+        if taking.is_finished() {
+            taking.await??;
+            bail!("nothing takes what completed");
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!(

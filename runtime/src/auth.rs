@@ -359,7 +359,7 @@ mod tests {
     async fn a_server_handles_only_what_a_service_of_its_installation_signed() {
         use tower::{Service, ServiceExt};
         let key = Key::from([7; 32]);
-        let (channel, mut acceptor) = crate::client::pipe();
+        let (door, mut acceptor) = crate::in_process::ends();
         acceptor.key = Some(key.clone());
         let handled = Router::new().fallback(async || Status::ok("").into_http::<Body>());
         let shutdown = crate::shutdown::Shutdown::new();
@@ -376,10 +376,10 @@ mod tests {
             let status = headers.get("grpc-status");
             status.map_or(0, |s| s.to_str().unwrap().parse::<i32>().unwrap())
         };
-        let unsigned = channel.clone().ready().await.unwrap().call(request()).await;
+        let unsigned = door.clone().call(request()).await;
         assert_eq!(status(unsigned.unwrap().headers()), 16);
         for (by, expected) in [(Key::from([8; 32]), 16), (key, 0)] {
-            let mut peer = crate::client::Link::new(channel.clone(), by).of("gateway");
+            let mut peer = crate::client::Link::new(door.clone(), by).of("gateway");
             let answer = peer.ready().await.unwrap().call(request()).await.unwrap();
             assert_eq!(status(answer.headers()), expected);
         }

@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod egress;
 pub mod health;
+pub mod in_process;
 pub mod json_path;
 pub mod relay;
 pub mod retry;

@@ -25,6 +25,7 @@ use tower::{Service, ServiceExt};
 
 use crate::auth::Key;
 use crate::client::{self, Link};
+use crate::in_process::{self, Door};
 use crate::shutdown::Shutdown;
 
 /// Calls made at the most for one.
@@ -44,15 +45,11 @@ pub fn replicas(path: &Path, key: Key) -> Link {
     Link::new(over(client::unix(path)), key)
 }
 
-fn over(backend: Channel) -> Channel {
-    let (channel, acceptor) = client::pipe();
+fn over(backend: Channel) -> Door {
+    let (door, acceptor) = in_process::ends();
     let routes = Routes::from(Router::new().fallback_service(Forward { backend }));
-    tokio::spawn(async move {
-        if let Err(error) = acceptor.serve(routes, Shutdown::new()).await {
-            tracing::error!(%error, "a relay to replicas failed");
-        }
-    });
-    channel
+    tokio::spawn(acceptor.serve(routes, Shutdown::new()));
+    door
 }
 
 /// Forwards calls whose requests are single messages.
@@ -155,19 +152,12 @@ mod tests {
     const READ: &str = "/a.Service/GetThing";
     const WRITE: &str = "/a.Service/SaveThing";
 
-    async fn called(channel: &Channel, path: &str) -> Response<tonic::body::Body> {
+    async fn called(door: &Door, path: &str) -> Response<tonic::body::Body> {
         let body = tonic::body::Body::new(Full::new(Bytes::from_static(b"\0\0\0\0\0")));
         let mut request = Request::new(body);
         *request.uri_mut() = path.parse().unwrap();
         *request.method_mut() = http::Method::POST;
-        channel
-            .clone()
-            .ready()
-            .await
-            .unwrap()
-            .call(request)
-            .await
-            .unwrap()
+        door.clone().call(request).await.unwrap()
     }
 
     fn status(response: &Response<tonic::body::Body>) -> i32 {

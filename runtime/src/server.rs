@@ -1,15 +1,11 @@
-//! gRPC servers, on sockets and inside the process, with the same limits.
+//! gRPC servers on sockets, with the same limits; for those inside the process see [`crate::in_process`].
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use thiserror::Error;
-use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -103,31 +99,4 @@ pub async fn inherited(
         })
         .await?;
     Ok(())
-}
-
-/// The serving end of an in-process channel; see [`crate::client::in_process`].
-#[derive(Debug)]
-pub struct Acceptor {
-    pub(crate) connections: mpsc::Receiver<DuplexStream>,
-    /// None where what calls only hands on what others signed.
-    pub(crate) key: Option<Key>,
-}
-
-impl Acceptor {
-    /// Serves until the shutdown begins.
-    ///
-    /// # Errors
-    /// When the transport fails.
-    pub async fn serve(self, routes: Routes, shutdown: Shutdown) -> Result<(), Error> {
-        let routes = match self.key {
-            Some(key) => auth::guarded(routes, key),
-            None => routes,
-        };
-        let incoming = ReceiverStream::new(self.connections).map(Ok::<_, Infallible>);
-        builder()
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, async move { shutdown.begun().await })
-            .await?;
-        Ok(())
-    }
 }

@@ -124,13 +124,7 @@ pub(super) fn start(
         health.extend(service.health());
         metrics.extend(service.all_metrics().iter().cloned());
         if let Some(routes) = service.take_grpc() {
-            let ending = shutdown.clone();
-            tokio::spawn(async move {
-                if let Err(error) = acceptor.serve(routes, ending.clone()).await {
-                    tracing::error!(%error, "an in-process server failed");
-                    ending.begin();
-                }
-            });
+            tokio::spawn(acceptor.serve(routes, shutdown.clone()));
         }
         services.push(service.start(shutdown));
     }

@@ -133,7 +133,7 @@ impl Rig {
         let running = {
             let _inside = process.enter();
             let ending = shutdown.clone();
-            tokio::spawn(async move { acceptor.serve(routes, ending).await });
+            tokio::spawn(acceptor.serve(routes, ending));
             service.start(&shutdown)
         };
         let limit = proto::MAX_MESSAGE_BYTES;
@@ -199,15 +199,19 @@ impl Rig {
     }
 
     pub(crate) async fn get(&self, id: &str) -> Value {
+        self.find(id).await.unwrap()
+    }
+
+    async fn find(&self, id: &str) -> Result<Value, tonic::Status> {
         let request = GetExecutionRequest {
             kind: 0,
             id: id.to_owned(),
         };
-        let reply = self.executions.clone().get(request).await.unwrap();
-        reply.into_inner().value("execution").unwrap()
+        let reply = self.executions.clone().get(request).await?;
+        Ok(reply.into_inner().value("execution").unwrap())
     }
 
-    /// Waits until an execution is as wanted.
+    /// Waits until an execution is there, and as wanted.
     pub(crate) async fn wait(
         &self,
         id: &str,
@@ -218,11 +222,14 @@ impl Rig {
         let mut watch = watch.unwrap().into_inner();
         let begun = Instant::now();
         loop {
-            let execution = self.get(id).await;
-            if wanted(&execution) {
-                return execution;
+            let found = self.find(id).await;
+            match found {
+                Ok(execution) if wanted(&execution) => return execution,
+                // A message may ask for it, which nobody has taken yet.
+                Err(status) if status.code() != tonic::Code::NotFound => panic!("{status}"),
+                Ok(_) | Err(_) => {}
             }
-            assert!(begun.elapsed() < SOON, "not {what}: {execution:#}");
+            assert!(begun.elapsed() < SOON, "not {what}: {found:#?}");
             // An event, or a change that makes none.
             let _ = tokio::time::timeout(Duration::from_millis(100), watch.message()).await;
         }
