@@ -79,7 +79,7 @@ pub struct Deps {
 /// What every handler may use.
 #[derive(Debug, Clone)]
 pub(crate) struct Gateway {
-    pub(crate) clients: Clients,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) config: Arc<Config>,
     pub(crate) health: Arc<Health>,
     pub(crate) live: Arc<Semaphore>,
@@ -95,7 +95,11 @@ pub(crate) struct Gateway {
 /// The service: its HTTP routes are to be bound by whoever runs it.
 pub fn build(config: Config, deps: Deps) -> Service {
     let gateway = Gateway {
-        clients: Clients::new(deps.orchestrator, deps.cloud_driver, deps.trigger),
+        clients: Arc::new(Clients::new(
+            deps.orchestrator,
+            deps.cloud_driver,
+            deps.trigger,
+        )),
         live: Arc::new(Semaphore::new(config.live_clients)),
         hub: Arc::new(live::Hub::new()),
         identity: Arc::new(Identity::new(
@@ -111,10 +115,10 @@ pub fn build(config: Config, deps: Deps) -> Service {
         shutdown: deps.shutdown,
     };
     let router = rest::router(&gateway);
-    let (identity, clients) = (Arc::clone(&gateway.identity), gateway.clients.clone());
+    let (identity, clients) = (Arc::clone(&gateway.identity), Arc::clone(&gateway.clients));
     Service::new("gateway")
         .http(edge::around(router, &gateway))
         .task("gateway-roles", OnError::Restart, move |shutdown| {
-            identity::follow::follow(Arc::clone(&identity), clients.clone(), shutdown)
+            identity::follow::follow(Arc::clone(&identity), Arc::clone(&clients), shutdown)
         })
 }

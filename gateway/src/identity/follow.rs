@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// is tried again.
 pub(crate) async fn follow(
     identity: Arc<Identity>,
-    clients: Clients,
+    clients: Arc<Clients>,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
     let Some(users) = identity.users.as_ref().filter(|_| identity.file_is_all()) else {
