@@ -1,9 +1,10 @@
 //! How many commits a second each backend takes, and how long one takes.
 //!
 //! `cargo run --release -p store --example commit_rate [redis://…]…` measures memory,
-//! a file in the folder for temporary files, and each address given. A commit is what
-//! a stage costs: two parts of 2 KiB, the acknowledgement that continues the lease, a
-//! message at once and one in an hour, an event of 300 bytes.
+//! a file in the folder for temporary files, and each address given. A commit is that of
+//! a stage of one task, as a server sees it arrive: of the execution the stage that ends,
+//! the one that begins and the hash, an entry of its log, the acknowledgement of the run
+//! that ended, the next run leased, and four events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +12,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use store::embedded::{Clock, Embedded, FileSettings};
 use store::redis::{Redis, RedisSettings};
-use store::{Address, Batch, DocumentKey, MAILBOX, Mode, Outgoing, Shards, Shared, Then};
+use store::{Address, Batch, DocumentKey, Mode, Outgoing, Shards, Shared, Then};
 
 const LONG: Duration = Duration::from_secs(2);
 const LEASE_MS: u64 = 60_000;
-const HOUR_MS: u64 = 3_600_000;
+/// Bytes of a stage, of its hash, of an entry of the log, of a run, and of an event.
+const STAGE: usize = 570;
+const HASH: usize = 42;
+const ENTRY: usize = 1_860;
+const RUN: usize = 270;
+const EVENT: usize = 280;
+const EVENTS: usize = 4;
 
 struct MachineClock;
 
@@ -75,37 +82,45 @@ async fn measure(name: &str, store: &Shared) -> Result<()> {
 async fn lane(store: Shared, id: String, until: Instant) -> Result<Vec<Duration>> {
     let shard = store.shards().of_application(&id);
     let key = DocumentKey::new("execution", &id);
-    let message = |fingerprint: &str, mode, delay_ms| Outgoing {
-        to: Address::new(MAILBOX, &id, &id),
-        fingerprint: fingerprint.to_owned(),
-        mode,
-        delay_ms,
-        body: vec![b'm'; 200].into(),
+    let log = DocumentKey::new("execution-log", &id);
+    // Every run is a subject of its own, under an id as long as a real one's.
+    let run = |number: u64| Outgoing {
+        to: Address::new("task-runs", &format!("{id:0>26}/{number:0>26}/0/1#1"), &id),
+        fingerprint: "run".to_owned(),
+        mode: Mode::Leased(LEASE_MS),
+        delay_ms: 0,
+        body: vec![b'r'; RUN].into(),
     };
     let start = Batch::new(shard, format!("{id}/0"))
         .document(&key, 0)
-        .message(message("next", Mode::Leased(LEASE_MS), 0));
+        .document(&log, 0)
+        .message(run(0));
     let started = store.commit(start).await?;
     let mut delivery = started
         .map_err(|refused| anyhow::anyhow!("{refused}"))?
         .leased
         .pop()
-        .context("the first message is leased")?;
+        .context("the first run is leased")?;
     let mut times = Vec::new();
     for version in 1.. {
-        let batch = Batch::new(shard, format!("{id}/{version}"))
+        let mut batch = Batch::new(shard, format!("{id}/{version}"))
             .document(&key, version)
-            .set("h", vec![b'h'; 2048])
-            .set(&format!("s:{}", version % 10), vec![b's'; 2048])
-            .acknowledge(&delivery, Then::Continue(LEASE_MS))
-            .message(message("next", Mode::Push, 0))
-            .message(message("later", Mode::Push, HOUR_MS))
-            .event(&key, vec![b'e'; 300]);
+            .set(&format!("s:{}", version % 10), vec![b's'; STAGE])
+            .set(&format!("s:{}", (version + 1) % 10), vec![b's'; STAGE])
+            .set("d", vec![b'd'; HASH]);
+        for _ in 0..EVENTS {
+            batch = batch.event(&key, vec![b'e'; EVENT]);
+        }
+        let batch = batch
+            .document(&log, version)
+            .set(&format!("{version:010}"), vec![b'l'; ENTRY])
+            .acknowledge(&delivery, Then::Release)
+            .message(run(version));
         let before = Instant::now();
         let committed = store.commit(batch).await?;
         times.push(before.elapsed());
         let mut committed = committed.map_err(|refused| anyhow::anyhow!("{refused}"))?;
-        delivery = committed.next.pop().context("the lease goes on")?;
+        delivery = committed.leased.pop().context("the next run is leased")?;
         if Instant::now() >= until {
             break;
         }
