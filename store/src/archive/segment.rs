@@ -1,7 +1,7 @@
 //! A segment: up to 256 entries of one shard in one object.
 //!
 //! Entries repeat one another, so several are compressed together: a *frame* holds
-//! about 128 KiB of them. Rows, that is what entries are searched by, are kept apart,
+//! about 1 MiB of them. Rows, that is what entries are searched by, are kept apart,
 //! so that a search reads no content.
 //!
 //! | bytes | what |
@@ -24,7 +24,7 @@ const HEAD: &[u8; 8] = b"GNSEGM01";
 const END: &[u8; 8] = b"GNSEGEND";
 const TAIL: u64 = 40;
 /// A frame is closed when it has so many bytes.
-const FRAME: usize = 128 * 1024;
+const FRAME: usize = 1024 * 1024;
 const LEVEL: i32 = 9;
 /// Nothing is unpacked to more: a damaged length must not take the memory.
 const MOST_UNPACKED: usize = 256 * 1024 * 1024;
