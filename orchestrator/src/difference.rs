@@ -3,39 +3,41 @@
 
 use serde_json::{Map, Value};
 
+use crate::fields::{Node, Object};
+
 /// How deep objects are compared; below, a changed value is kept whole.
 const DEPTH: u32 = 4;
 
 /// `{set: {…}, gone: […], within: {key: difference}}`, each part only if there is
 /// something to say; none if nothing changed.
-pub fn between(old: &Map<String, Value>, new: &Map<String, Value>) -> Option<Value> {
+pub fn between(old: &impl Object, new: &impl Object) -> Option<Value> {
     compare(old, new, DEPTH)
 }
 
-fn compare(old: &Map<String, Value>, new: &Map<String, Value>, depth: u32) -> Option<Value> {
+fn compare(old: &impl Object, new: &impl Object, depth: u32) -> Option<Value> {
     let (mut set, mut within) = (Map::new(), Map::new());
-    for (key, value) in new {
-        match (old.get(key), value) {
+    for (key, is) in new.nodes() {
+        match (old.node(key), is) {
             (Some(was), is) if was == is => {}
-            (Some(Value::Object(was)), Value::Object(is)) if depth > 0 => {
+            (Some(Node::Map(was)), Node::Map(is)) if depth > 0 => {
                 if let Some(inner) = compare(was, is, depth - 1) {
-                    within.insert(key.clone(), inner);
+                    within.insert(key.to_owned(), inner);
                 }
             }
             (_, is) => {
-                set.insert(key.clone(), is.clone());
+                set.insert(key.to_owned(), is.to_value());
             }
         }
     }
     let gone: Vec<Value> = old
-        .keys()
-        .filter(|key| !new.contains_key(*key))
-        .map(|key| key.as_str().into())
+        .nodes()
+        .filter(|(key, _)| new.node(key).is_none())
+        .map(|(key, _)| key.into())
         .collect();
     // People see the order of what they wrote, and expressions do. The outermost fields are our own.
     if depth < DEPTH && is_reordered(old, new) {
-        let all: Vec<Value> = old.keys().map(|key| key.as_str().into()).collect();
-        return Some(serde_json::json!({"gone": all, "set": new}));
+        let all: Vec<Value> = old.nodes().map(|(key, _)| key.into()).collect();
+        return Some(serde_json::json!({"gone": all, "set": new.to_map()}));
     }
     let mut found = Map::new();
     if !set.is_empty() {
@@ -51,10 +53,11 @@ fn compare(old: &Map<String, Value>, new: &Map<String, Value>, depth: u32) -> Op
 }
 
 /// Whether keys would stand elsewhere if the new ones only came behind the old ones.
-fn is_reordered(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
-    let kept = old.keys().filter(|key| new.contains_key(*key));
-    let added = new.keys().filter(|key| !old.contains_key(*key));
-    !kept.chain(added).eq(new.keys())
+fn is_reordered(old: &impl Object, new: &impl Object) -> bool {
+    let keys = |(key, _)| key;
+    let kept = old.nodes().map(keys).filter(|key| new.node(key).is_some());
+    let added = new.nodes().map(keys).filter(|key| old.node(key).is_none());
+    !kept.chain(added).eq(new.nodes().map(keys))
 }
 
 /// Applies a difference to what it was taken from.

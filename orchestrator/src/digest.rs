@@ -8,8 +8,10 @@ use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+use crate::fields::{Node, Object};
 
 /// The hash of a state; that of no parts is zero. 32 hexadecimal digits as text: a log keeps one with every
 /// entry, and more would make it no safer against accidents.
@@ -19,13 +21,13 @@ pub struct Digest(u128);
 impl Digest {
     /// With a part of this name and content.
     #[must_use]
-    pub fn with(self, part: &str, content: &Map<String, Value>) -> Self {
+    pub fn with(self, part: &str, content: &impl Object) -> Self {
         Self(self.0.wrapping_add(of_part(part, content)))
     }
 
     /// Without a part of this name and content, which was in it.
     #[must_use]
-    pub fn without(self, part: &str, content: &Map<String, Value>) -> Self {
+    pub fn without(self, part: &str, content: &impl Object) -> Self {
         Self(self.0.wrapping_sub(of_part(part, content)))
     }
 }
@@ -50,7 +52,7 @@ impl FromStr for Digest {
     }
 }
 
-fn of_part(part: &str, content: &Map<String, Value>) -> u128 {
+fn of_part(part: &str, content: &impl Object) -> u128 {
     let mut text = Vec::with_capacity(1024);
     text.extend_from_slice(part.as_bytes());
     text.push(0);
@@ -63,13 +65,17 @@ fn of_part(part: &str, content: &Map<String, Value>) -> u128 {
 
 /// JSON with the keys of every object in their order, numbers as they were written: who only formats a
 /// document anew does not change its hash.
-fn object(map: &Map<String, Value>, text: &mut Vec<u8>) {
-    let mut fields: Vec<(&String, &Value)> = map.iter().collect();
+fn object(content: &impl Object, text: &mut Vec<u8>) {
+    let mut fields: Vec<(&str, Node<'_>)> = content.nodes().collect();
     fields.sort_unstable_by_key(|(key, _)| *key);
     text.push(b'{');
-    for (key, value) in fields {
+    for (key, node) in fields {
         string(key, text);
-        value_of(value, text);
+        match node {
+            Node::Text(content) => string(content, text),
+            Node::Map(map) => object(map, text),
+            Node::Value(value) => value_of(value, text),
+        }
     }
     text.push(b'}');
 }
@@ -106,7 +112,7 @@ fn string(content: &str, text: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     fn map(value: Value) -> Map<String, Value> {
         match value {

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use store::blob::THRESHOLD;
 
 use crate::digest::Digest;
+use crate::fields::{Node, Object};
 
 /// Field of a reference: the content hash.
 const BLOB: &str = "_blob";
@@ -43,7 +44,13 @@ impl Reference {
 
     /// Reads one; none for any other value.
     fn of(value: &Value) -> Option<Self> {
-        let map = value.as_object().filter(|map| map.len() == 2)?;
+        value.as_object().and_then(Self::of_map)
+    }
+
+    fn of_map(map: &Map<String, Value>) -> Option<Self> {
+        if map.len() != 2 {
+            return None;
+        }
         let mut fields = map.iter();
         let (Some((blob, hash)), Some((length, bytes))) = (fields.next(), fields.next()) else {
             return None;
@@ -98,16 +105,27 @@ pub struct Form {
 }
 
 impl Form {
-    /// The part, of this content, as stored.
-    pub fn stored<'a>(&'a self, content: &'a Map<String, Value>) -> &'a Map<String, Value> {
-        self.map.as_ref().unwrap_or(content)
+    /// The hash with this part, of this content.
+    pub fn with(&self, digest: Digest, part: &str, content: &impl Object) -> Digest {
+        match &self.map {
+            Some(map) => digest.with(part, map),
+            None => digest.with(part, content),
+        }
+    }
+
+    /// The same, the part out.
+    pub fn without(&self, digest: Digest, part: &str, content: &impl Object) -> Digest {
+        match &self.map {
+            Some(map) => digest.without(part, map),
+            None => digest.without(part, content),
+        }
     }
 }
 
 /// Puts large values aside. One that is known already is neither hashed nor sent again.
 #[derive(Debug, Default)]
 pub struct Putting<'a> {
-    known: Vec<(&'a Value, Reference)>,
+    known: Vec<(Node<'a>, Reference)>,
     aside: BTreeMap<String, Bytes>,
 }
 
@@ -120,16 +138,16 @@ struct Walked {
 
 impl<'a> Putting<'a> {
     /// Large values of a part that is stored already.
-    pub fn knows(&mut self, content: &'a Map<String, Value>, large: &Large) {
+    pub fn knows(&mut self, content: &'a impl Object, large: &Large) {
         for (pointer, reference) in large {
-            if let Some(value) = at(content, pointer) {
-                self.known.push((value, reference.clone()));
+            if let Some(node) = at(content, pointer) {
+                self.known.push((node, reference.clone()));
             }
         }
     }
 
     /// The stored form of a part; its large values are known from now on.
-    pub fn form(&mut self, content: &'a Map<String, Value>) -> Form {
+    pub fn form(&mut self, content: &'a impl Object) -> Form {
         let mut large = Vec::new();
         let (map, _, bytes) = self.map(content, &mut Vec::new(), &mut large);
         Form {
@@ -145,72 +163,60 @@ impl<'a> Putting<'a> {
 
     fn map(
         &mut self,
-        content: &'a Map<String, Value>,
+        content: &'a impl Object,
         path: &mut Vec<Step<'a>>,
         large: &mut Large,
     ) -> (Option<Map<String, Value>>, usize, usize) {
         let mut changed: Option<Map<String, Value>> = None;
-        let braces = 2 + content.len().saturating_sub(1);
+        let braces = 2 + content.count().saturating_sub(1);
         let (mut stored, mut full) = (braces, braces);
-        for (key, value) in content {
+        for (key, node) in content.nodes() {
             path.push(Step::Key(key));
-            let walked = self.walk(value, path, large);
+            let walked = self.walk(node, path, large);
             path.pop();
             let name = text_length(key) + 1;
             stored += name + walked.stored;
             full += name + walked.full;
             if let Some(new) = walked.changed {
-                let map = changed.get_or_insert_with(|| content.clone());
-                map.insert(key.clone(), new);
+                let map = changed.get_or_insert_with(|| content.to_map());
+                map.insert(key.to_owned(), new);
             }
         }
         (changed, stored, full)
     }
 
-    fn walk(&mut self, value: &'a Value, path: &mut Vec<Step<'a>>, large: &mut Large) -> Walked {
-        let known = self.known.iter().find(|(known, _)| same(known, value));
+    fn walk(&mut self, node: Node<'a>, path: &mut Vec<Step<'a>>, large: &mut Large) -> Walked {
+        let known = self.known.iter().find(|(known, _)| same(*known, node));
         if let Some((_, reference)) = known {
             let reference = reference.clone();
             return stands(path, large, reference);
         }
-        let (changed, stored, full) = match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-                let length = length(value);
-                (None, length, length)
-            }
-            Value::Array(items) => {
-                let mut changed: Option<Vec<Value>> = None;
-                let brackets = 2 + items.len().saturating_sub(1);
-                let (mut stored, mut full) = (brackets, brackets);
-                for (position, item) in items.iter().enumerate() {
-                    path.push(Step::Item(position));
-                    let walked = self.walk(item, path, large);
-                    path.pop();
-                    stored += walked.stored;
-                    full += walked.full;
-                    if let Some(new) = walked.changed
-                        && let Some(place) = changed
-                            .get_or_insert_with(|| items.clone())
-                            .get_mut(position)
-                    {
-                        *place = new;
-                    }
-                }
-                (changed.map(Value::Array), stored, full)
-            }
-            Value::Object(map) => {
+        let (changed, stored, full) = match node {
+            Node::Value(Value::Array(items)) => self.items(items, path, large),
+            Node::Map(map) => {
                 let (changed, stored, full) = self.map(map, path, large);
                 (changed.map(Value::Object), stored, full)
             }
+            Node::Text(_) | Node::Value(_) => {
+                let length = length_of(node);
+                (None, length, length)
+            }
         };
-        if stored <= THRESHOLD && Reference::of(value).is_none() {
+        let looks_like_one = match node {
+            Node::Map(map) => Reference::of_map(map).is_some(),
+            Node::Text(_) | Node::Value(_) => false,
+        };
+        if stored <= THRESHOLD && !looks_like_one {
             return Walked {
                 changed,
                 stored,
                 full,
             };
         }
-        let content = Bytes::from(changed.as_ref().unwrap_or(value).to_string());
+        let content = Bytes::from(match &changed {
+            Some(value) => value.to_string(),
+            None => node.to_text(),
+        });
         let Ok(hash) = store::blob::hash(&content) else {
             // Larger than any blob: the store refuses it and names the limit.
             return Walked {
@@ -221,8 +227,34 @@ impl<'a> Putting<'a> {
         };
         let reference = Reference { hash, bytes: full };
         self.aside.insert(reference.hash.clone(), content);
-        self.known.push((value, reference.clone()));
+        self.known.push((node, reference.clone()));
         stands(path, large, reference)
+    }
+
+    fn items(
+        &mut self,
+        items: &'a [Value],
+        path: &mut Vec<Step<'a>>,
+        large: &mut Large,
+    ) -> (Option<Value>, usize, usize) {
+        let mut changed: Option<Vec<Value>> = None;
+        let brackets = 2 + items.len().saturating_sub(1);
+        let (mut stored, mut full) = (brackets, brackets);
+        for (position, item) in items.iter().enumerate() {
+            path.push(Step::Item(position));
+            let walked = self.walk(item.into(), path, large);
+            path.pop();
+            stored += walked.stored;
+            full += walked.full;
+            if let Some(new) = walked.changed
+                && let Some(place) = changed
+                    .get_or_insert_with(|| items.to_vec())
+                    .get_mut(position)
+            {
+                *place = new;
+            }
+        }
+        (changed.map(Value::Array), stored, full)
     }
 }
 
@@ -267,30 +299,35 @@ fn stands(path: &[Step<'_>], large: &mut Large, reference: Reference) -> Walked 
 }
 
 /// The value at a JSON pointer that begins with a key.
-fn at<'a>(content: &'a Map<String, Value>, pointer: &str) -> Option<&'a Value> {
+fn at<'a>(content: &'a impl Object, pointer: &str) -> Option<Node<'a>> {
     let rest = pointer.strip_prefix('/')?;
     let (key, rest) = match rest.find('/') {
         Some(end) => rest.split_at(end),
         None => (rest, ""),
     };
     let key = key.replace("~1", "/").replace("~0", "~");
-    content.get(&key)?.pointer(rest)
+    let node = content.node(&key)?;
+    match node {
+        _ if rest.is_empty() => Some(node),
+        Node::Map(map) => at(map, rest),
+        Node::Value(value) => value.pointer(rest).map(Node::from),
+        Node::Text(_) => None,
+    }
 }
 
 /// Whether two values are written the same: people see the order of keys.
-fn same(a: &Value, b: &Value) -> bool {
-    if std::ptr::eq(a, b) {
-        return true;
-    }
+fn same(a: Node<'_>, b: Node<'_>) -> bool {
     match (a, b) {
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        (Node::Map(a), Node::Map(b)) => {
+            std::ptr::eq(a, b)
+                || a.len() == b.len()
+                    && a.iter()
+                        .zip(b)
+                        .all(|((a_key, a), (b_key, b))| a_key == b_key && same(a.into(), b.into()))
         }
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .zip(b)
-                    .all(|((a_key, a), (b_key, b))| a_key == b_key && same(a, b))
+        (Node::Value(Value::Array(a)), Node::Value(Value::Array(b))) => {
+            std::ptr::eq(a, b)
+                || a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a.into(), b.into()))
         }
         _ => a == b,
     }
@@ -304,6 +341,21 @@ fn text_length(text: &str) -> usize {
         _ => 0,
     };
     2 + text.len() + text.bytes().map(escaped).sum::<usize>()
+}
+
+fn length_of(node: Node<'_>) -> usize {
+    match node {
+        Node::Text(text) => text_length(text),
+        Node::Value(value) => length(value),
+        Node::Map(map) => length_of_map(map),
+    }
+}
+
+fn length_of_map(map: &Map<String, Value>) -> usize {
+    let fields = map
+        .iter()
+        .map(|(key, value)| text_length(key) + 1 + length(value));
+    2 + map.len().saturating_sub(1) + fields.sum::<usize>()
 }
 
 /// Length of a value as JSON.
@@ -322,40 +374,34 @@ pub fn length(value: &Value) -> usize {
         Value::Array(items) => {
             2 + items.len().saturating_sub(1) + items.iter().map(length).sum::<usize>()
         }
-        Value::Object(map) => {
-            let fields = map
-                .iter()
-                .map(|(key, value)| text_length(key) + 1 + length(value));
-            2 + map.len().saturating_sub(1) + fields.sum::<usize>()
-        }
+        Value::Object(map) => length_of_map(map),
     }
 }
 
 /// The hash with a part of this content, which has its values in their places.
-pub(crate) fn with(digest: Digest, part: &str, content: &Map<String, Value>) -> Digest {
+pub(crate) fn with(digest: Digest, part: &str, content: &impl Object) -> Digest {
     let form = Putting::default().form(content);
-    digest.with(part, form.stored(content))
+    form.with(digest, part, content)
 }
 
 /// The same, the part out.
-pub(crate) fn without(digest: Digest, part: &str, content: &Map<String, Value>) -> Digest {
+pub(crate) fn without(digest: Digest, part: &str, content: &impl Object) -> Digest {
     let form = Putting::default().form(content);
-    digest.without(part, form.stored(content))
+    form.without(digest, part, content)
 }
 
 /// A part's text as it is stored, and what is put aside for it. One that is still large without its large values
 /// is put aside whole.
-pub fn text(
-    form: &Form,
-    content: &Map<String, Value>,
-    aside: &mut BTreeMap<String, Bytes>,
-) -> Bytes {
-    let mut text = Vec::new();
-    if form.map.is_some() {
-        text.extend_from_slice(PREFIX);
-    }
+pub fn text(form: &Form, content: &impl Object, aside: &mut BTreeMap<String, Bytes>) -> Bytes {
+    let mut text = Vec::with_capacity(form.part.bytes.min(THRESHOLD));
     // Into memory, and of plain fields: that does not fail.
-    let _ = serde_json::to_writer(&mut text, form.stored(content));
+    let _ = match &form.map {
+        Some(map) => {
+            text.extend_from_slice(PREFIX);
+            serde_json::to_writer(&mut text, map)
+        }
+        None => serde_json::to_writer(&mut text, content),
+    };
     whole(text.into(), aside)
 }
 

@@ -16,6 +16,7 @@ pub mod difference;
 pub mod digest;
 mod engine;
 pub mod executions;
+pub mod fields;
 mod foreign;
 mod ground;
 mod ids;

@@ -27,6 +27,7 @@ use serde_json::{Map, Value, json};
 use crate::commit::{ANSWERS, HEADER};
 use crate::difference;
 use crate::digest::Digest;
+use crate::fields::Fields;
 use crate::turn::Step;
 
 /// Which engine this is: a log that names it can be run again by this build.
@@ -46,12 +47,75 @@ const COMMAND: &str = "command";
 /// The kind of an input that is a task's answer.
 pub(crate) const FINISHED: &str = "taskFinished";
 
-/// A stage as stored.
+/// A stage as stored: what serde makes of it, with its values where they lie.
+pub(crate) fn stage(stage: &Stage) -> Fields<'_> {
+    // Every field by name: a new one has to come here too.
+    let Stage {
+        id,
+        ref_id,
+        kind,
+        name,
+        status,
+        start_time,
+        end_time,
+        start_time_expiry,
+        scheduled_time,
+        context,
+        outputs,
+        tasks,
+        synthetic_stage_owner,
+        parent_stage_id,
+        requisite_stage_ref_ids,
+        last_modified,
+        attempt,
+        undone,
+        more,
+    } = stage;
+    let mut fields = Fields::default();
+    fields.lend("id", id.as_str());
+    fields.lend("refId", ref_id.as_str());
+    fields.lend("type", kind.as_str());
+    fields.lend("name", name.as_str());
+    fields.lend("status", status.as_str());
+    fields.own_some("startTime", *start_time);
+    fields.own_some("endTime", *end_time);
+    fields.own_some("startTimeExpiry", *start_time_expiry);
+    fields.own_some("scheduledTime", *scheduled_time);
+    fields.lend("context", context);
+    fields.lend("outputs", outputs);
+    fields.own("tasks", json!(tasks));
+    fields.own_some(
+        "syntheticStageOwner",
+        synthetic_stage_owner.map(|o| json!(o)),
+    );
+    if let Some(parent) = parent_stage_id {
+        fields.lend("parentStageId", parent.as_str());
+    }
+    fields.own("requisiteStageRefIds", json!(requisite_stage_ref_ids));
+    if let Some(modified) = last_modified {
+        fields.lend("lastModified", modified);
+    }
+    if *attempt > 0 {
+        fields.own("_attempt", *attempt);
+    }
+    if *undone {
+        fields.own("_undone", true);
+    }
+    fields.lend_all(more);
+    fields
+}
+
+/// The same as a map.
 pub(crate) fn stage_map(stage: &Stage) -> Map<String, Value> {
     object(serde_json::to_value(stage).unwrap_or_default())
 }
 
 /// A header as stored.
+pub(crate) fn header(execution: &Execution) -> Fields<'_> {
+    header_map(execution).into()
+}
+
+/// A header as stored, as a map.
 pub(crate) fn header_map(execution: &Execution) -> Map<String, Value> {
     object(execution.header_json())
 }
@@ -306,5 +370,22 @@ mod tests {
             assert_eq!(step(&kept, &Execution::default()), Ok(given), "{kept}");
         }
         assert!(step(&json!({"kind": "later"}), &Execution::default()).is_err());
+    }
+
+    #[test]
+    fn a_stage_is_stored_as_serde_writes_it() {
+        let full = json!({
+            "id": "01", "refId": "1", "type": "wait", "name": "Wait", "status": "FAILED_CONTINUE", "startTime": 5,
+            "endTime": 6, "startTimeExpiry": 7, "scheduledTime": 8,
+            "context": {"b": {"x": [1.50, null]}, "a": "y"}, "outputs": {"o": [{}]},
+            "tasks": [{"id": "1", "name": "wait", "implementingClass": "wait", "_runs": 2}],
+            "syntheticStageOwner": "STAGE_AFTER", "parentStageId": "02", "requisiteStageRefIds": ["0", "9"],
+            "lastModified": {"user": "ann"}, "_attempt": 3, "_undone": true, "_newer": {"kept": 1},
+        });
+        for value in [full, json!({})] {
+            let written: Stage = serde_json::from_value(value).unwrap();
+            let text = serde_json::to_string(&stage(&written)).unwrap();
+            assert_eq!(text, serde_json::to_string(&written).unwrap());
+        }
     }
 }

@@ -47,6 +47,12 @@ pub struct Change<'a> {
     pub new: Option<&'a Map<String, Value>>,
 }
 
+/// Whether an execution of so many bytes, which had so many before, may become that without a closer look.
+pub fn fits((before, bytes): (usize, usize), limit: usize) -> bool {
+    let grows = bytes > before.saturating_add(ALWAYS);
+    !grows || bytes <= limit && bytes <= MAX_BLOB
+}
+
 /// Whether an execution may become this large, by changes of some parts.
 ///
 /// # Errors
@@ -54,13 +60,13 @@ pub struct Change<'a> {
 pub fn check(
     after: &Execution,
     changes: &[Change<'_>],
-    (before, bytes): (usize, usize),
+    sizes: (usize, usize),
     limit: usize,
 ) -> Result<(), TooLarge> {
-    let grows = bytes > before.saturating_add(ALWAYS);
-    if !grows || bytes <= limit && bytes <= MAX_BLOB {
+    if fits(sizes, limit) {
         return Ok(());
     }
+    let (_, bytes) = sizes;
     let values = changes.iter().flat_map(|change| new_values(*change));
     let largest = values
         .map(|(part, key, value)| (large::length(value), part, key))

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{ANSWERS, HEADER, Writing};
 use crate::difference;
 use crate::digest::Digest;
+use crate::fields::{Fields, Object};
 use crate::large::{self, Form, Putting, Stored};
 use crate::record;
 use crate::replay;
@@ -14,22 +15,22 @@ use crate::turn::{Loaded, Turn};
 
 /// A part of an execution that a commit changes. A new execution has none before, and `begun` is what its
 /// first turn began with.
-pub(super) struct Changed {
+pub(super) struct Changed<'a> {
     pub(super) name: String,
-    pub(super) old: Option<Map<String, Value>>,
-    pub(super) new: Option<Map<String, Value>>,
-    begun: Option<Map<String, Value>>,
+    pub(super) old: Option<Fields<'a>>,
+    pub(super) new: Option<Fields<'a>>,
+    begun: Option<Fields<'a>>,
 }
 
-pub(super) fn changed(
+pub(super) fn changed<'a>(
     loaded: &Loaded,
-    before: &Execution,
-    after: &Execution,
+    before: &'a Execution,
+    after: &'a Execution,
     turn: &Turn,
     writing: &Writing<'_>,
-) -> Vec<Changed> {
+) -> Vec<Changed<'a>> {
     let is_new = loaded.version == 0;
-    let of = |name: String, old: Option<Map<String, Value>>, new| {
+    let of = |name: String, old: Option<Fields<'a>>, new| {
         let (old, begun) = if is_new { (None, old) } else { (old, None) };
         Changed {
             name,
@@ -40,24 +41,24 @@ pub(super) fn changed(
     };
     let mut parts = Vec::new();
     if turn.header || is_new {
-        let (old, new) = (record::header_map(before), record::header_map(after));
+        let (old, new) = (record::header(before), record::header(after));
         parts.push(of(HEADER.to_owned(), Some(old), Some(new)));
     }
     let touched = |stage: &&Stage| is_new || turn.touched.contains(&stage.id);
     for stage in after.stages.iter().filter(touched) {
-        let old = before.stage(&stage.id).map(record::stage_map);
-        let new = Some(record::stage_map(stage));
+        let old = before.stage(&stage.id).map(record::stage);
+        let new = Some(record::stage(stage));
         parts.push(of(Execution::part(&stage.id), old, new));
     }
     for id in &turn.removed {
-        let old = before.stage(id).map(record::stage_map);
+        let old = before.stage(id).map(record::stage);
         parts.push(of(Execution::part(id), old, None));
     }
     if !writing.answers.is_empty() {
         let mut all = loaded.answers.clone();
-        let old = (!all.is_empty()).then(|| record::answers_map(&all));
+        let old = (!all.is_empty()).then(|| record::answers_map(&all).into());
         all.extend(writing.answers.clone());
-        let new = Some(record::answers_map(&all));
+        let new = Some(record::answers_map(&all).into());
         parts.push(of(ANSWERS.to_owned(), old, new));
     }
     parts
@@ -79,7 +80,7 @@ pub(super) struct Written {
 pub(super) fn written<'a>(
     loaded: &Loaded,
     before: &Execution,
-    changed: &'a [Changed],
+    changed: &'a [Changed<'_>],
     putting: &mut Putting<'a>,
 ) -> Written {
     for part in changed {
@@ -102,7 +103,7 @@ pub(super) fn written<'a>(
     for part in changed {
         if let Some(old) = &part.old {
             let form = putting.form(old);
-            digest = digest.without(&part.name, form.stored(old));
+            digest = form.without(digest, &part.name, old);
             gone += form.part.bytes;
         }
     }
@@ -111,7 +112,7 @@ pub(super) fn written<'a>(
         stored.large.remove(&part.name);
         let form = part.new.as_ref().map(|new| {
             let form = putting.form(new);
-            digest = digest.with(&part.name, form.stored(new));
+            digest = form.with(digest, &part.name, new);
             come += form.part.bytes;
             if !form.part.large.is_empty() {
                 stored
@@ -137,15 +138,23 @@ impl Written {
     pub(super) fn check(
         &self,
         after: &Execution,
-        changed: &[Changed],
+        changed: &[Changed<'_>],
         limit: usize,
     ) -> Result<(), size::TooLarge> {
-        let changes: Vec<size::Change<'_>> = changed
+        if size::fits(self.sizes, limit) {
+            return Ok(());
+        }
+        let map = |fields: &Option<Fields<'_>>| fields.as_ref().map(Object::to_map);
+        let maps: Vec<_> = changed
             .iter()
-            .map(|part| size::Change {
-                name: &part.name,
-                old: part.old.as_ref(),
-                new: part.new.as_ref(),
+            .map(|part| (&part.name, map(&part.old), map(&part.new)))
+            .collect();
+        let changes: Vec<size::Change<'_>> = maps
+            .iter()
+            .map(|(name, old, new)| size::Change {
+                name,
+                old: old.as_ref(),
+                new: new.as_ref(),
             })
             .collect();
         size::check(after, &changes, self.sizes, limit)
@@ -171,14 +180,14 @@ fn bytes_of_state(execution: &Execution, answers: &Answers) -> usize {
 
 /// What one commit handled, the difference it made, and everything that deciding it again takes.
 pub(super) fn log_entry(
-    changed: &[Changed],
+    changed: &[Changed<'_>],
     loaded: &Loaded,
     digest: Digest,
     turn: &Turn,
     writing: &Writing<'_>,
 ) -> Map<String, Value> {
     let is_new = loaded.version == 0;
-    let (nothing, mut writes, mut begun) = (Map::new(), Map::new(), Map::new());
+    let (nothing, mut writes, mut begun) = (Fields::default(), Map::new(), Map::new());
     for part in changed.iter().filter(|part| part.name != ANSWERS) {
         let name = &part.name;
         let new = part.new.as_ref();
