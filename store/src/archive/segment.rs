@@ -1,7 +1,7 @@
 //! A segment: up to 256 entries of one shard in one object.
 //!
 //! Entries repeat one another, so several are compressed together: a *frame* holds
-//! about 1 MiB of them. Rows, that is what entries are searched by, are kept apart,
+//! about 512 KiB of them. Rows, that is what entries are searched by, are kept apart,
 //! so that a search reads no content.
 //!
 //! | bytes | what |
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
 use super::Objects;
 use crate::error::Error;
@@ -24,7 +25,7 @@ const HEAD: &[u8; 8] = b"GNSEGM01";
 const END: &[u8; 8] = b"GNSEGEND";
 const TAIL: u64 = 40;
 /// A frame is closed when it has so many bytes.
-const FRAME: usize = 1024 * 1024;
+const FRAME: usize = 512 * 1024;
 const LEVEL: i32 = 9;
 /// Nothing is unpacked to more: a damaged length must not take the memory.
 const MOST_UNPACKED: usize = 256 * 1024 * 1024;
@@ -90,12 +91,14 @@ struct Table {
 }
 
 /// A segment whose table was read.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Segment {
     name: String,
     layout: Layout,
     rows: Vec<Placed>,
     frames: Vec<Frame>,
+    /// The frame that was read last: a list reads many entries of one.
+    last: Mutex<Option<(usize, Bytes)>>,
 }
 
 /// The object of these entries, and its layout.
@@ -222,6 +225,7 @@ impl Segment {
             layout,
             rows: table.rows,
             frames: table.frames,
+            last: Mutex::default(),
         })
     }
 
@@ -263,19 +267,32 @@ impl Segment {
         let damaged = |reason: &str| damaged(objects, &self.name, reason);
         let missing = || damaged(&format!("without its entry {number}"));
         let placed = self.rows.get(number).ok_or_else(missing)?;
-        let frame = self.frames.get(placed.f).ok_or_else(missing)?;
-        let found = objects.read(&self.name, frame.from, frame.length).await?;
-        let packed = found.ok_or_else(|| damaged("gone"))?;
-        if hex::encode(checksum(&packed)) != frame.sum {
-            let reason = format!("cut or changed: frame {} has another checksum", placed.f);
-            return Err(damaged(&reason));
-        }
-        let content = Bytes::from(unpack(&packed).map_err(|e| damaged(&e))?);
+        let content = self.frame(objects, placed.f).await?;
         let end = placed.b.saturating_add(placed.l);
         if end > content.len() || placed.b > end {
             return Err(missing());
         }
         Ok(content.slice(placed.b..end))
+    }
+
+    /// The entries of a frame. Who asks for one that is being read waits for it.
+    async fn frame(&self, objects: &dyn Objects, number: usize) -> Result<Bytes, Error> {
+        let damaged = |reason: &str| damaged(objects, &self.name, reason);
+        let mut last = self.last.lock().await;
+        if let Some((_, content)) = last.as_ref().filter(|(kept, _)| *kept == number) {
+            return Ok(content.clone());
+        }
+        let missing = || damaged(&format!("without its frame {number}"));
+        let frame = self.frames.get(number).ok_or_else(missing)?;
+        let found = objects.read(&self.name, frame.from, frame.length).await?;
+        let packed = found.ok_or_else(|| damaged("gone"))?;
+        if hex::encode(checksum(&packed)) != frame.sum {
+            let reason = format!("cut or changed: frame {number} has another checksum");
+            return Err(damaged(&reason));
+        }
+        let content = Bytes::from(unpack(&packed).map_err(|e| damaged(&e))?);
+        *last = Some((number, content.clone()));
+        Ok(content)
     }
 }
 
