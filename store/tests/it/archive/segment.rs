@@ -89,6 +89,23 @@ proptest! {
     }
 }
 
+/// Every byte of the smallest segments.
+#[tokio::test]
+async fn no_byte_changes_unseen() {
+    let one = vec![(row("x", 1, &[]), Bytes::new())];
+    for entries in [Vec::new(), one] {
+        let (objects, _root) = folder();
+        let (object, _) = write(&entries).unwrap();
+        for place in 8..object.len() {
+            let mut damaged = object.to_vec();
+            damaged[place] ^= 1;
+            objects.put(NAME, damaged.into()).await.unwrap();
+            let error = read(objects.as_ref()).await;
+            assert!(error.is_err(), "byte {place} of {}", object.len());
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_segment_that_is_gone_says_what_to_do() {
     let (objects, _root) = folder();
