@@ -6,11 +6,7 @@
 //! that it did not begin it, or when its method only reads. Anything else may have
 //! happened, and whoever called decides.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -47,32 +43,13 @@ pub fn replicas(path: &Path, key: Key) -> Link {
 
 fn over(backend: Channel) -> Door {
     let (door, acceptor) = in_process::ends();
-    let routes = Routes::from(Router::new().fallback_service(Forward { backend }));
+    let handle = move |request: Request<Body>| forward(backend.clone(), request);
+    let routes = Routes::from(Router::new().fallback(handle));
     tokio::spawn(acceptor.serve(routes, Shutdown::new()));
     door
 }
 
-/// Forwards calls whose requests are single messages.
-#[derive(Clone)]
-struct Forward {
-    backend: Channel,
-}
-
-impl Service<Request<Body>> for Forward {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let backend = self.backend.clone();
-        Box::pin(async move { Ok(forward(backend, request).await) })
-    }
-}
-
+/// Forwards a call whose request is a single message.
 async fn forward(backend: Channel, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, MOST).collect().await {
