@@ -216,6 +216,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn so_many_calls_at_once_and_no_more() {
+        let (door, acceptor) = ends();
+        let (routes, mut calls) = routes();
+        tokio::spawn(acceptor.serve(routes, Shutdown::new()));
+        let mut open: Vec<_> = (0..AT_ONCE)
+            .map(|_| door.clone().call(request("/ever")))
+            .collect();
+        for _ in 0..AT_ONCE {
+            assert_eq!(calls.recv().await, Some("begun"));
+        }
+        let next = called(&door, "/short");
+        tokio::pin!(next);
+        assert!(timeout(Duration::from_millis(20), &mut next).await.is_err());
+        drop(open.pop());
+        assert_eq!(next.await, 0);
+    }
+
+    #[tokio::test]
     async fn a_handler_that_fails_takes_nobody_with_it() {
         let (door, acceptor) = ends();
         let (routes, _calls) = routes();

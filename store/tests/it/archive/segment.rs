@@ -89,6 +89,20 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn a_frame_is_read_once_for_its_entries() {
+    let (objects, _root) = folder();
+    let entries = ["x", "y"].map(|id| (row(id, 1, &[]), Bytes::from(id)));
+    let (object, _) = write(&entries).unwrap();
+    objects.put(NAME, object).await.unwrap();
+    let open = async || Segment::open(objects.as_ref(), NAME, None).await.unwrap();
+    let (read, unread) = (open().await, open().await);
+    assert_eq!(read.content(objects.as_ref(), 0).await.unwrap(), "x");
+    objects.delete(NAME).await.unwrap();
+    assert_eq!(read.content(objects.as_ref(), 1).await.unwrap(), "y");
+    assert!(unread.content(objects.as_ref(), 1).await.is_err());
+}
+
 /// Every byte of the smallest segments.
 #[tokio::test]
 async fn no_byte_changes_unseen() {
