@@ -21,6 +21,9 @@ pub const COMPLETE: [&str; 6] = [
     "STOPPED",
 ];
 
+/// Where whole pipelines are started.
+pub const START: &str = "/pipelines/start";
+
 /// A client of one gateway.
 #[derive(Debug, Clone)]
 pub struct Gate {
@@ -176,7 +179,7 @@ impl Gate {
         id_of(
             &self
                 .client
-                .post("/pipelines/start", pipeline)
+                .post(START, pipeline)
                 .await?
                 .expect(200)?
                 .json()?,
@@ -378,7 +381,11 @@ pub fn outline(execution: &Value) -> String {
     text
 }
 
-fn id_of(answer: &Value) -> Result<String> {
+/// The id that a start is answered with.
+///
+/// # Errors
+/// There is none in the answer.
+pub fn id_of(answer: &Value) -> Result<String> {
     let reference = answer["ref"]
         .as_str()
         .with_context(|| format!("no ref in {answer}"))?;

@@ -1,14 +1,14 @@
 //! What the engine does with stages of one task that runs by a worker and has a commit of its own
 //! (`fold-tasks: false`), on Redis with AOF `everysec`: throughput of many pipelines, the pace of one, a join.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::fixture::{pipeline, stage};
 use tests::program::installed;
 use tests::redis::{Fsync, PROGRAM, Redis};
-use tests::{Backend, Setup, Stack, measure};
+use tests::{Backend, Setup, Stack, eventually, measure};
 
 use crate::load::{control_plane, count, start_all, time};
 use crate::{Row, raw};
@@ -35,14 +35,16 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     let redis = stack.redis.as_ref().context("no redis")?;
     stack.gate.save_application("bench").await?;
     let chain = |length: usize| chain(length).map(|stages| pipeline("bench", "Chain", &stages));
+    let load = chain(STAGES)?;
     // The first load warms up.
-    load(&stack, &chain(STAGES)?, PIPELINES).await?;
+    ended(&stack, &run(&stack, &load, PIPELINES).await?).await?;
     let stages = PIPELINES * STAGES;
     let mut loads = Vec::new();
     for _ in 0..RUNS {
         let before = Cost::now(&stack, redis).await?;
-        let span = load(&stack, &chain(STAGES)?, PIPELINES).await?;
+        let ids = run(&stack, &load, PIPELINES).await?;
         let cost = Cost::now(&stack, redis).await?.since(&before);
+        let span = ended(&stack, &ids).await?;
         // Beside each load, for neither machine nor neighbours stand still.
         let raw = raw::commits_a_second(redis)?;
         let rate = count(stages) / span.as_secs_f64();
@@ -131,14 +133,24 @@ fn fan() -> Value {
     pipeline("bench", "Fan", &stages)
 }
 
-/// Starts so many at once and waits for all; from the first start to the last end.
-async fn load(stack: &Stack, pipeline: &Value, many: usize) -> Result<Duration> {
-    let begun = Instant::now();
+/// Starts so many at once and waits until none of them is under way; their ids.
+async fn run(stack: &Stack, pipeline: &Value, many: usize) -> Result<Vec<String>> {
     let ids = start_all(&stack.gate, pipeline, many).await?;
-    let started = begun.elapsed();
+    let open = "/applications/bench/pipelines?limit=1&statuses=NOT_STARTED,RUNNING";
+    let none = async || match stack.gate.get(open).await {
+        Ok(listed) if listed == json!([]) => Ok(()),
+        Ok(_) => Err("some are under way".to_owned()),
+        Err(error) => Err(format!("{error:#}")),
+    };
+    eventually("the load has ended", PATIENCE, none).await?;
+    Ok(ids)
+}
+
+/// Reads executions that succeeded; from the first start to the last end.
+async fn ended(stack: &Stack, ids: &[String]) -> Result<Duration> {
     let (mut first, mut last) = (i64::MAX, 0);
-    for id in &ids {
-        let ended = stack.gate.wait_for_execution(id, PATIENCE).await?;
+    for id in ids {
+        let ended = stack.gate.execution(id).await?;
         ensure!(
             ended["status"] == "SUCCEEDED",
             "{id} ended {}",
@@ -147,9 +159,7 @@ async fn load(stack: &Stack, pipeline: &Value, many: usize) -> Result<Duration> 
         first = first.min(time(&ended, "buildTime")?);
         last = last.max(time(&ended, "endTime")?);
     }
-    let span = Duration::from_millis(u64::try_from(last - first)?);
-    eprintln!("{many} started in {started:?}, ended after {span:?}");
-    Ok(span)
+    Ok(Duration::from_millis(u64::try_from(last - first)?))
 }
 
 fn lasted(execution: &Value) -> Result<Duration> {

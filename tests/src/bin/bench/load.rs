@@ -1,23 +1,29 @@
 //! What several rows start and read.
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use hyper::Method;
 use serde_json::Value;
 use tests::census::{self, Role};
+use tests::gate::{START, id_of};
 use tests::{Gate, Stack};
 use tokio::task::JoinSet;
 
 /// Starts sent at the same time.
 const AT_ONCE: usize = 16;
 
-/// Starts a pipeline so many times; their ids.
+/// Starts a pipeline so many times, over connections that are kept as clients keep them; their ids.
 pub(crate) async fn start_all(gate: &Gate, pipeline: &Value, many: usize) -> Result<Vec<String>> {
     let mut lanes = JoinSet::new();
+    let body = Bytes::from(serde_json::to_vec(pipeline)?);
     for lane in 0..AT_ONCE {
-        let (gate, pipeline) = (gate.clone(), pipeline.clone());
+        let (gate, body) = (gate.clone(), body.clone());
         lanes.spawn(async move {
             let mut ids = Vec::new();
+            let mut connection = gate.http().connect().await?;
             for _ in (lane..many).step_by(AT_ONCE) {
-                ids.push(gate.start_ad_hoc(&pipeline).await?);
+                let answer = connection.send(Method::POST, START, body.clone());
+                ids.push(id_of(&answer.await?.expect(200)?.json()?)?);
             }
             anyhow::Ok(ids)
         });
