@@ -173,6 +173,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("pipelines.evaluate_at_stage", Execution(Execute), Nothing),
     ("pipelines.evaluate_body", Execution(Execute), Nothing),
     ("pipelines.evaluate_variables", Execution(Execute), Nothing),
+    ("pipelines.fail", Definition(Execute), Nothing),
     ("pipelines.get", Execution(Read), Nothing),
     ("pipelines.pause", Execution(Execute), Nothing),
     ("pipelines.restart_stage", Execution(Execute), Nothing),

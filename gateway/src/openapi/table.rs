@@ -104,6 +104,7 @@ pub(super) const TABLE: &[Row] = &[
     ("pipelines.evaluate_at_stage", "Evaluates an expression at a stage", "expression", "", "200 Evaluation"),
     ("pipelines.evaluate_body", "Evaluates the expression in the body: text, or JSON with `expression`", "", "Any", "200 Evaluation"),
     ("pipelines.evaluate_variables", "Evaluates variables one after the other, as after the named stages", "requisiteStageRefIds spelVersion", "Any", "200 Evaluation"),
+    ("pipelines.fail", "Keeps an execution that failed before it began, for the reason in errorMessage", "", "Object", "200 Started"),
     ("pipelines.get", "An execution", "", "", "200 Execution"),
     ("pipelines.pause", "Pauses an execution", "", "", "200"),
     ("pipelines.restart_stage", "Runs a finished stage again", "", "Object", "200 Execution"),

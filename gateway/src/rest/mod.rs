@@ -170,6 +170,7 @@ fn routes() -> Routes {
         .route("/pipelineConfigs/{id}/history", get(pipeline_configs::history))
         .route("/pipelines", post(pipeline_configs::save))
         .route("/pipelines/bulksave", post(pipeline_sets::bulk_save))
+        .route("/pipelines/fail", post(pipelines::fail))
         .route("/pipelines/move", post(pipeline_sets::rename))
         .route("/pipelines/start", post(pipelines::start_ad_hoc))
         .route("/pipelines/{id}", get(pipelines::get).put(pipeline_configs::update).delete(pipelines::delete))

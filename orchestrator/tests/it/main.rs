@@ -28,6 +28,7 @@ mod large;
 mod lasting;
 mod limits;
 mod monitored;
+mod never_ran;
 mod notification;
 mod objects;
 mod others;

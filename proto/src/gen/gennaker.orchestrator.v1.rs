@@ -2111,6 +2111,15 @@ pub struct StartRequest {
     pub event_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailRequest {
+    /// A pipeline with its `trigger`.
+    #[prost(message, optional, tag = "1")]
+    pub body: ::core::option::Option<super::super::common::v1::Json>,
+    /// Why it could not begin.
+    #[prost(string, tag = "2")]
+    pub error_message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartReply {
     /// 26 characters.
     #[prost(string, tag = "1")]
@@ -2416,6 +2425,30 @@ pub mod execution_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("gennaker.orchestrator.v1.ExecutionService", "Start"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps an execution that failed before it began, with the reason: nothing of it ever runs.
+        pub async fn fail(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FailRequest>,
+        ) -> std::result::Result<tonic::Response<super::StartReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.ExecutionService/Fail",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("gennaker.orchestrator.v1.ExecutionService", "Fail"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -2781,6 +2814,11 @@ pub mod execution_service_server {
             &self,
             request: tonic::Request<super::StartRequest>,
         ) -> std::result::Result<tonic::Response<super::StartReply>, tonic::Status>;
+        /// Keeps an execution that failed before it began, with the reason: nothing of it ever runs.
+        async fn fail(
+            &self,
+            request: tonic::Request<super::FailRequest>,
+        ) -> std::result::Result<tonic::Response<super::StartReply>, tonic::Status>;
         /// The pipeline that `Start` would run, with everything that is known at its start;
         /// nothing is kept.
         async fn plan(
@@ -2983,6 +3021,50 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.ExecutionService/Fail" => {
+                    #[allow(non_camel_case_types)]
+                    struct FailSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::FailRequest> for FailSvc<T> {
+                        type Response = super::StartReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FailRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::fail(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FailSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -214,6 +214,13 @@ impl ExecutionService for Peers {
         }))
     }
 
+    async fn fail(
+        &self,
+        _: Request<orca::FailRequest>,
+    ) -> Result<Response<orca::StartReply>, Status> {
+        Err(no())
+    }
+
     async fn list(
         &self,
         call: Request<orca::ListExecutionsRequest>,

@@ -55,6 +55,17 @@ impl ExecutionService for Peers {
         }))
     }
 
+    async fn fail(
+        &self,
+        call: Call<orca::FailRequest>,
+    ) -> Result<Response<orca::StartReply>, Status> {
+        self.note("fail", call.get_ref())?;
+        Ok(Response::new(orca::StartReply {
+            id: "01ABC".into(),
+            r#ref: "/pipelines/01ABC".into(),
+        }))
+    }
+
     async fn get(&self, call: Call<orca::GetExecutionRequest>) -> Result<Response<Json>, Status> {
         self.note("get", call.get_ref())?;
         match call.get_ref().id.as_str() {
