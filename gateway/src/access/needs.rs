@@ -85,6 +85,7 @@ pub(crate) fn needs(handler: &str) -> (Need, Lose) {
 #[rustfmt::skip] // one line a handler
 pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("admin.force_cancel", Admin, Nothing),
+    ("admin.hydrate", Admin, Nothing),
     ("applications.get", Application(Read), Clusters),
     ("applications.history", Application(Read), Nothing),
     ("applications.list", Anybody, Applications("name")),

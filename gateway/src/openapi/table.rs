@@ -18,6 +18,7 @@ pub(super) fn row(handler: &str) -> Option<&'static Row> {
 #[rustfmt::skip] // one line a handler
 pub(super) const TABLE: &[Row] = &[
     ("admin.force_cancel", "Cancels an execution at once, whatever its stages do", "executionId executionType canceledBy", "", "200"),
+    ("admin.hydrate", "Puts the messages that a running execution lost, all or none, or with dryRun only tells of them", "executionId dryRun", "", "200 Object"),
     ("applications.get", "An application, with its clusters", "expand", "", "200 Application"),
     ("applications.history", "Former versions of an application, newest first", "limit", "", "200 [Object]"),
     ("applications.list", "Applications, as their attributes", "account owner", "", "200 [Attributes]"),

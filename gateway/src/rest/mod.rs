@@ -113,6 +113,7 @@ fn routes() -> Routes {
         .route("/actions/pipelines/reorder", post(pipeline_sets::reorder))
         .route("/actions/strategies/reorder", post(pipeline_sets::reorder))
         .route("/admin/executions/forceCancel", put(admin::force_cancel))
+        .route("/admin/executions/hydrate", post(admin::hydrate))
         .route("/applications", get(applications::list))
         .route("/applications/{application}", get(applications::get))
         .route("/applications/{application}/clusters", get(clusters::names))

@@ -9,8 +9,8 @@ use proto::json::required;
 use proto::orchestrator::v1::execution_service_server::ExecutionService;
 use proto::orchestrator::v1::{
     CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, FailRequest,
-    GetExecutionRequest, GetLogReply, GetLogRequest, ListExecutionsReply, ListExecutionsRequest,
-    StartReply, StartRequest, UpdateStageRequest, WatchEvent, WatchRequest,
+    GetExecutionRequest, GetLogReply, GetLogRequest, HydrateRequest, ListExecutionsReply,
+    ListExecutionsRequest, StartReply, StartRequest, UpdateStageRequest, WatchEvent, WatchRequest,
 };
 use proto::status::{Failure, FieldError, Kind};
 use runtime::auth::AuthContext;
@@ -249,6 +249,12 @@ impl ExecutionService for ExecutionApi {
             })
             .await?;
         Ok(Response::new(Empty {}))
+    }
+
+    async fn hydrate(&self, request: Request<HydrateRequest>) -> Result<Response<Json>, Status> {
+        let asked = request.into_inner();
+        let told = self.engine.hydrate(&asked.id, asked.dry_run).await?;
+        Ok(Response::new(Json::of(&told)))
     }
 
     async fn pause(&self, request: Request<ExecutionAction>) -> Result<Response<Empty>, Status> {

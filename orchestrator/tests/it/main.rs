@@ -22,6 +22,7 @@ mod fanin;
 mod flow;
 mod foreign;
 mod golden;
+mod hydrate;
 mod instances;
 mod judgment;
 mod large;

@@ -2225,6 +2225,14 @@ pub struct CancelRequest {
     pub force: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HydrateRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Only tells.
+    #[prost(bool, tag = "2")]
+    pub dry_run: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateStageRequest {
     #[prost(enumeration = "ExecutionKind", tag = "1")]
     pub kind: i32,
@@ -2591,6 +2599,37 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Puts the messages that a running execution waits for and that were lost, or tells which: `{"dryRun", "executions"}`;
+        /// NOT_FOUND if there is no such execution.
+        pub async fn hydrate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HydrateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.ExecutionService/Hydrate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.ExecutionService",
+                        "Hydrate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn pause(
             &mut self,
             request: impl tonic::IntoRequest<super::ExecutionAction>,
@@ -2855,6 +2894,15 @@ pub mod execution_service_server {
             request: tonic::Request<super::CancelRequest>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Empty>,
+            tonic::Status,
+        >;
+        /// Puts the messages that a running execution waits for and that were lost, or tells which: `{"dryRun", "executions"}`;
+        /// NOT_FOUND if there is no such execution.
+        async fn hydrate(
+            &self,
+            request: tonic::Request<super::HydrateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
         >;
         async fn pause(
@@ -3289,6 +3337,51 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.ExecutionService/Hydrate" => {
+                    #[allow(non_camel_case_types)]
+                    struct HydrateSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::HydrateRequest>
+                    for HydrateSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HydrateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::hydrate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HydrateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

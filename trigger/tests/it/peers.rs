@@ -255,6 +255,9 @@ impl ExecutionService for Peers {
     async fn cancel(&self, _: Request<orca::CancelRequest>) -> Result<Response<Empty>, Status> {
         Err(no())
     }
+    async fn hydrate(&self, _: Request<orca::HydrateRequest>) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
     async fn pause(&self, _: Request<orca::ExecutionAction>) -> Result<Response<Empty>, Status> {
         Err(no())
     }

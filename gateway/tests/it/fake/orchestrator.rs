@@ -130,6 +130,17 @@ impl ExecutionService for Peers {
         }
     }
 
+    async fn hydrate(&self, call: Call<orca::HydrateRequest>) -> Result<Response<Json>, Status> {
+        self.note("hydrate", call.get_ref())?;
+        match call.get_ref() {
+            asked if asked.id == "E1" => {
+                let found = json!({"startTime": 1, "canApply": false, "actions": []});
+                json_reply(&json!({"dryRun": asked.dry_run, "executions": {"E1": found}}))
+            }
+            _ => Err(missing("execution")),
+        }
+    }
+
     async fn pause(&self, call: Call<orca::ExecutionAction>) -> Result<Response<Empty>, Status> {
         self.note("pause", call.get_ref())?;
         Ok(Response::new(Empty {}))
