@@ -19,6 +19,7 @@ pub mod executions;
 pub mod fields;
 mod foreign;
 mod ground;
+mod hydrate;
 mod ids;
 pub mod large;
 mod leases;

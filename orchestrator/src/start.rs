@@ -41,6 +41,8 @@ pub struct Start {
     pub user: String,
     /// A stage asks on their behalf, since this time.
     pub by_stage: Option<i64>,
+    /// Why it cannot begin, as whoever asks knows already: it is kept as one that failed.
+    pub failure: Option<String>,
 }
 
 fn rejected(rejected: &Rejected) -> Failure {
@@ -84,13 +86,17 @@ impl Engine {
         } else {
             Asker::User(&start.user)
         };
-        let prepared = match start.kind {
+        let mut prepared = match start.kind {
             ExecutionType::Pipeline => self.prepared(start.body.clone(), asker).await?,
             ExecutionType::Orchestration => Prepared {
                 body: start.body.clone(),
                 ..Prepared::default()
             },
         };
+        if start.failure.is_some() {
+            // What else is wrong with it is not what it is kept for.
+            prepared.failure.clone_from(&start.failure);
+        }
         let body = &prepared.body;
         let application = body
             .as_object()

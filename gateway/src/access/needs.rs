@@ -85,6 +85,7 @@ pub(crate) fn needs(handler: &str) -> (Need, Lose) {
 #[rustfmt::skip] // one line a handler
 pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("admin.force_cancel", Admin, Nothing),
+    ("admin.hydrate", Admin, Nothing),
     ("applications.get", Application(Read), Clusters),
     ("applications.history", Application(Read), Nothing),
     ("applications.list", Anybody, Applications("name")),
@@ -173,6 +174,7 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("pipelines.evaluate_at_stage", Execution(Execute), Nothing),
     ("pipelines.evaluate_body", Execution(Execute), Nothing),
     ("pipelines.evaluate_variables", Execution(Execute), Nothing),
+    ("pipelines.fail", Definition(Execute), Nothing),
     ("pipelines.get", Execution(Read), Nothing),
     ("pipelines.pause", Execution(Execute), Nothing),
     ("pipelines.restart_stage", Execution(Execute), Nothing),

@@ -18,6 +18,7 @@ pub(super) fn row(handler: &str) -> Option<&'static Row> {
 #[rustfmt::skip] // one line a handler
 pub(super) const TABLE: &[Row] = &[
     ("admin.force_cancel", "Cancels an execution at once, whatever its stages do", "executionId executionType canceledBy", "", "200"),
+    ("admin.hydrate", "Puts the messages that a running execution lost, all or none, or with dryRun only tells of them", "executionId dryRun", "", "200 Object"),
     ("applications.get", "An application, with its clusters", "expand", "", "200 Application"),
     ("applications.history", "Former versions of an application, newest first", "limit", "", "200 [Object]"),
     ("applications.list", "Applications, as their attributes", "account owner", "", "200 [Attributes]"),
@@ -104,6 +105,7 @@ pub(super) const TABLE: &[Row] = &[
     ("pipelines.evaluate_at_stage", "Evaluates an expression at a stage", "expression", "", "200 Evaluation"),
     ("pipelines.evaluate_body", "Evaluates the expression in the body: text, or JSON with `expression`", "", "Any", "200 Evaluation"),
     ("pipelines.evaluate_variables", "Evaluates variables one after the other, as after the named stages", "requisiteStageRefIds spelVersion", "Any", "200 Evaluation"),
+    ("pipelines.fail", "Keeps an execution that failed before it began, for the reason in errorMessage", "", "Object", "200 Started"),
     ("pipelines.get", "An execution", "", "", "200 Execution"),
     ("pipelines.pause", "Pauses an execution", "", "", "200"),
     ("pipelines.restart_stage", "Runs a finished stage again", "", "Object", "200 Execution"),

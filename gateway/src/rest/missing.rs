@@ -15,7 +15,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
         "turning a pipeline into a template",
     ),
     ("GET", "/admin", "administration"),
-    ("POST", "/admin/executions/hydrate", "administration"),
     (
         "GET",
         "/applications/{application}/clusters/{account}/{cluster}/serverGroups/{serverGroup}/scalingActivities",

@@ -4,12 +4,12 @@
 use axum::extract::State;
 use proto::common::v1::Json;
 use proto::orchestrator::v1::{
-    CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, GetExecutionRequest,
-    StartRequest, UpdateStageRequest,
+    CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, FailRequest,
+    GetExecutionRequest, StartRequest, UpdateStageRequest,
 };
 use proto::trigger::v1::{DecisionsRequest, FireManualReply, FireManualRequest};
 use runtime::auth::AuthContext;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::pipeline_configs;
 use crate::Gateway;
@@ -82,14 +82,8 @@ pub(super) async fn start_v2(
     ))
 }
 
-/// `POST /pipelines/start`: a pipeline that need not be stored, with its trigger.
-pub(super) async fn start_ad_hoc(
-    State(gate): State<Gateway>,
-    caller: Caller,
-    body: Definition,
-) -> Reply {
-    let mut pipeline = body.object("a pipeline")?;
-    let plan = pipeline.shift_remove("plan") == Some(Value::Bool(true));
+/// The trigger of a pipeline that comes with it.
+fn triggered_by(caller: &Caller, pipeline: &mut Map<String, Value>) {
     let trigger = pipeline.entry("trigger").or_insert_with(|| json!({}));
     if let Value::Object(trigger) = trigger {
         trigger.entry("type").or_insert_with(|| json!("manual"));
@@ -98,6 +92,17 @@ pub(super) async fn start_ad_hoc(
             trigger.insert("user".to_owned(), json!(caller.user()));
         }
     }
+}
+
+/// `POST /pipelines/start`: a pipeline that need not be stored, with its trigger.
+pub(super) async fn start_ad_hoc(
+    State(gate): State<Gateway>,
+    caller: Caller,
+    body: Definition,
+) -> Reply {
+    let mut pipeline = body.object("a pipeline")?;
+    let plan = pipeline.shift_remove("plan") == Some(Value::Bool(true));
+    triggered_by(&caller, &mut pipeline);
     let body = Some(Json::of(&Value::Object(pipeline)));
     if plan {
         let call = caller.request(StartRequest {
@@ -114,6 +119,27 @@ pub(super) async fn start_ad_hoc(
     });
     let started = answer(gate.clients.events.clone().fire_manual(call)).await?;
     Ok(Answer::Ok(json!({"ref": started.r#ref})))
+}
+
+/// `POST /pipelines/fail`: a pipeline with its trigger and `errorMessage`, kept as an execution that failed
+/// before it began and never runs. Orca's `POST /fail`, which Gate does not offer.
+pub(super) async fn fail(State(gate): State<Gateway>, caller: Caller, body: Definition) -> Reply {
+    let mut pipeline = body.object("a pipeline")?;
+    let error_message = match pipeline.shift_remove("errorMessage") {
+        Some(Value::String(text)) if !text.trim().is_empty() => text,
+        None | Some(Value::Null | Value::String(_)) => {
+            let text = "is missing; say why the pipeline could not begin";
+            return Err(Error::field("errorMessage", text));
+        }
+        Some(_) => return Err(Error::field("errorMessage", "is no text")),
+    };
+    triggered_by(&caller, &mut pipeline);
+    let call = caller.request(FailRequest {
+        body: Some(Json::of(&Value::Object(pipeline))),
+        error_message,
+    });
+    let kept = answer(gate.clients.executions.clone().fail(call)).await?;
+    Ok(Answer::Ok(json!({"ref": kept.r#ref})))
 }
 
 /// `PUT /pipelines/{id}/cancel?reason=&force=false`

@@ -17,6 +17,9 @@ use crate::listing;
 use crate::request::{At, Caller, Definition, Query};
 
 const KIND: i32 = ExecutionKind::Orchestration as i32;
+/// Tasks in one answer: so many Orca lists unless it is told how many, and here more are not asked for either,
+/// so that an answer stays bounded.
+const MOST: u64 = 3_500;
 
 fn named(id: &str) -> impl FnOnce(Error) -> Error + use<> {
     let message = format!("Task not found (id: {id})");
@@ -240,16 +243,15 @@ pub(super) async fn delete(
     Ok(Answer::Empty)
 }
 
-/// `GET /applications/{application}/tasks?page=1&limit=&statuses=`
+/// `GET /applications/{application}/tasks?page=1&limit=3500&statuses=`
 pub(super) async fn of_application(
     State(gate): State<Gateway>,
     caller: Caller,
     At(application): At<String>,
     query: Query,
 ) -> Reply {
-    let limit = usize::try_from(query.number("limit", 100)?)
-        .unwrap_or(usize::MAX)
-        .min(500);
+    let limit = query.number("limit", MOST)?.min(MOST);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let page = usize::try_from(query.number("page", 1)?.max(1)).unwrap_or(usize::MAX);
     let request = ListExecutionsRequest {
         kind: KIND,

@@ -19,3 +19,4 @@ mod programs;
 mod provider;
 mod routes;
 mod spin;
+mod tasks;

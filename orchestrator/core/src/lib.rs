@@ -31,6 +31,7 @@ pub mod gate;
 pub mod graph;
 mod handle;
 mod handler;
+pub mod hydrate;
 mod ids;
 mod losses;
 mod message;

@@ -8,11 +8,11 @@ use proto::common::v1::{Empty, Json};
 use proto::json::required;
 use proto::orchestrator::v1::execution_service_server::ExecutionService;
 use proto::orchestrator::v1::{
-    CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, GetExecutionRequest,
-    GetLogReply, GetLogRequest, ListExecutionsReply, ListExecutionsRequest, StartReply,
-    StartRequest, UpdateStageRequest, WatchEvent, WatchRequest,
+    CancelRequest, EvaluateRequest, ExecutionAction, ExecutionKind, FailRequest,
+    GetExecutionRequest, GetLogReply, GetLogRequest, HydrateRequest, ListExecutionsReply,
+    ListExecutionsRequest, StartReply, StartRequest, UpdateStageRequest, WatchEvent, WatchRequest,
 };
-use proto::status::{Failure, Kind};
+use proto::status::{Failure, FieldError, Kind};
 use runtime::auth::AuthContext;
 use serde_json::{Map, Value};
 use tokio_stream::Stream;
@@ -64,6 +64,28 @@ fn object(json: Option<&Json>) -> Result<Map<String, Value>, Failure> {
     }
 }
 
+/// Brings who asks to a body that somebody outside sent.
+fn started_by(body: &mut Value, user: &str) {
+    let Some(trigger) = body.get_mut("trigger") else {
+        return;
+    };
+    custom::without_deployment(trigger);
+    // Who is known by name started it, whatever the body says: a judgment may exclude them.
+    if user != AuthContext::ANONYMOUS
+        && let Value::Object(trigger) = trigger
+    {
+        trigger.insert("user".to_owned(), user.into());
+    }
+}
+
+fn reply(kind: ExecutionType, id: String) -> StartReply {
+    let reference = format!("/{}/{id}", kind.plural());
+    StartReply {
+        id,
+        r#ref: reference,
+    }
+}
+
 impl ExecutionApi {
     async fn served(&self, execution: &Execution) -> Result<Response<Json>, Status> {
         let json = self.engine.executions().served(execution).await?;
@@ -84,32 +106,43 @@ impl ExecutionService for ExecutionApi {
                 ExecutionType::Pipeline
             }
         });
-        if let Some(trigger) = body.get_mut("trigger") {
-            custom::without_deployment(trigger);
-        }
-        // Who is known by name started it, whatever the body says: a judgment may exclude them.
-        if user != AuthContext::ANONYMOUS
-            && let Some(Value::Object(trigger)) = body.get_mut("trigger")
-        {
-            trigger.insert("user".to_owned(), user.clone().into());
-        }
+        started_by(&mut body, &user);
         let start = Start {
             kind,
             body,
             event_id: asked.event_id,
             user,
             by_stage: None,
+            failure: None,
         };
         let started = self.engine.start(&start).await?;
         if let Some(refused) = started.refused {
             return Err(refused.into());
         }
-        let id = started.id;
-        let reference = format!("/{}/{id}", kind.plural());
-        Ok(Response::new(StartReply {
-            id,
-            r#ref: reference,
-        }))
+        Ok(Response::new(reply(kind, started.id)))
+    }
+
+    async fn fail(&self, request: Request<FailRequest>) -> Result<Response<StartReply>, Status> {
+        let user = user_of(&request, "");
+        let asked = request.into_inner();
+        let mut body = required(asked.body.as_ref(), "body")?;
+        if asked.error_message.is_empty() {
+            let text = "is missing; say why it could not begin";
+            let fields = vec![FieldError::new("errorMessage", text)];
+            return Err(Failure::invalid(format!("errorMessage {text}"), fields).into());
+        }
+        started_by(&mut body, &user);
+        let kind = ExecutionType::Pipeline;
+        let start = Start {
+            kind,
+            body,
+            event_id: String::new(),
+            user,
+            by_stage: None,
+            failure: Some(asked.error_message),
+        };
+        let started = self.engine.start(&start).await?;
+        Ok(Response::new(reply(kind, started.id)))
     }
 
     async fn plan(&self, request: Request<StartRequest>) -> Result<Response<Json>, Status> {
@@ -216,6 +249,12 @@ impl ExecutionService for ExecutionApi {
             })
             .await?;
         Ok(Response::new(Empty {}))
+    }
+
+    async fn hydrate(&self, request: Request<HydrateRequest>) -> Result<Response<Json>, Status> {
+        let asked = request.into_inner();
+        let told = self.engine.hydrate(&asked.id, asked.dry_run).await?;
+        Ok(Response::new(Json::of(&told)))
     }
 
     async fn pause(&self, request: Request<ExecutionAction>) -> Result<Response<Empty>, Status> {

@@ -46,6 +46,7 @@ impl Executions for OwnExecutions {
             body: pipeline,
             event_id: event_id.to_owned(),
             user: user.to_owned(),
+            failure: None,
             by_stage: Some(since),
         };
         Ok(self.engine()?.start(&start).await?.id)

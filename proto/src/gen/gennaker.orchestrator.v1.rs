@@ -2111,6 +2111,15 @@ pub struct StartRequest {
     pub event_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailRequest {
+    /// A pipeline with its `trigger`.
+    #[prost(message, optional, tag = "1")]
+    pub body: ::core::option::Option<super::super::common::v1::Json>,
+    /// Why it could not begin.
+    #[prost(string, tag = "2")]
+    pub error_message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartReply {
     /// 26 characters.
     #[prost(string, tag = "1")]
@@ -2214,6 +2223,14 @@ pub struct CancelRequest {
     pub reason: ::prost::alloc::string::String,
     #[prost(bool, tag = "4")]
     pub force: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HydrateRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Only tells.
+    #[prost(bool, tag = "2")]
+    pub dry_run: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateStageRequest {
@@ -2419,6 +2436,30 @@ pub mod execution_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Keeps an execution that failed before it began, with the reason: nothing of it ever runs.
+        pub async fn fail(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FailRequest>,
+        ) -> std::result::Result<tonic::Response<super::StartReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.ExecutionService/Fail",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("gennaker.orchestrator.v1.ExecutionService", "Fail"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The pipeline that `Start` would run, with everything that is known at its start;
         /// nothing is kept.
         pub async fn plan(
@@ -2554,6 +2595,37 @@ pub mod execution_service_client {
                     GrpcMethod::new(
                         "gennaker.orchestrator.v1.ExecutionService",
                         "Cancel",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts the messages that a running execution waits for and that were lost, or tells which: `{"dryRun", "executions"}`;
+        /// NOT_FOUND if there is no such execution.
+        pub async fn hydrate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HydrateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.ExecutionService/Hydrate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.ExecutionService",
+                        "Hydrate",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -2781,6 +2853,11 @@ pub mod execution_service_server {
             &self,
             request: tonic::Request<super::StartRequest>,
         ) -> std::result::Result<tonic::Response<super::StartReply>, tonic::Status>;
+        /// Keeps an execution that failed before it began, with the reason: nothing of it ever runs.
+        async fn fail(
+            &self,
+            request: tonic::Request<super::FailRequest>,
+        ) -> std::result::Result<tonic::Response<super::StartReply>, tonic::Status>;
         /// The pipeline that `Start` would run, with everything that is known at its start;
         /// nothing is kept.
         async fn plan(
@@ -2817,6 +2894,15 @@ pub mod execution_service_server {
             request: tonic::Request<super::CancelRequest>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Empty>,
+            tonic::Status,
+        >;
+        /// Puts the messages that a running execution waits for and that were lost, or tells which: `{"dryRun", "executions"}`;
+        /// NOT_FOUND if there is no such execution.
+        async fn hydrate(
+            &self,
+            request: tonic::Request<super::HydrateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
         >;
         async fn pause(
@@ -2983,6 +3069,50 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.ExecutionService/Fail" => {
+                    #[allow(non_camel_case_types)]
+                    struct FailSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::FailRequest> for FailSvc<T> {
+                        type Response = super::StartReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FailRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::fail(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FailSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3207,6 +3337,51 @@ pub mod execution_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.ExecutionService/Hydrate" => {
+                    #[allow(non_camel_case_types)]
+                    struct HydrateSvc<T: ExecutionService>(pub Arc<T>);
+                    impl<
+                        T: ExecutionService,
+                    > tonic::server::UnaryService<super::HydrateRequest>
+                    for HydrateSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HydrateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExecutionService>::hydrate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HydrateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -214,6 +214,13 @@ impl ExecutionService for Peers {
         }))
     }
 
+    async fn fail(
+        &self,
+        _: Request<orca::FailRequest>,
+    ) -> Result<Response<orca::StartReply>, Status> {
+        Err(no())
+    }
+
     async fn list(
         &self,
         call: Request<orca::ListExecutionsRequest>,
@@ -246,6 +253,9 @@ impl ExecutionService for Peers {
         Err(no())
     }
     async fn cancel(&self, _: Request<orca::CancelRequest>) -> Result<Response<Empty>, Status> {
+        Err(no())
+    }
+    async fn hydrate(&self, _: Request<orca::HydrateRequest>) -> Result<Response<Json>, Status> {
         Err(no())
     }
     async fn pause(&self, _: Request<orca::ExecutionAction>) -> Result<Response<Empty>, Status> {

@@ -55,6 +55,17 @@ impl ExecutionService for Peers {
         }))
     }
 
+    async fn fail(
+        &self,
+        call: Call<orca::FailRequest>,
+    ) -> Result<Response<orca::StartReply>, Status> {
+        self.note("fail", call.get_ref())?;
+        Ok(Response::new(orca::StartReply {
+            id: "01ABC".into(),
+            r#ref: "/pipelines/01ABC".into(),
+        }))
+    }
+
     async fn get(&self, call: Call<orca::GetExecutionRequest>) -> Result<Response<Json>, Status> {
         self.note("get", call.get_ref())?;
         match call.get_ref().id.as_str() {
@@ -115,6 +126,17 @@ impl ExecutionService for Peers {
         self.note("cancel", call.get_ref())?;
         match call.get_ref().id.as_str() {
             "E1" | "01ABC" => Ok(Response::new(Empty {})),
+            _ => Err(missing("execution")),
+        }
+    }
+
+    async fn hydrate(&self, call: Call<orca::HydrateRequest>) -> Result<Response<Json>, Status> {
+        self.note("hydrate", call.get_ref())?;
+        match call.get_ref() {
+            asked if asked.id == "E1" => {
+                let found = json!({"startTime": 1, "canApply": false, "actions": []});
+                json_reply(&json!({"dryRun": asked.dry_run, "executions": {"E1": found}}))
+            }
             _ => Err(missing("execution")),
         }
     }

@@ -16,6 +16,7 @@
 
 use serde_json::{Value, json};
 
+use crate::catalog::StageCatalog;
 use crate::change::{Change, exception, ignored};
 use crate::context::failure_descriptions;
 use crate::env::Env;
@@ -235,7 +236,7 @@ fn finish(change: &mut Change, id: &StageId, status: Status, env: &Env<'_>) {
     stage.end_time = Some(env.now);
     let synthetic = stage.is_synthetic();
     let parent = stage.parent_stage_id.clone();
-    let siblings_go_on = lets_siblings_continue(stage, env);
+    let siblings_go_on = lets_siblings_continue(stage, env.stages);
     if status == Status::FailedContinue && synthetic && !siblings_go_on {
         if let Some(stage_id) = parent {
             change.send(Message::CompleteStage { stage_id });
@@ -252,10 +253,9 @@ fn finish(change: &mut Change, id: &StageId, status: Status, env: &Env<'_>) {
 }
 
 /// Whether a failed synthetic stage lets those beside it, and its parent, go on.
-pub(crate) fn lets_siblings_continue(stage: &Stage, env: &Env<'_>) -> bool {
+pub(crate) fn lets_siblings_continue(stage: &Stage, stages: &dyn StageCatalog) -> bool {
     stage.flag("allowSiblingStagesToContinueOnFailure") == Some(true)
-        || env
-            .stages
+        || stages
             .stage(stage.definition())
             .is_some_and(|d| d.lets_siblings_continue())
 }

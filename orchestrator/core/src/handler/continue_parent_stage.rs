@@ -36,9 +36,9 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, phase: Owner, env: &En
             if !children.all(|s| s.status.lets_downstream_run()) {
                 return ignored(Reason::NotYet);
             }
-            let ends_parent = execution
-                .synthetics(id, Some(phase))
-                .any(|s| s.status == Status::FailedContinue && !lets_siblings_continue(s, env));
+            let ends_parent = execution.synthetics(id, Some(phase)).any(|s| {
+                s.status == Status::FailedContinue && !lets_siblings_continue(s, env.stages)
+            });
             if ends_parent {
                 change.send(Message::CompleteStage {
                     stage_id: id.clone(),

@@ -6,6 +6,7 @@ mod expressions;
 mod found;
 mod golden;
 mod graph;
+mod hydrate;
 mod leftover;
 mod parent;
 mod properties;

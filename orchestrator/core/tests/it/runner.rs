@@ -211,6 +211,11 @@ impl Runner {
         self.queue.iter().map(|(at, ..)| *at).min()
     }
 
+    /// Takes away all that waits.
+    pub(crate) fn lose(&mut self) {
+        self.queue.clear();
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
