@@ -53,6 +53,6 @@ mod verbs;
 mod webhook;
 mod windows;
 
-/// The product's own: the simulators play a quarter more seeds a second with it.
+/// The product's own: the simulators play two fifths more seeds a second with it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
