@@ -169,10 +169,11 @@ impl Engine {
 
     async fn read_leaving(&self, shard: Shard, id: &str) -> Result<Option<Leaving>, Failure> {
         let executions = &self.inner.executions;
-        let Some((version, parts)) = executions.parts(id).await? else {
+        // Beside one another, for under load each waits its turn in the store. Both versions guard what is taken out.
+        let (parts, log) = futures_util::try_join!(executions.parts(id), executions.log_parts(id))?;
+        let (Some((version, parts)), (log_version, log)) = (parts, log) else {
             return Ok(None);
         };
-        let (log_version, log) = executions.log_parts(id).await?;
         let execution = assembled(id, version, &parts)?.and_then(only);
         let Some(execution) = execution.filter(|e| e.status.is_complete()) else {
             return Ok(None);
