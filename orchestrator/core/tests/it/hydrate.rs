@@ -112,6 +112,7 @@ fn whatever_was_lost_whenever_it_ends_as_it_would_have() {
                 break;
             }
             runner.lose();
+            assert_eq!(runner.waiting(), 0, "by itself nothing goes on");
             let held = is_held(&runner.execution());
             assert_eq!(hydrate(&mut runner), !held, "{fails} {step} {stages:#}");
             if !held {
