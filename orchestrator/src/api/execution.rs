@@ -126,7 +126,7 @@ impl ExecutionService for ExecutionApi {
         let user = user_of(&request, "");
         let asked = request.into_inner();
         let mut body = required(asked.body.as_ref(), "body")?;
-        if asked.error_message.is_empty() {
+        if asked.error_message.trim().is_empty() {
             let text = "is missing; say why it could not begin";
             let fields = vec![FieldError::new("errorMessage", text)];
             return Err(Failure::invalid(format!("errorMessage {text}"), fields).into());

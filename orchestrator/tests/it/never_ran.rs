@@ -78,9 +78,11 @@ async fn the_reason_that_is_given_is_the_one_that_is_told() {
     let id = fail(&rig, &body, "no image came").await.unwrap();
     untouched(&rig.get(&id).await);
 
-    let refused = fail(&rig, &runnable(), "").await.unwrap_err();
-    assert_eq!(refused.kind, Kind::Invalid);
-    assert_eq!(refused.fields[0].path, "errorMessage");
+    for blank in ["", " \n"] {
+        let refused = fail(&rig, &runnable(), blank).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::Invalid);
+        assert_eq!(refused.fields[0].path, "errorMessage");
+    }
     let mut disabled = runnable();
     disabled["disabled"] = json!(true);
     let refused = fail(&rig, &disabled, "no image came").await.unwrap_err();
