@@ -106,7 +106,7 @@ pub fn build(mut config: Config, deps: Deps) -> Result<Service, Error> {
         .grpc(routes)
         .check("balancer", move || {
             let local = checked.clone();
-            async move { local.router().check() }
+            async move { local.routers().check() }
         })
         .task("balancer-control", OnError::Restart, move |shutdown| {
             let (local, ledger) = (supervised.clone(), ledger.clone());
@@ -119,7 +119,7 @@ pub fn build(mut config: Config, deps: Deps) -> Result<Service, Error> {
                 let worker = worker.clone();
                 async move {
                     // Operations act on a world that has been adopted.
-                    let ready = worker.local.router().ready();
+                    let ready = worker.local.routers().ready();
                     if shutdown.or(ready).await.is_none() {
                         return Ok(());
                     }

@@ -5,7 +5,7 @@
 //!
 //! | request | meaning |
 //! |---|---|
-//! | `PUT /v1/config`, `If-Match: "<generation>"`, `X-Fence: <token>` | the whole desired [`Config`]; 200 [`Applied`] once it is journaled and every worker's loop has confirmed it; 409 for an older fence, 412 [`Applied`] for another generation, 422 [`Faults`]; the same body again is a no-op |
+//! | `PUT /v1/config`, `If-Match: "<generation>"`, `X-Fence: <token>` | the whole desired [`Config`]; 200 [`Applied`] once it is journaled and every worker's loop has confirmed it; 409 with the larger token in `X-Fence` for an older fence, 412 [`Applied`] for another generation, 422 [`Faults`]; the same body again is a no-op |
 //! | `GET /v1/config` | the [`Config`] in force, with its generation in [`Applied`]'s form in the `ETag` |
 //! | `GET /v1/state` | [`State`] |
 //! | `GET /v1/watch?epoch=E&after=N` | [`Event`]s as JSON lines, numbered; 410 when N is too old or the epoch differs |

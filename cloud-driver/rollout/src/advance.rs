@@ -1,12 +1,13 @@
 //! One move against one observation: ask once, then wait for what must be seen.
 
-use crate::effect::{Effect, Step};
+use crate::effect::{Effect, Overdue, Step};
 use crate::floor;
 use crate::machine::{Progress, Rollout};
 use crate::member::{Origin, Role, Standing};
 use crate::moves::{Move, bring_up, take_down};
-use crate::observation::{Observation, Process, Seen, State, View};
+use crate::observation::{Observation, Process};
 use crate::outcome::Failure;
+use crate::router::{Seen, State, View};
 use crate::settings::{OnDrainTimeout, Settings};
 
 /// One step's circumstances.
@@ -340,6 +341,7 @@ impl Rollout {
                 member: ids.first().cloned().unwrap_or_default(),
                 requests: 0,
                 waited_ms,
+                reason: Some("the router does not confirm that it drains".to_owned()),
             });
         };
         // The time to drain begins when the router was seen draining, not when
@@ -359,15 +361,35 @@ impl Rollout {
             return Progress::Wait(Some(end));
         }
         let tunnels_only = left.iter().all(|(_, s)| s.in_flight.requests == 0);
-        if tunnels_only || self.settings.on_drain_timeout == OnDrainTimeout::Cut {
-            self.cut = true;
-            step.effects.extend(left.iter().map(|(id, _)| Effect::Cut {
+        let then = if tunnels_only {
+            OnDrainTimeout::Cut
+        } else {
+            self.settings.on_drain_timeout
+        };
+        if !self.overdue {
+            // Told once and never silent, whatever comes of it.
+            self.overdue = true;
+            step.changed = true;
+            step.overdue.extend(left.iter().map(|(id, seen)| Overdue {
                 member: (*id).clone(),
+                in_flight: seen.in_flight,
+                waited_ms: now.ms() - from,
+                then,
             }));
-            let limit = end.saturating_add(Settings::EXIT_MARGIN_MS) - now.since;
-            return Self::until(now, limit, |waited_ms| still_busy(&left, waited_ms));
         }
-        Progress::Failed(still_busy(&left, now.ms() - from))
+        match then {
+            OnDrainTimeout::Wait => Progress::Wait(None),
+            OnDrainTimeout::Fail => Progress::Failed(still_busy(&left, now.ms() - from)),
+            OnDrainTimeout::Cut => {
+                step.effects.extend(left.iter().map(|(id, _)| Effect::Cut {
+                    member: (*id).clone(),
+                }));
+                // A cut may take as long as a stop.
+                let margin = self.settings.grace_ms + Settings::EXIT_MARGIN_MS;
+                let limit = end.saturating_add(margin).saturating_sub(now.since);
+                Self::until(now, limit, |waited_ms| still_busy(&left, waited_ms))
+            }
+        }
     }
 
     fn stop(&mut self, ids: &[String], now: &Now<'_>, step: &mut Step) -> Progress {
@@ -483,13 +505,11 @@ fn is_ready(view: &View, id: &str) -> bool {
 }
 
 fn still_busy(left: &[(&String, &Seen)], waited_ms: u64) -> Failure {
-    let (member, requests) = left.first().map_or_else(
-        || (String::new(), 0),
-        |(id, s)| ((*id).clone(), s.in_flight.requests + s.in_flight.tunnels),
-    );
+    let first = left.first();
     Failure::Drain {
-        member,
-        requests,
+        member: first.map_or_else(String::new, |(id, _)| (*id).clone()),
+        requests: first.map_or(0, |(_, seen)| seen.in_flight.total()),
         waited_ms,
+        reason: first.and_then(|(_, seen)| seen.reason.clone()),
     }
 }

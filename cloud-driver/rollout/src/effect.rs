@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::member::Role;
 use crate::outcome::Outcome;
+use crate::router::InFlight;
+use crate::settings::OnDrainTimeout;
 
 /// A fact to commit together with the rollout's state, before any effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,19 @@ pub enum Effect {
     },
 }
 
+/// What an instance still had in flight when its time to drain was over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// Instance id.
+    pub member: String,
+    /// What it had.
+    pub in_flight: InFlight,
+    /// How long was waited.
+    pub waited_ms: u64,
+    /// What becomes of it; upgraded connections alone are always cut.
+    pub then: OnDrainTimeout,
+}
+
 /// The result of one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Step {
@@ -91,6 +106,8 @@ pub struct Step {
     pub journal: Vec<Journal>,
     /// To perform after the commit, in order.
     pub effects: Vec<Effect>,
+    /// To tell people, with the commit.
+    pub overdue: Vec<Overdue>,
     /// Step again at this time even if nothing is observed.
     pub wake_at_ms: Option<u64>,
     /// It has ended.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::machine::Direction;
 use crate::member::{Member, Role};
-use crate::observation::{State, View};
+use crate::router::View;
 
 /// How many of the members not in `without` are meant to serve and were seen serving.
 pub(crate) fn serving(
@@ -20,12 +20,7 @@ pub(crate) fn serving(
 
 /// Whether this member was seen serving.
 pub(crate) fn serves(member: &Member, view: &View) -> bool {
-    member.role == Role::Serve
-        && !member.died
-        && view
-            .instances
-            .get(&member.id)
-            .is_some_and(|seen| seen.state == State::Serving)
+    member.role == Role::Serve && !member.died && view.serves(&member.id)
 }
 
 /// Whether taking traffic from `leaving` keeps the floor.

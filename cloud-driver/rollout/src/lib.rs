@@ -29,15 +29,17 @@ mod member;
 mod moves;
 mod observation;
 mod outcome;
+pub mod router;
 mod settings;
 
-pub use effect::{Effect, Journal, Step};
+pub use effect::{Effect, Journal, Overdue, Step};
 pub use goal::{
     Create, Destroy, Disable, Enable, Newcomer, Present, Refusal, ReplaceInPlace, Resize, Shift,
 };
 pub use machine::{Direction, Rollout};
 pub use member::{Member, Origin, Pair, Role, Standing};
 pub use moves::Move;
-pub use observation::{InFlight, Observation, Process, Seen, State, View};
+pub use observation::{Observation, Process};
 pub use outcome::{Failure, Outcome, Restored};
+pub use router::{InFlight, Seen, State, View};
 pub use settings::{OnDrainTimeout, Settings};

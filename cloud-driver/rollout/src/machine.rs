@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Journal, Step};
 use crate::member::{Member, Origin, Pair, Role, Standing};
 use crate::moves::Move;
-use crate::observation::{Observation, Process, View};
+use crate::observation::{Observation, Process};
 use crate::outcome::{Failure, Outcome, Restored};
+use crate::router::View;
 use crate::settings::Settings;
 
 /// How often the inverse is planned anew before a person is asked.
@@ -54,8 +55,10 @@ pub struct Rollout {
     pub(crate) since_ms: Option<u64>,
     /// Since when what the present move waits for has held without a break.
     pub(crate) held_from_ms: Option<u64>,
-    /// What the present move had in flight was cut.
-    pub(crate) cut: bool,
+    /// What the present move had in flight at its deadline was told. Under the name that
+    /// versions before this one look for.
+    #[serde(rename = "cut")]
+    pub(crate) overdue: bool,
     pub(crate) direction: Direction,
     pub(crate) revision: u64,
     horizon: Option<Horizon>,
@@ -86,7 +89,7 @@ impl Rollout {
             entered: false,
             since_ms: None,
             held_from_ms: None,
-            cut: false,
+            overdue: false,
             direction: Direction::Forward,
             revision: 0,
             horizon: None,
@@ -217,7 +220,7 @@ impl Rollout {
         self.entered = false;
         self.since_ms = None;
         self.held_from_ms = None;
-        self.cut = false;
+        self.overdue = false;
     }
 
     /// The router's answer, unless a newer one was used before.

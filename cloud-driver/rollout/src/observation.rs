@@ -4,66 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// State of an instance as the router observes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Configured, not probed yet.
-    Unknown,
-    /// Being probed, or probed well and not meant to serve.
-    Warming,
-    /// Gets requests.
-    Serving,
-    /// Meant to serve and unhealthy.
-    Suspended,
-    /// Gets no new requests; some are in flight.
-    Draining,
-    /// Nothing in flight and no connection left, latched.
-    Drained,
-    /// No longer configured, and drained.
-    Gone,
-}
-
-/// Requests an instance is answering.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct InFlight {
-    /// Requests whose bodies have not both ended.
-    pub requests: u64,
-    /// Upgraded connections.
-    pub tunnels: u64,
-}
-
-/// One instance in a [`View`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// State as observed.
-    pub state: State,
-    /// Enough probes in a row have passed, whatever its role.
-    pub ready: bool,
-    /// It answered a request well since it got the role `serve`.
-    pub first_served: bool,
-    /// What it is answering.
-    pub in_flight: InFlight,
-    /// Why it is not ready, as the router says it.
-    pub reason: Option<String>,
-}
-
-/// One answer of the router.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// New with each start of the router.
-    pub epoch: u64,
-    /// Configuration it serves.
-    pub generation: u64,
-    /// Orders the answers of one epoch.
-    pub sequence: u64,
-    /// The rollout's revision that this generation is known to contain; 0 when
-    /// nobody knows.
-    pub revision: u64,
-    /// Instances by id.
-    pub instances: BTreeMap<String, Seen>,
-    /// Weights in effect, by group, in thousandths of all requests.
-    pub weights: BTreeMap<String, u32>,
-}
+use crate::router::View;
 
 /// What is known of an instance's process. Missing from the map: nobody could say.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -48,7 +48,10 @@ pub enum Failure {
         waited_ms: u64,
     },
     /// Requests did not end.
-    #[error("instance {member} still had {requests} requests in flight after {waited_ms} ms")]
+    #[error(
+        "instance {member} still had {requests} requests in flight after {waited_ms} ms{}",
+        because(reason.as_deref())
+    )]
     Drain {
         /// Instance id.
         member: String,
@@ -56,6 +59,9 @@ pub enum Failure {
         requests: u64,
         /// How long was waited.
         waited_ms: u64,
+        /// What the router says of it, if it says something.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// The process did not end although it was killed.
     #[error("instance {member} did not exit within {waited_ms} ms")]
@@ -83,6 +89,10 @@ pub enum Failure {
         /// Who and why.
         reason: String,
     },
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
 impl Failure {

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OnDrainTimeout {
+    /// It is told and waited for all the same; tunnels alone are cut.
+    Wait,
     /// The rollout fails and the instance stays up; tunnels alone are cut.
     Fail,
     /// What is left is cut, counted and reported.

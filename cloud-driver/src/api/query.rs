@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::operation;
 use crate::operation::ledger::Ledger;
 use crate::provider::local::Local;
-use crate::provider::local::balancer::Observed;
 use crate::provider::local::journal::Everything;
+use crate::provider::local::observed::Observed;
 use crate::provider::local::shim::Facts;
 use crate::view::{self, Sight};
 
@@ -60,7 +60,7 @@ impl Queries {
             .map(|i| async { (i.id.clone(), self.local.shims().facts(i).await) });
         let facts = futures_util::future::join_all(asked).await;
         Ok(Look {
-            observed: self.local.router().observed(),
+            observed: self.local.routers().observed(),
             facts: facts.into_iter().collect(),
             everything,
         })
@@ -269,7 +269,12 @@ impl QueryService for Queries {
         let query = request.into_inner();
         let everything = self.local.journal().everything().await;
         let everything = everything.map_err(|e| of_journal(&e))?;
-        let history = self.local.router().history(query.seconds.min(3_600)).await;
+        let history = self
+            .local
+            .routers()
+            .balancer()
+            .history(query.seconds.min(3_600))
+            .await;
         let history = history.map_err(|e| internal(&e))?;
         let groups: Vec<_> = everything
             .groups
@@ -281,7 +286,7 @@ impl QueryService for Queries {
             "" => view::Wanted::All,
             _ => view::Wanted::Of(&groups),
         };
-        let observed = self.local.router().observed();
+        let observed = self.local.routers().observed();
         Ok(one(&view::traffic(history, observed.as_deref(), wanted)))
     }
 }

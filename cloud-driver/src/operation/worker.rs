@@ -270,7 +270,7 @@ impl Worker {
                         let batch = write(batch, &phase.changes);
                         operation = self.step(operation, batch, right).await?;
                         if operation.work.rollout.is_none() {
-                            self.local.router().apply(self.local.journal()).await?;
+                            self.local.routers().apply(self.local.journal()).await?;
                             continue;
                         }
                     }
@@ -358,7 +358,7 @@ impl Worker {
                     );
                     if !changes.gone.is_empty() || !changes.groups.is_empty() {
                         // Routes of groups that are gone; nothing waits for it.
-                        if let Err(error) = self.local.router().apply(self.local.journal()).await {
+                        if let Err(error) = self.local.routers().apply(self.local.journal()).await {
                             tracing::warn!(%error, "load balancer was not told at once");
                         }
                     }
@@ -444,7 +444,7 @@ impl Worker {
                 dead.insert(instance.id.clone());
             }
         }
-        let serving = self.local.router().serving();
+        let serving = self.local.routers().serving();
         Ok(Facts {
             everything,
             dead,

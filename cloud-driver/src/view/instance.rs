@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Sight;
-use crate::provider::local::balancer::InstanceState;
 use crate::provider::local::document::Instance;
+use crate::provider::local::observed::InstanceState;
 
 /// One health of an instance: `LoadBalancer` by the balancer's probes,
 /// `Local` by the process.

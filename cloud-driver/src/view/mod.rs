@@ -22,8 +22,8 @@ pub use target::{Error as TargetError, resolve};
 pub use traffic::{Wanted, traffic};
 
 use crate::config::Config;
-use crate::provider::local::balancer::Observed;
 use crate::provider::local::journal::Everything;
+use crate::provider::local::observed::Observed;
 use crate::provider::local::shim::Facts;
 
 /// What one answer is made from.

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::provider::local::balancer::Observed;
 use crate::provider::local::document::ServerGroup;
+use crate::provider::local::observed::Observed;
 
 /// What the balancer calls the group of answers that no group gave.
 const NO_GROUP: &str = "-";

@@ -211,7 +211,12 @@ async fn put(plane: Rc<Plane>, request: Request<Incoming>) -> Answer {
 
 fn refusal(plane: &Plane, refused: &Refused) -> Answer {
     let status = match refused {
-        Refused::Fenced { .. } | Refused::Frozen => StatusCode::CONFLICT,
+        Refused::Fenced { seen, .. } => {
+            let mut answer = text(StatusCode::CONFLICT, &refused.to_string());
+            answer.headers_mut().insert(FENCE_HEADER, (*seen).into());
+            return answer;
+        }
+        Refused::Frozen => StatusCode::CONFLICT,
         Refused::Generation { in_force, .. } => {
             let mut applied = plane.applied();
             applied.generation = *in_force;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // In helpers of tests too.
 
+mod deadlines;
 mod random;
 mod scenarios;
 mod scene;

@@ -39,10 +39,10 @@ fn settings(random: &mut Random, controls: Controls) -> Settings {
         start_timeout_ms: 8_000,
         prepare_timeout_ms: 5_000,
         drain_timeout_ms: random.between(3_000, 6_000),
-        on_drain_timeout: if random.chance(400) {
-            rollout::OnDrainTimeout::Cut
-        } else {
-            rollout::OnDrainTimeout::Fail
+        on_drain_timeout: match random.below(5) {
+            0 | 1 => rollout::OnDrainTimeout::Cut,
+            2 => rollout::OnDrainTimeout::Wait,
+            _ => rollout::OnDrainTimeout::Fail,
         },
         grace_ms: 1_000,
         capacity_timeout_ms: 15_000,

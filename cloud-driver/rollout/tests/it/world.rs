@@ -250,6 +250,7 @@ impl World {
                 ready: r.ready,
                 first_served: r.served,
                 in_flight,
+                connections: Some(in_flight.requests),
                 reason: None,
             };
             (id.clone(), seen)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use runtime::Shutdown;
 use serde_json::json;
 
-use super::balancer::InstanceState;
+use super::observed::InstanceState;
 use super::{Error, Local};
 use crate::operation::Input;
 use crate::operation::ledger::{Ledger, Submission};
@@ -23,7 +23,7 @@ const AFTER_DEATH: Duration = Duration::from_secs(1);
 /// When the balancer cannot be started, the store fails, …; begun anew then.
 pub async fn supervise(local: Arc<Local>, ledger: Ledger, shutdown: Shutdown) -> Result<(), Error> {
     let journal = local.journal();
-    let Some(begun) = shutdown.or(local.router().begin(journal)).await else {
+    let Some(begun) = shutdown.or(local.routers().begin(journal)).await else {
         return Ok(());
     };
     begun?;
@@ -33,9 +33,9 @@ pub async fn supervise(local: Arc<Local>, ledger: Ledger, shutdown: Shutdown) ->
     }
     let mut known = BTreeSet::new();
     repair(&local, &ledger, &mut known).await?;
-    local.router().open();
+    local.routers().open();
     tokio::select! {
-        ended = local.router().follow(journal, &shutdown) => ended,
+        ended = local.routers().follow(journal, &shutdown) => ended,
         ended = repair_deaths(&local, &ledger, known) => ended,
     }
 }
@@ -47,11 +47,11 @@ async fn repair_deaths(
     ledger: &Ledger,
     mut known: BTreeSet<String>,
 ) -> Result<(), Error> {
-    let mut router = local.router().watch();
+    let mut news = local.routers().news();
     loop {
         // The sender lives as long as the provider.
-        let _news = router.changed().await;
-        let suspended = router.borrow_and_update().as_ref().is_some_and(|observed| {
+        let _news = news.changed().await;
+        let suspended = local.routers().observed().is_some_and(|observed| {
             let mut instances = observed.instances.iter();
             instances.any(|(id, s)| s.state == InstanceState::Suspended && !known.contains(id))
         });

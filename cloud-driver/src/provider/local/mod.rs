@@ -9,13 +9,16 @@
 
 pub mod adopt;
 pub mod balancer;
+mod desired;
 pub mod document;
 pub mod image;
 pub mod job;
 pub mod journal;
 mod launch;
+pub mod observed;
 pub mod port;
 mod prepare;
+pub mod routers;
 pub(crate) mod run;
 pub mod shim;
 mod source;
@@ -31,9 +34,10 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::config::Config;
-use balancer::Router;
+use crate::provider::router;
 use journal::Journal;
 use port::Ports;
+use routers::Routers;
 use shim::Shims;
 
 /// What can go wrong here.
@@ -78,6 +82,9 @@ pub enum Error {
     /// The load balancer cannot be told or asked.
     #[error("load balancer: {0}")]
     Balancer(String),
+    /// A router did not do what it was told.
+    #[error("router: {0}")]
+    Router(#[from] router::Error),
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] journal::Error),
@@ -114,6 +121,7 @@ impl Error {
             Self::NoPort { .. }
             | Self::Shim { .. }
             | Self::Balancer(_)
+            | Self::Router(_)
             | Self::Journal(_)
             | Self::Io { .. } => true,
             Self::Secret { .. } | Self::Program { .. } => false,
@@ -180,7 +188,7 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
 pub struct Local {
     config: Arc<Config>,
     journal: Journal,
-    router: Router,
+    routers: Routers,
     shims: Shims,
     ports: Ports,
     images: Arc<dyn ImageSource>,
@@ -196,11 +204,11 @@ impl Local {
         let journal = Journal::new(store);
         let ports = Ports::new(config.local.first_port, config.local.last_port);
         let shims = Shims::open(&config)?;
-        let router = Router::new(config.clone(), shims.clone());
+        let routers = Routers::new(config.clone(), shims.clone());
         Ok(Self {
             config,
             journal,
-            router,
+            routers,
             shims,
             ports,
             images,
@@ -217,9 +225,9 @@ impl Local {
         &self.journal
     }
 
-    /// The load balancer.
-    pub fn router(&self) -> &Router {
-        &self.router
+    /// The routers: who gives instances their work.
+    pub fn routers(&self) -> &Routers {
+        &self.routers
     }
 
     /// The instances' shims.

@@ -29,6 +29,8 @@ pub(crate) struct Admin {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
+    /// It was refused because of its fencing token.
+    pub(crate) fenced: bool,
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -86,9 +88,14 @@ impl Admin {
         let whole = async {
             let answer = self.send(method, path, headers, body).await?;
             let status = answer.status();
+            let fenced = answer.headers().contains_key(balancer::FENCE_HEADER);
             let body = Limited::new(answer.into_body(), MAX_ANSWER);
             let body = body.collect().await.map_err(failed)?.to_bytes();
-            Ok(Answer { status, body })
+            Ok(Answer {
+                status,
+                body,
+                fenced,
+            })
         };
         tokio::time::timeout(LIMIT, whole)
             .await

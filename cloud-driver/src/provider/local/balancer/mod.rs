@@ -1,33 +1,34 @@
 //! Control of the load balancer, and what it says.
 //!
-//! Owns the one writer of its configuration (guarded by the store's named lease
-//! and its generation) and the latest state, fed by its watch stream. It must
-//! never restart the balancer because this process restarts, and never acts on
+//! Owns the way to its admin socket and the latest state, fed by its watch stream. It
+//! must never restart the balancer because this process restarts, and never acts on
 //! a state it did not ask for after the last configuration.
 
 mod admin;
-mod observed;
 mod port;
 mod render;
 mod supervise;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use http::{Method, StatusCode};
+use rollout::router::{Applied, Desired, Probe};
+use rollout::{InFlight, View};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
-pub use observed::{InstanceState, Observed, Seen};
 pub use port::check_port;
+pub(crate) use render::{UNROUTED, instance_of};
 
 use super::Error;
-use super::journal::Journal;
+use super::observed::{InstanceState, Observed, epoch};
 use super::shim::Shims;
 use crate::config::Config;
+use crate::provider::router::{self, Abilities, Router};
 use admin::{Admin, Answer};
 
 /// Times a configuration is written anew because another generation was in force.
@@ -36,33 +37,32 @@ const PUT_TRIES: u32 = 5;
 /// Requests sent through the balancer for one proof, at the most.
 const MAX_PROOFS: usize = 32;
 
-/// The configuration that is in force after a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied {
-    /// Which process applied it.
-    pub epoch: u64,
-    /// Its generation.
-    pub generation: u64,
-}
-
-/// The load balancer.
+/// The load balancer as a router.
 #[derive(Debug)]
-pub struct Router {
+pub struct Control {
     config: Arc<Config>,
     shims: Shims,
     admin: Admin,
     folder: PathBuf,
     /// One write at a time.
     writing: Mutex<()>,
-    fence: AtomicU64,
     sequence: AtomicU64,
-    state: watch::Sender<Option<Arc<Observed>>>,
-    ready: watch::Sender<bool>,
+    latest: RwLock<Latest>,
+    news: Arc<watch::Sender<u64>>,
 }
 
-impl Router {
-    /// The balancer of a data folder; nothing is asked yet.
-    pub fn new(config: Arc<Config>, shims: Shims) -> Self {
+/// What is known of it.
+#[derive(Debug, Default)]
+struct Latest {
+    observed: Option<Arc<Observed>>,
+    /// What it was told last.
+    desired: Arc<Desired>,
+}
+
+impl Control {
+    /// The balancer of a data folder; nothing is asked yet. `news` counts what is
+    /// heard of it.
+    pub fn new(config: Arc<Config>, shims: Shims, news: Arc<watch::Sender<u64>>) -> Self {
         let folder = config.data.join("balancer");
         Self {
             admin: Admin::new(&folder),
@@ -70,111 +70,25 @@ impl Router {
             shims,
             folder,
             writing: Mutex::new(()),
-            fence: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
-            state: watch::Sender::new(None),
-            ready: watch::Sender::new(false),
+            latest: RwLock::default(),
+            news,
         }
-    }
-
-    /// Changes with every new state.
-    pub fn watch(&self) -> watch::Receiver<Option<Arc<Observed>>> {
-        self.state.subscribe()
     }
 
     /// The latest state; none while the balancer does not answer.
     pub fn observed(&self) -> Option<Arc<Observed>> {
-        self.state.borrow().clone()
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        latest.observed.clone()
     }
 
-    /// The latest state as the rollout machine takes it; `revision` says what an
-    /// epoch and generation contain.
-    pub fn view(&self, revision: impl Fn(u64, u64) -> u64) -> Option<rollout::View> {
-        let observed = self.observed()?;
-        Some(observed.view(revision(observed.epoch, observed.generation)))
-    }
-
-    /// Instances that were last seen serving.
-    pub fn serving(&self) -> BTreeSet<String> {
-        let observed = self.observed();
-        let instances = observed.iter().flat_map(|o| &o.instances);
-        instances
-            .filter(|(_, s)| s.state == InstanceState::Serving)
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
-    /// Whether it can be controlled.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn check(&self) -> Result<(), String> {
-        if self.observed().is_some() && *self.ready.borrow() {
-            Ok(())
-        } else {
-            Err("the load balancer does not answer yet".to_owned())
+    fn note(&self, change: impl FnOnce(&mut Latest) -> bool) {
+        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut latest);
+        drop(latest);
+        if changed {
+            self.news.send_modify(|n| *n += 1);
         }
-    }
-
-    /// Resolves when the balancer answers and runs what the journal says.
-    pub async fn ready(&self) {
-        let mut ready = self.ready.subscribe();
-        // The sender lives as long as this.
-        let _ready = ready.wait_for(|ready| *ready).await;
-    }
-
-    /// Makes the balancer run what the journal says now. The same again changes
-    /// nothing. When it returns, every worker has confirmed and the latest state
-    /// is one that was asked for afterwards.
-    ///
-    /// # Errors
-    /// When it does not answer, or refuses.
-    pub async fn apply(&self, journal: &Journal) -> Result<Applied, Error> {
-        let _one = self.writing.lock().await;
-        // Read within the lock: a later writer has the later journal.
-        let everything = journal.everything().await?;
-        let body = render::render(&self.config, &everything);
-        let body = serde_json::to_vec(&body).map_err(|e| Error::Balancer(e.to_string()))?;
-        let mut generation = match self.observed() {
-            Some(observed) => observed.generation,
-            None => self.refresh().await?.generation,
-        };
-        for _ in 0..PUT_TRIES {
-            let fence = self.fence.load(Ordering::SeqCst);
-            let headers = [
-                ("if-match", format!("\"{generation}\"")),
-                (balancer::FENCE_HEADER, fence.to_string()),
-            ];
-            let answer = self
-                .admin
-                .ask(Method::PUT, "/v1/config", &headers, body.clone())
-                .await?;
-            match answer.status {
-                StatusCode::OK => {
-                    let applied: balancer::Applied = read(&answer)?;
-                    let applied = Applied {
-                        epoch: observed::epoch(&applied.epoch),
-                        generation: applied.generation,
-                    };
-                    tracing::debug!(generation = applied.generation, "generation applied");
-                    self.refresh().await?;
-                    return Ok(applied);
-                }
-                StatusCode::PRECONDITION_FAILED => {
-                    generation = read::<balancer::Applied>(&answer)?.generation;
-                }
-                other => {
-                    let text = String::from_utf8_lossy(&answer.body);
-                    return Err(Error::Balancer(format!(
-                        "refuses the configuration with {other}: {}",
-                        text.chars().take(500).collect::<String>()
-                    )));
-                }
-            }
-        }
-        Err(Error::Balancer(
-            "somebody else writes its configuration".to_owned(),
-        ))
     }
 
     /// Asks for the state and makes it the latest.
@@ -190,62 +104,57 @@ impl Router {
             return Err(Error::Balancer(format!("its state is {}", answer.status)));
         }
         let observed = Arc::new(Observed::of(read::<balancer::State>(&answer)?, sequence));
-        self.state.send_if_modified(|latest| {
+        self.note(|latest| {
             let older = latest
+                .observed
                 .as_ref()
                 .is_some_and(|l| l.epoch == observed.epoch && l.sequence > sequence);
             if !older {
-                *latest = Some(observed.clone());
+                latest.observed = Some(observed.clone());
             }
             !older
         });
         Ok(observed)
     }
 
-    /// Sends requests the way users' requests go, as many at once as there are
-    /// instances: each goes to who has the fewest, so one should reach the
-    /// instance. Whether it did is seen in the state.
-    ///
-    /// # Errors
-    /// When the balancer cannot be connected to.
-    pub async fn prove(&self, journal: &Journal, instance: &str) -> Result<(), Error> {
-        let everything = journal.everything().await?;
-        let Some(instance) = everything.instances.iter().find(|i| i.id == instance) else {
-            return Ok(());
+    /// Writes a configuration; the one in force then.
+    async fn put(&self, desired: &Desired, fence: u64) -> Result<Applied, router::Error> {
+        let body = serde_json::to_vec(&render::render(desired)).map_err(|e| unavailable(&e))?;
+        let mut generation = match self.observed() {
+            Some(observed) => observed.generation,
+            None => {
+                let asked = self.refresh().await;
+                asked.map_err(|e| unavailable(&e))?.generation
+            }
         };
-        let group = everything.group(&instance.account, &instance.region, &instance.group);
-        let Some(group) = group else {
-            return Ok(());
-        };
-        let body = render::render(&self.config, &everything);
-        for name in &group.load_balancers {
-            let route = body.routes.iter().find(|r| r.load_balancer == *name);
-            let Some(route) = route else { continue };
-            let path = proving_path(&route.path, group.health.path.as_deref());
-            let host = route.host.as_deref().unwrap_or("localhost");
-            let visits = self.serving().len().clamp(2, MAX_PROOFS);
-            let visits = (0..visits).map(|_| admin::visit(self.config.balancer_port, host, path));
-            futures_util::future::try_join_all(visits).await?;
+        for _ in 0..PUT_TRIES {
+            let headers = [
+                ("if-match", format!("\"{generation}\"")),
+                (balancer::FENCE_HEADER, fence.to_string()),
+            ];
+            let asked = self
+                .admin
+                .ask(Method::PUT, "/v1/config", &headers, body.clone());
+            let answer = asked.await.map_err(|e| unavailable(&e))?;
+            let understood = |e: Error| unavailable(&e);
+            match answer.status {
+                StatusCode::OK => {
+                    let applied: balancer::Applied = read(&answer).map_err(understood)?;
+                    return Ok(Applied {
+                        epoch: epoch(&applied.epoch),
+                        generation: applied.generation,
+                    });
+                }
+                StatusCode::PRECONDITION_FAILED => {
+                    let applied: balancer::Applied = read(&answer).map_err(understood)?;
+                    generation = applied.generation;
+                }
+                other => return Err(refusal(other, &answer, fence)),
+            }
         }
-        self.refresh().await.map(drop)
-    }
-
-    /// Ends what a draining instance still has.
-    ///
-    /// # Errors
-    /// When the balancer does not answer.
-    pub async fn cut(&self, instance: &str) -> Result<(), Error> {
-        let Some(observed) = self.observed() else {
-            return Ok(());
-        };
-        for entry in observed.entries(instance) {
-            let entry = entry.replace('@', "%40");
-            let path = format!("/v1/drain/{entry}/cut");
-            self.admin
-                .ask(Method::POST, &path, &[], b"{}".to_vec())
-                .await?;
-        }
-        Ok(())
+        Err(router::Error::Unavailable(
+            "somebody else writes the load balancer's configuration".to_owned(),
+        ))
     }
 
     /// What was measured over the last seconds, as the balancer tells it.
@@ -259,7 +168,126 @@ impl Router {
     }
 
     /// How long to wait before asking again what did not answer.
-    const PAUSE: Duration = Duration::from_millis(100);
+    pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+}
+
+#[async_trait]
+impl Router for Control {
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            weights: true,
+            counts: true,
+            tunnels: true,
+            data_plane: true,
+        }
+    }
+
+    async fn apply(&self, desired: &Desired, fence: u64) -> Result<Applied, router::Error> {
+        let _one = self.writing.lock().await;
+        let applied = self.put(desired, fence).await?;
+        tracing::debug!(generation = applied.generation, "generation applied");
+        let told = Arc::new(desired.clone());
+        self.note(|latest| {
+            latest.desired = told;
+            false
+        });
+        self.refresh().await.map_err(|e| unavailable(&e))?;
+        Ok(applied)
+    }
+
+    async fn observe(&self) -> Result<View, router::Error> {
+        let observed = self.refresh().await.map_err(|e| unavailable(&e))?;
+        Ok(observed.view(0))
+    }
+
+    fn latest(&self) -> Option<View> {
+        Some(self.observed()?.view(0))
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Sends requests the way users' requests go, as many at once as there are
+    /// instances: each goes to who has the fewest, so one should reach the
+    /// instance. Whether it did is seen in the state.
+    async fn prove(&self, member: &str) -> Result<(), router::Error> {
+        let desired = {
+            let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+            latest.desired.clone()
+        };
+        let has = |group: &&rollout::router::Group| group.members.iter().any(|m| m.id == member);
+        let Some(group) = desired.groups.iter().find(has) else {
+            return Ok(());
+        };
+        let check = match &group.probe {
+            Probe::Path(path) => Some(path.as_str()),
+            Probe::Connection => None,
+        };
+        let serving = self.observed().map_or(0, |o| {
+            let states = o.instances.values().map(|s| s.state);
+            states.filter(|s| *s == InstanceState::Serving).count()
+        });
+        for name in &group.entrances {
+            let Some(entrance) = desired.entrances.iter().find(|e| e.name == *name) else {
+                continue;
+            };
+            let path = proving_path(&entrance.path, check);
+            let host = entrance.host.as_deref().unwrap_or("localhost");
+            let visits = (0..serving.clamp(2, MAX_PROOFS))
+                .map(|_| admin::visit(self.config.balancer_port, host, path));
+            let visits = futures_util::future::try_join_all(visits).await;
+            visits.map_err(|e| unavailable(&e))?;
+        }
+        self.refresh().await.map(drop).map_err(|e| unavailable(&e))
+    }
+
+    async fn cut(&self, member: &str) -> Result<InFlight, router::Error> {
+        let mut ended = InFlight::default();
+        let Some(observed) = self.observed() else {
+            let text = "the load balancer does not answer".to_owned();
+            return Err(router::Error::Unavailable(text));
+        };
+        for entry in observed.entries(member) {
+            let path = format!("/v1/drain/{}/cut", entry.replace('@', "%40"));
+            let asked = self
+                .admin
+                .ask(Method::POST, &path, &[], b"{}".to_vec())
+                .await;
+            let answer = asked.map_err(|e| unavailable(&e))?;
+            match answer.status {
+                StatusCode::OK => {
+                    let cut: balancer::Cut = read(&answer).map_err(|e| unavailable(&e))?;
+                    ended.requests += cut.requests;
+                    ended.tunnels += cut.tunnels;
+                }
+                // It has drained and was forgotten meanwhile.
+                StatusCode::NOT_FOUND => {}
+                other => return Err(refusal(other, &answer, 0)),
+            }
+        }
+        Ok(ended)
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> router::Error {
+    router::Error::Unavailable(error.to_string())
+}
+
+/// What an answer other than 200 means.
+fn refusal(status: StatusCode, answer: &Answer, fence: u64) -> router::Error {
+    let text = String::from_utf8_lossy(&answer.body);
+    let text: String = text.chars().take(500).collect();
+    match status {
+        StatusCode::CONFLICT if answer.fenced => router::Error::Fenced {
+            sent: fence,
+            reason: text,
+        },
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => {
+            router::Error::Refused(text)
+        }
+        other => router::Error::Unavailable(format!("the load balancer answers {other}: {text}")),
+    }
 }
 
 /// What to ask for through a route: the health check's path where it lies below the route, since paths

@@ -1,13 +1,10 @@
-//! The journal as the balancer's configuration: a pure function, so that the
-//! same journal always gives the same body and repeating it changes nothing.
+//! What is desired as the balancer's configuration: a pure function, so that the
+//! same always gives the same body and repeating it changes nothing.
 
 use std::collections::BTreeMap;
 
 use balancer::{Config, Group, Health, Instance, LoadBalancer, Role, Route};
-
-use crate::config::Config as Settings;
-use crate::provider::local::document::{Instance as Document, ServerGroup};
-use crate::provider::local::journal::{Everything, Stored};
+use rollout::router::{Desired, Group as Wanted, Probe, Target};
 
 /// The load balancer of server groups that are behind none: without a route,
 /// only so that they are probed.
@@ -23,56 +20,45 @@ pub(crate) fn instance_of(entry: &str) -> &str {
 }
 
 /// The whole configuration.
-pub(crate) fn render(settings: &Settings, everything: &Everything) -> Config {
-    let mut routes = Vec::new();
-    let mut balancers: BTreeMap<String, Vec<Group>> = BTreeMap::new();
-    let configured = settings.accounts.iter().flat_map(|a| &a.load_balancers);
-    let configured = configured.map(|b| (&b.name, &b.host, &b.path));
-    let made = everything
-        .balancers
-        .iter()
-        .map(|b| (&b.name, &b.host, &b.path));
-    for (name, host, path) in configured.chain(made) {
-        routes.push(Route {
-            host: host.clone(),
-            path: path.clone(),
-            load_balancer: name.clone(),
-        });
-        balancers.entry(name.clone()).or_default();
+pub(crate) fn render(desired: &Desired) -> Config {
+    let mut balancers: BTreeMap<&str, Vec<Group>> = BTreeMap::new();
+    let route = |entrance: &rollout::router::Entrance| Route {
+        host: entrance.host.clone(),
+        path: entrance.path.clone(),
+        load_balancer: entrance.name.clone(),
+    };
+    for entrance in &desired.entrances {
+        balancers.entry(&entrance.name).or_default();
     }
-    for group in &everything.groups {
-        let known: Vec<&String> = group
-            .load_balancers
-            .iter()
-            .filter(|name| balancers.contains_key(*name))
-            .collect();
-        if known.is_empty() {
-            let alone = render_group(group, everything, None);
-            balancers
-                .entry(UNROUTED.to_owned())
-                .or_default()
-                .push(alone);
-            continue;
-        }
-        let names: Vec<String> = known.into_iter().cloned().collect();
-        for (n, name) in names.into_iter().enumerate() {
-            let rendered = render_group(group, everything, (n > 0).then_some(name.as_str()));
+    for group in &desired.groups {
+        let names = group.entrances.iter().map(String::as_str);
+        let known: Vec<&str> = names.filter(|n| balancers.contains_key(n)).collect();
+        let behind = if known.is_empty() {
+            vec![UNROUTED]
+        } else {
+            known
+        };
+        for (n, name) in behind.into_iter().enumerate() {
+            let rendered = render_group(group, (n > 0).then_some(name));
             balancers.entry(name).or_default().push(rendered);
         }
     }
+    let balancers = balancers.into_iter();
     Config {
-        routes,
+        routes: desired.entrances.iter().map(route).collect(),
         load_balancers: balancers
-            .into_iter()
-            .map(|(name, groups)| LoadBalancer { name, groups })
+            .map(|(name, groups)| LoadBalancer {
+                name: name.to_owned(),
+                groups,
+            })
             .collect(),
         settings: balancer::Settings::default(),
     }
 }
 
-fn render_group(group: &ServerGroup, everything: &Everything, again: Option<&str>) -> Group {
-    let entry = |instance: &Stored<Document>| {
-        let role = match instance.role {
+fn render_group(group: &Wanted, again: Option<&str>) -> Group {
+    let entry = |target: &Target| {
+        let role = match target.role {
             rollout::Role::Absent => return None,
             rollout::Role::Warm => Role::Warm,
             rollout::Role::Serve => Role::Serve,
@@ -80,10 +66,10 @@ fn render_group(group: &ServerGroup, everything: &Everything, again: Option<&str
         };
         Some(Instance {
             id: match again {
-                None => instance.id.clone(),
-                Some(name) => format!("{}{AGAIN}{name}", instance.id),
+                None => target.id.clone(),
+                Some(name) => format!("{}{AGAIN}{name}", target.id),
             },
-            address: format!("127.0.0.1:{}", instance.port),
+            address: target.address.clone(),
             role,
         })
     };
@@ -91,67 +77,53 @@ fn render_group(group: &ServerGroup, everything: &Everything, again: Option<&str
         name: group.name.clone(),
         weight: group.weight,
         health: Health {
-            path: group.health.path.clone(),
+            path: match &group.probe {
+                Probe::Path(path) => Some(path.clone()),
+                Probe::Connection => None,
+            },
             ..Health::default()
         },
-        instances: everything.instances_of(group).filter_map(entry).collect(),
+        instances: group.members.iter().filter_map(entry).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rollout::router::Entrance;
+
     use super::*;
 
-    fn settings() -> Settings {
-        let account = "{name: prod, regions: {local: 3}, \
-                       load-balancers: [{name: a, host: a.test}, {name: b, path: /b}]}";
-        Settings {
-            accounts: vec![serde_yaml_ng::from_str(account).unwrap()],
-            ..Settings::default()
-        }
-    }
-
-    fn group(name: &str, balancers: &[&str], roles: &[rollout::Role]) -> Everything {
-        let group: ServerGroup = serde_json::from_value(serde_json::json!({
-            "account": "prod", "region": "local", "name": name, "application": "x",
-            "cluster": "x", "moniker": {}, "image": {"id": "i"},
-            "capacity": {"min": 1, "max": 1, "desired": 1}, "loadBalancers": balancers,
-            "enabled": true, "weight": 7, "environment": {}, "health": {"path": "/ok"},
-            "createdMs": 0, "operation": "o",
-        }))
-        .unwrap();
-        let instance = |(n, role): (usize, &rollout::Role)| Stored {
-            version: 1,
-            value: Document {
-                id: format!("{name}-{n}"),
-                account: "prod".into(),
-                region: "local".into(),
-                group: name.into(),
-                application: "x".into(),
-                cluster: "x".into(),
-                slot: format!("host-{n}"),
-                port: 20_000 + u16::try_from(n).unwrap(),
-                role: *role,
-                stopping: false,
-                token: String::new(),
-                created_ms: 0,
-            },
+    fn group(name: &str, behind: &[&str], roles: &[rollout::Role]) -> Desired {
+        let entrance = |name: &str, host: Option<&str>, path: &str| Entrance {
+            name: name.into(),
+            host: host.map(Into::into),
+            path: path.into(),
         };
-        Everything {
-            instances: roles.iter().enumerate().map(instance).collect(),
-            groups: vec![Stored {
-                version: 1,
-                value: group,
+        let member = |(n, role): (usize, &rollout::Role)| Target {
+            id: format!("{name}-{n}"),
+            address: format!("127.0.0.1:{}", 20_000 + n),
+            role: *role,
+        };
+        Desired {
+            entrances: vec![
+                entrance("a", Some("a.test"), "/"),
+                entrance("b", None, "/b"),
+            ],
+            groups: vec![Wanted {
+                name: name.into(),
+                entrances: behind.iter().map(|b| (*b).to_owned()).collect(),
+                weight: 7,
+                probe: Probe::Path("/ok".into()),
+                members: roles.iter().enumerate().map(member).collect(),
             }],
-            balancers: Vec::new(),
         }
     }
 
     #[test]
     fn instances_stand_behind_each_of_their_load_balancers_under_names_of_their_own() {
         use rollout::Role::{Absent, Drain, Serve};
-        let everything = group("x-v000", &["a", "b"], &[Serve, Drain, Absent]);
-        let config = render(&settings(), &everything);
+        let desired = group("x-v000", &["a", "b"], &[Serve, Drain, Absent]);
+        let config = render(&desired);
         assert_eq!(config.check().faults, Vec::<String>::new());
         assert_eq!(config.routes.len(), 2);
         let names: Vec<Vec<&str>> = config
@@ -174,16 +146,13 @@ mod tests {
         );
         assert_eq!(instance_of("x-v000-0@b"), "x-v000-0");
         assert_eq!(config.load_balancers[0].groups[0].weight, 7);
-        assert_eq!(config, render(&settings(), &everything));
+        assert_eq!(config, render(&desired));
     }
 
     #[test]
     fn a_group_behind_no_load_balancer_is_probed_and_reached_by_no_route() {
         for balancers in [&[][..], &["unknown"]] {
-            let config = render(
-                &settings(),
-                &group("x-v000", balancers, &[rollout::Role::Serve]),
-            );
+            let config = render(&group("x-v000", balancers, &[rollout::Role::Serve]));
             let hidden = config
                 .load_balancers
                 .iter()

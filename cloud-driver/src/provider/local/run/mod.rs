@@ -8,7 +8,9 @@ mod commit;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rollout::{Effect, Move, Observation, Outcome, Process, Rollout, Standing, Step};
+use rollout::{
+    Effect, InFlight, Move, Observation, OnDrainTimeout, Outcome, Process, Rollout, Standing, Step,
+};
 use store::Batch;
 
 use super::document::{Instance, ServerGroup};
@@ -107,7 +109,7 @@ impl<'a> Run<'a> {
             return Ok(Outcome::Succeeded);
         };
         rollout.resumed();
-        let mut router = self.local.router().watch();
+        let mut router = self.local.routers().news();
         let mut cancels = self.ledger.cancels();
         cancels.mark_changed();
         loop {
@@ -130,6 +132,7 @@ impl<'a> Run<'a> {
                 if rollout.failure().is_some() && !before.1 {
                     self.note_failure(&rollout).await;
                 }
+                self.note_overdue(&step);
                 if rollout.current() != before.0.as_ref() {
                     self.note_move(&rollout);
                 }
@@ -182,7 +185,7 @@ impl<'a> Run<'a> {
             }
         }
         let known = self.known;
-        let router = self.local.router().view(|epoch, generation| match known {
+        let router = self.local.routers().view(|epoch, generation| match known {
             Some(k) if k.epoch == epoch && generation >= k.generation => k.revision,
             _ => 0,
         });
@@ -217,6 +220,29 @@ impl<'a> Run<'a> {
         };
         let phase = present.name().to_ascii_uppercase();
         self.operation.note(&phase, what, now_ms());
+    }
+
+    /// What a drain left at its deadline: never silent.
+    fn note_overdue(&mut self, step: &Step) {
+        for overdue in &step.overdue {
+            let then = match overdue.then {
+                OnDrainTimeout::Wait => "is waited for",
+                OnDrainTimeout::Fail => "keeps it from being stopped",
+                OnDrainTimeout::Cut => "is cut",
+            };
+            let (left, member) = (in_words(overdue.in_flight), &overdue.member);
+            let waited_ms = overdue.waited_ms;
+            tracing::warn!(
+                operation.id = self.operation.head.id,
+                instance = member,
+                requests = overdue.in_flight.requests,
+                tunnels = overdue.in_flight.tunnels,
+                "an instance has not drained in its time"
+            );
+            let text =
+                format!("{member} still has {left} after {waited_ms} ms; what is left {then}");
+            self.operation.note("DRAIN", text, now_ms());
+        }
     }
 
     /// The last lines of the instance that failed, before it is cleared away.
@@ -263,7 +289,7 @@ impl<'a> Run<'a> {
             }
             Effect::Spawn { member } => self.spawn(member).await,
             Effect::Configure { revision } => {
-                let applied = self.local.router().apply(self.local.journal()).await?;
+                let applied = self.local.routers().apply(self.local.journal()).await?;
                 debug_assert!(*revision <= rollout.revision());
                 self.known = Some(Known {
                     epoch: applied.epoch,
@@ -272,13 +298,15 @@ impl<'a> Run<'a> {
                 });
                 Ok(())
             }
-            Effect::Prove { member } => {
-                self.local
-                    .router()
-                    .prove(self.local.journal(), member)
-                    .await
+            Effect::Prove { member } => self.local.routers().prove(member).await,
+            Effect::Cut { member } => {
+                let ended = self.local.routers().cut(member).await?;
+                if ended.total() > 0 {
+                    let text = format!("Cut {} at {member}", in_words(ended));
+                    self.operation.note("DRAIN", text, now_ms());
+                }
+                Ok(())
             }
-            Effect::Cut { member } => self.local.router().cut(member).await,
             Effect::Stop { member, grace_ms } => {
                 let Some(instance) = self.instances.get(member) else {
                     return Ok(());
@@ -349,4 +377,12 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// `3 requests and 1 upgraded connections`.
+fn in_words(in_flight: InFlight) -> String {
+    format!(
+        "{} requests and {} upgraded connections",
+        in_flight.requests, in_flight.tunnels
+    )
 }

@@ -1,12 +1,12 @@
-//! The balancer's state as we use it.
+//! What routers of this machine have seen, as the read model and the rollouts use it.
 
 use std::collections::BTreeMap;
 
 use balancer::{GroupState, Observed as WireState};
-use rollout::{InFlight, Seen as RolloutSeen, State, View};
+use rollout::router::{InFlight, Seen as RolloutSeen, State, View};
 use sha2::{Digest, Sha256};
 
-use super::render::{UNROUTED, instance_of};
+use super::balancer::{UNROUTED, instance_of};
 
 /// Where an instance stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +54,7 @@ impl InstanceState {
     }
 }
 
-/// One instance as the balancer sees it, over all its load balancers.
+/// One instance as its router sees it; the balancer: over all its load balancers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     /// Server group.
@@ -67,6 +67,8 @@ pub struct Seen {
     pub requests: u64,
     /// Upgraded connections.
     pub tunnels: u64,
+    /// Connections to it that are open.
+    pub connections: u64,
     /// Requests answered since the balancer began.
     pub served: u64,
     /// Why it is not healthy.
@@ -115,6 +117,7 @@ impl Observed {
                 first_served: unrouted || wire.first_served_generation.is_some(),
                 requests: wire.in_flight.requests,
                 tunnels: wire.in_flight.tunnels,
+                connections: wire.connections.open,
                 served: wire.served,
                 reason: wire.reason,
                 entries: vec![wire.id],
@@ -172,6 +175,7 @@ impl Observed {
                 requests: s.requests,
                 tunnels: s.tunnels,
             },
+            connections: Some(s.connections),
             reason: s.reason.clone(),
         };
         View {
@@ -197,6 +201,7 @@ impl Seen {
         self.first_served &= other.first_served;
         self.requests += other.requests;
         self.tunnels += other.tunnels;
+        self.connections += other.connections;
         self.served += other.served;
         self.reason = self.reason.take().or(other.reason);
         self.entries.extend(other.entries);
