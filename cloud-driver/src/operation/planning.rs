@@ -187,7 +187,6 @@ impl<'a> Planning<'a> {
         let ms =
             |span: &runtime::config::Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
         let timing = &group.timing;
-        let cut = self.input.text(&["onDrainTimeout"]) == Some("cut");
         let settings = Settings {
             floor,
             settle_ms: timing.settle_ms.unwrap_or_else(|| ms(&local.settle)),
@@ -197,10 +196,10 @@ impl<'a> Planning<'a> {
             drain_timeout_ms: timing
                 .drain_timeout_ms
                 .unwrap_or_else(|| ms(&local.drain_timeout)),
-            on_drain_timeout: if cut {
-                OnDrainTimeout::Cut
-            } else {
-                OnDrainTimeout::Fail
+            on_drain_timeout: match self.input.text(&["onDrainTimeout"]) {
+                Some("cut") => OnDrainTimeout::Cut,
+                Some("wait") => OnDrainTimeout::Wait,
+                Some(_) | None => OnDrainTimeout::Fail,
             },
             grace_ms: timing.grace_ms.unwrap_or_else(|| ms(&local.grace)),
             ..Settings::default()

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod bad_luck;
+mod conformance;
 mod crash;
 mod deployments;
 mod jobs;
