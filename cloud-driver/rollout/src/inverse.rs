@@ -3,7 +3,8 @@
 
 use crate::machine::Rollout;
 use crate::member::{Member, Origin, Role, Standing};
-use crate::moves::{Move, bring_up, take_down};
+use crate::moves::{Move, bring_up, take_out};
+use crate::settings::Settings;
 
 impl Rollout {
     /// Whether an inverse exists: no instance was told to stop that lived and
@@ -32,7 +33,7 @@ impl Rollout {
                 weights: self.initial_weights.clone(),
             });
         }
-        let existing = |m: &&Member| m.origin == Origin::Existing && m.usable();
+        let existing = |m: &&Member| m.origin == Origin::Existing && self.returns(m);
         let back: Vec<String> = self
             .members
             .values()
@@ -61,8 +62,30 @@ impl Rollout {
             .values()
             .filter(|m| m.origin == Origin::New)
             .collect();
-        moves.extend(removal(&new));
+        let gone = removal(&new, &self.settings);
+        moves.extend(self.start_spent_again());
+        moves.extend(gone);
         moves
+    }
+
+    /// Whether an instance that was there may be given work again.
+    fn returns(&self, member: &Member) -> bool {
+        let spent = self.settings.drain_is_final && member.role == Role::Drain;
+        member.usable() && !spent
+    }
+
+    /// What served and was drained for good: another one in its slot, first where it has ended.
+    fn start_spent_again(&mut self) -> Vec<Move> {
+        if !self.settings.drain_is_final {
+            return Vec::new();
+        }
+        let served = |m: &&Member| m.origin == Origin::Existing && m.initial == Role::Serve;
+        let spent = |m: &&Member| matches!(m.role, Role::Drain | Role::Absent);
+        let members = self.members.values().filter(served).filter(spent);
+        let mut spent: Vec<Member> = members.cloned().collect();
+        spent.sort_by_key(|m| !m.died);
+        let again = spent.iter().map(|old| self.start_again(old).0);
+        again.flatten().collect()
     }
 
     /// Slot by slot, the last one first: out the new, in the old.
@@ -92,8 +115,8 @@ impl Rollout {
         let pair = self.pairs.get(index)?.clone();
         let old = self.members.get(&pair.old)?.clone();
         let new = self.members.get(&pair.new)?;
-        let mut moves = removal(&[new]);
-        if old.usable() {
+        let mut moves = removal(&[new], &self.settings);
+        if self.returns(&old) {
             if old.role != Role::Serve {
                 let members = || vec![old.id.clone()];
                 moves.push(Move::Warm { members: members() });
@@ -101,55 +124,49 @@ impl Rollout {
             }
             return Some((moves, old.id));
         }
-        let former = pair.restored.as_ref().and_then(|id| self.members.get(id));
-        if let Some(restored) = former {
-            if restored.usable() && restored.role == Role::Serve {
-                return Some((moves, restored.id.clone()));
-            }
-            moves.extend(removal(&[restored]));
-        }
-        moves.extend(removal(&[&old]));
-        // The former attempt's id is used up, even if nothing was started.
-        let id = format!("{}-r", pair.restored.as_deref().unwrap_or(&old.id));
-        let member = Member::fresh(id.clone(), old.group, old.slot, Origin::Restored);
-        self.members.insert(id.clone(), member);
+        let (again, id) = self.start_again(&old);
+        moves.extend(again);
         if let Some(pair) = self.pairs.get_mut(index) {
             pair.restored = Some(id.clone());
         }
-        moves.push(Move::Prepare {
-            group: self.members.get(&id)?.group.clone(),
-        });
-        moves.extend(bring_up(std::slice::from_ref(&id), true));
         Some((moves, id))
+    }
+
+    /// Another instance in the slot of `old`, from the old group's image, unless one serves there
+    /// already; who does in the end.
+    fn start_again(&mut self, old: &Member) -> (Vec<Move>, String) {
+        let in_slot = |m: &&Member| m.origin == Origin::Restored && m.slot == old.slot;
+        let mut former: Vec<&Member> = self.members.values().filter(in_slot).collect();
+        let serves = |m: &&&Member| m.usable() && m.role == Role::Serve;
+        if let Some(there) = former.iter().find(serves) {
+            return (Vec::new(), there.id.clone());
+        }
+        // Each attempt has a longer name: an id is used up even if nothing was started.
+        former.sort_by_key(|m| m.id.len());
+        let last = former.last().map_or(&old.id, |m| &m.id);
+        let id = format!("{last}-r");
+        former.push(old);
+        let mut moves = removal(&former, &self.settings);
+        let (group, slot) = (old.group.clone(), old.slot.clone());
+        let member = Member::fresh(id.clone(), group.clone(), slot, Origin::Restored);
+        self.members.insert(id.clone(), member);
+        moves.push(Move::Prepare { group });
+        moves.extend(bring_up(std::slice::from_ref(&id), true));
+        (moves, id)
     }
 }
 
 /// Out of the router, stopped, removed: as far as each has come.
-fn removal(members: &[&Member]) -> Vec<Move> {
+fn removal(members: &[&Member], settings: &Settings) -> Vec<Move> {
     let there: Vec<&&Member> = members
         .iter()
         .filter(|m| m.touched() && m.standing != Standing::Released)
         .collect();
-    let ids = |members: Vec<&&Member>| -> Vec<String> {
-        members.into_iter().map(|m| m.id.clone()).collect()
-    };
     if there.is_empty() {
         return Vec::new();
     }
-    let all = ids(there.clone());
-    let with_traffic = ids(there
-        .into_iter()
-        .filter(|m| matches!(m.role, Role::Serve | Role::Drain))
-        .collect());
-    let mut moves = take_down(&all);
-    moves.remove(0);
-    if !with_traffic.is_empty() {
-        moves.insert(
-            0,
-            Move::Drain {
-                members: with_traffic,
-            },
-        );
-    }
-    moves
+    let working = there.iter().filter(|m| settings.works(m.role));
+    let working: Vec<String> = working.map(|m| m.id.clone()).collect();
+    let all: Vec<String> = there.iter().map(|m| m.id.clone()).collect();
+    take_out(&all, &working)
 }

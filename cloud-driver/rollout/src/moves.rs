@@ -114,6 +114,19 @@ pub(crate) fn bring_up(members: &[String], serve: bool) -> Vec<Move> {
     moves
 }
 
+/// Drain, if any of them may have work to end, then stop and remove.
+pub(crate) fn take_out(members: &[String], working: &[String]) -> Vec<Move> {
+    let mut moves = take_down(members);
+    if working.is_empty() {
+        moves.remove(0);
+    } else if let Some(drain) = moves.first_mut() {
+        *drain = Move::Drain {
+            members: working.to_vec(),
+        };
+    }
+    moves
+}
+
 /// Drain, stop, remove: from traffic to nothing.
 pub(crate) fn take_down(members: &[String]) -> Vec<Move> {
     let members = || members.to_vec();

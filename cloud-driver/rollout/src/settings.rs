@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::member::Role;
+
 /// What happens to requests still in flight when the drain deadline passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +39,14 @@ pub struct Settings {
     pub capacity_timeout_ms: u64,
     /// How long an instance may serve without a request before one is sent to it.
     pub prove_after_ms: u64,
+    /// Instances take work as soon as they run, whatever their role: whoever is taken away is
+    /// drained first.
+    #[serde(default)]
+    pub eager: bool,
+    /// Whoever was told to drain takes no work again: on the way back another one is started in
+    /// its slot.
+    #[serde(default)]
+    pub drain_is_final: bool,
     /// Stop instances without draining them: a fault the gate must find.
     #[cfg(feature = "controls")]
     #[serde(default)]
@@ -69,6 +79,8 @@ impl Default for Settings {
             grace_ms: 30_000,
             capacity_timeout_ms: 60_000,
             prove_after_ms: 200,
+            eager: false,
+            drain_is_final: false,
             #[cfg(feature = "controls")]
             drain_off: false,
             #[cfg(feature = "controls")]
@@ -84,6 +96,11 @@ impl Default for Settings {
 impl Settings {
     /// How long past the grace period an exit may take to be seen.
     pub(crate) const EXIT_MARGIN_MS: u64 = 60_000;
+
+    /// Whether an instance of this role may have work to end.
+    pub(crate) fn works(&self, role: Role) -> bool {
+        self.eager || matches!(role, Role::Serve | Role::Drain)
+    }
 
     /// Whether removal waits for what is in flight; always, but in a control.
     pub(crate) fn drains(&self) -> bool {

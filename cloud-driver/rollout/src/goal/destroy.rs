@@ -1,9 +1,9 @@
 //! Destroy: drain what still serves, stop everything, remove it.
 
-use super::{Present, ids, present};
+use super::{Present, ids, present, working};
 use crate::machine::Rollout;
-use crate::member::{Origin, Role};
-use crate::moves::{Move, take_down};
+use crate::member::Origin;
+use crate::moves::take_out;
 use crate::settings::Settings;
 
 /// Take a group away for good.
@@ -21,18 +21,9 @@ impl Destroy {
     /// The rollout. There is an inverse up to the first stop.
     pub fn plan(self) -> Rollout {
         let all = ids(&self.instances);
-        let with_traffic = ids(self
-            .instances
-            .iter()
-            .filter(|p| matches!(p.role, Role::Serve | Role::Drain)));
         let mut moves = Vec::new();
-        if !with_traffic.is_empty() {
-            moves.push(Move::Drain {
-                members: with_traffic,
-            });
-        }
         if !all.is_empty() {
-            moves.extend(take_down(&all).into_iter().skip(1));
+            moves = take_out(&all, &working(&self.instances, &self.settings));
         }
         let mut members = present(&self.instances, Origin::Existing);
         members.extend(present(&self.peers, Origin::Peer));

@@ -1,9 +1,9 @@
 //! Enable: give traffic to a group that has none, once it is whole and ready.
 
-use super::{Newcomer, Present, ids, newcomers, present};
+use super::{Newcomer, Present, clear, ids, newcomers, present};
 use crate::machine::Rollout;
 use crate::member::{Origin, Role};
-use crate::moves::{Move, bring_up, take_down};
+use crate::moves::{Move, bring_up};
 use crate::settings::Settings;
 
 /// Give a group traffic.
@@ -27,10 +27,7 @@ impl Enable {
         // Those that serve go on: warming them would take them out of traffic.
         let waiting = |p: &&Present| !p.dead && p.role != Role::Serve;
         let alive = ids(self.instances.iter().filter(waiting));
-        let mut moves = Vec::new();
-        if !dead.is_empty() {
-            moves.extend(take_down(&dead).into_iter().skip(1));
-        }
+        let mut moves = clear(&dead, &self.settings);
         if !new.is_empty() {
             moves.push(Move::Prepare { group: self.group });
             moves.extend(bring_up(&new, false).into_iter().take(1));

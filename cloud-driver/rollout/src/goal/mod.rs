@@ -19,6 +19,8 @@ pub use resize::Resize;
 pub use shift::Shift;
 
 use crate::member::{Member, Origin, Role};
+use crate::moves::{Move, take_out};
+use crate::settings::Settings;
 
 /// An instance that is to be brought up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +52,7 @@ pub struct Present {
     pub slot: String,
     /// The role it has.
     pub role: Role,
-    /// Its process is known to have ended.
+    /// It is of no use any more: its process is known to have ended, or it was drained for good.
     pub dead: bool,
 }
 
@@ -70,6 +72,20 @@ impl Present {
 
 pub(crate) fn present(list: &[Present], origin: Origin) -> Vec<Member> {
     list.iter().map(|p| p.member(origin)).collect()
+}
+
+/// Who of them may have work to end before it is stopped.
+pub(crate) fn working(list: &[Present], settings: &Settings) -> Vec<String> {
+    ids(list.iter().filter(|p| settings.works(p.role)))
+}
+
+/// What is of no use any more is taken away; what was drained for good ends its work before.
+pub(crate) fn clear(dead: &[String], settings: &Settings) -> Vec<Move> {
+    let working = if settings.drain_is_final { dead } else { &[] };
+    if dead.is_empty() {
+        return Vec::new();
+    }
+    take_out(dead, working)
 }
 
 pub(crate) fn ids<'a>(list: impl IntoIterator<Item = &'a Present>) -> Vec<String> {

@@ -1,9 +1,9 @@
 //! Resize: first what comes, then what goes.
 
-use super::{Newcomer, Present, ids, newcomers, present};
+use super::{Newcomer, Present, clear, ids, newcomers, present, working};
 use crate::machine::Rollout;
-use crate::member::{Origin, Role};
-use crate::moves::{Move, bring_up, take_down};
+use crate::member::Origin;
+use crate::moves::{Move, bring_up, take_out};
 use crate::settings::Settings;
 
 /// Change how many instances a group has.
@@ -41,9 +41,7 @@ impl Resize {
         // What is dead goes first: its slot may be the one that is needed.
         let dead: Vec<Present> = self.remove.iter().filter(|p| p.dead).cloned().collect();
         let alive: Vec<Present> = self.remove.iter().filter(|p| !p.dead).cloned().collect();
-        if !dead.is_empty() {
-            moves.extend(take_down(&ids(&dead)).into_iter().skip(1));
-        }
+        moves.extend(clear(&ids(&dead), &self.settings));
         if !new.is_empty() {
             moves.push(Move::Prepare {
                 group: self.group.clone(),
@@ -51,17 +49,7 @@ impl Resize {
             moves.extend(bring_up(&new, self.serve));
         }
         if !alive.is_empty() {
-            let with_traffic = ids(alive
-                .iter()
-                .filter(|p| matches!(p.role, Role::Serve | Role::Drain)));
-            let mut down = take_down(&ids(&alive));
-            down.remove(0);
-            if !with_traffic.is_empty() {
-                moves.push(Move::Drain {
-                    members: with_traffic,
-                });
-            }
-            moves.extend(down);
+            moves.extend(take_out(&ids(&alive), &working(&alive, &self.settings)));
         }
         let mut members = present(&self.remove, Origin::Existing);
         members.extend(fresh);

@@ -27,6 +27,10 @@ pub(crate) struct Controls {
     pub(crate) drain_off: bool,
     pub(crate) observe_off: bool,
     pub(crate) horizon_off: bool,
+    /// Instances are eager, and the machine is not told.
+    pub(crate) eager_untold: bool,
+    /// A drain is for good, and the machine is not told.
+    pub(crate) final_untold: bool,
 }
 
 pub(crate) const OLD: &str = "a-v000";
@@ -72,6 +76,14 @@ pub(crate) fn scene(
 ) -> Rollout {
     let size = random.between(1, 6);
     let mut settings = settings(random, controls);
+    world.eager = world.aside.chance(300) || controls.eager_untold;
+    world.drain_is_final = world.aside.chance(300) || controls.final_untold;
+    if controls.horizon_off {
+        // It shows seldom, and least where more is drained.
+        (world.eager, world.drain_is_final) = (false, false);
+    }
+    settings.eager = world.eager && !controls.eager_untold;
+    settings.drain_is_final = world.drain_is_final && !controls.final_untold;
     // A group may be in traffic in part already, or as a whole.
     let serving = if goal == Goal::Enable && random.chance(600) {
         0
@@ -94,12 +106,21 @@ pub(crate) fn scene(
             dead: dead == Some(n),
         })
         .collect();
+    for p in &present {
+        world.place(&p.id, &p.group, &p.slot, p.role, p.dead);
+    }
+    // Who was drained for good is of no use, whether it runs or not.
+    let spent = |p: &Present| p.role == Role::Drain && settings.drain_is_final;
+    let present: Vec<Present> = present
+        .into_iter()
+        .map(|p| Present {
+            dead: p.dead || spent(&p),
+            ..p
+        })
+        .collect();
     if goal == Goal::Enable {
         let alive = |p: &&Present| p.role == Role::Serve && !p.dead;
         settings.floor = present.iter().filter(alive).count();
-    }
-    for p in &present {
-        world.place(&p.id, &p.group, &p.slot, p.role, p.dead);
     }
     let peers: Vec<Present> = if random.chance(500) {
         newcomers("a-v009", 50..50 + random.between(1, 3))

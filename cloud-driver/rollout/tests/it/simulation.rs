@@ -87,6 +87,7 @@ fn simulate(seed: u64, controls: Controls) -> Run {
     }
     let traffic = random.chance(800);
     let mut world = World::new(version, NEW, traffic);
+    world.aside = Random::new(!seed);
     let mut rollout = scene(&mut random, goal, controls, &mut world);
     world.floor = rollout.settings().floor;
     world.drain_timeout_ms = rollout.settings().drain_timeout_ms;
@@ -301,6 +302,15 @@ fn judge(run: &mut Run) {
                         wrong.push(format!("{id} is left over"));
                     }
                 }
+                if run.goal == Goal::Disable && run.world.drain_is_final {
+                    let serve = |roles: &BTreeMap<String, Role>| {
+                        roles.values().filter(|r| **r == Role::Serve).count()
+                    };
+                    let (before, after) = (serve(&run.initial), serve(&run.world.documents.roles));
+                    if before != after {
+                        wrong.push(format!("{after} of {before} serve again"));
+                    }
+                }
                 if run.goal == Goal::Replace {
                     let serving = run.world.documents.roles.values();
                     let count = serving.filter(|r| **r == Role::Serve).count();
@@ -389,6 +399,28 @@ fn the_control_without_observation_is_found() {
     let named = violations
         .iter()
         .any(|v| v.contains("lose traffic") || v.contains("without having been seen ready"));
+    assert!(named, "{violations:?}");
+}
+
+#[test]
+fn a_world_whose_workers_are_eager_is_found_when_nobody_says_so() {
+    let controls = Controls {
+        eager_untold: true,
+        ..Controls::default()
+    };
+    let (_, _, violations) = first_violation(controls, 500).expect("must be found");
+    let named = violations.iter().any(|v| v.contains("in flight"));
+    assert!(named, "{violations:?}");
+}
+
+#[test]
+fn a_world_whose_drains_are_final_is_found_when_nobody_says_so() {
+    let controls = Controls {
+        final_untold: true,
+        ..Controls::default()
+    };
+    let (_, _, violations) = first_violation(controls, 500).expect("must be found");
+    let named = violations.iter().any(|v| v.contains("for good"));
     assert!(named, "{violations:?}");
 }
 

@@ -71,6 +71,12 @@ pub(crate) struct World {
     pub(crate) spawned: BTreeMap<String, u32>,
     traffic: bool,
     pub(crate) prepared: BTreeSet<String>,
+    /// Chance for what is asked aside: other seeds stay as they were.
+    pub(crate) aside: Random,
+    /// Instances take work as soon as they listen.
+    pub(crate) eager: bool,
+    /// Who has drained takes no work again, and may end by itself.
+    pub(crate) drain_is_final: bool,
 }
 
 impl World {
@@ -96,6 +102,9 @@ impl World {
             spawned: BTreeMap::new(),
             traffic,
             prepared: BTreeSet::new(),
+            aside: Random::new(0),
+            eager: false,
+            drain_is_final: false,
         }
     }
 
@@ -164,6 +173,8 @@ impl World {
             let traffic = self.traffic && random.chance(700);
             let lasts = random.between(5, 2_500);
             let long = random.chance(20).then(|| self.drain_timeout_ms * 2);
+            let ends = self.drain_is_final && self.aside.chance(100);
+            let eager = self.eager && up;
             let Some(r) = self.router.get_mut(&id) else {
                 continue;
             };
@@ -172,12 +183,18 @@ impl World {
                 r.lost_at = Some(now);
             }
             r.ready = ready;
-            if r.role == Some(Role::Serve) && ready && traffic {
+            let serves = r.role == Some(Role::Serve) && ready;
+            if traffic && (serves || eager && r.role != Some(Role::Drain)) {
                 r.in_flight.push(now + long.unwrap_or(lasts));
-                r.served = true;
+                r.served |= serves;
             }
             if r.role == Some(Role::Drain) && r.in_flight.is_empty() {
                 r.drained = true;
+                if let Some(p) = self.processes.get_mut(&id)
+                    && ends
+                {
+                    p.exited_at = Some(p.exited_at.unwrap_or(now));
+                }
             }
         }
         self.sequence += 1;
@@ -375,6 +392,9 @@ impl World {
             term_ignored: random.chance(100),
         };
         self.processes.insert(id.to_owned(), running);
+        if self.eager {
+            self.router.entry(id.to_owned()).or_default();
+        }
     }
 
     pub(crate) fn stop(&mut self, id: &str, grace_ms: u64, random: &mut Random) {
@@ -437,8 +457,18 @@ impl World {
             let now = self.now;
             for (id, role) in &body.0 {
                 if *role == Role::Absent {
-                    self.router.remove(id);
+                    if !self.eager || !self.alive(id) {
+                        self.router.remove(id);
+                    }
                     continue;
+                }
+                let drained = self
+                    .router
+                    .get(id)
+                    .is_some_and(|r| r.role == Some(Role::Drain));
+                if drained && *role != Role::Drain && self.drain_is_final {
+                    let text = format!("{id} was drained for good and gets the role {role:?}");
+                    self.violate(text);
                 }
                 let routed = self.router.entry(id.clone()).or_default();
                 if routed.role == Some(*role) {
@@ -451,8 +481,13 @@ impl World {
                 routed.drain_since = (*role == Role::Drain).then_some(now);
                 routed.role = Some(*role);
             }
-            let roles = &body.0;
-            self.router.retain(|id, _| roles.contains_key(id));
+            let kept: BTreeSet<String> = self
+                .router
+                .keys()
+                .filter(|id| body.0.contains_key(*id) || self.eager && self.alive(id))
+                .cloned()
+                .collect();
+            self.router.retain(|id, _| kept.contains(id));
         }
         (self.epoch, self.generation, self.documents.revision)
     }
