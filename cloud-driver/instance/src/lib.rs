@@ -152,6 +152,10 @@ pub enum Request {
         token: String,
         /// Signal number.
         signal: i32,
+        /// Not if it was sent before in this life of the instance: who asks may have died
+        /// before it had the answer.
+        #[serde(default)]
+        once: bool,
     },
 }
 
@@ -179,6 +183,9 @@ pub struct Answer {
     pub listens: Option<bool>,
     /// Times it was started again.
     pub restarts: u32,
+    /// Signals that were sent on request in this life of the instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<i32>,
     /// Bytes of its output that could not be written.
     pub dropped_bytes: u64,
 }

@@ -1,5 +1,6 @@
 //! The shim's socket: one request and one answer, a JSON line each.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::Sender;
@@ -22,6 +23,7 @@ struct Facts {
     stopping: bool,
     exit: Option<Exit>,
     restarts: u32,
+    signals: BTreeSet<i32>,
 }
 
 /// What the socket and the supervision both know.
@@ -41,6 +43,7 @@ impl Shared {
             stopping: false,
             exit: None,
             restarts: 0,
+            signals: BTreeSet::new(),
         };
         Self {
             token: launch.token.as_str().into(),
@@ -72,6 +75,7 @@ impl Shared {
         let mut facts = self.facts();
         facts.ids = ids;
         facts.restarts += 1;
+        facts.signals.clear();
     }
 
     fn answer(&self, request: &Request) -> Answer {
@@ -98,14 +102,7 @@ impl Shared {
                 // It fails only when the instance has ended already.
                 let _ended = self.wake.send(Wake::Stop(grace));
             }
-            Request::Signal { signal, .. } => {
-                let pid = i32::try_from(self.facts().ids.pid)
-                    .ok()
-                    .and_then(Pid::from_raw);
-                if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(*signal)) {
-                    let _gone = kill_process(pid, signal);
-                }
-            }
+            Request::Signal { signal, once, .. } => self.signal(*signal, *once),
         }
         let facts = self.facts();
         Answer {
@@ -117,7 +114,24 @@ impl Shared {
             exit: facts.exit.clone(),
             listens: listening,
             restarts: facts.restarts,
+            signals: facts.signals.iter().copied().collect(),
             dropped_bytes: self.log.dropped(),
+        }
+    }
+}
+
+impl Shared {
+    /// Sends a signal to the instance. The facts are held meanwhile, so that of two who ask
+    /// for it once one does nothing.
+    fn signal(&self, number: i32, once: bool) {
+        let mut facts = self.facts();
+        let pid = i32::try_from(facts.ids.pid).ok().and_then(Pid::from_raw);
+        let signal = Signal::from_named_raw(number);
+        if let (Some(pid), Some(signal)) = (pid, signal)
+            && facts.exit.is_none()
+            && (facts.signals.insert(number) || !once)
+        {
+            let _gone = kill_process(pid, signal);
         }
     }
 }

@@ -100,6 +100,45 @@ fn is_alive(pid: u32) -> bool {
         .starts_with(['Z', 'X'])
 }
 
+fn signal(folder: &Path, once: bool) -> Answer {
+    ask(
+        folder,
+        &Request::Signal {
+            token: "secret".into(),
+            signal: 10,
+            once,
+        },
+    )
+}
+
+#[test]
+fn a_signal_that_is_asked_for_once_is_sent_once_however_often_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "trap 'echo got' USR1; echo ready; while :; do sleep 0.02; done";
+    assert!(launch(folder.path(), &order(&["sh", "-c", script])).0);
+    let got = |count: usize| {
+        eventually("the signal", || {
+            (log(folder.path()).matches("got").count() == count).then_some(())
+        });
+    };
+    eventually("the trap", || {
+        log(folder.path()).contains("ready").then_some(())
+    });
+    assert_eq!(signal(folder.path(), true).signals, [10]);
+    got(1);
+    assert_eq!(signal(folder.path(), true).signals, [10]);
+    // One that may be repeated comes after it, and nothing else came before.
+    signal(folder.path(), false);
+    got(2);
+    // As those who know nothing of `once` ask.
+    let old: Request =
+        serde_json::from_str(r#"{"ask":"signal","token":"secret","signal":10}"#).unwrap();
+    assert_eq!(ask(folder.path(), &old).signals, [10]);
+    got(3);
+    stop(folder.path(), 100);
+    exit(folder.path());
+}
+
 #[test]
 fn an_instance_outlives_its_launcher_and_a_second_launch_finds_it() {
     let folder = tempfile::tempdir().unwrap();
