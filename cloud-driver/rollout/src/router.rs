@@ -55,6 +55,8 @@ pub struct Group {
     pub weight: u32,
     /// How its instances are asked for their health.
     pub probe: Probe,
+    /// How its instances come to their work.
+    pub supply: Supply,
     /// Its instances, without those of the role `absent`.
     pub members: Vec<Target>,
 }
@@ -66,6 +68,30 @@ pub enum Probe {
     Path(String),
     /// A connection that is accepted.
     Connection,
+    /// Nothing: it is well as long as it runs.
+    Process,
+}
+
+/// How instances come to their work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Supply {
+    /// It is sent to them through the entrances.
+    #[default]
+    Sent,
+    /// They take it themselves, from a queue say, until they are told to take no more.
+    Taken(Drain),
+}
+
+/// How an instance that takes its own work is told to take no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// A path of its own: `POST` tells it to take no more, `GET` asks what it still has,
+    /// `DELETE` lets it take again. With a signal the path is only asked.
+    pub path: Option<String>,
+    /// A signal, by its name; without a path it ends by itself when it has nothing left.
+    pub signal: Option<String>,
+    /// It can be let take again.
+    pub resume: bool,
 }
 
 /// An instance as a router is told of it.

@@ -286,7 +286,7 @@ impl QueryService for Queries {
             "" => view::Wanted::All,
             _ => view::Wanted::Of(&groups),
         };
-        let observed = self.local.routers().observed();
+        let observed = self.local.routers().balancer().observed();
         Ok(one(&view::traffic(history, observed.as_deref(), wanted)))
     }
 }

@@ -3,7 +3,9 @@
 use rollout::Create;
 
 use super::planning::{check_place, cluster_of};
-use super::{Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, faults, input};
+use super::{
+    Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, check_drain, faults, input,
+};
 use crate::config::Config;
 use crate::provider::local::document::ServerGroup;
 
@@ -20,6 +22,7 @@ pub(crate) fn check_group(input: &Input, config: &Config) -> Vec<Fault> {
         input.environment().map(drop),
         input.health().map(drop),
         input.timing().map(drop),
+        check_drain(input),
     ])
 }
 

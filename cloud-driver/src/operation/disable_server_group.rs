@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::planning::check_place;
 use super::resize_server_group::weight;
-use super::{Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, faults, input};
+use super::{
+    Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, check_drain, faults, input,
+};
 use crate::config::Config;
 
 /// The kind.
@@ -32,6 +34,7 @@ impl Kind for DisableServerGroup {
     fn check(&self, input: &Input, config: &Config) -> Vec<Fault> {
         faults([
             check_place(input, config),
+            check_drain(input),
             input.server_group().map(drop),
             percentage(input).map(drop),
             weight(input).map(drop),

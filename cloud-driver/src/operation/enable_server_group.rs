@@ -3,7 +3,9 @@
 use rollout::Enable;
 
 use super::planning::check_place;
-use super::{Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, faults};
+use super::{
+    Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, check_drain, faults,
+};
 use crate::config::Config;
 use crate::provider::local::document::WEIGHT;
 
@@ -17,7 +19,11 @@ impl Kind for EnableServerGroup {
     }
 
     fn check(&self, input: &Input, config: &Config) -> Vec<Fault> {
-        faults([check_place(input, config), input.server_group().map(drop)])
+        faults([
+            check_place(input, config),
+            check_drain(input),
+            input.server_group().map(drop),
+        ])
     }
 
     fn phase(&self, number: u32, planning: &Planning<'_>) -> Result<Option<Phase>, Refused> {

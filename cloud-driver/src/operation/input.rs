@@ -290,11 +290,20 @@ impl Input {
             .text(&["type"])
             .is_some_and(|t| t.eq_ignore_ascii_case("tcp"))
         {
-            return Ok(Some(HealthCheck { path: None }));
+            return Ok(Some(HealthCheck {
+                path: None,
+                process: false,
+            }));
         }
+        let process = check
+            .text(&["type"])
+            .is_some_and(|t| t.eq_ignore_ascii_case("process"));
         // As the read model shows a check that only connects.
-        if check.0.get("path") == Some(&Value::Null) {
-            return Ok(Some(HealthCheck { path: None }));
+        if process || check.0.get("path") == Some(&Value::Null) {
+            return Ok(Some(HealthCheck {
+                path: None,
+                process: process || check.flag("process"),
+            }));
         }
         let path = check.text(&["path"]).unwrap_or("/health");
         let plain = |c: char| c.is_ascii_graphic();
@@ -304,6 +313,7 @@ impl Input {
         }
         Ok(Some(HealthCheck {
             path: Some(path.to_owned()),
+            process: false,
         }))
     }
 
@@ -330,7 +340,7 @@ impl Input {
     }
 }
 
-fn shape(value: &Value) -> &'static str {
+pub(crate) fn shape(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

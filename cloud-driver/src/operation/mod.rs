@@ -9,6 +9,7 @@ mod clone_server_group;
 mod create_server_group;
 mod destroy_server_group;
 mod disable_server_group;
+mod drain;
 mod enable_server_group;
 mod input;
 pub mod ledger;
@@ -25,6 +26,7 @@ pub mod worker;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+pub(crate) use drain::check_drain;
 pub use input::{Fault, Input};
 pub use planning::{Planning, cluster_of};
 pub(crate) use sequence::first_input as first_of;

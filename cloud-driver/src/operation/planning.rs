@@ -4,15 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::moniker::{self, Moniker};
-use rollout::{Newcomer, OnDrainTimeout, Present, Role, Settings};
+use rollout::{Newcomer, Present, Role, Settings};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Input, Memory, Refused, input::fault};
+use super::{Input, Memory, Refused, drain, input::fault};
 use crate::config::Config;
-use crate::provider::local::document::{
-    Capacity, HealthCheck, ImageRef, ServerGroup, Timing, WEIGHT,
-};
+use crate::provider::local::document::{Capacity, ImageRef, ServerGroup, Timing, WEIGHT};
 use crate::provider::local::journal::{Everything, Stored};
 
 /// One decision's circumstances.
@@ -73,26 +71,16 @@ impl<'a> Planning<'a> {
     pub fn present(&self, group: &ServerGroup) -> Vec<Present> {
         self.everything
             .instances_of(group)
-            .map(|i| Present {
-                id: i.id.clone(),
-                group: i.group.clone(),
-                slot: i.slot.clone(),
-                role: i.role,
-                dead: self.dead.contains(&i.id),
-            })
+            .map(|i| drain::present(group, i, self.dead.contains(&i.id)))
             .collect()
     }
 
-    /// Instances of the cluster's other groups that share a load balancer with
-    /// this group and are meant to serve.
+    /// Instances of the cluster's other groups that do this group's work too and
+    /// are meant to serve.
     pub fn peers(&self, group: &ServerGroup) -> Vec<Present> {
-        let shares = |other: &ServerGroup| {
-            let mut names = other.load_balancers.iter();
-            names.any(|name| group.load_balancers.contains(name))
-        };
         self.everything
             .cluster(&group.account, &group.region, &group.cluster)
-            .filter(|other| other.name != group.name && shares(other))
+            .filter(|other| other.name != group.name && drain::share_work(other, group))
             .flat_map(|other| self.present(other))
             .filter(|p| p.role == Role::Serve)
             .collect()
@@ -196,15 +184,10 @@ impl<'a> Planning<'a> {
             drain_timeout_ms: timing
                 .drain_timeout_ms
                 .unwrap_or_else(|| ms(&local.drain_timeout)),
-            on_drain_timeout: match self.input.text(&["onDrainTimeout"]) {
-                Some("cut") => OnDrainTimeout::Cut,
-                Some("wait") => OnDrainTimeout::Wait,
-                Some(_) | None => OnDrainTimeout::Fail,
-            },
             grace_ms: timing.grace_ms.unwrap_or_else(|| ms(&local.grace)),
             ..Settings::default()
         };
-        self.config.control.apply(settings)
+        self.config.control.apply(self.limited(settings, group))
     }
 
     /// The next server group of the input's cluster; the fields absent from the
@@ -248,9 +231,17 @@ impl<'a> Planning<'a> {
             None => base.map(|b| b.environment.clone()).unwrap_or_default(),
         };
         self.check_secrets(account, &environment)?;
-        let health = match self.input.health()? {
-            Some(health) => health,
-            None => base.map_or_else(HealthCheck::default, |b| b.health.clone()),
+        let drain = match self.input.drain()? {
+            Some(drain) => Some(drain),
+            // What is behind a load balancer from now on is drained by it.
+            None if !load_balancers.is_empty() => None,
+            None => base.and_then(|b| b.drain.clone()),
+        };
+        let health = match (self.input.health()?, base) {
+            (Some(health), _) => health,
+            (None, Some(base)) if base.drain == drain => base.health.clone(),
+            (None, Some(base)) if !base.health.process => base.health.clone(),
+            (None, Some(_) | None) => drain::health(drain.as_ref()),
         };
         let given = self.input.timing()?;
         let timing = base.filter(|_| given == Timing::default());
@@ -261,7 +252,7 @@ impl<'a> Planning<'a> {
             (Some(capacity), _, _) => capacity,
             (None, None, _) => Capacity::of(1),
         };
-        Ok(Stored {
+        let group = Stored {
             version: 0,
             value: ServerGroup {
                 account: account.to_owned(),
@@ -278,11 +269,14 @@ impl<'a> Planning<'a> {
                 environment,
                 health,
                 timing: timing.map_or(given, |b| b.timing.clone()),
+                drain,
                 created_ms: self.now_ms,
                 operation: self.operation.to_owned(),
                 ancestor,
             },
-        })
+        };
+        drain::fits(&group)?;
+        Ok(group)
     }
 
     fn check_balancers(&self, account: &str, names: &[String]) -> Result<(), Refused> {

@@ -105,7 +105,7 @@ fn first(planning: &Planning<'_>) -> Result<Phase, Refused> {
         new,
         floor: floor.map(|f| usize::try_from(f).unwrap_or(usize::MAX)),
         allow_outage: planning.input.flag("allowOutage"),
-        settings: planning.settings(&group, 0),
+        settings: planning.settings_between(&group, old),
     }
     .plan()?;
     let mut memory = planning.memory.clone();

@@ -3,8 +3,11 @@
 use rollout::Resize;
 use serde_json::json;
 
+use super::drain::can_idle;
 use super::planning::check_place;
-use super::{Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, faults, input};
+use super::{
+    Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, check_drain, faults, input,
+};
 use crate::config::Config;
 use crate::provider::local::document::{ServerGroup, WEIGHT};
 use crate::provider::local::journal::Stored;
@@ -21,6 +24,7 @@ impl Kind for ResizeServerGroup {
     fn check(&self, input: &Input, config: &Config) -> Vec<Fault> {
         let mut found = faults([
             check_place(input, config),
+            check_drain(input),
             input.server_group().map(drop),
             weight(input).map(drop),
         ]);
@@ -89,7 +93,12 @@ pub(crate) fn to_size(
         .filter(|p| !leaving.contains(p))
         .cloned()
         .collect();
-    let missing = wanted.saturating_sub(alive.len());
+    // What would take work at once is started when the group is enabled.
+    let missing = if can_idle(&group) {
+        wanted.saturating_sub(alive.len())
+    } else {
+        0
+    };
     // The dead leave first, so their slots are free for who comes; beyond them
     // it takes slots that are free now.
     let mut slots = dead.iter().map(|p| p.slot.clone());

@@ -70,6 +70,12 @@ impl Kind for ShiftTraffic {
             })?;
             groups.push(group);
         }
+        if let Some(worker) = groups.iter().find(|g| g.drain.is_some()) {
+            return Err(Refused::State(format!(
+                "{} takes its own work, so it has no share to shift; resize, enable or disable it",
+                worker.name
+            )));
+        }
         let Some(first) = groups.first() else {
             return Ok(None);
         };

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::planning::check_place;
 use super::resize_server_group::to_size;
-use super::{Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, faults, input};
+use super::{
+    Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, check_drain, faults, input,
+};
 use crate::config::Config;
 use crate::provider::local::document::ServerGroup;
 use crate::provider::local::journal::Stored;
@@ -60,7 +62,11 @@ impl Kind for TerminateInstances {
     }
 
     fn check(&self, input: &Input, config: &Config) -> Vec<Fault> {
-        faults([check_place(input, config), ids(input).map(drop)])
+        faults([
+            check_place(input, config),
+            check_drain(input),
+            ids(input).map(drop),
+        ])
     }
 
     fn phase(&self, number: u32, planning: &Planning<'_>) -> Result<Option<Phase>, Refused> {

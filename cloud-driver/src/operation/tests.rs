@@ -1,5 +1,7 @@
 //! What the kinds plan, as tables over a small journal.
 
+mod workers;
+
 use std::collections::BTreeSet;
 
 use proto::moniker::Moniker;
@@ -45,6 +47,7 @@ fn group(sequence: u32, enabled: bool) -> Stored<ServerGroup> {
             environment: [("A".to_owned(), "1".to_owned())].into(),
             health: HealthCheck::default(),
             timing: Timing::default(),
+            drain: None,
             created_ms: i64::from(sequence),
             operation: "before".into(),
             ancestor: None,

@@ -74,6 +74,7 @@ pub fn full(sight: &Sight<'_>, group: &ServerGroup) -> Value {
             "imageId": group.image.id,
             "environment": group.environment,
             "healthCheck": group.health,
+            "drain": group.drain,
         },
         "ancestor": group.ancestor,
         "tags": {},

@@ -10,6 +10,7 @@ mod deployments;
 mod jobs;
 mod permissions;
 mod programs;
+mod queue;
 mod registry;
 mod traffic;
 mod world;

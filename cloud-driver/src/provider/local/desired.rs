@@ -1,9 +1,9 @@
 //! The journal as what routers are told: a pure function, so that the same journal
 //! always gives the same and repeating it changes nothing.
 
-use rollout::router::{Desired, Entrance, Group, Probe, Target};
+use rollout::router::{Desired, Drain, Entrance, Group, Probe, Supply, Target};
 
-use super::document::{Instance, ServerGroup};
+use super::document::{HealthCheck, Instance, ServerGroup};
 use super::journal::{Everything, Stored};
 use crate::config::Config;
 
@@ -37,9 +37,20 @@ fn of(group: &ServerGroup, everything: &Everything) -> Group {
         name: group.name.clone(),
         entrances: group.load_balancers.clone(),
         weight: group.weight,
-        probe: match &group.health.path {
-            Some(path) => Probe::Path(path.clone()),
-            None => Probe::Connection,
+        probe: match &group.health {
+            HealthCheck { process: true, .. } => Probe::Process,
+            HealthCheck {
+                path: Some(path), ..
+            } => Probe::Path(path.clone()),
+            HealthCheck { path: None, .. } => Probe::Connection,
+        },
+        supply: match &group.drain {
+            None => Supply::Sent,
+            Some(drain) => Supply::Taken(Drain {
+                path: drain.path.clone(),
+                signal: drain.signal.clone(),
+                resume: drain.resume,
+            }),
         },
         members: everything
             .instances_of(group)

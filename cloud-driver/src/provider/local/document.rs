@@ -63,18 +63,22 @@ impl ImageRef {
     }
 }
 
-/// How the balancer asks an instance for its health.
+/// How an instance is asked for its health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheck {
     /// Path of an HTTP check (2xx and 3xx are healthy); absent: connecting is enough.
     pub path: Option<String>,
+    /// It is well as long as it runs, and listens nowhere; only of workers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub process: bool,
 }
 
 impl Default for HealthCheck {
     fn default() -> Self {
         Self {
             path: Some("/health".to_owned()),
+            process: false,
         }
     }
 }
@@ -91,6 +95,59 @@ pub struct Timing {
     pub drain_timeout_ms: Option<u64>,
     /// SIGTERM to SIGKILL.
     pub grace_ms: Option<u64>,
+}
+
+/// Signals that may tell a worker to take no more work, with their numbers. Not those that end or
+/// stop a process whatever it wants.
+pub const SIGNALS: [(&str, i32); 8] = [
+    ("SIGHUP", 1),
+    ("SIGINT", 2),
+    ("SIGQUIT", 3),
+    ("SIGUSR1", 10),
+    ("SIGUSR2", 12),
+    ("SIGTERM", 15),
+    ("SIGTSTP", 20),
+    ("SIGWINCH", 28),
+];
+
+/// What becomes of a worker that has not ended its work in its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnDeadline {
+    /// It is told and waited for all the same.
+    Wait,
+    /// The operation fails and the worker goes on.
+    #[default]
+    Fail,
+    /// It is stopped: what it had is told, and lost.
+    Stop,
+}
+
+/// How the instances of a group that is behind no load balancer are told to take no more work, and
+/// how long they get for what they have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// Path of the hook on the instance's own port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// One of [`SIGNALS`] by its name, sent once; with a path, which is asked only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// The hook takes `DELETE`, which lets the instance take work again.
+    pub resume: bool,
+    /// Time for the work it has, in ms.
+    pub timeout_ms: u64,
+    /// What then.
+    pub on_deadline: OnDeadline,
+}
+
+impl Drain {
+    /// Whether an instance can be told to take no work and later to take some again. What cannot
+    /// takes work as soon as it runs, and is replaced when it is wanted again.
+    pub fn pauses(&self) -> bool {
+        self.path.is_some() && self.signal.is_none() && self.resume
+    }
 }
 
 /// A server group.
@@ -126,6 +183,9 @@ pub struct ServerGroup {
     /// Times.
     #[serde(default)]
     pub timing: Timing,
+    /// Of a group whose instances take their own work; such a group is behind no load balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// Milliseconds since the epoch.
     pub created_ms: i64,
     /// The operation that made it.

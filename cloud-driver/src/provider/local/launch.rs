@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::document::{Instance, ServerGroup};
+use super::document::{Drain, Instance, ServerGroup};
 use super::{Error, Local, UnpackedImage};
 
 /// What a variable begins with whose value is a secret of the account.
 const SECRET: &str = "secret:";
+
+/// Tells a worker that it will be let take work, and need not take any before.
+const PAUSED: &str = "GENNAKER_PAUSED";
 
 /// Everything a shim needs to start a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,9 @@ impl Local {
             ("GENNAKER_HOST_SLOT", &instance.slot),
         ] {
             environment.insert(name.to_owned(), value.clone());
+        }
+        if group.drain.as_ref().is_some_and(Drain::pauses) {
+            environment.insert(PAUSED.to_owned(), "true".to_owned());
         }
         Ok(Launch {
             command,

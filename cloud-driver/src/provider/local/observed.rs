@@ -67,22 +67,22 @@ pub struct Seen {
     pub requests: u64,
     /// Upgraded connections.
     pub tunnels: u64,
-    /// Connections to it that are open.
-    pub connections: u64,
+    /// Connections to it that are open; a worker has none.
+    pub connections: Option<u64>,
     /// Requests answered since the balancer began.
     pub served: u64,
     /// Why it is not healthy.
     pub reason: Option<String>,
     /// Entries of the configuration that stand for it.
-    entries: Vec<String>,
+    pub(super) entries: Vec<String>,
 }
 
-/// Everything the balancer said at one moment.
+/// Everything a router said at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
     /// Which process said it.
     pub epoch: u64,
-    /// The same in the balancer's own words.
+    /// The same in the balancer's own words; empty of others.
     pub epoch_text: String,
     /// Configuration in force.
     pub generation: u64,
@@ -104,6 +104,11 @@ pub(crate) fn epoch(text: &str) -> u64 {
         .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
+/// One epoch for two routers: another one whenever either's is another.
+pub(crate) fn join_epochs(one: u64, other: u64) -> u64 {
+    one.rotate_left(1) ^ other
+}
+
 impl Observed {
     pub(crate) fn of(answer: balancer::State, sequence: u64) -> Self {
         let mut instances: BTreeMap<String, Seen> = BTreeMap::new();
@@ -117,7 +122,7 @@ impl Observed {
                 first_served: unrouted || wire.first_served_generation.is_some(),
                 requests: wire.in_flight.requests,
                 tunnels: wire.in_flight.tunnels,
-                connections: wire.connections.open,
+                connections: Some(wire.connections.open),
                 served: wire.served,
                 reason: wire.reason,
                 entries: vec![wire.id],
@@ -153,6 +158,21 @@ impl Observed {
         }
     }
 
+    /// What this and another router saw, as one router would tell it: epochs are told apart as
+    /// before, and generations and numbers grow whenever either's do.
+    pub(crate) fn joined(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        all.epoch = join_epochs(self.epoch, other.epoch);
+        all.generation += other.generation;
+        all.sequence += other.sequence;
+        let instances = other.instances.iter();
+        all.instances
+            .extend(instances.map(|(id, seen)| (id.clone(), seen.clone())));
+        let weights = other.weights.iter();
+        all.weights.extend(weights.map(|(g, w)| (g.clone(), *w)));
+        all
+    }
+
     /// Entries of the balancer that stand for an instance.
     pub(crate) fn entries(&self, id: &str) -> &[String] {
         self.instances.get(id).map_or(&[], |s| &s.entries)
@@ -175,7 +195,7 @@ impl Observed {
                 requests: s.requests,
                 tunnels: s.tunnels,
             },
-            connections: Some(s.connections),
+            connections: s.connections,
             reason: s.reason.clone(),
         };
         View {
@@ -201,7 +221,7 @@ impl Seen {
         self.first_served &= other.first_served;
         self.requests += other.requests;
         self.tunnels += other.tunnels;
-        self.connections += other.connections;
+        self.connections = self.connections.zip(other.connections).map(|(a, b)| a + b);
         self.served += other.served;
         self.reason = self.reason.take().or(other.reason);
         self.entries.extend(other.entries);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rollout::router::Applied;
+use rollout::router::{Applied, Desired, Group, Supply};
 use rollout::{InFlight, View};
 use runtime::Shutdown;
 use tokio::sync::{Mutex, watch};
@@ -18,8 +18,9 @@ use super::Error;
 use super::balancer::Control;
 use super::desired::desired;
 use super::journal::Journal;
-use super::observed::{InstanceState, Observed};
+use super::observed::{InstanceState, Observed, join_epochs};
 use super::shim::Shims;
+use super::worker::Workers;
 use crate::config::Config;
 use crate::provider::router::Router;
 
@@ -37,6 +38,7 @@ const RENEW: Duration = Duration::from_secs(10);
 pub struct Routers {
     config: Arc<Config>,
     balancer: Control,
+    workers: Workers,
     /// One write at a time.
     writing: Mutex<()>,
     fence: AtomicU64,
@@ -49,7 +51,8 @@ impl Routers {
     pub fn new(config: Arc<Config>, shims: Shims) -> Self {
         let news = Arc::default();
         Self {
-            balancer: Control::new(config.clone(), shims, Arc::clone(&news)),
+            balancer: Control::new(config.clone(), shims.clone(), Arc::clone(&news)),
+            workers: Workers::new(&config, shims, Arc::clone(&news)),
             config,
             writing: Mutex::new(()),
             fence: AtomicU64::new(0),
@@ -70,7 +73,8 @@ impl Routers {
 
     /// The latest answers together; none while one does not answer.
     pub fn observed(&self) -> Option<Arc<Observed>> {
-        self.balancer.observed()
+        let balancer = self.balancer.observed()?;
+        Some(Arc::new(balancer.joined(&self.workers.observed())))
     }
 
     /// The same as the rollout machine takes it; `revision` says what an epoch and
@@ -119,9 +123,14 @@ impl Routers {
         let _one = self.writing.lock().await;
         // Read within the lock: a later writer has the later journal.
         let everything = journal.everything().await?;
-        let desired = desired(&self.config, &everything);
+        let (sent, taken) = split(desired(&self.config, &everything));
         let fence = self.fence.load(Ordering::SeqCst);
-        Ok(self.balancer.apply(&desired, fence).await?)
+        let balancer = self.balancer.apply(&sent, fence).await?;
+        let workers = self.workers.apply(&taken, fence).await?;
+        Ok(Applied {
+            epoch: join_epochs(balancer.epoch, workers.epoch),
+            generation: balancer.generation + workers.generation,
+        })
     }
 
     /// Sends the instance something to do, the way users do.
@@ -129,7 +138,7 @@ impl Routers {
     /// # Errors
     /// When that way cannot be gone.
     pub async fn prove(&self, instance: &str) -> Result<(), Error> {
-        Ok(self.balancer.prove(instance).await?)
+        Ok(self.of(instance).prove(instance).await?)
     }
 
     /// Ends what a draining instance still has, and says what that was.
@@ -137,7 +146,16 @@ impl Routers {
     /// # Errors
     /// When its router does not answer.
     pub async fn cut(&self, instance: &str) -> Result<InFlight, Error> {
-        Ok(self.balancer.cut(instance).await?)
+        Ok(self.of(instance).cut(instance).await?)
+    }
+
+    /// Who gives this instance its work.
+    fn of(&self, instance: &str) -> &dyn Router {
+        if self.workers.has(instance) {
+            &self.workers
+        } else {
+            &self.balancer
+        }
     }
 
     /// Makes sure that the routers run, that this process may write their
@@ -167,6 +185,14 @@ impl Routers {
     /// # Errors
     /// When the balancer cannot be started.
     pub async fn follow(&self, journal: &Journal, shutdown: &Shutdown) -> Result<(), Error> {
+        tokio::select! {
+            ended = self.follow_balancer(journal, shutdown) => ended,
+            // Never by itself.
+            () = self.workers.follow() => Ok(()),
+        }
+    }
+
+    async fn follow_balancer(&self, journal: &Journal, shutdown: &Shutdown) -> Result<(), Error> {
         loop {
             let Some(ended) = shutdown.or(self.listen_and_renew(journal)).await else {
                 return Ok(());
@@ -213,4 +239,19 @@ impl Routers {
         }
         Ok(lease.is_some())
     }
+}
+
+/// What the balancer is told, and what workers are.
+fn split(desired: Desired) -> (Desired, Desired) {
+    let sent = |group: &Group| group.supply == Supply::Sent;
+    let (sent, taken) = desired.groups.into_iter().partition(sent);
+    let workers = Desired {
+        entrances: Vec::new(),
+        groups: taken,
+    };
+    let balancer = Desired {
+        groups: sent,
+        ..desired
+    };
+    (balancer, workers)
 }

@@ -9,7 +9,7 @@ use cloud_driver::config::Config;
 use cloud_driver::provider::local::balancer::Control;
 use cloud_driver::provider::local::shim::Shims;
 use cloud_driver::provider::router::Router;
-use rollout::router::{Desired, Entrance, Group, Probe};
+use rollout::router::{Desired, Entrance, Group, Probe, Supply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -169,6 +169,7 @@ impl Harness for Local {
             entrances: vec!["suite".to_owned()],
             weight: wanted.weight,
             probe: Probe::Path("/health".to_owned()),
+            supply: Supply::Sent,
             members: targets(wanted, address),
         };
         Desired {
@@ -257,21 +258,26 @@ impl Harness for Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        let data = self.folder.path().to_owned();
-        // A test's own runtime may not be blocked on.
-        let ended = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            let stop = cloud_driver::provider::local::stop::stop_all;
-            let stopped = runtime.block_on(stop(&data, Duration::from_millis(500)));
-            stopped.left
-        });
-        let left = ended.join().unwrap_or_default();
-        if !std::thread::panicking() {
-            assert_eq!(left, Vec::<String>::new(), "processes outlive the test");
-        }
+        end(self.folder.path());
+    }
+}
+
+/// Ends every process of a folder.
+pub(super) fn end(folder: &std::path::Path) {
+    let data = folder.to_owned();
+    // A test's own runtime may not be blocked on.
+    let ended = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let stop = cloud_driver::provider::local::stop::stop_all;
+        let stopped = runtime.block_on(stop(&data, Duration::from_millis(500)));
+        stopped.left
+    });
+    let left = ended.join().unwrap_or_default();
+    if !std::thread::panicking() {
+        assert_eq!(left, Vec::<String>::new(), "processes outlive the test");
     }
 }
 

@@ -300,8 +300,8 @@ fn present(id: &str, group: &str, slot: &str) -> Present {
 fn settings() -> Settings {
     Settings {
         settle_ms: 50,
-        start_timeout_ms: 20_000,
-        drain_timeout_ms: 20_000,
+        start_timeout_ms: 120_000,
+        drain_timeout_ms: 60_000,
         grace_ms: 1_000,
         prove_after_ms: 50,
         ..Settings::default()

@@ -14,10 +14,10 @@ use super::{Harness, Wanted};
 
 /// Looks after which a new instance is well. Looks and no time, so that whoever does not look has
 /// the same head start on every machine.
-const WELL_AFTER: u32 = 40;
+const WELL_AFTER: u32 = 25;
 
 /// Longest rollout.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(240);
 
 /// What the journal holds.
 pub(super) struct Board {

@@ -11,6 +11,7 @@ mod balancer;
 mod cases;
 mod drive;
 mod faulty;
+mod worker;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use rollout::router::Target;
 use rollout::{Role, View};
 
 /// Longest wait for what must come.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
 
 /// How long is looked at what must not come.
 const WHILE: Duration = Duration::from_millis(300);

@@ -222,7 +222,7 @@ impl Router for Control {
         };
         let check = match &group.probe {
             Probe::Path(path) => Some(path.as_str()),
-            Probe::Connection => None,
+            Probe::Connection | Probe::Process => None,
         };
         let serving = self.observed().map_or(0, |o| {
             let states = o.instances.values().map(|s| s.state);

@@ -79,7 +79,7 @@ fn render_group(group: &Wanted, again: Option<&str>) -> Group {
         health: Health {
             path: match &group.probe {
                 Probe::Path(path) => Some(path.clone()),
-                Probe::Connection => None,
+                Probe::Connection | Probe::Process => None,
             },
             ..Health::default()
         },
@@ -114,6 +114,7 @@ mod tests {
                 entrances: behind.iter().map(|b| (*b).to_owned()).collect(),
                 weight: 7,
                 probe: Probe::Path("/ok".into()),
+                supply: rollout::router::Supply::Sent,
                 members: roles.iter().enumerate().map(member).collect(),
             }],
         }

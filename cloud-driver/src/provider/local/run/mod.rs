@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             let process = match self.instances.get(&member.id) {
-                Some(instance) => self.local.shims().process(instance).await,
+                Some(instance) => self.process(instance).await,
                 None => Some(Process::Absent),
             };
             if let Some(process) = process {
@@ -198,6 +198,17 @@ impl<'a> Run<'a> {
             prepared,
             unprepared,
         }
+    }
+
+    /// An instance's process. What is well as long as it runs listens nowhere.
+    async fn process(&self, instance: &Instance) -> Option<Process> {
+        let process = self.local.shims().process(instance).await?;
+        let group = self.groups.get(&instance.group);
+        let silent = group.is_some_and(|g| g.health.process);
+        Some(match process {
+            Process::Running if silent => Process::Listening,
+            other => other,
+        })
     }
 
     fn note_move(&mut self, rollout: &Rollout) {

@@ -88,6 +88,41 @@ pub(crate) async fn stop(folder: &Path, id: &str, token: &str, grace_ms: u64) ->
     }
 }
 
+/// Sends a signal to what a folder's shim owns, once in its life: the shim keeps what it sent.
+pub(super) async fn signal_once(
+    folder: &Path,
+    id: &str,
+    token: &str,
+    number: i32,
+) -> Result<(), Error> {
+    let failed = |reason: String| Error::Shim {
+        instance: id.to_owned(),
+        reason,
+    };
+    match look(folder, token, None).await {
+        Look::Ended(_) => Ok(()),
+        Look::Answer(_) => {
+            let request = Request::Signal {
+                token: token.to_owned(),
+                signal: number,
+                once: true,
+            };
+            let answer = ask(folder, &request).await.map_err(failed)?;
+            answer.error.map_or(Ok(()), |reason| Err(failed(reason)))
+        }
+        Look::Orphan(ids) => {
+            let pid = i32::try_from(ids.pid).ok().and_then(Pid::from_raw);
+            let signal = Signal::from_named_raw(number);
+            if let (Some(pid), Some(signal), true) = (pid, signal, runs(&ids)) {
+                let _gone = kill_process(pid, signal);
+            }
+            Ok(())
+        }
+        Look::Nothing => Err(failed("it was never started".to_owned())),
+        Look::Unknown => Err(failed("its shim does not answer".to_owned())),
+    }
+}
+
 /// Writes the record that forbids every later start.
 pub(super) fn never_started(folder: &Path, reason: &str) -> Result<(), Error> {
     std::fs::create_dir_all(folder).map_err(io(folder))?;

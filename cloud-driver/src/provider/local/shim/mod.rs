@@ -25,6 +25,7 @@ use super::launch::Launch;
 use super::{Error, port};
 use crate::config::Config;
 pub(crate) use balancer::BALANCER_SHIM;
+use look::signal_once;
 use look::{Look, describe, look, never_started, runs};
 pub(crate) use look::{has_ended, stop};
 use record::{io, read, secret, tail, write};
@@ -131,15 +132,19 @@ impl Shims {
 
     /// The state of an instance's process; none when nobody could say.
     pub async fn process(&self, instance: &Instance) -> Option<Process> {
-        let folder = self.of(&instance.id);
-        match look(&folder, &instance.token, Some(instance.port)).await {
+        self.process_of(&instance.id, instance.port).await
+    }
+
+    /// The same of an instance that is known by its id and port.
+    pub(crate) async fn process_of(&self, id: &str, port: u16) -> Option<Process> {
+        match look(&self.of(id), &self.token(id), Some(port)).await {
             Look::Answer(answer) => Some(match (answer.exit, answer.listens) {
                 (Some(exit), _) => Process::Exited(describe(&exit)),
                 (None, Some(true)) => Process::Listening,
                 (None, _) => Process::Running,
             }),
             Look::Ended(exit) => Some(Process::Exited(describe(&exit))),
-            Look::Orphan(ids) if runs(&ids) => Some(if port::listens(ids.pid, instance.port) {
+            Look::Orphan(ids) if runs(&ids) => Some(if port::listens(ids.pid, port) {
                 Process::Listening
             } else {
                 Process::Running
@@ -264,6 +269,18 @@ impl Shims {
             grace_ms,
         )
         .await
+    }
+
+    /// Sends an instance a signal, once in its life however often this is called.
+    pub(crate) async fn signal_once(&self, id: &str, number: i32) -> Result<(), Error> {
+        signal_once(&self.of(id), id, &self.token(id), number).await
+    }
+
+    /// Orders the end of an instance with the grace it was launched with.
+    pub(crate) async fn stop_as_launched(&self, id: &str) -> Result<(), Error> {
+        let order: Option<Order> = read(&self.of(id).join(LAUNCH));
+        let grace_ms = order.map_or(ORPHAN_GRACE_MS, |order| order.grace_ms);
+        stop(&self.of(id), id, &self.token(id), grace_ms).await
     }
 
     /// The last lines an instance wrote.
