@@ -13,4 +13,5 @@ mod programs;
 mod queue;
 mod registry;
 mod traffic;
+mod workers;
 mod world;

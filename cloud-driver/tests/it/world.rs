@@ -28,7 +28,7 @@ pub(crate) const HOST: &str = "shop.test";
 /// Images that are the demo's server with some variables.
 #[derive(Debug, Default)]
 pub(crate) struct FakeImages {
-    known: Mutex<BTreeMap<String, Vec<(String, String)>>>,
+    known: Mutex<BTreeMap<String, (&'static str, Vec<(String, String)>)>>,
 }
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl ImageSource for FakeImages {
     async fn ensure(&self, reference: &str) -> Result<UnpackedImage, Error> {
         let name = reference.split('@').next().unwrap();
         let env = self.known.lock().unwrap().get(name).cloned();
-        let Some(env) = env else {
+        let Some((program, env)) = env else {
             return Err(Error::Image {
                 reference: reference.into(),
                 reason: "it does not exist".into(),
@@ -48,7 +48,7 @@ impl ImageSource for FakeImages {
             reference: format!("{name}@{digest}"),
             digest,
             rootfs: None,
-            entrypoint: vec![programs::folder().join("demo-server").display().to_string()],
+            entrypoint: vec![programs::folder().join(program).display().to_string()],
             cmd: Vec::new(),
             env,
             workdir: "/".into(),
@@ -125,6 +125,16 @@ impl World {
 
     /// Makes an image `demo:TAG` whose server has these variables.
     pub(crate) fn image(&self, tag: &str, variables: &[(&str, &str)]) -> String {
+        self.image_of("demo-server", tag, variables)
+    }
+
+    /// Makes an image `demo:TAG` of another program.
+    pub(crate) fn image_of(
+        &self,
+        program: &'static str,
+        tag: &str,
+        variables: &[(&str, &str)],
+    ) -> String {
         let name = format!("test/demo:{tag}");
         let mut env = vec![("VERSION".to_owned(), tag.to_owned())];
         env.extend(
@@ -132,7 +142,11 @@ impl World {
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
         );
-        self.images.known.lock().unwrap().insert(name.clone(), env);
+        self.images
+            .known
+            .lock()
+            .unwrap()
+            .insert(name.clone(), (program, env));
         name
     }
 

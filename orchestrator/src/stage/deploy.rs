@@ -185,6 +185,16 @@ impl StageDefinition for Deploy {
                 "loadBalancers": {"type": "array", "items": {"type": "string"}},
                 "env": {"type": "object"},
                 "healthCheck": {"type": "object"},
+                "drain": {
+                    "type": "object", "title": "How workers behind no load balancer are drained",
+                    "properties": {
+                        "path": {"type": "string", "title": "Hook: POST drains, GET asks, DELETE resumes"},
+                        "signal": {"type": "string", "title": "Signal, instead of the hook's POST"},
+                        "resume": {"type": "boolean"},
+                        "timeoutMs": {"type": "integer", "default": 60_000},
+                        "onDeadline": {"type": "string", "enum": ["wait", "fail", "stop"], "default": "fail"},
+                    },
+                },
                 "floor": {"type": "integer", "title": "Instances that always serve"},
                 "allowOutage": {"type": "boolean"},
                 "rollback": {"type": "object", "properties": {"onFailure": {"type": "boolean"}}},

@@ -156,7 +156,11 @@ fn decide(before: &Value, old: Option<&Value>, new: Option<&Value>) -> Value {
             "capacity": capacity.to_json(),
             "loadBalancers": before.get("loadBalancers"),
         });
-        for (from, to) in [("environment", "env"), ("healthCheck", "healthCheck")] {
+        for (from, to) in [
+            ("environment", "env"),
+            ("healthCheck", "healthCheck"),
+            ("drain", "drain"),
+        ] {
             if let Some(value) = launch.get(from).filter(|v| !v.is_null()) {
                 input[to] = value.clone();
             }
@@ -235,6 +239,7 @@ mod tests {
         let before = json!({
             "serverGroupName": "a-v000", "imageId": "i:1",
             "capacity": {"min": 3, "max": 3, "desired": 3},
+            "launchConfig": {"drain": {"path": "/drain"}, "healthCheck": null},
         });
         let whole = group("a-v000", 3, false);
         let new = group("a-v001", 3, false);
@@ -265,6 +270,8 @@ mod tests {
         }
         let again = decide(&before, None, None);
         assert_eq!(again["input"]["imageId"], "i:1");
+        assert_eq!(again["input"]["drain"]["path"], "/drain");
+        assert!(again["input"].get("healthCheck").is_none());
         assert_eq!(again["input"]["capacity"]["desired"], 3);
     }
 }

@@ -5,7 +5,7 @@
 
 mod commit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rollout::{
@@ -51,6 +51,8 @@ pub(crate) struct Run<'a> {
     instances: BTreeMap<String, Stored<Instance>>,
     known: Option<Known>,
     preparations: Preparations,
+    /// Who was seen running while it was to drain.
+    draining: BTreeSet<String>,
     /// When an instance was last ordered to stop.
     ordered_to_stop: BTreeMap<String, Instant>,
 }
@@ -91,6 +93,7 @@ impl<'a> Run<'a> {
             instances,
             known: None,
             preparations: Preparations::default(),
+            draining: BTreeSet::new(),
             ordered_to_stop: BTreeMap::new(),
         })
     }
@@ -127,6 +130,7 @@ impl<'a> Run<'a> {
             let observation = self.observe(&rollout).await;
             self.keep_digests().await?;
             let before = (rollout.current().cloned(), rollout.failure().is_some());
+            self.note_ends(&rollout, &observation);
             let step = rollout.step(&observation);
             if step.changed {
                 if rollout.failure().is_some() && !before.1 {
@@ -231,6 +235,26 @@ impl<'a> Run<'a> {
         };
         let phase = present.name().to_ascii_uppercase();
         self.operation.note(&phase, what, now_ms());
+    }
+
+    /// Who ended by itself while it was to drain: well for a worker that is told by a signal, and
+    /// something to know of any other.
+    fn note_ends(&mut self, rollout: &Rollout, observation: &Observation) {
+        let Some(Move::Drain { members }) = rollout.current() else {
+            return;
+        };
+        for id in members {
+            match observation.processes.get(id) {
+                Some(Process::Running | Process::Listening) => {
+                    self.draining.insert(id.clone());
+                }
+                Some(Process::Exited(how)) if self.draining.remove(id) => {
+                    let text = format!("{id} has ended while it was to drain: {how}");
+                    self.operation.note("DRAIN", text, now_ms());
+                }
+                Some(Process::Exited(_) | Process::Absent) | None => {}
+            }
+        }
     }
 
     /// What a drain left at its deadline: never silent.
