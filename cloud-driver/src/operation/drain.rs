@@ -88,7 +88,7 @@ impl Input {
             Err(wrong) => return Err(fault("drain.timeoutMs", wrong.message)),
         };
         Ok(Some(Drain {
-            resume: resumes.unwrap_or(signal.is_none()),
+            resume: resumes.unwrap_or_else(|| signal.is_none()),
             path,
             signal,
             timeout_ms,

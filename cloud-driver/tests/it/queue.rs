@@ -41,7 +41,6 @@ pub(crate) struct Queue {
 /// What became of all jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) done: u64,
     /// Taken and never done.
     pub(crate) lost: Vec<u64>,
     /// Taken or done more than once.
@@ -89,6 +88,11 @@ impl Queue {
         self.shared.change(|state| {
             state.released.insert(job);
         });
+    }
+
+    /// Whether somebody took a job.
+    pub(crate) fn is_taken(&self, job: u64) -> bool {
+        self.shared.state().taken.contains_key(&job)
     }
 
     /// Waits until a job is taken; by whom.
@@ -156,10 +160,7 @@ impl Drop for Queue {
 }
 
 fn tally(state: &State) -> Tally {
-    let mut tally = Tally {
-        done: state.done.len() as u64,
-        ..Tally::default()
-    };
+    let mut tally = Tally::default();
     for (job, who) in &state.taken {
         let done = state.done.get(job).map_or(0, Vec::len);
         if done == 0 {

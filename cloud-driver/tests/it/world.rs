@@ -25,10 +25,13 @@ use crate::programs;
 /// The host that reaches the load balancer of the tests.
 pub(crate) const HOST: &str = "shop.test";
 
-/// Images that are the demo's server with some variables.
+/// A program of the demo with some variables.
+type Program = (&'static str, Vec<(String, String)>);
+
+/// Images that are programs of the demo.
 #[derive(Debug, Default)]
 pub(crate) struct FakeImages {
-    known: Mutex<BTreeMap<String, (&'static str, Vec<(String, String)>)>>,
+    known: Mutex<BTreeMap<String, Program>>,
 }
 
 #[async_trait]

@@ -61,6 +61,7 @@ async fn a_writer_with_a_smaller_token_is_refused_also_for_what_is_there_and_aft
             for weight in [1, 2] {
                 let answer = stand.put(generation, 6, &simple(&backend, weight)).await;
                 assert_eq!(answer.status, 409, "{}", answer.text());
+                assert_eq!(answer.header("x-fence"), Some("7"), "{}", answer.text());
             }
         }
         assert_eq!(stand.state().await["generation"], 1);

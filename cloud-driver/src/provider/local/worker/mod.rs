@@ -134,38 +134,36 @@ impl Workers {
     /// Never ends by itself.
     pub async fn follow(&self) {
         let mut installed = self.shared.installed.subscribe();
-        let (mut tasks, mut kept) = (JoinSet::new(), BTreeSet::new());
+        let mut tasks = JoinSet::new();
+        let mut kept = BTreeMap::new();
         loop {
             installed.mark_unchanged();
             let ids: Vec<String> = self.inner().members.keys().cloned().collect();
             for id in ids {
-                if kept.insert(id.clone()) {
-                    tasks.spawn(self.clone().keep(id));
-                }
+                kept.entry(id)
+                    .or_insert_with_key(|id| tasks.spawn(self.clone().keep(id.clone())).id());
             }
             tokio::select! {
                 // The sender lives as long as this.
                 _ = installed.changed() => {}
-                Some(ended) = tasks.join_next() => {
-                    match ended {
-                        Ok(id) => drop(kept.remove(&id)),
-                        // It panicked: whoever it was is begun anew with the others.
-                        Err(_) => kept.clear(),
-                    }
+                Some(ended) = tasks.join_next_with_id() => {
+                    // One that panicked is begun anew, like one that is a worker again.
+                    let ended = ended.map_or_else(|error| error.id(), |(task, ())| task);
+                    kept.retain(|_, task| *task != ended);
                 }
             }
         }
     }
 
     /// Looks at one worker until it is none any more.
-    async fn keep(self, id: String) -> String {
+    async fn keep(self, id: String) {
         let mut installed = self.shared.installed.subscribe();
         loop {
             installed.mark_unchanged();
             self.tend(&id).await;
             let settled = self.inner().members.get(&id).map(Tended::is_settled);
             let pause = match settled {
-                None => return id,
+                None => return,
                 Some(true) => LATER,
                 Some(false) => SOON,
             };
