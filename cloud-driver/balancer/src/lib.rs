@@ -21,7 +21,9 @@ pub mod handover;
 mod history;
 mod state;
 
-pub use config::{Config, Faults, Group, Health, Instance, LoadBalancer, Role, Route, Settings};
+pub use config::{
+    Config, Faults, Group, Health, Instance, LoadBalancer, Protocol, Role, Route, Settings,
+};
 pub use history::{History, Second, Series};
 pub use state::{
     Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState, Observed,

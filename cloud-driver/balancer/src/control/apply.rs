@@ -346,6 +346,7 @@ impl Inner {
         for balancer in &self.config.load_balancers {
             let groups = balancer.groups.iter().map(|group| Group {
                 weight: group.weight,
+                protocol: group.protocol,
                 targets: {
                     let tracked = group
                         .instances

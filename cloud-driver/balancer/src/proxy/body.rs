@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::client::Busy;
 use super::pipe::Pipe;
+use super::shared::Stream;
 use super::table::{Group, Upstream};
 use super::worker::Worker;
 
@@ -151,12 +152,27 @@ impl Count {
     }
 }
 
+/// What an answer comes on.
+pub(crate) enum Carrier {
+    /// A connection that whoever reads the answer drives.
+    Pipe(Pipe),
+    /// A stream of a connection that others use too.
+    Stream(#[expect(dead_code, reason = "it counts as long as it is held")] Stream),
+    /// A connection that a task of its own drives.
+    Apart,
+}
+
+impl Carrier {
+    fn has_ended(&self) -> bool {
+        matches!(self, Self::Pipe(pipe) if pipe.has_ended())
+    }
+}
+
 /// An answer that is still coming, with the connection it comes on.
 pub(crate) struct Exchange {
     body: Incoming,
     first: Option<Frame<Bytes>>,
-    /// Driven here; none when a task of its own drives the connection.
-    pipe: Option<Pipe>,
+    carrier: Carrier,
     guard: Rc<Guard>,
     cuts: u32,
     count: Count,
@@ -167,7 +183,7 @@ pub(crate) struct Exchange {
 /// connection laid down.
 pub(crate) fn take_over(
     mut body: Incoming,
-    pipe: Option<Pipe>,
+    carrier: Carrier,
     guard: Rc<Guard>,
     cuts: u32,
     count: Count,
@@ -182,7 +198,7 @@ pub(crate) fn take_over(
     let mut exchange = Exchange {
         body,
         first,
-        pipe,
+        carrier,
         guard,
         cuts,
         count,
@@ -210,11 +226,11 @@ impl Exchange {
             return Poll::Ready(None);
         }
         if self.guard.upstream().cuts.get() != self.cuts {
-            self.pipe = None;
+            self.carrier = Carrier::Apart;
             return Poll::Ready(Some(Err(Broken::Cut)));
         }
         // The connection first: a frame it brings is then there without waking anybody.
-        if let Some(pipe) = &mut self.pipe {
+        if let Carrier::Pipe(pipe) = &mut self.carrier {
             pipe.drive(cx);
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
@@ -229,16 +245,14 @@ impl Exchange {
                 self.end(cx, Instant::now());
                 Poll::Ready(None)
             }
-            Poll::Pending if self.pipe.as_ref().is_some_and(Pipe::has_ended) => {
-                self.broke(Broken::Ended)
-            }
+            Poll::Pending if self.carrier.has_ended() => self.broke(Broken::Ended),
             Poll::Pending => Poll::Pending,
         }
     }
 
     fn broke(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.ended = true;
-        self.pipe = None;
+        self.carrier = Carrier::Apart;
         self.count.worker.totals.broken.add(1);
         self.count.ended(Instant::now());
         Poll::Ready(Some(Err(why)))
@@ -249,7 +263,8 @@ impl Exchange {
     fn end(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.ended = true;
         self.count.ended(now);
-        let Some(mut pipe) = self.pipe.take() else {
+        let carrier = std::mem::replace(&mut self.carrier, Carrier::Apart);
+        let Carrier::Pipe(mut pipe) = carrier else {
             return;
         };
         if !pipe.is_ready() {

@@ -6,15 +6,17 @@
 //! | handed back unsent | same instance, new connection | same |
 //! | kept connection ended before the first byte | once, on a new connection | never |
 //! | new connection ended before the first byte | never: the request may be what ended it | never |
+//! | HTTP/2: refused, or the instance left before it came to it | once, on another connection | the same without a body |
 //! | first byte seen | never, the client's stream is reset | never |
 //! | any status of the instance | passed on | passed on |
 //!
-//! Requests of the second kind take a new connection, so that the third row cannot happen to them.
+//! In HTTP/1.1, requests of the second kind take a new connection, so that the third row cannot happen
+//! to them.
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
@@ -22,10 +24,11 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 
 use super::answer::Own;
-use super::body::{Count, Guard, RequestBody, ResponseBody, take_over};
+use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
 use super::pipe::{ConnectError, Pipe, Sent};
+use super::shared::{is_grpc, to_http2};
 use super::table::{Balancer, Group, Upstream};
 use super::tunnel;
 use super::worker::Worker;
@@ -44,9 +47,11 @@ pub(crate) async fn forward(
 ) -> Result<Response<ResponseBody>, Reset> {
     let began = Instant::now();
     let busy = Busy::new(client.clone(), worker.clone());
+    busy.watch().await;
     let leaving = worker.is_leaving();
     let mut response = route(&worker, &client, busy, began, request).await?;
-    if leaving || worker.is_leaving() {
+    // In HTTP/2 the connection says it, not each answer.
+    if (leaving || worker.is_leaving()) && !client.is_shared() {
         let headers = response.headers_mut();
         if !headers.contains_key(CONNECTION) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -102,6 +107,7 @@ async fn route(
         worker,
         balancer: &balancer,
         repeatable: matches!(body, RequestBody::Empty) && is_idempotent(&parts.method),
+        grpc: is_grpc(&parts.headers),
         reads,
         began,
         tries: 0,
@@ -116,6 +122,9 @@ pub(crate) fn prepare(parts: &mut Parts, client: &Client) {
     // Once, instead of growing with each that is added.
     parts.headers.reserve(headers::ADDED);
     headers::strip(&mut parts.headers);
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
     let host = parts.headers.get(HOST).cloned();
     headers::forwarded(&mut parts.headers, &client.peer, host.as_ref());
     parts.version = Version::HTTP_11;
@@ -169,11 +178,20 @@ pub(crate) fn answer_own(
     why.response(text)
 }
 
+/// What a request is sent on.
+enum Way {
+    /// A connection of its own.
+    Pipe(Pipe),
+    /// A stream of a shared one.
+    Stream(super::shared::Stream),
+}
+
 /// One request and what was tried for it.
 struct Attempt<'a> {
     worker: &'a Rc<Worker>,
     balancer: &'a Rc<Balancer>,
     repeatable: bool,
+    grpc: bool,
     reads: bool,
     began: Instant,
     tries: u32,
@@ -207,31 +225,37 @@ impl Attempt<'_> {
             self.tries += 1;
             let upstream = guard.upstream().clone();
             let cuts = upstream.cuts.get();
-            let kept = if fresh { None } else { upstream.take() };
-            let pooled = kept.is_some();
-            let mut pipe = match kept {
-                Some(pipe) => pipe,
-                None => match Box::pin(Pipe::connect(&upstream.target, limits.connect)).await {
-                    Ok(pipe) => pipe,
-                    Err(error) => {
-                        drop(guard);
-                        if let Some(answer) =
-                            self.not_connected(&group, upstream, limits.tries, error)
-                        {
-                            return Ok(answer);
-                        }
-                        continue;
+            let (mut way, pooled) = match self.way(&group, &upstream, limits.connect, fresh).await {
+                Ok(found) => found,
+                Err(error) => {
+                    drop(guard);
+                    match self.not_connected(&group, upstream, limits.tries, &error) {
+                        Some(answer) => return Ok(answer),
+                        None => continue,
                     }
-                },
+                }
             };
-            let spare = (pooled && self.repeatable && limits.tries > 1).then(|| copy(&request));
+            let spare = self.spare(&way, pooled, limits.tries, &request);
             let guard = Rc::new(guard);
             if let RequestBody::Upload { guard: held, .. } = request.body_mut() {
                 *held = Some(guard.clone());
             }
-            match pipe.send(request, || upstream.cuts.get() != cuts).await {
+            let sent = match &mut way {
+                Way::Pipe(pipe) => pipe.send(request, || upstream.cuts.get() != cuts).await,
+                Way::Stream(stream) => {
+                    to_http2(&mut request, self.grpc);
+                    Box::pin(stream.send(request, &upstream, cuts)).await
+                }
+            };
+            match sent {
                 Sent::Answer(response) => {
-                    return Ok(self.answer(response, pipe, guard, group, cuts, busy).await);
+                    let carrier = match way {
+                        Way::Pipe(pipe) => Carrier::Pipe(pipe),
+                        Way::Stream(stream) => Carrier::Stream(stream),
+                    };
+                    return Ok(self
+                        .answer(response, carrier, guard, group, cuts, busy)
+                        .await);
                 }
                 Sent::Unsent(back) => {
                     request = *back;
@@ -246,6 +270,16 @@ impl Attempt<'_> {
                     again = Rc::try_unwrap(guard).ok().map(|guard| (group, guard));
                     again = again.filter(|(_, guard)| !guard.upstream().target.is_draining());
                 }
+                Sent::Unprocessed { why } => match spare {
+                    Some(spare) if self.worker.budget.may_repeat(self.worker) => {
+                        self.worker.totals.retried_unsent.add(1);
+                        group.meter.retries.add(1);
+                        request = spare;
+                        fresh = true;
+                        self.tried.push(upstream);
+                    }
+                    _ => return Ok(self.lost(&group, &why)),
+                },
                 Sent::Lost { seen, why } => {
                     if seen {
                         self.worker.totals.broken.add(1);
@@ -254,7 +288,7 @@ impl Attempt<'_> {
                     if !pooled {
                         upstream.target.failed();
                     }
-                    match spare {
+                    match spare.filter(|_| pooled && self.repeatable) {
                         Some(spare) if self.worker.budget.may_repeat(self.worker) => {
                             self.worker.totals.retried_closed.add(1);
                             group.meter.retries.add(1);
@@ -272,13 +306,52 @@ impl Attempt<'_> {
         }
     }
 
+    /// A connection of this instance, or a stream of one; whether it was there before.
+    async fn way(
+        &self,
+        group: &Group,
+        upstream: &Rc<Upstream>,
+        limit: Duration,
+        fresh: bool,
+    ) -> Result<(Way, bool), Rc<ConnectError>> {
+        if group.speaks_http2(self.grpc) {
+            // Only one that came back needs a new one: see `shared`.
+            let fresh = fresh && self.tries > 1;
+            let (stream, new) = Box::pin(upstream.shared.stream(limit, fresh)).await?;
+            return Ok((Way::Stream(stream), !new));
+        }
+        let kept = if fresh { None } else { upstream.take() };
+        match kept {
+            Some(pipe) => Ok((Way::Pipe(pipe), true)),
+            None => Ok((
+                Way::Pipe(Box::pin(Pipe::connect(&upstream.target, limit)).await?),
+                false,
+            )),
+        }
+    }
+
+    /// What may be sent a second time, should this one not have been answered.
+    fn spare(
+        &self,
+        way: &Way,
+        pooled: bool,
+        most: u32,
+        request: &Request<RequestBody>,
+    ) -> Option<Request<RequestBody>> {
+        let may = match way {
+            Way::Pipe(_) => pooled && self.repeatable,
+            Way::Stream(_) => self.tries < most && matches!(request.body(), RequestBody::Empty),
+        };
+        (may && most > 1).then(|| copy(request))
+    }
+
     /// Nothing was sent: another instance may be tried, unless this was the last try.
     fn not_connected(
         &mut self,
         group: &Group,
         upstream: Rc<Upstream>,
         most: u32,
-        error: ConnectError,
+        error: &ConnectError,
     ) -> Option<Response<ResponseBody>> {
         upstream.target.failed();
         self.tried.push(upstream);
@@ -310,7 +383,7 @@ impl Attempt<'_> {
     async fn answer(
         &self,
         response: Response<Incoming>,
-        pipe: Pipe,
+        carrier: Carrier,
         guard: Rc<Guard>,
         group: Rc<Group>,
         cuts: u32,
@@ -329,10 +402,10 @@ impl Attempt<'_> {
             reads: self.reads,
             first: self.began.elapsed(),
         };
-        let mut taken = Some((body, pipe, guard, count));
+        let mut taken = Some((body, carrier, guard, count));
         let body = poll_fn(|cx| {
-            let whole = taken.take().map(|(body, pipe, guard, count)| {
-                take_over(body, Some(pipe), guard, cuts, count, cx)
+            let whole = taken.take().map(|(body, carrier, guard, count)| {
+                take_over(body, carrier, guard, cuts, count, cx)
             });
             Poll::Ready(whole.unwrap_or(ResponseBody::Whole(None)))
         })

@@ -49,7 +49,22 @@ fn strip_named(headers: &mut HeaderMap, connection: &HeaderValue) {
     }
 }
 
+/// Puts cookies that came apart together again: in HTTP/1.1 they are one header (RFC 9113, 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let apart: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+    if apart.len() < 2 {
+        return;
+    }
+    let bytes: Vec<_> = apart.into_iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&bytes.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// Whether a request asks for another protocol, and for which.
+///
+/// Asking for HTTP/2 is passed over, as it may be (RFC 9113, section 3.1): through a tunnel the requests
+/// in it would go past routes, counts and drains.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asks = headers
         .get(header::CONNECTION)?
@@ -57,8 +72,10 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         .ok()?
         .split(',')
         .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    asks.then(|| headers.get(header::UPGRADE).cloned())
-        .flatten()
+    let protocol = headers.get(header::UPGRADE).filter(|_| asks)?;
+    let is_http = |name: &str| name.trim().to_ascii_lowercase().starts_with("h2");
+    let goes_past = protocol.to_str().is_ok_and(|p| p.split(',').any(is_http));
+    (!goes_past).then(|| protocol.clone())
 }
 
 /// Writes in where a request came from.
@@ -158,6 +175,17 @@ mod tests {
             ("upgrade", "websocket"),
         ]);
         assert_eq!(upgrade(&asks).unwrap(), "websocket");
+        for other in ["h2c", "websocket, H2C"] {
+            let asks = map(&[("connection", "upgrade"), ("upgrade", other)]);
+            assert!(upgrade(&asks).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn cookies_that_came_apart_are_one_header_again() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers, map(&[("cookie", "a=1; b=2; c=3")]));
     }
 
     #[test]

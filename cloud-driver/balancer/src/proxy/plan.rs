@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use balancer::Protocol;
+
 use super::meter::Meter;
 use super::target::Target;
 
@@ -52,6 +54,8 @@ pub(crate) struct Balancer {
 pub(crate) struct Group {
     /// Its share.
     pub(crate) weight: u32,
+    /// What its instances are spoken to in.
+    pub(crate) protocol: Protocol,
     /// Its instances.
     pub(crate) targets: Vec<Arc<Target>>,
     /// Its figures, one a worker.

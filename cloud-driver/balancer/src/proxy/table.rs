@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use balancer::Protocol;
 use tokio::sync::Notify;
 
 use super::meter::Meter;
 use super::pipe::Pipe;
 use super::plan::{Limits, Plan, Turns};
+use super::shared::Pool;
 use super::target::{Standing, Target};
 
 /// Connections one worker keeps to one instance.
@@ -25,6 +27,8 @@ pub(crate) struct Upstream {
     /// What all workers share of it.
     pub(crate) target: Arc<Target>,
     idle: RefCell<Vec<Pipe>>,
+    /// Connections that requests share.
+    pub(crate) shared: Pool,
     /// Grows with each cut: whoever began under a smaller one ends.
     pub(crate) cuts: Cell<u32>,
     /// Tells its tunnels of a cut.
@@ -55,6 +59,7 @@ impl Upstream {
     /// Closes kept connections that ended or were not used for long; all when the instance drains.
     pub(crate) fn sweep(&self, now: Instant) {
         let drains = self.target.is_draining();
+        self.shared.sweep(drains, now.checked_sub(IDLE));
         let mut closed = Vec::new();
         {
             let mut idle = self.idle.borrow_mut();
@@ -85,11 +90,21 @@ impl Drop for Upstream {
 #[derive(Debug)]
 pub(crate) struct Group {
     weight: u32,
+    protocol: Protocol,
     upstreams: Vec<Rc<Upstream>>,
     pub(crate) meter: Arc<Meter>,
 }
 
 impl Group {
+    /// Whether a request goes to its instances in HTTP/2.
+    pub(crate) fn speaks_http2(&self, grpc: bool) -> bool {
+        match self.protocol {
+            Protocol::Auto => grpc,
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+        }
+    }
+
     fn has(&self, standing: Standing, tried: &[Rc<Upstream>]) -> bool {
         let mut upstreams = self.upstreams.iter();
         upstreams.any(|u| u.target.standing() == standing && !is_in(tried, u))
@@ -190,6 +205,7 @@ impl Table {
                 Rc::new(Upstream {
                     target: target.clone(),
                     idle: RefCell::default(),
+                    shared: Pool::new(target.clone()),
                     cuts: Cell::new(0),
                     cut: Notify::new(),
                 })
@@ -203,6 +219,7 @@ impl Table {
             let groups = balancer.groups.iter().map(|group| {
                 Rc::new(Group {
                     weight: group.weight,
+                    protocol: group.protocol,
                     upstreams: group.targets.iter().map(&mut upstream).collect(),
                     meter: meter(&group.meters),
                 })
@@ -330,6 +347,7 @@ mod tests {
         };
         let group = |weight, targets: &[&Arc<Target>]| super::super::plan::Group {
             weight,
+            protocol: Protocol::Auto,
             targets: targets.iter().map(|t| Arc::clone(t)).collect(),
             meters: Vec::new(),
         };

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::answer::Own;
-use super::body::{Count, Guard, RequestBody, ResponseBody, take_over};
+use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::forward::{Reset, answer_own, own, prepare, reads};
 use super::headers;
@@ -157,7 +157,7 @@ pub(crate) async fn forward(
     let body = std::future::poll_fn(|cx| {
         let body = taken
             .take()
-            .map(|(body, guard, count)| take_over(body, None, guard, cuts, count, cx));
+            .map(|(body, guard, count)| take_over(body, Carrier::Apart, guard, cuts, count, cx));
         std::task::Poll::Ready(body.unwrap_or(ResponseBody::Whole(None)))
     })
     .await;

@@ -4,6 +4,8 @@
 
 mod backend;
 mod client;
+mod http2_backend;
+mod http2_client;
 mod stand;
 
 mod configuration;
@@ -11,6 +13,7 @@ mod configuration;
 mod controls;
 mod counting;
 mod health;
+mod http2;
 mod life;
 mod requests;
 mod retries;

@@ -54,9 +54,30 @@ pub struct Group {
     /// How its instances are probed.
     #[serde(default)]
     pub health: Health,
+    /// What its instances are spoken to in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: Protocol,
     /// Its instances.
     #[serde(default)]
     pub instances: Vec<Instance>,
+}
+
+/// A value that a balancer of an earlier version, which does not know the field, need not be sent.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What a group's instances are spoken to in, whatever the client speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    /// HTTP/1.1; gRPC, which HTTP/1.1 cannot carry, in HTTP/2.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS and without asking first (h2c by prior knowledge).
+    Http2,
 }
 
 /// An instance as the control plane wants it.
