@@ -15,7 +15,6 @@ pub(crate) struct Whole {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Option<HeaderMap>,
 }
 
 impl Whole {
@@ -107,6 +106,5 @@ pub(crate) async fn read(answer: http::Response<RecvStream>) -> Result<Whole, h2
         status: parts.status.as_u16(),
         headers: parts.headers,
         body,
-        trailers: stream.trailers().await?,
     })
 }
