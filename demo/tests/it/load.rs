@@ -6,6 +6,9 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use tokio_tungstenite::tungstenite;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::process::{Server, line_with};
 
@@ -54,11 +57,13 @@ fn every_kind_is_answered_and_the_sums_agree() {
             "--duration",
             "2",
             "--mix",
-            "get=40,new=20,post=20,slow=10,upload=10",
+            "get=30,new=10,post=20,slow=10,upload=10,http2=10,grpc=5,socket=5",
             "--slow-ms",
             "300",
             "--upload-ms",
             "200",
+            "--stream-ms",
+            "500",
             "--record",
             path,
         ],
@@ -74,7 +79,7 @@ fn every_kind_is_answered_and_the_sums_agree() {
         number(summary, "answered")
     );
     for (kind, counts) in summary["kinds"].as_object().unwrap() {
-        assert!(number(counts, "answered") > 0, "no {kind}");
+        assert!(number(counts, "answered") > 0 || kind == "big", "no {kind}");
     }
     assert!(number(&summary["kinds"]["slow"], "p50Us") >= 300_000);
     // 100 a second over the time it says it took; the ends may fall either way.
@@ -83,6 +88,78 @@ fn every_kind_is_answered_and_the_sums_agree() {
     assert!(started.abs_diff(expected) <= 10, "not the rate: {summary}");
     let recorded = std::fs::read_to_string(record.path()).unwrap();
     assert_eq!(recorded.lines().count() as u64, number(summary, "finished"));
+}
+
+#[test]
+fn fifty_mebibytes_are_one_request() {
+    let server = Server::start(&[]);
+    let load = start(
+        &server.url(),
+        &["--rate", "1", "--mix", "big=1", "--duration", "1"],
+    );
+    let (lines, content) = finish(load);
+    assert!(content, "{lines:?}");
+    assert!(number(&lines.last().unwrap()["kinds"]["big"], "answered") > 0);
+}
+
+/// A service that leaves a conversation at its fourth message, with or without a word, and answers all
+/// of the next. What it was asked, over both.
+fn leaving(with_farewell: bool) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        // The load starts a second conversation when it ends.
+        for is_first in [true, false, false] {
+            let (stream, _) = listener.accept().unwrap();
+            let mut socket = tungstenite::accept(stream).unwrap();
+            while let Ok(message) = socket.read() {
+                let Ok(text) = message.into_text() else { break };
+                asked.push(text.to_string());
+                if is_first && text == "4" {
+                    if with_farewell {
+                        let away = CloseFrame {
+                            code: CloseCode::Away,
+                            reason: "".into(),
+                        };
+                        socket.close(Some(away)).unwrap();
+                        while socket.read().is_ok() {}
+                    }
+                    break;
+                }
+                socket.send(format!("7 {text}").into()).unwrap();
+            }
+            if !with_farewell {
+                break;
+            }
+        }
+        asked
+    });
+    (url, thread)
+}
+
+fn converse(url: &str) -> (Vec<Value>, bool) {
+    let arguments = ["--rate", "1", "--mix", "socket=1", "--stream-ms", "800"];
+    let load = start(url, &[&arguments[..], &["--duration", "1"]].concat());
+    finish(load)
+}
+
+#[test]
+fn a_conversation_goes_on_after_a_farewell_with_the_message_that_has_no_answer() {
+    let (url, service) = leaving(true);
+    let (lines, content) = converse(&url);
+    assert!(content, "{lines:?}");
+    let asked = service.join().unwrap();
+    assert_eq!(asked[..9], ["1", "2", "3", "4", "4", "5", "6", "7", "8"]);
+}
+
+#[test]
+fn control_a_conversation_that_ends_without_a_word_has_failed() {
+    let (url, service) = leaving(false);
+    let (lines, content) = converse(&url);
+    assert!(!content, "{lines:?}");
+    assert_eq!(lines[0]["kind"], "socket");
+    service.join().unwrap();
 }
 
 #[test]
