@@ -64,7 +64,7 @@ unit: build                      ## unit, property, contract, component tests an
 e2e: controls build              ## real binaries, real registry, real Redis
 	$(CARGO) test -p tests -- --test-threads=1
 
-zero-failed-requests: controls build  ## every strategy: 90 deployments, at least 900,000 requests
+zero-failed-requests: controls build  ## every strategy: 100 deployments, at least 1,000,000 requests
 	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests:: strategies:: promote::
 
 replicas: build                  ## processes on Redis under kills: 200 executions, 1,500 events, 1,000 webhooks in an outage

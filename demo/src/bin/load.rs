@@ -48,9 +48,12 @@ struct Arguments {
     /// Milliseconds an upload of 256 KiB takes.
     #[arg(long, default_value_t = 500)]
     upload_ms: u64,
-    /// Milliseconds a stream of gRPC and a conversation on a WebSocket take.
+    /// Milliseconds a stream of gRPC takes.
     #[arg(long, default_value_t = 2000)]
     stream_ms: u64,
+    /// Milliseconds a conversation on a WebSocket takes.
+    #[arg(long, default_value_t = 4000)]
+    socket_ms: u64,
     /// Seconds after which an unfinished request has failed.
     #[arg(long, default_value_t = 30)]
     timeout: u64,
@@ -101,6 +104,7 @@ async fn generate(arguments: Arguments) -> Result<ExitCode> {
         slow: Duration::from_millis(arguments.slow_ms),
         upload: Duration::from_millis(arguments.upload_ms),
         stream: Duration::from_millis(arguments.stream_ms),
+        socket: Duration::from_millis(arguments.socket_ms),
         timeout: Duration::from_secs(arguments.timeout),
         max_in_flight: arguments.max_in_flight,
     };

@@ -55,6 +55,8 @@ pub(super) struct Answer {
     pub(super) version: Option<String>,
     pub(super) start: Vec<u8>,
     pub(super) trailers: Option<HeaderMap>,
+    /// How often the other side left with a word, and it went on elsewhere.
+    pub(super) farewells: u64,
 }
 
 pub(super) struct Connection {
@@ -110,6 +112,7 @@ pub(super) async fn read(response: Response<hyper::body::Incoming>) -> Result<An
         version,
         start,
         trailers,
+        farewells: 0,
     })
 }
 
@@ -120,6 +123,7 @@ pub(super) struct Target {
     paths: [String; Kind::ALL.len()],
     upload: Duration,
     stream: Duration,
+    socket: Duration,
 }
 
 impl Target {
@@ -151,6 +155,7 @@ impl Target {
             paths: Kind::ALL.map(path),
             upload: options.upload,
             stream: options.stream,
+            socket: options.socket,
         })
     }
 
@@ -173,7 +178,7 @@ impl Target {
     pub(super) async fn converse(&self) -> Result<Answer> {
         let host = self.host.to_str().unwrap_or_default();
         let path = &self.paths[Kind::Socket.index()];
-        socket::converse(&self.address, host, path, self.stream).await
+        socket::converse(&self.address, host, path, self.socket).await
     }
 
     pub(super) fn request(&self, kind: Kind) -> Request<Body> {

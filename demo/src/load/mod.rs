@@ -45,8 +45,10 @@ pub struct Options {
     pub slow: Duration,
     /// How long an upload of 256 KiB takes.
     pub upload: Duration,
-    /// How long a stream of gRPC and a conversation on a WebSocket take.
+    /// How long a stream of gRPC takes.
     pub stream: Duration,
+    /// How long a conversation on a WebSocket takes.
+    pub socket: Duration,
     /// A request without an end after this time has failed.
     pub timeout: Duration,
     /// Requests in flight above which none are started: those are counted as `overrun`.

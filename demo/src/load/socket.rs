@@ -83,6 +83,7 @@ pub(super) async fn converse(
         version: Some(version),
         start: Vec::new(),
         trailers: None,
+        farewells: farewells.into(),
     })
 }
 
