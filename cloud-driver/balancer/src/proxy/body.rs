@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::client::Busy;
+use super::headers;
 use super::pipe::Pipe;
 use super::table::{Group, Upstream};
 use super::worker::Worker;
@@ -59,7 +60,15 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Upload { body, .. } => Pin::new(body).poll_frame(cx),
+            Self::Upload { body, .. } => {
+                let mut polled = Pin::new(body).poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &mut polled
+                    && let Some(trailers) = frame.trailers_mut()
+                {
+                    headers::strip_trailers(trailers);
+                }
+                polled
+            }
         }
     }
 

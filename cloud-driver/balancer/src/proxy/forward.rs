@@ -92,7 +92,7 @@ async fn route(
         return Box::pin(tried).await;
     }
     let (mut parts, body) = request.into_parts();
-    prepare(&mut parts, client);
+    prepare(&mut parts, client, !body.is_end_stream());
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
@@ -111,13 +111,20 @@ async fn route(
 }
 
 /// A head as instances get it.
-pub(crate) fn prepare(parts: &mut Parts, client: &Client) {
+pub(crate) fn prepare(parts: &mut Parts, client: &Client, has_body: bool) {
     headers::origin_form(&mut parts.uri);
     // Once, instead of growing with each that is added.
     parts.headers.reserve(headers::ADDED);
     headers::strip(&mut parts.headers);
     let host = parts.headers.get(HOST).cloned();
     headers::forwarded(&mut parts.headers, &client.peer, host.as_ref());
+    if host.is_none() {
+        // HTTP/1.0 may do without; HTTP/1.1 may not, and then says nothing (RFC 9112, section 3.2).
+        parts.headers.insert(HOST, HeaderValue::from_static(""));
+    }
+    if has_body {
+        headers::frame(&mut parts.headers);
+    }
     parts.version = Version::HTTP_11;
 }
 

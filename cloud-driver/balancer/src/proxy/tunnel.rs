@@ -70,7 +70,7 @@ pub(crate) async fn forward(
     let theirs = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
     let reads = reads(&parts.method);
-    prepare(&mut parts, client);
+    prepare(&mut parts, client, !body.is_end_stream());
     parts
         .headers
         .insert(CONNECTION, HeaderValue::from_static("upgrade"));
