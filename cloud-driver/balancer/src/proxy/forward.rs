@@ -176,6 +176,16 @@ pub(crate) fn answer_own(
     why.response(text)
 }
 
+/// The client's body broke off, or is none; the instance is not to blame.
+pub(crate) fn bad_body(
+    worker: &Worker,
+    meter: &super::meter::Meter,
+    reads: bool,
+) -> Response<ResponseBody> {
+    let why = "the body of the request ended before its end, or its chunks are none";
+    answer_own(worker, meter, reads, Own::BadBody, why)
+}
+
 /// One request and what was tried for it.
 struct Attempt<'a> {
     worker: &'a Rc<Worker>,
@@ -252,6 +262,9 @@ impl Attempt<'_> {
                     // The same instance, as long as it takes requests.
                     again = Rc::try_unwrap(guard).ok().map(|guard| (group, guard));
                     again = again.filter(|(_, guard)| !guard.upstream().target.is_draining());
+                }
+                Sent::Lost { .. } if guard.upload_broke() => {
+                    return Ok(bad_body(self.worker, &group.meter, self.reads));
                 }
                 Sent::Lost { seen, why } => {
                     if seen {

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use super::answer::Own;
 use super::body::{Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
-use super::forward::{Reset, answer_own, own, prepare, reads};
+use super::forward::{Reset, answer_own, bad_body, own, prepare, reads};
 use super::headers;
 use super::pipe::{ConnectError, MOST_HEAD, Open, connect};
 use super::table::{Balancer, Group};
@@ -111,6 +111,7 @@ pub(crate) async fn forward(
     };
     let mut response = match sent {
         Ok(response) => response,
+        Err(_) if guard.upload_broke() => return Ok(bad_body(worker, &group.meter, reads)),
         Err(error) => {
             guard.upstream().target.failed();
             worker.totals.not_repeated.add(1);
