@@ -25,6 +25,12 @@ pub(crate) enum Own {
     ConnectTimeout,
     /// The instance broke the request off.
     Lost,
+    /// The target is none for its method, or names no host.
+    BadTarget,
+    /// There is no host, more than one, or it is none.
+    BadHost,
+    /// Not only chunks would have to be undone.
+    BadCoding,
     /// The client's body ended before its end, or its chunks are none.
     BadBody,
 }
@@ -39,6 +45,9 @@ impl Own {
             Self::NoConnection => (StatusCode::BAD_GATEWAY, "no_connection"),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),
             Self::Lost => (StatusCode::BAD_GATEWAY, "instance_lost"),
+            Self::BadTarget => (StatusCode::BAD_REQUEST, "bad_target"),
+            Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host"),
+            Self::BadCoding => (StatusCode::NOT_IMPLEMENTED, "bad_transfer_coding"),
             Self::BadBody => (StatusCode::BAD_REQUEST, "bad_body"),
         }
     }
@@ -46,7 +55,11 @@ impl Own {
     /// Whether nothing that follows on the client's connection can be trusted to be a request.
     fn closes(self) -> bool {
         match self {
-            Self::ConnectRefused | Self::BadBody => true,
+            Self::ConnectRefused
+            | Self::BadTarget
+            | Self::BadHost
+            | Self::BadCoding
+            | Self::BadBody => true,
             Self::NoRoute
             | Self::NoInstance
             | Self::NoConnection

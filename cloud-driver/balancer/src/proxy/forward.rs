@@ -26,6 +26,7 @@ use super::body::{Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
 use super::pipe::{ConnectError, Pipe, Sent};
+use super::refuse;
 use super::table::{Balancer, Group, Upstream};
 use super::tunnel;
 use super::worker::Worker;
@@ -66,6 +67,9 @@ async fn route(
     if request.method() == Method::CONNECT {
         let why = "this is no proxy for tunnels of clients";
         return Ok(own(worker, None, reads, Own::ConnectRefused, why));
+    }
+    if let Some((flaw, why)) = refuse::flaw(&request) {
+        return Ok(own(worker, None, reads, flaw, why));
     }
     if let Some(authority) = request.uri().authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
