@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     CloseIdle,
     /// `reuse-port`: a successor listens by itself instead of taking the socket over.
     ReusePort,
+    /// `lenient-heads`: heads that can be read in two ways are passed on.
+    LenientHeads,
 }
 
 impl Fault {
@@ -25,6 +27,7 @@ impl Fault {
             Self::NoSecondLook => "no-second-look",
             Self::CloseIdle => "close-idle",
             Self::ReusePort => "reuse-port",
+            Self::LenientHeads => "lenient-heads",
         }
     }
 

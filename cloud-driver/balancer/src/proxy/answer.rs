@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
@@ -25,6 +25,14 @@ pub(crate) enum Own {
     ConnectTimeout,
     /// The instance broke the request off.
     Lost,
+    /// The target is none for its method, or names no host.
+    BadTarget,
+    /// There is no host, more than one, or it is none.
+    BadHost,
+    /// Not only chunks would have to be undone.
+    BadCoding,
+    /// The client's body ended before its end, or its chunks are none.
+    BadBody,
 }
 
 impl Own {
@@ -37,6 +45,26 @@ impl Own {
             Self::NoConnection => (StatusCode::BAD_GATEWAY, "no_connection"),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),
             Self::Lost => (StatusCode::BAD_GATEWAY, "instance_lost"),
+            Self::BadTarget => (StatusCode::BAD_REQUEST, "bad_target"),
+            Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host"),
+            Self::BadCoding => (StatusCode::NOT_IMPLEMENTED, "bad_transfer_coding"),
+            Self::BadBody => (StatusCode::BAD_REQUEST, "bad_body"),
+        }
+    }
+
+    /// Whether nothing that follows on the client's connection can be trusted to be a request.
+    fn closes(self) -> bool {
+        match self {
+            Self::ConnectRefused
+            | Self::BadTarget
+            | Self::BadHost
+            | Self::BadCoding
+            | Self::BadBody => true,
+            Self::NoRoute
+            | Self::NoInstance
+            | Self::NoConnection
+            | Self::ConnectTimeout
+            | Self::Lost => false,
         }
     }
 
@@ -52,6 +80,9 @@ impl Own {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -1,6 +1,7 @@
 //! Bodies on their way. They are never collected: a frame is passed on when the other side takes
 //! it. Both bodies of a request hold its guard, so that it counts until both have ended.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::client::Busy;
+use super::headers;
 use super::pipe::Pipe;
 use super::shared::Stream;
 use super::table::{Group, Upstream};
@@ -17,23 +19,35 @@ use super::worker::Worker;
 
 /// One request in flight at an instance.
 #[derive(Debug)]
-pub(crate) struct Guard(Rc<Upstream>);
+pub(crate) struct Guard {
+    upstream: Rc<Upstream>,
+    upload_broke: Cell<bool>,
+}
 
 impl Guard {
     /// Counts a request; none when the instance drains.
     pub(crate) fn enter(upstream: &Rc<Upstream>) -> Option<Self> {
-        upstream.target.enter().then(|| Self(upstream.clone()))
+        upstream.target.enter().then(|| Self {
+            upstream: upstream.clone(),
+            upload_broke: Cell::new(false),
+        })
     }
 
     /// The instance.
     pub(crate) fn upstream(&self) -> &Rc<Upstream> {
-        &self.0
+        &self.upstream
+    }
+
+    /// Whether the request ended because the client's body did before its end: no fault of the
+    /// instance.
+    pub(crate) fn upload_broke(&self) -> bool {
+        self.upload_broke.get()
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.target.leave();
+        self.upstream.target.leave();
     }
 }
 
@@ -60,7 +74,23 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Upload { body, .. } => Pin::new(body).poll_frame(cx),
+            Self::Upload { body, guard } => {
+                let mut polled = Pin::new(body).poll_frame(cx);
+                match &mut polled {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        if let Some(trailers) = frame.trailers_mut() {
+                            headers::strip_trailers(trailers);
+                        }
+                    }
+                    Poll::Ready(Some(Err(_))) => {
+                        if let Some(guard) = guard {
+                            guard.upload_broke.set(true);
+                        }
+                    }
+                    Poll::Ready(None) | Poll::Pending => {}
+                }
+                polled
+            }
         }
     }
 

@@ -28,6 +28,7 @@ use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
 use super::pipe::{ConnectError, Pipe, Sent};
+use super::refuse;
 use super::shared::{is_grpc, to_http2};
 use super::table::{Balancer, Group, Upstream};
 use super::tunnel;
@@ -72,6 +73,9 @@ async fn route(
         let why = "this is no proxy for tunnels of clients";
         return Ok(own(worker, None, reads, Own::ConnectRefused, why));
     }
+    if let Some((flaw, why)) = refuse::flaw(&request) {
+        return Ok(own(worker, None, reads, flaw, why));
+    }
     if let Some(authority) = request.uri().authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
@@ -97,7 +101,7 @@ async fn route(
         return Box::pin(tried).await;
     }
     let (mut parts, body) = request.into_parts();
-    prepare(&mut parts, client);
+    prepare(&mut parts, client, !body.is_end_stream());
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
@@ -117,7 +121,7 @@ async fn route(
 }
 
 /// A head as instances get it.
-pub(crate) fn prepare(parts: &mut Parts, client: &Client) {
+pub(crate) fn prepare(parts: &mut Parts, client: &Client, has_body: bool) {
     headers::origin_form(&mut parts.uri);
     // Once, instead of growing with each that is added.
     parts.headers.reserve(headers::ADDED);
@@ -127,6 +131,13 @@ pub(crate) fn prepare(parts: &mut Parts, client: &Client) {
     }
     let host = parts.headers.get(HOST).cloned();
     headers::forwarded(&mut parts.headers, &client.peer, host.as_ref());
+    if host.is_none() {
+        // HTTP/1.0 may do without; HTTP/1.1 may not, and then says nothing (RFC 9112, section 3.2).
+        parts.headers.insert(HOST, HeaderValue::from_static(""));
+    }
+    if has_body {
+        headers::frame(&mut parts.headers);
+    }
     parts.version = Version::HTTP_11;
 }
 
@@ -184,6 +195,16 @@ enum Way {
     Pipe(Pipe),
     /// A stream of a shared one.
     Stream(super::shared::Stream),
+}
+
+/// The client's body broke off, or is none; the instance is not to blame.
+pub(crate) fn bad_body(
+    worker: &Worker,
+    meter: &super::meter::Meter,
+    reads: bool,
+) -> Response<ResponseBody> {
+    let why = "the body of the request ended before its end, or its chunks are none";
+    answer_own(worker, meter, reads, Own::BadBody, why)
 }
 
 /// One request and what was tried for it.
@@ -280,6 +301,9 @@ impl Attempt<'_> {
                     }
                     _ => return Ok(self.lost(&group, &why)),
                 },
+                Sent::Lost { .. } if guard.upload_broke() => {
+                    return Ok(bad_body(self.worker, &group.meter, self.reads));
+                }
                 Sent::Lost { seen, why } => {
                     if seen {
                         self.worker.totals.broken.add(1);

@@ -15,8 +15,15 @@ pub(crate) const ADDED: usize = 3;
 
 /// Takes out what belongs to this connection only, also what `Connection` names.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    if let Some(connection) = headers.remove(header::CONNECTION) {
-        strip_named(headers, &connection);
+    let mut lines = headers.get_all(header::CONNECTION).iter();
+    if let Some(first) = lines.next().cloned() {
+        // Hardly anybody writes more than one line.
+        let more: Vec<HeaderValue> = lines.cloned().collect();
+        headers.remove(header::CONNECTION);
+        strip_named(headers, &first);
+        for line in more {
+            strip_named(headers, &line);
+        }
     }
     for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
         headers.remove(name);
@@ -33,11 +40,10 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 }
 
 fn strip_named(headers: &mut HeaderMap, connection: &HeaderValue) {
-    let Ok(names) = connection.to_str() else {
-        return;
-    };
-    for name in names.split(',') {
-        let name = name.trim();
+    for name in connection.as_bytes().split(|&byte| byte == b',') {
+        let Ok(name) = std::str::from_utf8(name.trim_ascii()) else {
+            continue;
+        };
         if name.eq_ignore_ascii_case("keep-alive") || name.eq_ignore_ascii_case("close") {
             continue;
         }
@@ -63,19 +69,38 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
 
 /// Whether a request asks for another protocol, and for which.
 ///
-/// Asking for HTTP/2 is passed over, as it may be (RFC 9113, section 3.1): through a tunnel the requests
-/// in it would go past routes, counts and drains.
+/// HTTP/2 is none of them (RFC 9110, section 7.8: a request to upgrade may be ignored): the requests
+/// in such a tunnel would be routed, counted and checked by nobody.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asks = headers
-        .get(header::CONNECTION)?
-        .to_str()
-        .ok()?
-        .split(',')
-        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    let protocol = headers.get(header::UPGRADE).filter(|_| asks)?;
-    let is_http = |name: &str| name.trim().to_ascii_lowercase().starts_with("h2");
-    let goes_past = protocol.to_str().is_ok_and(|p| p.split(',').any(is_http));
-    (!goes_past).then(|| protocol.clone())
+    let has = |line: &HeaderValue, word: &str| {
+        let mut words = line.as_bytes().split(|&byte| byte == b',');
+        words.any(|w| w.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let mut lines = headers.get_all(header::CONNECTION).iter();
+    let asks = lines.any(|line| has(line, "upgrade"));
+    let protocol = asks.then(|| headers.get(header::UPGRADE)).flatten()?;
+    (!has(protocol, "h2c")).then(|| protocol.clone())
+}
+
+/// Says how long a body is, if nobody did: hyper leaves a body out that has no length, when the
+/// method hardly ever has one.
+pub(crate) fn frame(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+    }
+}
+
+/// Takes out of a trailer what an instance must not believe when it takes it for a part of the head
+/// (RFC 9110, section 6.5.1). Of what frames and routes the rest is taken out by hyper.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    let names = [&header::CONNECTION, &header::UPGRADE];
+    let forwarded = [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST];
+    for name in names.into_iter().chain(forwarded) {
+        trailers.remove(name);
+    }
 }
 
 /// Writes in where a request came from.
@@ -106,6 +131,9 @@ pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, host: Optio
 pub(crate) fn origin_form(uri: &mut Uri) {
     if uri.authority().is_some() {
         let path = uri.path_and_query().cloned();
+        // Of a fragment that followed the host at once an empty path is left: it calls itself "/",
+        // and is written as nothing.
+        let path = path.filter(|path| path.as_str() != "/");
         let mut parts = http::uri::Parts::default();
         parts.path_and_query = path.or_else(|| Some(http::uri::PathAndQuery::from_static("/")));
         if let Ok(origin) = Uri::from_parts(parts) {
@@ -145,6 +173,15 @@ mod tests {
             headers,
             map(&[("host", "a"), ("content-length", "3"), ("x-other", "2")])
         );
+        let mut headers = map(&[
+            ("connection", "x-a"),
+            ("connection", "\u{e4}, x-b"),
+            ("x-a", "1"),
+            ("x-b", "2"),
+            ("x-c", "3"),
+        ]);
+        strip(&mut headers);
+        assert_eq!(headers, map(&[("x-c", "3")]));
         let mut headers = map(&[("te", "Trailers")]);
         strip(&mut headers);
         assert_eq!(headers, map(&[("te", "Trailers")]));
@@ -175,9 +212,15 @@ mod tests {
             ("upgrade", "websocket"),
         ]);
         assert_eq!(upgrade(&asks).unwrap(), "websocket");
-        for other in ["h2c", "websocket, H2C"] {
-            let asks = map(&[("connection", "upgrade"), ("upgrade", other)]);
-            assert!(upgrade(&asks).is_none(), "{other}");
+        let asks = map(&[
+            ("connection", "keep-alive"),
+            ("connection", "upgrade"),
+            ("upgrade", "x"),
+        ]);
+        assert_eq!(upgrade(&asks).unwrap(), "x");
+        for protocol in ["h2c", "H2C", "websocket, h2c"] {
+            let asks = map(&[("connection", "upgrade"), ("upgrade", protocol)]);
+            assert!(upgrade(&asks).is_none(), "{protocol}");
         }
     }
 
@@ -189,10 +232,36 @@ mod tests {
     }
 
     #[test]
+    fn a_body_without_a_length_comes_in_chunks() {
+        let mut headers = map(&[("host", "t")]);
+        frame(&mut headers);
+        assert_eq!(
+            headers,
+            map(&[("host", "t"), ("transfer-encoding", "chunked")])
+        );
+        let mut headers = map(&[("content-length", "3")]);
+        frame(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "3")]));
+    }
+
+    #[test]
+    fn a_trailer_says_nothing_in_the_balancers_name() {
+        let mut trailers = map(&[
+            ("x-forwarded-for", "10.0.0.1"),
+            ("connection", "x-sum"),
+            ("x-sum", "1"),
+        ]);
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
+    }
+
+    #[test]
     fn an_instance_is_asked_for_path_and_query_only() {
         for (given, expected) in [
             ("http://a.test/x?y=1", "/x?y=1"),
             ("http://a.test", "/"),
+            ("http://a.test#x", "/"),
+            ("http://a.test?y#x", "/?y"),
             ("/x", "/x"),
             ("*", "*"),
         ] {

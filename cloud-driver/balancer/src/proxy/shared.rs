@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{HOST, HeaderName, TE};
+use http::header::{HOST, HeaderName, TE, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Uri, Version};
 use hyper::client::conn::http2;
@@ -286,6 +286,8 @@ pub(crate) fn to_http2(request: &mut Request<RequestBody>, grpc: bool) {
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }
+    // HTTP/2 has lengths and ends of its own.
+    request.headers_mut().remove(TRANSFER_ENCODING);
     if grpc {
         // Servers tell by it that nothing on the way took the trailers out.
         let headers = request.headers_mut();

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use super::answer::Own;
 use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
-use super::forward::{Reset, answer_own, own, prepare, reads};
+use super::forward::{Reset, answer_own, bad_body, own, prepare, reads};
 use super::headers;
 use super::pipe::{ConnectError, MOST_HEAD, Open, connect};
 use super::table::{Balancer, Group};
@@ -70,7 +70,7 @@ pub(crate) async fn forward(
     let theirs = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
     let reads = reads(&parts.method);
-    prepare(&mut parts, client);
+    prepare(&mut parts, client, !body.is_end_stream());
     parts
         .headers
         .insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -111,6 +111,7 @@ pub(crate) async fn forward(
     };
     let mut response = match sent {
         Ok(response) => response,
+        Err(_) if guard.upload_broke() => return Ok(bad_body(worker, &group.meter, reads)),
         Err(error) => {
             guard.upstream().target.failed();
             worker.totals.not_repeated.add(1);
