@@ -27,6 +27,8 @@ use super::answer::Own;
 use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
+use super::meter::Repeat;
+use super::passage::Passage;
 use super::pipe::{ConnectError, Pipe, Sent};
 use super::shared::{is_grpc, to_http2};
 use super::table::{Balancer, Group, Upstream};
@@ -35,9 +37,15 @@ use super::worker::Worker;
 use crate::fault::Fault;
 
 /// The connection is reset instead of answered.
-#[derive(Debug, thiserror::Error)]
-#[error("request was cut or broken off")]
-pub(crate) struct Reset;
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum Reset {
+    /// On purpose.
+    #[error("request was cut")]
+    Cut,
+    /// By the instance.
+    #[error("request was broken off")]
+    Broken,
+}
 
 /// Answers one request.
 pub(crate) async fn forward(
@@ -49,7 +57,9 @@ pub(crate) async fn forward(
     let busy = Busy::new(client.clone(), worker.clone());
     busy.watch().await;
     let leaving = worker.is_leaving();
-    let mut response = route(&worker, &client, busy, began, request).await?;
+    let passage = Passage::default();
+    let answer = route(&worker, &client, busy, began, request, &passage).await;
+    let mut response = passage.answered(answer)?;
     // In HTTP/2 the connection says it, not each answer.
     if (leaving || worker.is_leaving()) && !client.is_shared() {
         let headers = response.headers_mut();
@@ -66,9 +76,11 @@ async fn route(
     busy: Busy,
     began: Instant,
     mut request: Request<Incoming>,
+    passage: &Passage,
 ) -> Result<Response<ResponseBody>, Reset> {
     let reads = reads(request.method());
     if request.method() == Method::CONNECT {
+        passage.begin(worker, client, None, began, &mut request);
         let why = "this is no proxy for tunnels of clients";
         return Ok(own(worker, None, reads, Own::ConnectRefused, why));
     }
@@ -77,23 +89,26 @@ async fn route(
     {
         request.headers_mut().insert(HOST, host);
     }
-    let balancer = {
+    let route = {
         let table = worker.table();
         let host = request.headers().get(HOST).and_then(|h| h.to_str().ok());
         table
             .route(host.unwrap_or_default(), request.uri().path())
             .cloned()
     };
-    let Some(balancer) = balancer else {
+    passage.begin(worker, client, route.as_ref(), began, &mut request);
+    let Some(route) = route else {
         let why = format!(
             "no route for this host and path; path {}",
             request.uri().path()
         );
         return Ok(own(worker, None, reads, Own::NoRoute, why));
     };
+    let balancer = &route.balancer;
     worker.budget.request();
     if let Some(protocol) = headers::upgrade(request.headers()) {
-        let tried = tunnel::forward(worker, client, busy, began, &balancer, request, protocol);
+        let asked = tunnel::Asked { began, protocol };
+        let tried = tunnel::forward(worker, client, busy, balancer, request, asked, passage);
         return Box::pin(tried).await;
     }
     let (mut parts, body) = request.into_parts();
@@ -101,11 +116,16 @@ async fn route(
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
-        RequestBody::Upload { body, guard: None }
+        RequestBody::Upload {
+            body,
+            guard: None,
+            bytes: passage.upload(),
+        }
     };
     let attempt = Attempt {
         worker,
-        balancer: &balancer,
+        balancer,
+        passage,
         repeatable: matches!(body, RequestBody::Empty) && is_idempotent(&parts.method),
         grpc: is_grpc(&parts.headers),
         reads,
@@ -168,7 +188,7 @@ pub(crate) fn answer_own(
     text: impl std::fmt::Display,
 ) -> Response<ResponseBody> {
     let status = why.status().0.as_u16();
-    meter.answered(reads, status);
+    meter.answered(reads, why);
     if (502..=504).contains(&status) {
         worker.totals.own_errors.add(1);
     }
@@ -190,6 +210,7 @@ enum Way {
 struct Attempt<'a> {
     worker: &'a Rc<Worker>,
     balancer: &'a Rc<Balancer>,
+    passage: &'a Passage,
     repeatable: bool,
     grpc: bool,
     reads: bool,
@@ -224,6 +245,7 @@ impl Attempt<'_> {
             };
             self.tries += 1;
             let upstream = guard.upstream().clone();
+            self.passage.tried(self.tries, &group, &upstream);
             let cuts = upstream.cuts.get();
             let (mut way, pooled) = match self.way(&group, &upstream, limits.connect, fresh).await {
                 Ok(found) => found,
@@ -240,6 +262,7 @@ impl Attempt<'_> {
             if let RequestBody::Upload { guard: held, .. } = request.body_mut() {
                 *held = Some(guard.clone());
             }
+            group.meter.sent.add(1);
             let sent = match &mut way {
                 Way::Pipe(pipe) => pipe.send(request, || upstream.cuts.get() != cuts).await,
                 Way::Stream(stream) => {
@@ -264,7 +287,7 @@ impl Attempt<'_> {
                         return Ok(self.lost(&group, "it could not be written"));
                     }
                     self.worker.totals.retried_unsent.add(1);
-                    group.meter.retries.add(1);
+                    group.meter.repeated(Repeat::Unsent);
                     fresh = true;
                     // The same instance, as long as it takes requests.
                     again = Rc::try_unwrap(guard).ok().map(|guard| (group, guard));
@@ -273,7 +296,7 @@ impl Attempt<'_> {
                 Sent::Unprocessed { why } => match spare {
                     Some(spare) if self.worker.budget.may_repeat(self.worker) => {
                         self.worker.totals.retried_unsent.add(1);
-                        group.meter.retries.add(1);
+                        group.meter.repeated(Repeat::Unsent);
                         request = spare;
                         fresh = true;
                         self.tried.push(upstream);
@@ -283,7 +306,7 @@ impl Attempt<'_> {
                 Sent::Lost { seen, why } => {
                     if seen {
                         self.worker.totals.broken.add(1);
-                        return Err(Reset);
+                        return Err(Reset::Broken);
                     }
                     if !pooled {
                         upstream.target.failed();
@@ -291,7 +314,7 @@ impl Attempt<'_> {
                     match spare.filter(|_| pooled && self.repeatable) {
                         Some(spare) if self.worker.budget.may_repeat(self.worker) => {
                             self.worker.totals.retried_closed.add(1);
-                            group.meter.retries.add(1);
+                            group.meter.repeated(Repeat::Closed);
                             request = spare;
                             fresh = true;
                         }
@@ -300,7 +323,7 @@ impl Attempt<'_> {
                 }
                 Sent::Cut => {
                     self.worker.totals.cut_requests.add(1);
-                    return Err(Reset);
+                    return Err(Reset::Cut);
                 }
             }
         }
@@ -357,7 +380,7 @@ impl Attempt<'_> {
         self.tried.push(upstream);
         if self.tries < most && self.worker.budget.may_repeat(self.worker) {
             self.worker.totals.retried_connect.add(1);
-            group.meter.retries.add(1);
+            group.meter.repeated(Repeat::Connect);
             return None;
         }
         let why = match error {
@@ -401,6 +424,7 @@ impl Attempt<'_> {
             status: parts.status.as_u16(),
             reads: self.reads,
             first: self.began.elapsed(),
+            journey: self.passage.take(),
         };
         let mut taken = Some((body, carrier, guard, count));
         let body = poll_fn(|cx| {

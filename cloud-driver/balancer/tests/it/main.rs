@@ -6,16 +6,20 @@ mod backend;
 mod client;
 mod http2_backend;
 mod http2_client;
+mod prometheus;
 mod stand;
 
+mod access;
 mod configuration;
 #[cfg(feature = "controls")]
 mod controls;
 mod counting;
+mod figures;
 mod health;
 mod http2;
 mod life;
 mod requests;
 mod retries;
+mod seconds;
 mod succession;
 mod tunnels;
