@@ -20,6 +20,7 @@ use super::access::{Access, Counts};
 use super::archive::Archive;
 use super::events::Events;
 use super::journal::Journal;
+use super::metrics::export::Exports;
 use super::metrics::{Ejection, Ejections, Metered};
 use super::predecessor::Predecessors;
 use super::record::Records;
@@ -90,6 +91,7 @@ pub(crate) struct Inner {
     /// Lines of it that were not as they were written.
     pub(crate) damaged: u64,
     pub(crate) access: Option<Access>,
+    pub(crate) exports: Exports,
     pub(crate) ejections: BTreeMap<GroupKey, Ejections>,
     pub(crate) predecessors: Predecessors,
 }

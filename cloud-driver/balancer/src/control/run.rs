@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::admin;
 use super::apply::Refused;
 use super::journal::JournalError;
+use super::metrics::export::Endpoint;
 use super::plane::Plane;
 use super::predecessor::found;
 use super::succession::{SuccessionError, Taken, take};
@@ -169,12 +170,19 @@ async fn live(
     essential(plane.clone().follow_predecessors());
     essential(plane.clone().keep_records());
     essential(plane.clone().reopen_access_log(hangup));
+    if let Some(address) = arguments.metrics_listen {
+        essential(plane.clone().be_scraped(address));
+    }
+    if let Some(endpoint) = arguments.otlp.clone() {
+        essential(plane.clone().export(endpoint, arguments.otlp_interval));
+    }
+    let otlp = arguments.otlp.as_ref();
     tokio::select! {
-        _ = terminate.recv() => plane.stop().await,
-        _ = interrupt.recv() => plane.stop().await,
+        _ = terminate.recv() => plane.stop(otlp).await,
+        _ = interrupt.recv() => plane.stop(otlp).await,
         () = plane.replaced.notified() => {
             let drain_timeout = Duration::from_millis(arguments.drain_timeout_ms);
-            plane.leave(drain_timeout).await;
+            plane.leave(drain_timeout, otlp).await;
         }
     }
     Ok(())
@@ -283,7 +291,7 @@ impl Plane {
     }
 
     /// A successor serves: what is left here ends by itself, tunnels after a time by force.
-    async fn leave(&self, drain_timeout: Duration) {
+    async fn leave(&self, drain_timeout: Duration, otlp: Option<&Endpoint>) {
         self.tell(|| Command::Leave { now: false });
         if !self.wait_for_clients(drain_timeout).await {
             self.tell(|| Command::EndTunnels);
@@ -294,19 +302,22 @@ impl Plane {
                 );
             }
         }
-        self.say_the_last().await;
+        self.say_the_last(otlp).await;
         // Whoever asks afterwards finds nobody, which is the truth.
         let _absent = std::fs::remove_file(self.folder.join(leaving_socket(std::process::id())));
     }
 
     /// Nothing is counted any more: tells whoever is told.
-    async fn say_the_last(&self) {
+    async fn say_the_last(&self, otlp: Option<&Endpoint>) {
         self.end_records().await;
         self.flush_access_log().await;
+        if let Some(endpoint) = otlp {
+            self.export_last(endpoint).await;
+        }
     }
 
     /// The process was told to stop, and nobody takes over.
-    async fn stop(&self) {
+    async fn stop(&self, otlp: Option<&Endpoint>) {
         self.frozen.set(true);
         let mut waiting = Vec::new();
         for worker in &self.workers {
@@ -328,7 +339,7 @@ impl Plane {
                 self.clients()
             );
         }
-        self.say_the_last().await;
+        self.say_the_last(otlp).await;
         if !self.leaving.get() {
             // The next one removes it too.
             let _absent = std::fs::remove_file(self.folder.join(ADMIN_SOCKET));

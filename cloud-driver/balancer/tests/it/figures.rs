@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
+use crate::client::Connection;
 use crate::prometheus::{Figures, read};
-use crate::stand::{Stand, config, eventually, group, instance};
+use crate::stand::{Stand, config, eventually, group, instance, soon};
 
 impl Stand {
     /// All figures, read strictly.
@@ -223,4 +224,43 @@ async fn a_repeated_request_says_why_and_a_lost_one_that_it_was() {
     is(&figures, "balancer_errors_total", &lost, 1.0);
     let own = [("server_group", "g"), ("by", "balancer"), ("code", "5xx")];
     is(&figures, "balancer_requests_total", &own, 1.0);
+}
+
+#[tokio::test]
+async fn figures_can_be_read_on_a_port_of_loopback_which_the_successor_takes() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let text = address.to_string();
+    let mut stand = Stand::with(&["--metrics-listen", &text], None).await;
+    let ask = async |line: &'static str| {
+        let stream = tokio::net::TcpStream::connect(address).await;
+        drop(stream.map_err(|e| e.to_string())?);
+        let mut connection = Connection::open(address).await;
+        let answer = soon(line, connection.ask(line, &[], b"")).await;
+        answer.map_err(|e| format!("{e:?}"))
+    };
+    eventually("it can be read", async || ask("GET /metrics").await).await;
+    let answer = ask("GET /metrics").await.unwrap();
+    let kind = answer.header("content-type").unwrap();
+    assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+    read(&answer.text()).unwrap();
+    assert_eq!(ask("GET /health").await.unwrap().text(), "UP");
+    for line in ["GET /v1/state", "PUT /v1/config", "POST /metrics"] {
+        assert_eq!(ask(line).await.unwrap().status, 404, "{line}");
+    }
+    stand.set(&config(&[])).await;
+    let mut old = stand.replace().await;
+    assert_eq!(old.ended().await.code(), Some(0));
+    stand.set(&config(&[group("g", 1, &[])])).await;
+    eventually("the successor's can be read", async || {
+        let text = ask("GET /metrics").await?.text();
+        let generation = read(&text)?.sum("balancer_config_generation", &[]);
+        if generation > 1.5 {
+            Ok(())
+        } else {
+            Err(generation.to_string())
+        }
+    })
+    .await;
 }

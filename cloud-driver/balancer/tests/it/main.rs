@@ -6,6 +6,7 @@ mod backend;
 mod client;
 mod http2_backend;
 mod http2_client;
+mod otlp_receiver;
 mod prometheus;
 mod stand;
 
@@ -18,6 +19,7 @@ mod figures;
 mod health;
 mod http2;
 mod life;
+mod otlp;
 mod requests;
 mod retries;
 mod seconds;

@@ -4,7 +4,9 @@
 //! and a route's series go away when they leave the configuration; what must outlive them is counted
 //! by the process.
 
+pub(crate) mod export;
 mod figures;
+mod otlp;
 mod text;
 
 use balancer::Observed;
@@ -379,6 +381,21 @@ impl Plane {
         for (reason, value) in [("full", full), ("unwritten", self.lines.lost())] {
             figures.sample(&[("reason", reason)], value);
         }
+        let name = "balancer_otlp_exports_total";
+        figures.family(name, Kind::Counter, "Rounds of figures sent by OTLP.");
+        for (result, value) in [
+            ("taken", inner.exports.taken),
+            ("failed", inner.exports.failed),
+        ] {
+            figures.sample(&[("result", result)], value);
+        }
+        let name = "balancer_otlp_rejected_total";
+        figures.family(
+            name,
+            Kind::Counter,
+            "Series that an OTLP receiver rejected.",
+        );
+        figures.sample(&[], inner.exports.rejected);
     }
 }
 
