@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod access;
+
+pub use access::{AccessLog, STDOUT};
+
 /// Everything the balancer is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -145,6 +149,9 @@ pub struct Settings {
     pub max_tries: u32,
     /// Time for a connection to an instance, in ms.
     pub connect_timeout_ms: u64,
+    /// What is written of each request; none: nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub access_log: Option<AccessLog>,
 }
 
 impl Default for Settings {
@@ -153,6 +160,7 @@ impl Default for Settings {
             retry: true,
             max_tries: 3,
             connect_timeout_ms: 1_000,
+            access_log: None,
         }
     }
 }
@@ -207,6 +215,10 @@ impl Config {
                     "routes[{r}].loadBalancer: \"{name}\" is not configured"
                 ));
             }
+        }
+        if let Some(log) = &self.settings.access_log {
+            let known = |name: &str| self.load_balancers.iter().any(|b| b.name == name);
+            log.check(known, &mut faults);
         }
         Faults { faults }
     }

@@ -36,6 +36,20 @@ pub(crate) enum Own {
 }
 
 impl Own {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::NoRoute,
+        Self::ConnectRefused,
+        Self::NoInstance,
+        Self::NoConnection,
+        Self::ConnectTimeout,
+        Self::Lost,
+        Self::BadTarget,
+        Self::BadHost,
+        Self::BadCoding,
+        Self::BadBody,
+    ];
+
     /// Status and name.
     pub(crate) fn status(self) -> (StatusCode, &'static str) {
         match self {
@@ -74,6 +88,8 @@ impl Own {
         let text = Bytes::from(format!("{name}: {why}\n"));
         let mut response = Response::new(ResponseBody::Whole(Some(text)));
         *response.status_mut() = status;
+        // Nobody but the balancer can say that it answered by itself: an instance may send any header.
+        response.extensions_mut().insert(self);
         let headers = response.headers_mut();
         headers.insert(&ERROR, HeaderValue::from_static(name));
         headers.insert(
@@ -87,5 +103,32 @@ impl Own {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_errors_are_listed_in_their_order_under_names_of_their_own() {
+        let mut names = std::collections::BTreeSet::new();
+        for (at, own) in Own::ALL.into_iter().enumerate() {
+            assert_eq!(own as usize, at);
+            assert!(names.insert(own.status().1), "{own:?}");
+            // A new one belongs into the list: this match does not compile without it.
+            match own {
+                Own::NoRoute
+                | Own::ConnectRefused
+                | Own::NoInstance
+                | Own::NoConnection
+                | Own::ConnectTimeout
+                | Own::Lost
+                | Own::BadTarget
+                | Own::BadHost
+                | Own::BadCoding
+                | Own::BadBody => {}
+            }
+        }
     }
 }

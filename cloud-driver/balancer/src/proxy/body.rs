@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::client::Busy;
 use super::headers;
+use super::passage::{BROKEN, CLIENT_GONE, CUT, Journey};
 use super::pipe::Pipe;
 use super::shared::Stream;
 use super::table::{Group, Upstream};
@@ -61,6 +62,8 @@ pub(crate) enum RequestBody {
         body: Incoming,
         /// Held until the upload has ended; filled when an instance is chosen.
         guard: Option<Rc<Guard>>,
+        /// Where its bytes are counted; none: nobody wants to know.
+        bytes: Option<Rc<Cell<u64>>>,
     },
 }
 
@@ -74,10 +77,13 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Upload { body, guard } => {
+            Self::Upload { body, guard, bytes } => {
                 let mut polled = Pin::new(body).poll_frame(cx);
                 match &mut polled {
                     Poll::Ready(Some(Ok(frame))) => {
+                        if let Some(bytes) = bytes {
+                            bytes.set(bytes.get() + length(frame) as u64);
+                        }
                         if let Some(trailers) = frame.trailers_mut() {
                             headers::strip_trailers(trailers);
                         }
@@ -107,6 +113,11 @@ impl Body for RequestBody {
             Self::Upload { body, .. } => body.size_hint(),
         }
     }
+}
+
+/// Bytes of a frame; trailers have none.
+fn length(frame: &Frame<Bytes>) -> usize {
+    frame.data_ref().map_or(0, Bytes::len)
 }
 
 /// Why an answer ends before its end; the client sees its connection reset.
@@ -172,13 +183,25 @@ pub(crate) struct Count {
     pub(crate) status: u16,
     pub(crate) reads: bool,
     pub(crate) first: Duration,
+    /// The same by route and in the access log; none: that was done already.
+    pub(crate) journey: Option<Journey>,
 }
 
 impl Count {
-    fn ended(&self, now: Instant) {
+    /// The answer has ended; `why`: before its end.
+    fn ended(&mut self, now: Instant, why: Option<&'static str>) {
         let total = now.saturating_duration_since(self.began);
         self.group.meter.first.record(self.first);
         self.group.meter.ended(self.reads, self.status, total);
+        if let Some(mut journey) = self.journey.take() {
+            journey.ended(self.status, self.first, total, why);
+        }
+    }
+
+    fn passed(&mut self, frame: &Frame<Bytes>) {
+        if let Some(journey) = &mut self.journey {
+            journey.passed(length(frame));
+        }
     }
 }
 
@@ -225,6 +248,10 @@ pub(crate) fn take_over(
     {
         first = Some(frame);
     }
+    let mut count = count;
+    if let Some(frame) = &first {
+        count.passed(frame);
+    }
     let mut exchange = Exchange {
         body,
         first,
@@ -265,6 +292,7 @@ impl Exchange {
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                self.count.passed(&frame);
                 if self.body.is_end_stream() {
                     self.end(cx, Instant::now());
                 }
@@ -284,7 +312,7 @@ impl Exchange {
         self.ended = true;
         self.carrier = Carrier::Apart;
         self.count.worker.totals.broken.add(1);
-        self.count.ended(Instant::now());
+        self.count.ended(Instant::now(), Some(BROKEN));
         Poll::Ready(Some(Err(why)))
     }
 
@@ -292,7 +320,7 @@ impl Exchange {
     /// still be on its way, the connection is driven until that has ended too, and closed.
     fn end(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.ended = true;
-        self.count.ended(now);
+        self.count.ended(now, None);
         let carrier = std::mem::replace(&mut self.carrier, Carrier::Apart);
         let Carrier::Pipe(mut pipe) = carrier else {
             return;
@@ -313,12 +341,14 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
             let totals = &self.count.worker.totals;
-            if self.guard.upstream().cuts.get() == self.cuts {
+            let why = if self.guard.upstream().cuts.get() == self.cuts {
                 totals.client_gone.add(1);
+                CLIENT_GONE
             } else {
                 totals.cut_requests.add(1);
-            }
-            self.count.ended(Instant::now());
+                CUT
+            };
+            self.count.ended(Instant::now(), Some(why));
         }
     }
 }

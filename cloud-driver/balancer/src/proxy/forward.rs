@@ -27,6 +27,8 @@ use super::answer::Own;
 use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
+use super::meter::Repeat;
+use super::passage::Passage;
 use super::pipe::{ConnectError, Pipe, Sent};
 use super::refuse;
 use super::shared::{is_grpc, to_http2};
@@ -36,9 +38,15 @@ use super::worker::Worker;
 use crate::fault::Fault;
 
 /// The connection is reset instead of answered.
-#[derive(Debug, thiserror::Error)]
-#[error("request was cut or broken off")]
-pub(crate) struct Reset;
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum Reset {
+    /// On purpose.
+    #[error("request was cut")]
+    Cut,
+    /// By the instance.
+    #[error("request was broken off")]
+    Broken,
+}
 
 /// Answers one request.
 pub(crate) async fn forward(
@@ -50,7 +58,9 @@ pub(crate) async fn forward(
     let busy = Busy::new(client.clone(), worker.clone());
     busy.watch().await;
     let leaving = worker.is_leaving();
-    let mut response = route(&worker, &client, busy, began, request).await?;
+    let passage = Passage::default();
+    let answer = route(&worker, &client, busy, began, request, &passage).await;
+    let mut response = passage.answered(answer)?;
     // In HTTP/2 the connection says it, not each answer.
     if (leaving || worker.is_leaving()) && !client.is_shared() {
         let headers = response.headers_mut();
@@ -67,13 +77,16 @@ async fn route(
     busy: Busy,
     began: Instant,
     mut request: Request<Incoming>,
+    passage: &Passage,
 ) -> Result<Response<ResponseBody>, Reset> {
     let reads = reads(request.method());
     if request.method() == Method::CONNECT {
+        passage.begin(worker, client, None, began, &mut request);
         let why = "this is no proxy for tunnels of clients";
         return Ok(own(worker, None, reads, Own::ConnectRefused, why));
     }
     if let Some((flaw, why)) = refuse::flaw(&request) {
+        passage.begin(worker, client, None, began, &mut request);
         return Ok(own(worker, None, reads, flaw, why));
     }
     if let Some(authority) = request.uri().authority()
@@ -81,23 +94,26 @@ async fn route(
     {
         request.headers_mut().insert(HOST, host);
     }
-    let balancer = {
+    let route = {
         let table = worker.table();
         let host = request.headers().get(HOST).and_then(|h| h.to_str().ok());
         table
             .route(host.unwrap_or_default(), request.uri().path())
             .cloned()
     };
-    let Some(balancer) = balancer else {
+    passage.begin(worker, client, route.as_ref(), began, &mut request);
+    let Some(route) = route else {
         let why = format!(
             "no route for this host and path; path {}",
             request.uri().path()
         );
         return Ok(own(worker, None, reads, Own::NoRoute, why));
     };
+    let balancer = &route.balancer;
     worker.budget.request();
     if let Some(protocol) = headers::upgrade(request.headers()) {
-        let tried = tunnel::forward(worker, client, busy, began, &balancer, request, protocol);
+        let asked = tunnel::Asked { began, protocol };
+        let tried = tunnel::forward(worker, client, busy, balancer, request, asked, passage);
         return Box::pin(tried).await;
     }
     let (mut parts, body) = request.into_parts();
@@ -105,11 +121,16 @@ async fn route(
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
-        RequestBody::Upload { body, guard: None }
+        RequestBody::Upload {
+            body,
+            guard: None,
+            bytes: passage.upload(),
+        }
     };
     let attempt = Attempt {
         worker,
-        balancer: &balancer,
+        balancer,
+        passage,
         repeatable: matches!(body, RequestBody::Empty) && is_idempotent(&parts.method),
         grpc: is_grpc(&parts.headers),
         reads,
@@ -179,7 +200,7 @@ pub(crate) fn answer_own(
     text: impl std::fmt::Display,
 ) -> Response<ResponseBody> {
     let status = why.status().0.as_u16();
-    meter.answered(reads, status);
+    meter.answered(reads, why);
     if (502..=504).contains(&status) {
         worker.totals.own_errors.add(1);
     }
@@ -211,6 +232,7 @@ pub(crate) fn bad_body(
 struct Attempt<'a> {
     worker: &'a Rc<Worker>,
     balancer: &'a Rc<Balancer>,
+    passage: &'a Passage,
     repeatable: bool,
     grpc: bool,
     reads: bool,
@@ -245,6 +267,7 @@ impl Attempt<'_> {
             };
             self.tries += 1;
             let upstream = guard.upstream().clone();
+            self.passage.tried(self.tries, &group, &upstream);
             let cuts = upstream.cuts.get();
             let (mut way, pooled) = match self.way(&group, &upstream, limits.connect, fresh).await {
                 Ok(found) => found,
@@ -261,6 +284,7 @@ impl Attempt<'_> {
             if let RequestBody::Upload { guard: held, .. } = request.body_mut() {
                 *held = Some(guard.clone());
             }
+            group.meter.sent.add(1);
             let sent = match &mut way {
                 Way::Pipe(pipe) => pipe.send(request, || upstream.cuts.get() != cuts).await,
                 Way::Stream(stream) => {
@@ -285,7 +309,7 @@ impl Attempt<'_> {
                         return Ok(self.lost(&group, "it could not be written"));
                     }
                     self.worker.totals.retried_unsent.add(1);
-                    group.meter.retries.add(1);
+                    group.meter.repeated(Repeat::Unsent);
                     fresh = true;
                     // The same instance, as long as it takes requests.
                     again = Rc::try_unwrap(guard).ok().map(|guard| (group, guard));
@@ -294,7 +318,7 @@ impl Attempt<'_> {
                 Sent::Unprocessed { why } => match spare {
                     Some(spare) if self.worker.budget.may_repeat(self.worker) => {
                         self.worker.totals.retried_unsent.add(1);
-                        group.meter.retries.add(1);
+                        group.meter.repeated(Repeat::Unsent);
                         request = spare;
                         fresh = true;
                         self.tried.push(upstream);
@@ -307,7 +331,7 @@ impl Attempt<'_> {
                 Sent::Lost { seen, why } => {
                     if seen {
                         self.worker.totals.broken.add(1);
-                        return Err(Reset);
+                        return Err(Reset::Broken);
                     }
                     if !pooled {
                         upstream.target.failed();
@@ -315,7 +339,7 @@ impl Attempt<'_> {
                     match spare.filter(|_| pooled && self.repeatable) {
                         Some(spare) if self.worker.budget.may_repeat(self.worker) => {
                             self.worker.totals.retried_closed.add(1);
-                            group.meter.retries.add(1);
+                            group.meter.repeated(Repeat::Closed);
                             request = spare;
                             fresh = true;
                         }
@@ -324,7 +348,7 @@ impl Attempt<'_> {
                 }
                 Sent::Cut => {
                     self.worker.totals.cut_requests.add(1);
-                    return Err(Reset);
+                    return Err(Reset::Cut);
                 }
             }
         }
@@ -381,7 +405,7 @@ impl Attempt<'_> {
         self.tried.push(upstream);
         if self.tries < most && self.worker.budget.may_repeat(self.worker) {
             self.worker.totals.retried_connect.add(1);
-            group.meter.retries.add(1);
+            group.meter.repeated(Repeat::Connect);
             return None;
         }
         let why = match error {
@@ -425,6 +449,7 @@ impl Attempt<'_> {
             status: parts.status.as_u16(),
             reads: self.reads,
             first: self.began.elapsed(),
+            journey: self.passage.take(),
         };
         let mut taken = Some((body, carrier, guard, count));
         let body = poll_fn(|cx| {
