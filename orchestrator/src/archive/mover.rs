@@ -31,7 +31,7 @@ use crate::ids;
 /// Executions that one commit takes out: each is five index entries and two documents.
 const OUT: usize = 60;
 /// Executions read at the same time while nothing is known of their size, and at the most.
-const READ: (usize, usize) = (4, 16);
+const READ: (usize, usize) = (4, 32);
 /// Shards looked at at the same time. Most of a look is waiting for the store: with one, as many executions
 /// as a process can run would end faster than they leave.
 pub(crate) const AT_ONCE: usize = 4;
