@@ -39,21 +39,10 @@ async fn predecessors_end(world: &World) {
     let serves = pid(&state(world).await);
     eventually("predecessors end", Duration::from_secs(60), async || {
         let left = balancers(world);
-        if left.contains(&serves) && !left.iter().any(|&pid| pid != serves && runs_balancer(pid)) {
-            Ok(())
-        } else {
-            Err(left)
-        }
+        if left == [serves] { Ok(()) } else { Err(left) }
     })
     .await
     .unwrap();
-}
-
-/// Whether a process is a balancer itself and not the shim of one.
-fn runs_balancer(pid: i32) -> bool {
-    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let program = command.split(|byte| *byte == 0).next().unwrap_or_default();
-    program.ends_with(b"/balancer")
 }
 
 #[tokio::test]
@@ -132,9 +121,9 @@ async fn a_successor_that_cannot_begin_changes_nothing() {
     std::fs::create_dir(&broken).unwrap();
     for name in ["gennaker", "instance"] {
         let from = world.stack.program(name).unwrap();
-        program::install(&from, &broken.join(name)).unwrap();
+        std::fs::copy(&from, broken.join(name)).unwrap();
     }
-    program::install(Path::new("/bin/false"), &broken.join("balancer")).unwrap();
+    std::fs::copy("/bin/false", broken.join("balancer")).unwrap();
     let refused = upgrade(&broken.join("gennaker"), &world).await;
     let refused = format!("{:#}", refused.unwrap_err());
     let serves = pid(&before).to_string();
