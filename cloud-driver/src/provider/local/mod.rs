@@ -21,6 +21,7 @@ pub mod shim;
 mod source;
 pub mod stop;
 mod unix;
+pub mod upgrade;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

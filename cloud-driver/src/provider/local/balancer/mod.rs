@@ -28,7 +28,8 @@ use super::Error;
 use super::journal::Journal;
 use super::shim::Shims;
 use crate::config::Config;
-use admin::{Admin, Answer};
+pub(crate) use admin::Admin;
+use admin::Answer;
 
 /// Times a configuration is written anew because another generation was in force.
 const PUT_TRIES: u32 = 5;

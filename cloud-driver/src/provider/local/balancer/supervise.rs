@@ -33,6 +33,7 @@ impl Router {
     /// When the balancer cannot be started or does not take the configuration.
     pub async fn begin(&self, journal: &Journal) -> Result<(), Error> {
         self.start_if_absent().await?;
+        self.shims.clear_former_balancers(&self.folder).await;
         while !self.renew(journal).await? {
             tracing::warn!("another control plane writes the load balancer's configuration");
             tokio::time::sleep(Duration::from_secs(1)).await;
