@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::processes::{Kind, replica, restart};
-use crate::{doctor, down, execution, expression, restore, up, user};
+use crate::{balancer, doctor, down, execution, expression, restore, up, user};
 
 /// Continuous delivery: pipelines that replace running services without a failed request.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ enum Command {
     Down(Folder),
     /// Say what is missing or wrong, in one list.
     Doctor(Doctor),
+    /// The load balancer of a data folder, which outlives control planes and their upgrades.
+    #[command(subcommand)]
+    Balancer(Balancer),
     /// Bring back from the archive what a store that was lost or emptied had: definitions with their versions, and
     /// finished executions. May be repeated; nothing is started.
     Restore(Restore),
@@ -111,6 +114,14 @@ pub(crate) struct Up {
         env = "GENNAKER_LOG"
     )]
     pub(crate) log: String,
+}
+
+/// What to do to a load balancer.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Balancer {
+    /// Replace it by this installation's, without a failed request: the new one takes the sockets over, the
+    /// old one ends when its last connection does.
+    Upgrade(Folder),
 }
 
 /// What to do to a users file.
@@ -270,6 +281,7 @@ impl Arguments {
             Command::Orchestrator(options) => replica::run(Kind::Orchestrator, &options),
             Command::CloudDriver(options) => replica::run(Kind::CloudDriver, &options),
             Command::Trigger(options) => replica::run(Kind::Trigger, &options),
+            Command::Balancer(Balancer::Upgrade(options)) => balancer::upgrade(&options.data),
             Command::Doctor(options) => doctor::run(&options.up),
             Command::Restore(options) => restore::run(&options),
         }

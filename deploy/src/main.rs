@@ -1,5 +1,6 @@
 //! The `gennaker` binary: the control plane in one process, and its operator's commands.
 
+mod balancer;
 mod cli;
 mod doctor;
 mod down;

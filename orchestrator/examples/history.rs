@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use futures_util::future::try_join_all;
 use orchestrator::executions::{Executions, Listing};
 use orchestrator::services::fake::{Fake, ok};
 use orchestrator::{Config, Ground, Outside, archive, assemble, commit};
@@ -119,10 +120,12 @@ async fn take_completed(store: Shared) -> Result<()> {
     };
     let mut consumer = Consumer::new(store.clone(), settings);
     loop {
-        for delivery in consumer.next(LANES).await? {
+        let taken = consumer.next(LANES).await?.into_iter().map(|delivery| {
             let id = format!("taken-{}", delivery.lease.token);
             let batch = Batch::new(delivery.lease.shard, id).acknowledge(&delivery, Then::Release);
-            let done = store.commit(batch).await?;
+            store.commit(batch)
+        });
+        for done in try_join_all(taken).await? {
             done.map_err(|refused| anyhow::anyhow!("{refused}"))?;
         }
     }
@@ -203,7 +206,11 @@ async fn finished(redis: &Redis, store: &Shared, many: usize) -> Result<()> {
     for lane in lanes {
         sample.extend(lane.await??);
     }
-    println!("{many} executions started in {:.0?}", begun.elapsed());
+    println!(
+        "{many} executions started in {:.0?}, {} not archived by then",
+        begun.elapsed(),
+        staying(store).await?
+    );
     // What does not fill a segment stays for a day.
     let most = 256 * u64::from(store.shards().count());
     while staying(store).await? > most {

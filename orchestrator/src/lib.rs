@@ -239,7 +239,7 @@ fn serve(engine: Engine, definitions: Definitions, audit: Audit) -> Service {
             Engine::requested,
         )
     });
-    let (e, places) = (engine.clone(), Arc::new(Semaphore::new(1)));
+    let (e, places) = (engine.clone(), Arc::new(Semaphore::new(archive::AT_ONCE)));
     service = service.task(
         "orchestrator-retention",
         OnError::Restart,

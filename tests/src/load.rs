@@ -11,13 +11,17 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::program;
 
-/// The kinds of requests it sends.
-pub const KINDS: [&str; 5] = ["get", "new", "post", "slow", "upload"];
+/// What users of every kind send: `http2`, `grpc`, `socket` and `big` beside the kinds that are sent by
+/// themselves. The last are few, since each is 50 MiB.
+pub const EVERY_KIND: [&str; 2] = [
+    "--mix",
+    "get=400,new=120,post=218,slow=8,upload=20,http2=200,grpc=20,socket=12,big=2",
+];
 
 /// A request that ended.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// One of [`KINDS`].
+    /// As the load generator names it.
     pub kind: String,
     /// When it began, milliseconds since the epoch.
     pub start: u64,
@@ -49,8 +53,9 @@ impl Report {
             .with_context(|| format!("no {name} in {}", self.summary))
     }
 
-    /// The kinds that had no request in flight at any of these times (milliseconds since the epoch).
-    pub fn kinds_not_across(&self, times: &[u64]) -> Vec<&'static str> {
+    /// The kinds that were sent and had no request in flight at any of these times (milliseconds since the
+    /// epoch).
+    pub fn kinds_not_across(&self, times: &[u64]) -> Vec<String> {
         let across = |kind: &str| {
             self.requests
                 .iter()
@@ -61,7 +66,10 @@ impl Report {
                         .any(|time| request.start <= *time && *time < request.end)
                 })
         };
-        KINDS.into_iter().filter(|kind| !across(kind)).collect()
+        let kinds = self.summary["kinds"].as_object().into_iter().flatten();
+        let sent = kinds.filter(|(_, counts)| counts["started"] != 0);
+        let absent = sent.filter(|(kind, _)| !across(kind));
+        absent.map(|(kind, _)| kind.clone()).collect()
     }
 
     /// Requires that nothing failed and nothing was left out.

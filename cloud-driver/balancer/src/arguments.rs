@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::control::metrics::export::{Endpoint, EndpointError};
 
 /// How to use it.
 pub(crate) const USAGE: &str = "balancer --data FOLDER [options]
@@ -14,6 +17,9 @@ pub(crate) const USAGE: &str = "balancer --data FOLDER [options]
   --handover                take the sockets over from the balancer that runs in this folder;
                             when none does, begin as usual
   --drain-timeout-ms N      how long tunnels may go on after a successor took over; default: 60000
+  --metrics-listen IP:PORT  answer GET /metrics there too, on loopback only
+  --otlp-endpoint URL       send the figures to URL/v1/metrics as OTLP in JSON, over HTTP
+  --otlp-interval-ms N      how often; default: 10000
   --version, --help";
 
 /// Port on loopback when nothing else is asked for.
@@ -28,6 +34,9 @@ pub(crate) struct Arguments {
     pub(crate) most_connections: usize,
     pub(crate) handover: bool,
     pub(crate) drain_timeout_ms: u64,
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    pub(crate) otlp: Option<Endpoint>,
+    pub(crate) otlp_interval: Duration,
 }
 
 /// What is wrong with the command line.
@@ -44,7 +53,7 @@ pub(crate) enum ArgumentError {
     Value {
         name: String,
         value: String,
-        expected: &'static str,
+        expected: String,
     },
     /// A part that has no default.
     #[error("{0} is missing; see --help")]
@@ -71,6 +80,9 @@ pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, Arg
         most_connections: 16_384,
         handover: false,
         drain_timeout_ms: 60_000,
+        metrics_listen: None,
+        otlp: None,
+        otlp_interval: Duration::from_secs(10),
     };
     while let Some(name) = arguments.next() {
         let mut value = || {
@@ -89,6 +101,25 @@ pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, Arg
             "--drain-timeout-ms" => {
                 read.drain_timeout_ms = parse(&name, &value()?, "a whole number")?;
             }
+            "--metrics-listen" => {
+                let text = value()?;
+                let address: SocketAddr = parse(&name, &text, "IP:PORT")?;
+                if !address.ip().is_loopback() {
+                    return Err(no_value(&name, &text, "an address of loopback"));
+                }
+                read.metrics_listen = Some(address);
+            }
+            "--otlp-endpoint" => {
+                let text = value()?;
+                let endpoint = text.parse();
+                read.otlp = Some(endpoint.map_err(|error: EndpointError| {
+                    no_value(&name, &shown(&text), &error.to_string())
+                })?);
+            }
+            "--otlp-interval-ms" => {
+                let ms = count(&name, &value()?, 3_600_000)?;
+                read.otlp_interval = Duration::from_millis(ms as u64);
+            }
             _ => return Err(ArgumentError::Unknown(name)),
         }
     }
@@ -105,11 +136,25 @@ fn parse<T: std::str::FromStr>(
     value: &str,
     expected: &'static str,
 ) -> Result<T, ArgumentError> {
-    value.parse().map_err(|_| ArgumentError::Value {
+    value.parse().map_err(|_| no_value(name, value, expected))
+}
+
+fn no_value(name: &str, value: &str, expected: &str) -> ArgumentError {
+    ArgumentError::Value {
         name: name.to_owned(),
         value: value.to_owned(),
-        expected,
-    })
+        expected: expected.to_owned(),
+    }
+}
+
+/// A URL as it may be told: a name and a password before its host are left out.
+fn shown(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}://…{}", &url[..scheme], &url[at..])
+        }
+        _ => url.to_owned(),
+    }
 }
 
 fn count(name: &str, value: &str, most: usize) -> Result<usize, ArgumentError> {
@@ -117,11 +162,7 @@ fn count(name: &str, value: &str, most: usize) -> Result<usize, ArgumentError> {
     if (1..=most).contains(&count) {
         return Ok(count);
     }
-    Err(ArgumentError::Value {
-        name: name.to_owned(),
-        value: value.to_owned(),
-        expected: "within its bounds",
-    })
+    Err(no_value(name, value, "within its bounds"))
 }
 
 #[cfg(test)]
@@ -141,6 +182,19 @@ mod tests {
             (
                 "--data d --workers 0",
                 "--workers: \"0\" is not within its bounds",
+            ),
+            (
+                "--data d --metrics-listen 0.0.0.0:1",
+                "--metrics-listen: \"0.0.0.0:1\" is not an address of loopback",
+            ),
+            (
+                "--data d --otlp-endpoint http://u:secret@h:1",
+                "--otlp-endpoint: \"http://…@h:1\" is not http://HOST:PORT without user, query and \
+                 TLS; a collector on this machine may add TLS",
+            ),
+            (
+                "--data d --otlp-interval-ms 0",
+                "--otlp-interval-ms: \"0\" is not within its bounds",
             ),
             ("--nonsense", "--nonsense is not known; see --help"),
         ] {

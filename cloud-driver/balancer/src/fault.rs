@@ -12,8 +12,14 @@ pub(crate) enum Fault {
     NoSecondLook,
     /// `close-idle`: a leaving process closes connections under its clients.
     CloseIdle,
+    /// `forget-history`: what was kept on disk of the last hour is not read.
+    ForgetHistory,
+    /// `keep-rest`: what a process still counts after it handed over stays with it.
+    KeepRest,
     /// `reuse-port`: a successor listens by itself instead of taking the socket over.
     ReusePort,
+    /// `lenient-heads`: heads that can be read in two ways are passed on.
+    LenientHeads,
 }
 
 impl Fault {
@@ -24,7 +30,10 @@ impl Fault {
             Self::ReusePost => "reuse-post",
             Self::NoSecondLook => "no-second-look",
             Self::CloseIdle => "close-idle",
+            Self::ForgetHistory => "forget-history",
+            Self::KeepRest => "keep-rest",
             Self::ReusePort => "reuse-port",
+            Self::LenientHeads => "lenient-heads",
         }
     }
 

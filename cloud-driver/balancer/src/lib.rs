@@ -11,7 +11,9 @@
 //! | `GET /v1/watch?epoch=E&after=N` | [`Event`]s as JSON lines, numbered; 410 when N is too old or the epoch differs |
 //! | `POST /v1/drain/<instance>/cut` | ends what is left of a draining instance: [`Cut`] |
 //! | `POST /v1/handover` | gives the listening sockets to a successor: [`handover`] |
-//! | `GET /v1/history?seconds=N` | [`History`] |
+//! | `GET /v1/history?seconds=N` | [`History`] of the last N seconds, an hour at most |
+//! | `GET /v1/history?seconds=N&follow=true` | the same as a line of JSON, then one for each further second |
+//! | `POST /v1/seconds` | a predecessor's [`Rest`] |
 //! | `GET /health`, `GET /metrics` | `UP`; Prometheus' text |
 //!
 //! The protocol is versioned by its path because the balancer outlives upgrades.
@@ -21,8 +23,11 @@ pub mod handover;
 mod history;
 mod state;
 
-pub use config::{Config, Faults, Group, Health, Instance, LoadBalancer, Role, Route, Settings};
-pub use history::{History, Second, Series};
+pub use config::{
+    AccessLog, Config, Faults, Group, Health, Instance, LoadBalancer, Protocol, Role, Route,
+    STDOUT, Settings,
+};
+pub use history::{Counted, History, Rest, Second, Series};
 pub use state::{
     Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState, Observed,
     State,

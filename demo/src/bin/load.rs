@@ -33,7 +33,7 @@ struct Arguments {
     /// Requests per second, all kinds together.
     #[arg(long, default_value_t = 200)]
     rate: u32,
-    /// Weights of the kinds: get, new, post, slow, upload.
+    /// Weights of the kinds: get, new, post, slow, upload, big, http2, grpc, socket.
     #[arg(long, default_value = "get=54,new=16,post=27,slow=1,upload=2")]
     mix: Mix,
     /// Seconds to run; without it until SIGTERM, SIGINT, or the end of --control.
@@ -48,6 +48,12 @@ struct Arguments {
     /// Milliseconds an upload of 256 KiB takes.
     #[arg(long, default_value_t = 500)]
     upload_ms: u64,
+    /// Milliseconds a stream of gRPC takes.
+    #[arg(long, default_value_t = 2000)]
+    stream_ms: u64,
+    /// Milliseconds a conversation on a WebSocket takes.
+    #[arg(long, default_value_t = 4000)]
+    socket_ms: u64,
     /// Seconds after which an unfinished request has failed.
     #[arg(long, default_value_t = 30)]
     timeout: u64,
@@ -97,6 +103,8 @@ async fn generate(arguments: Arguments) -> Result<ExitCode> {
         mix: arguments.mix,
         slow: Duration::from_millis(arguments.slow_ms),
         upload: Duration::from_millis(arguments.upload_ms),
+        stream: Duration::from_millis(arguments.stream_ms),
+        socket: Duration::from_millis(arguments.socket_ms),
         timeout: Duration::from_secs(arguments.timeout),
         max_in_flight: arguments.max_in_flight,
     };

@@ -1,27 +1,32 @@
 //! One connection of the load generator, and what it sends.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Kind, Options};
+use super::{Kind, Options, shared, socket};
 use crate::trickle::Trickle;
 
 /// The bytes of one upload, and the pieces it is sent in.
 const UPLOAD: usize = 256 * 1024;
 const UPLOAD_PIECES: u32 = 16;
+/// The bytes of a large one, and its pieces.
+const BIG: usize = 50 * 1024 * 1024;
+const BIG_PIECES: u32 = 50;
 /// The bytes of a small POST.
 const POST: usize = 64;
 /// How much of an answer is kept for a check.
 const KEPT: usize = 4096;
 
-type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+pub(super) type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
 /// Why an exchange brought no answer.
 #[derive(Debug)]
@@ -48,7 +53,10 @@ impl From<Error> for anyhow::Error {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) version: Option<String>,
-    start: Vec<u8>,
+    pub(super) start: Vec<u8>,
+    pub(super) trailers: Option<HeaderMap>,
+    /// How often the other side left with a word, and it went on elsewhere.
+    pub(super) farewells: u64,
 }
 
 pub(super) struct Connection {
@@ -80,7 +88,7 @@ impl Connection {
     }
 }
 
-async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer> {
+pub(super) async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer> {
     let status = response.status();
     let version = response
         .headers()
@@ -89,26 +97,33 @@ async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer> {
         .map(str::to_owned);
     let mut start = Vec::new();
     let mut body = response.into_body();
+    let mut trailers = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.with_context(|| format!("answer {} was cut", status.as_u16()))?;
         if let Some(piece) = frame.data_ref() {
             let room = KEPT.saturating_sub(start.len()).min(piece.len());
             start.extend_from_slice(&piece[..room]);
+        } else if let Ok(last) = frame.into_trailers() {
+            trailers = Some(last);
         }
     }
     Ok(Answer {
         status,
         version,
         start,
+        trailers,
+        farewells: 0,
     })
 }
 
 /// Where requests go and what they look like.
 pub(super) struct Target {
-    address: String,
+    pub(super) address: String,
     host: HeaderValue,
     paths: [String; Kind::ALL.len()],
-    upload: std::time::Duration,
+    upload: Duration,
+    stream: Duration,
+    socket: Duration,
 }
 
 impl Target {
@@ -123,8 +138,10 @@ impl Target {
         let host = options.host.as_deref().unwrap_or(authority.as_str());
         let milliseconds = options.slow.as_millis();
         let path = |kind| match kind {
-            Kind::Get | Kind::New => format!("{prefix}{}", options.path),
-            Kind::Post | Kind::Upload => format!("{prefix}/upload"),
+            Kind::Get | Kind::New | Kind::Http2 => format!("{prefix}{}", options.path),
+            Kind::Post | Kind::Upload | Kind::Big => format!("{prefix}/upload"),
+            Kind::Grpc => format!("{prefix}/demo.Echo/Talk"),
+            Kind::Socket => format!("{prefix}/socket"),
             Kind::Slow => format!("{prefix}/slow?ms={milliseconds}"),
         };
         Ok(Self {
@@ -137,6 +154,8 @@ impl Target {
                 .with_context(|| format!("host {host:?} is not a header value"))?,
             paths: Kind::ALL.map(path),
             upload: options.upload,
+            stream: options.stream,
+            socket: options.socket,
         })
     }
 
@@ -155,9 +174,25 @@ impl Target {
         Ok(Connection { sender })
     }
 
+    /// A conversation on a WebSocket.
+    pub(super) async fn converse(&self) -> Result<Answer> {
+        let host = self.host.to_str().unwrap_or_default();
+        let path = &self.paths[Kind::Socket.index()];
+        socket::converse(&self.address, host, path, self.socket).await
+    }
+
     pub(super) fn request(&self, kind: Kind) -> Request<Body> {
+        let path = self.paths[kind.index()].as_str();
+        let empty = || Empty::new().boxed_unsync();
         let (method, body) = match kind {
-            Kind::Get | Kind::New | Kind::Slow => (Method::GET, Empty::new().boxed_unsync()),
+            Kind::Http2 => return shared::request(Method::GET, path, &self.host, empty()),
+            Kind::Grpc => return shared::grpc(path, &self.host, self.stream),
+            Kind::Get | Kind::New | Kind::Slow | Kind::Socket => (Method::GET, empty()),
+            Kind::Big => {
+                let piece = Bytes::from_static(&[b'b'; BIG / BIG_PIECES as usize]);
+                let body = Trickle::new(piece, BIG_PIECES, Duration::ZERO);
+                (Method::POST, body.boxed_unsync())
+            }
             Kind::Post => (
                 Method::POST,
                 Full::new(Bytes::from_static(&[b'p'; POST])).boxed_unsync(),
@@ -174,7 +209,7 @@ impl Target {
         *request.method_mut() = method;
         // Every path was made of a parsed URL and a checked option; one that is not a URI after all
         // is sent as "/" and answered with something unexpected, which is counted as a failure.
-        *request.uri_mut() = self.paths[kind.index()].parse().unwrap_or_default();
+        *request.uri_mut() = path.parse().unwrap_or_default();
         request.headers_mut().insert(HOST, self.host.clone());
         if !kind.keeps_connection() {
             request
@@ -194,15 +229,17 @@ impl Target {
                 .collect::<String>()
         };
         ensure!(
-            answer.status.is_success(),
+            answer.status.is_success() || kind == Kind::Socket,
             "answered {}: {}",
             answer.status.as_u16(),
             text()
         );
         let expected = match kind {
-            Kind::Get | Kind::New | Kind::Slow => return Ok(()),
+            Kind::Get | Kind::New | Kind::Slow | Kind::Http2 | Kind::Socket => return Ok(()),
+            Kind::Grpc => return shared::check_grpc(answer),
             Kind::Post => POST,
             Kind::Upload => UPLOAD,
+            Kind::Big => BIG,
         };
         if answer.start != format!("{{\"bytes\":{expected}}}\n").as_bytes() {
             bail!("sent {expected} bytes, the answer is {:?}", text());

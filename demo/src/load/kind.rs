@@ -19,11 +19,29 @@ pub enum Kind {
     Slow,
     /// A POST of 256 KiB, sent piece by piece, on a connection that is kept.
     Upload,
+    /// A POST of 50 MiB, as fast as it goes, on a connection that is kept.
+    Big,
+    /// A GET on a connection of HTTP/2 that all of them share.
+    Http2,
+    /// A stream of gRPC both ways, on a connection that all of them share.
+    Grpc,
+    /// A conversation on a WebSocket: numbered messages that must all be answered, over farewells too.
+    Socket,
 }
 
 impl Kind {
     /// Every kind, in the order of the summary.
-    pub const ALL: [Self; 5] = [Self::Get, Self::New, Self::Post, Self::Slow, Self::Upload];
+    pub const ALL: [Self; 9] = [
+        Self::Get,
+        Self::New,
+        Self::Post,
+        Self::Slow,
+        Self::Upload,
+        Self::Big,
+        Self::Http2,
+        Self::Grpc,
+        Self::Socket,
+    ];
 
     /// The kind's name in options and lines.
     pub fn name(self) -> &'static str {
@@ -33,6 +51,10 @@ impl Kind {
             Self::Post => "post",
             Self::Slow => "slow",
             Self::Upload => "upload",
+            Self::Big => "big",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Socket => "socket",
         }
     }
 
@@ -74,7 +96,7 @@ impl Mix {
 
 impl Default for Mix {
     fn default() -> Self {
-        Self([54, 16, 27, 1, 2])
+        Self([54, 16, 27, 1, 2, 0, 0, 0, 0])
     }
 }
 
@@ -88,7 +110,8 @@ impl FromStr for Mix {
                 format!("mix has {part:?}: use kind=weight, separated by commas")
             })?;
             let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
-                bail!("mix has the kind {name:?}: use get, new, post, slow or upload");
+                let names = Kind::ALL.map(Kind::name).join(", ");
+                bail!("mix has the kind {name:?}: use one of {names}");
             };
             weights[kind.index()] = weight.parse().with_context(|| {
                 format!("mix gives {name} the weight {weight:?}: use a whole number")

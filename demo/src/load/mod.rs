@@ -7,6 +7,8 @@
 
 mod connection;
 mod kind;
+mod shared;
+mod socket;
 mod tally;
 
 use std::collections::VecDeque;
@@ -23,6 +25,7 @@ pub use kind::{Kind, Mix};
 pub use tally::{KindSummary, Summary};
 
 use connection::{Answer, Connection, Target};
+use shared::Shared;
 use tally::Tally;
 
 /// What to send, where, and how fast.
@@ -42,6 +45,10 @@ pub struct Options {
     pub slow: Duration,
     /// How long an upload of 256 KiB takes.
     pub upload: Duration,
+    /// How long a stream of gRPC takes.
+    pub stream: Duration,
+    /// How long a conversation on a WebSocket takes.
+    pub socket: Duration,
     /// A request without an end after this time has failed.
     pub timeout: Duration,
     /// Requests in flight above which none are started: those are counted as `overrun`.
@@ -63,6 +70,8 @@ struct Client {
     target: Target,
     tally: Mutex<Tally>,
     idle: [Mutex<VecDeque<Connection>>; Kind::ALL.len()],
+    /// The connection of each kind whose requests share one.
+    shared: [tokio::sync::Mutex<Option<Shared>>; Kind::ALL.len()],
 }
 
 /// Sends requests until `stop` resolves, waits for those in flight (at most the time-out), and
@@ -88,6 +97,7 @@ pub async fn run(
         target: Target::new(&options)?,
         tally: Mutex::new(Tally::new(output)),
         idle: std::array::from_fn(|_| Mutex::new(VecDeque::new())),
+        shared: Default::default(),
         options,
     });
 
@@ -157,6 +167,11 @@ async fn request(client: Arc<Client>, kind: Kind, number: u64) {
 }
 
 async fn exchange(client: &Client, kind: Kind) -> Result<Answer> {
+    match kind {
+        Kind::Http2 | Kind::Grpc => return exchange_shared(client, kind).await,
+        Kind::Socket => return client.target.converse().await,
+        _ => {}
+    }
     let mut connection = None;
     if kind.keeps_connection() {
         while let Some(idle) = client.idle(kind).pop_front() {
@@ -188,7 +203,37 @@ async fn exchange(client: &Client, kind: Kind) -> Result<Answer> {
     Ok(answer)
 }
 
+/// The same on a connection that others use too.
+async fn exchange_shared(client: &Client, kind: Kind) -> Result<Answer> {
+    let mut connection = client.shared(kind).await?;
+    let answer = match connection.exchange(client.target.request(kind)).await {
+        Ok(answer) => answer,
+        Err(connection::Error::Unsent) => {
+            // The other side left, and said that it had not come to this one.
+            client.tally().unsent(kind);
+            let mut connection = Shared::connect(&client.target.address).await?;
+            connection.exchange(client.target.request(kind)).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    client.target.check(kind, &answer)?;
+    Ok(answer)
+}
+
 impl Client {
+    async fn shared(&self, kind: Kind) -> Result<Shared> {
+        let mut there = self.shared[kind.index()].lock().await;
+        if let Some(connection) = there.as_ref().filter(|c| c.is_usable()) {
+            return Ok(connection.clone());
+        }
+        if there.take().is_some() {
+            self.tally().found_closed(kind);
+        }
+        let connection = Shared::connect(&self.target.address).await?;
+        *there = Some(connection.clone());
+        Ok(connection)
+    }
+
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -63,6 +63,8 @@ pub struct KindSummary {
     pub unsent: u64,
     /// Idle connections found closed.
     pub found_closed: u64,
+    /// How often the other side left a conversation with a word, and it went on elsewhere.
+    pub farewells: u64,
     /// Median time to the end of the answer, microseconds.
     pub p50_us: u64,
     /// 99th percentile of it.
@@ -165,6 +167,7 @@ impl Tally {
         match result {
             Ok(answer) => {
                 per_kind.counts.answered += 1;
+                per_kind.counts.farewells += answer.farewells;
                 let took = now.duration_since(started).as_micros();
                 per_kind
                     .microseconds

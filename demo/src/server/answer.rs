@@ -13,7 +13,9 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::Settings;
+use tokio::sync::{mpsc, watch};
+
+use super::{Settings, echo, socket};
 use crate::trickle::Trickle;
 
 /// The longest `/slow` answer.
@@ -23,7 +25,7 @@ const SLOW_PIECES: u32 = 16;
 /// The largest content file.
 const CONTENT_LIMIT: u64 = 1024 * 1024;
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Answers requests as the settings say. One for the whole process, since the error rate is spread
 /// over all connections.
@@ -36,14 +38,17 @@ pub struct Answers {
     errors_per_million: u64,
     refuse_health: bool,
     answered: AtomicU64,
+    draining: watch::Receiver<bool>,
+    talking: mpsc::Sender<()>,
 }
 
 impl Answers {
     /// Reads the content file once, so that what is served cannot change under a running instance.
+    /// `talking` is held by every conversation that has left its connection.
     ///
     /// # Errors
     /// The content file cannot be read or is above 1 MiB, or the version is not a header value.
-    pub fn new(settings: &Settings) -> Result<Self> {
+    pub fn new(settings: &Settings, talking: mpsc::Sender<()>) -> Result<Self> {
         let path = settings.content.display();
         let content = match std::fs::metadata(&settings.content) {
             Ok(found) if found.len() > CONTENT_LIMIT => {
@@ -70,6 +75,8 @@ impl Answers {
             errors_per_million: settings.errors_per_million,
             refuse_health: settings.refuse_health,
             answered: AtomicU64::new(0),
+            draining: settings.draining(),
+            talking,
         })
     }
 
@@ -102,6 +109,9 @@ impl Answers {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "failed as configured\n");
         }
         tokio::time::sleep(self.latency).await;
+        if echo::is_grpc(&request) {
+            return echo::answer(request);
+        }
         let query = parameters(request.uri().query().unwrap_or_default());
         match (request.method(), path.as_str()) {
             (&Method::GET | &Method::HEAD, "/") => html(self.page()),
@@ -113,7 +123,18 @@ impl Answers {
             (&Method::GET | &Method::HEAD, "/version.json") => self.version_json(),
             (&Method::GET, "/slow") => slow(query.get("ms").map(String::as_str)),
             (&Method::POST | &Method::PUT, "/upload") => count(request).await,
-            (_, "/" | "/content" | "/version.json" | "/slow" | "/upload") => {
+            (&Method::GET, "/socket") => {
+                let conversation = socket::Conversation {
+                    version: self.version.clone(),
+                    draining: self.draining.clone(),
+                    _talking: self.talking.clone(),
+                };
+                match conversation.accept(request) {
+                    Some(response) => response,
+                    None => text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket\n"),
+                }
+            }
+            (_, "/" | "/content" | "/version.json" | "/slow" | "/upload" | "/socket") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
             }
             _ => text(StatusCode::NOT_FOUND, "not found\n"),

@@ -6,7 +6,9 @@
 
 mod answer;
 mod check;
+mod echo;
 mod settings;
+mod socket;
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,13 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use answer::Answers;
@@ -109,7 +111,9 @@ async fn serve(settings: &Settings) -> Result<()> {
         .context("the listening socket has no address")?;
     println!("demo-server {} listens on {address}", settings.version);
 
-    let answers = Arc::new(Answers::new(settings)?);
+    // Conversations that left their connection; the last of them drops the last sender.
+    let (talking, mut silent) = mpsc::channel(1);
+    let answers = Arc::new(Answers::new(settings, talking)?);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -131,6 +135,8 @@ async fn serve(settings: &Settings) -> Result<()> {
         connections.len()
     );
     while connections.join_next().await.is_some() {}
+    drop(answers);
+    let _nobody = silent.recv().await;
     println!("demo-server {} has drained", settings.version);
     Ok(())
 }
@@ -148,9 +154,10 @@ async fn connection(stream: TcpStream, answers: Arc<Answers>, mut draining: watc
             async move { Ok::<_, Infallible>(answers.answer(request, closing).await) }
         })
     };
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new());
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(served);
     let ended = tokio::select! {
         result = &mut served => Some(result),

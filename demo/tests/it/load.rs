@@ -6,6 +6,10 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use tokio_tungstenite::tungstenite;
+use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::process::{Server, line_with};
 
@@ -54,11 +58,15 @@ fn every_kind_is_answered_and_the_sums_agree() {
             "--duration",
             "2",
             "--mix",
-            "get=40,new=20,post=20,slow=10,upload=10",
+            "get=30,new=10,post=20,slow=10,upload=10,http2=10,grpc=5,socket=5",
             "--slow-ms",
             "300",
             "--upload-ms",
             "200",
+            "--stream-ms",
+            "500",
+            "--socket-ms",
+            "500",
             "--record",
             path,
         ],
@@ -74,7 +82,7 @@ fn every_kind_is_answered_and_the_sums_agree() {
         number(summary, "answered")
     );
     for (kind, counts) in summary["kinds"].as_object().unwrap() {
-        assert!(number(counts, "answered") > 0, "no {kind}");
+        assert!(number(counts, "answered") > 0 || kind == "big", "no {kind}");
     }
     assert!(number(&summary["kinds"]["slow"], "p50Us") >= 300_000);
     // 100 a second over the time it says it took; the ends may fall either way.
@@ -83,6 +91,95 @@ fn every_kind_is_answered_and_the_sums_agree() {
     assert!(started.abs_diff(expected) <= 10, "not the rate: {summary}");
     let recorded = std::fs::read_to_string(record.path()).unwrap();
     assert_eq!(recorded.lines().count() as u64, number(summary, "finished"));
+}
+
+#[test]
+fn fifty_mebibytes_are_one_request() {
+    let server = Server::start(&[]);
+    let load = start(
+        &server.url(),
+        &["--rate", "1", "--mix", "big=1", "--duration", "1"],
+    );
+    let (lines, content) = finish(load);
+    assert!(content, "{lines:?}");
+    assert!(number(&lines.last().unwrap()["kinds"]["big"], "answered") > 0);
+}
+
+/// A service that leaves a conversation at its fourth message, with or without a word, and answers all
+/// of the next. What it was asked, over both.
+fn leaving(with_farewell: bool) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for is_first in [true, false] {
+            let (stream, _) = listener.accept().unwrap();
+            let mut socket = tungstenite::accept(stream).unwrap();
+            while let Ok(message) = socket.read() {
+                let Message::Text(text) = message else {
+                    continue;
+                };
+                asked.push(text.to_string());
+                if is_first && text == "4" {
+                    if with_farewell {
+                        let away = CloseFrame {
+                            code: CloseCode::Away,
+                            reason: "".into(),
+                        };
+                        socket.close(Some(away)).unwrap();
+                        while socket.read().is_ok() {}
+                    }
+                    break;
+                }
+                socket.send(format!("7 {text}").into()).unwrap();
+            }
+            if !with_farewell {
+                break;
+            }
+        }
+        asked
+    });
+    (url, thread)
+}
+
+/// One conversation; the summary and whether it went well.
+fn converse(url: &str) -> (Value, bool) {
+    let arguments = [
+        "--rate",
+        "1",
+        "--mix",
+        "socket=1",
+        "--socket-ms",
+        "800",
+        "--control",
+        "--progress-ms",
+        "20",
+    ];
+    let mut load = start(url, &arguments);
+    let mut lines = BufReader::new(load.stdout.take().unwrap());
+    line_with(&mut lines, "\"socket\":1");
+    load.stdin.take().unwrap().write_all(b"stop\n").unwrap();
+    let summary = serde_json::from_str(&line_with(&mut lines, "summary")).unwrap();
+    (summary, load.wait().unwrap().success())
+}
+
+#[test]
+fn a_conversation_goes_on_after_a_farewell_with_the_message_that_has_no_answer() {
+    let (url, service) = leaving(true);
+    let (summary, content) = converse(&url);
+    assert!(content, "{summary}");
+    assert_eq!(number(&summary["kinds"]["socket"], "farewells"), 1);
+    let asked = service.join().unwrap();
+    assert_eq!(asked, ["1", "2", "3", "4", "4", "5", "6", "7", "8"]);
+}
+
+#[test]
+fn control_a_conversation_that_ends_without_a_word_has_failed() {
+    let (url, service) = leaving(false);
+    let (summary, content) = converse(&url);
+    assert!(!content, "{summary}");
+    assert_eq!(number(&summary["kinds"]["socket"], "failed"), 1);
+    service.join().unwrap();
 }
 
 #[test]

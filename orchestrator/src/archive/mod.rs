@@ -16,3 +16,4 @@ pub mod row;
 pub use catalogue::{Catalogued, catalogue};
 pub use config::{Bucket, Config, Given};
 pub(crate) use expire::{EXPIRY, GRACE_MS, expire_message};
+pub(crate) use mover::AT_ONCE;

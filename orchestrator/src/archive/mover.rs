@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::future::try_join_all;
 use orchestrator_core::NOBODYS;
 use proto::status::{Failure, Kind};
 use store::archive::{
@@ -30,8 +30,11 @@ use crate::ids;
 
 /// Executions that one commit takes out: each is five index entries and two documents.
 const OUT: usize = 60;
-/// Executions read at the same time.
-const READ: usize = 8;
+/// Executions read at the same time while nothing is known of their size, and at the most.
+const READ: (usize, usize) = (4, 32);
+/// Shards looked at at the same time. Most of a look is waiting for the store: with one, as many executions
+/// as a process can run would end faster than they leave.
+pub(crate) const AT_ONCE: usize = 4;
 /// How often somebody else may be faster.
 const TRIES: usize = 20;
 /// A look that failed is taken again after this time, ms.
@@ -135,19 +138,29 @@ impl Engine {
         shard: Shard,
         due: &[IndexEntry],
     ) -> Result<(), Failure> {
-        // Made beforehand: a stream over borrowed entries cannot be sent to another thread.
-        let reads: Vec<_> = due.iter().map(|entry| self.leaving(shard, entry)).collect();
-        let mut read = stream::iter(reads).buffered(READ);
         let (mut open, mut bytes) = (Vec::new(), 0);
-        while let Some(leaving) = read.next().await {
-            let Some(leaving) = leaving? else { continue };
-            bytes += leaving.content.len();
-            open.push(leaving);
-            if bytes >= MOST_BYTES {
-                self.close(archive, shard, std::mem::take(&mut open))
-                    .await?;
-                bytes = 0;
+        let (mut rest, mut width) = (due, READ.0);
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(width.min(rest.len()));
+            rest = later;
+            let read = now.iter().map(|entry| {
+                // In a task of its own each: on a busy machine, what is done in one takes one share of it.
+                let read = self.clone().leaving(shard, entry.member.clone());
+                let read = tokio::spawn(read);
+                async { read.await.map_err(|e| Failure::internal(e.to_string()))? }
+            });
+            let mut largest = 1;
+            for leaving in try_join_all(read).await?.into_iter().flatten() {
+                largest = largest.max(leaving.content.len());
+                bytes += leaving.content.len();
+                open.push(leaving);
+                if bytes >= MOST_BYTES {
+                    self.close(archive, shard, std::mem::take(&mut open))
+                        .await?;
+                    bytes = 0;
+                }
             }
+            width = (MOST_BYTES / largest).clamp(READ.0, READ.1);
         }
         if open.is_empty() {
             return Ok(());
@@ -156,9 +169,8 @@ impl Engine {
     }
 
     /// A finished execution as it leaves; none for one that cannot.
-    async fn leaving(&self, shard: Shard, entry: &IndexEntry) -> Result<Option<Leaving>, Failure> {
-        let id = &entry.member;
-        match self.read_leaving(shard, id).await {
+    async fn leaving(self, shard: Shard, id: String) -> Result<Option<Leaving>, Failure> {
+        match self.read_leaving(shard, &id).await {
             Err(failure) if failure.kind != Kind::Unavailable => {
                 tracing::error!(execution.id = id, error = %failure, "an execution cannot be archived");
                 Ok(None)

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::segment::{Layout, Row, Segment};
@@ -27,8 +28,10 @@ use crate::{IndexEntry, Order, Shard};
 pub const INDEX: &str = "archive-segments";
 /// The part of a segment's document.
 const PART: &str = "h";
-/// Documents read at once.
+/// Documents read at once, in the end; who looks for the newest needs a few of each shard.
 const PAGE: usize = 250;
+/// The same at first, and how much more each time.
+const FIRST: (usize, usize) = (4, 4);
 
 /// The document of a segment.
 pub fn document_key(segment: &str) -> DocumentKey {
@@ -222,7 +225,7 @@ impl Catalog {
     pub async fn find(&self, shard: Shard, id: &str) -> Result<Option<Located>, Error> {
         let mut after = None;
         loop {
-            let (segments, last) = self.page(shard, after.as_ref()).await?;
+            let (segments, last) = self.page(shard, after.as_ref(), PAGE).await?;
             for (name, document) in segments {
                 if document.is_over() || !document.summary.may_have(id) {
                     continue;
@@ -252,10 +255,11 @@ impl Catalog {
         &self,
         shard: Shard,
         after: Option<&IndexEntry>,
+        most: usize,
     ) -> Result<(Vec<(String, SegmentDocument)>, Option<IndexEntry>), Error> {
         let order = Order::Descending;
-        let entries = self.store.page(shard, INDEX, after, order, PAGE).await?;
-        let last = entries.last().filter(|_| entries.len() == PAGE).cloned();
+        let entries = self.store.page(shard, INDEX, after, order, most).await?;
+        let last = entries.last().filter(|_| entries.len() == most).cloned();
         let names: Vec<String> = entries.into_iter().map(|entry| entry.member).collect();
         let documents = if names.is_empty() {
             Vec::new()
@@ -303,6 +307,8 @@ struct Source {
     /// Where the index was read to, and whether that was its end.
     last: Option<IndexEntry>,
     ended: bool,
+    /// Documents that are read next.
+    page: usize,
     /// Segments in which something may be, newest first.
     closed: VecDeque<(String, SegmentDocument)>,
     /// Rows of opened segments, newest first.
@@ -315,6 +321,7 @@ impl Source {
             shard,
             last: None,
             ended: false,
+            page: FIRST.0,
             closed: VecDeque::new(),
             open: Vec::new(),
         }
@@ -344,7 +351,9 @@ impl Source {
             if let Some(unread) = unread
                 && known.max(next).is_none_or(|newest| unread >= newest)
             {
-                let (segments, last) = catalog.page(self.shard, self.last.as_ref()).await?;
+                let page = catalog.page(self.shard, self.last.as_ref(), self.page);
+                let (segments, last) = page.await?;
+                self.page = (self.page * FIRST.1).min(PAGE);
                 self.ended = last.is_none();
                 self.last = last.or_else(|| self.last.take());
                 let reaches = |d: &SegmentDocument| {
@@ -419,10 +428,9 @@ impl Walk {
     /// # Errors
     /// When store or archive cannot be read, or `Damaged`.
     pub async fn peek(&mut self) -> Result<Option<Position>, Error> {
-        for source in &mut self.sources {
-            let (filter, after) = (&self.filter, self.after.as_ref());
-            source.settle(&self.catalog, filter, after).await?;
-        }
+        let (catalog, filter, after) = (&self.catalog, &self.filter, self.after.as_ref());
+        let sources = self.sources.iter_mut();
+        try_join_all(sources.map(|source| source.settle(catalog, filter, after))).await?;
         Ok(self.sources.iter().filter_map(Source::head).max())
     }
 

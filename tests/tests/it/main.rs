@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod bad_luck;
+mod balancer_upgrade;
 mod chaos;
 mod conventions;
 mod demo;

@@ -1,13 +1,13 @@
 //! Every strategy with real processes behind the real balancer: new versions, broken ones, rollbacks by hand,
 //! the control plane killed meanwhile, and no request fails.
 //!
-//! `ZERO_FAILED_REQUESTS=long` makes it 60 deployments and 600,000 requests.
+//! `ZERO_FAILED_REQUESTS=long` makes it 70 deployments and 700,000 requests.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::fixture::{pipeline, stage};
-use tests::load::Load;
+use tests::load::{EVERY_KIND, Load};
 use tests::world::{self, APPLICATION, HOSTS, Pace, REGION};
 use tests::{Setup, World};
 
@@ -33,6 +33,9 @@ struct Plan {
     deployments: usize,
     requests: u64,
     rate: u32,
+    /// Answers and conversations of users that take long, and how long a drain waits for the latter.
+    users: [&'static str; 4],
+    drain_seconds: u32,
     /// Every how many deployments the control plane is killed in one.
     kill_every: usize,
 }
@@ -41,15 +44,19 @@ impl Plan {
     fn from_environment() -> Self {
         match std::env::var("ZERO_FAILED_REQUESTS").as_deref() {
             Ok("long") => Self {
-                deployments: 60,
-                requests: 600_000,
+                deployments: 70,
+                requests: 700_000,
                 rate: 500,
+                users: ["--slow-ms", "10000", "--socket-ms", "30000"],
+                drain_seconds: 15,
                 kill_every: 5,
             },
             _ => Self {
                 deployments: 14,
                 requests: 20_000,
                 rate: 300,
+                users: ["--slow-ms", "3000", "--socket-ms", "8000"],
+                drain_seconds: 5,
                 kill_every: 4,
             },
         }
@@ -85,8 +92,9 @@ impl Change {
     }
 }
 
-async fn start(world: &World, image: &str, fields: &Value) -> String {
+async fn start(world: &World, image: &str, fields: &Value, plan: &Plan) -> String {
     let mut cluster = world.cluster(ACCOUNT, image, "none");
+    cluster["drainSeconds"] = json!(plan.drain_seconds);
     let own = fields.as_object().unwrap();
     cluster.as_object_mut().unwrap().extend(own.clone());
     let stages = [world.deploy_stage("1", &[], &cluster)];
@@ -128,7 +136,9 @@ async fn no_request_fails_whatever_the_strategy() {
         world.require_version(ACCOUNT, "1").await.unwrap();
         let folder = world.folder().unwrap();
         let host = world::host(ACCOUNT);
-        let load = Load::start(&folder, world.stack.balancer_port, &host, plan.rate, &[]).unwrap();
+        let users = [&EVERY_KIND[..], &plan.users].concat();
+        let port = world.stack.balancer_port;
+        let load = Load::start(&folder, port, &host, plan.rate, &users).unwrap();
         let begun = std::time::Instant::now();
         let all = strategies();
         let steps = steps(&all);
@@ -146,7 +156,7 @@ async fn no_request_fails_whatever_the_strategy() {
                 roll_back(&world).await
             } else {
                 let image = world.push(&image).await.unwrap();
-                start(&world, &world.reference(&image), &all[which]).await
+                start(&world, &world.reference(&image), &all[which], &plan).await
             };
             if number % plan.kill_every == plan.kill_every - 1 {
                 // Somewhere in it: deployments take seconds.
@@ -188,6 +198,12 @@ async fn no_request_fails_whatever_the_strategy() {
             report.count("longestGapMs").unwrap(),
         );
         report.require_clean().unwrap();
+        let farewells = &report.summary["kinds"]["socket"]["farewells"];
+        assert_ne!(
+            farewells, 0,
+            "no conversation was sent away: {}",
+            report.summary
+        );
         assert!(report.count("answered").unwrap() >= plan.requests);
         assert!(world.serving(ACCOUNT).await.unwrap() >= HOSTS);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::balancer::{self, Metrics, Watched, Watcher};
 use tests::fixture::pipeline;
-use tests::load::{Load, Report};
+use tests::load::{EVERY_KIND, Load, Report};
 use tests::world::{self, APPLICATION, HOSTS, Pace};
 use tests::{Backend, Setup, World, eventually};
 
@@ -24,6 +24,7 @@ struct Plan {
     deployments: usize,
     requests: u64,
     rate: u32,
+    users: Vec<&'static str>,
 }
 
 impl Plan {
@@ -33,11 +34,13 @@ impl Plan {
                 deployments: 30,
                 requests: 300_000,
                 rate: 500,
+                users: [&EVERY_KIND[..], &["--slow-ms", "10000"]].concat(),
             },
             _ => Self {
                 deployments: 8,
                 requests: 40_000,
                 rate: 400,
+                users: EVERY_KIND.to_vec(),
             },
         }
     }
@@ -103,7 +106,8 @@ async fn run(backend: Backend, plan: &Plan) -> Findings {
     let folder = world.folder().unwrap();
     let host = world::host(ACCOUNT);
     let watcher = Watcher::start(&world.stack.data);
-    let load = Load::start(&folder, world.stack.balancer_port, &host, plan.rate, &[]).unwrap();
+    let port = world.stack.balancer_port;
+    let load = Load::start(&folder, port, &host, plan.rate, &plan.users).unwrap();
     let begun = std::time::Instant::now();
     let mut kills = 0;
     for number in 0..plan.deployments {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use balancer::handover::{Follow, PROTOCOL};
-use balancer::{Config, FENCE_HEADER, Faults};
+use balancer::{Config, FENCE_HEADER, Faults, Rest};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, ETAG, IF_MATCH, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -136,19 +136,9 @@ async fn answer(plane: Rc<Plane>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["v1", "follow"]) => follow(plane, request).await,
         (&Method::GET, ["v1", "watch"]) => watch(&plane, request.uri().query().unwrap_or_default()),
         (&Method::GET, ["v1", "history"]) => {
-            let seconds = query(request.uri().query().unwrap_or_default(), "seconds");
-            let seconds = seconds.map_or(Ok(60), str::parse);
-            match seconds {
-                Ok(seconds) => json(
-                    StatusCode::OK,
-                    &plane.inner.borrow().records.history(seconds),
-                ),
-                Err(_) => text(
-                    StatusCode::BAD_REQUEST,
-                    "seconds is no whole number; give 1 to 3600",
-                ),
-            }
+            history(&plane, request.uri().query().unwrap_or_default())
         }
+        (&Method::POST, ["v1", "seconds"]) => seconds(&plane, request).await,
         (&Method::POST, ["v1", "drain", id, "cut"]) => {
             let id = decode(id);
             cut(&plane, &id, request).await
@@ -287,10 +277,50 @@ fn watch(plane: &Rc<Plane>, asked: &str) -> Answer {
             }
         }
     });
+    as_lines(lines)
+}
+
+fn as_lines(lines: mpsc::Receiver<Bytes>) -> Answer {
     let mut answer = Response::new(AdminBody::Lines(lines));
     let ndjson = HeaderValue::from_static("application/x-ndjson");
     answer.headers_mut().insert(CONTENT_TYPE, ndjson);
     answer
+}
+
+fn history(plane: &Rc<Plane>, asked: &str) -> Answer {
+    let seconds = query(asked, "seconds").map_or(Ok(60), str::parse);
+    let Ok(seconds) = seconds else {
+        let why = "seconds is no whole number; give 1 to 3600";
+        return text(StatusCode::BAD_REQUEST, why);
+    };
+    match query(asked, "follow") {
+        None | Some("false") => json(StatusCode::OK, &plane.history(seconds)),
+        Some("true") => match plane.follow_history(seconds) {
+            Some(lines) => as_lines(lines),
+            None => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "as many follow the history as may; ask without follow",
+            ),
+        },
+        Some(_) => text(StatusCode::BAD_REQUEST, "follow is neither true nor false"),
+    }
+}
+
+/// What a predecessor still counted.
+async fn seconds(plane: &Plane, request: Request<Incoming>) -> Answer {
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(answer) => return *answer,
+    };
+    let rest: Rest = match serde_json::from_slice(&body) {
+        Ok(rest) => rest,
+        Err(error) => return text(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+    };
+    if plane.inherit(rest) {
+        text(StatusCode::OK, "added")
+    } else {
+        text(StatusCode::CONFLICT, "this process has handed over")
+    }
 }
 
 async fn cut(plane: &Rc<Plane>, id: &str, request: Request<Incoming>) -> Answer {

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use balancer::{Applied, Config, EventKind, Faults, Instance, Role};
 use tokio::sync::oneshot;
 
-use super::plane::{GroupKey, Inner, NOBODY, Plane, now_ms};
+use super::access::try_path;
+use super::metrics::Metered;
+use super::plane::{GroupKey, Inner, NOBODY, Plane, RouteKey, now_ms};
 use super::probe::probe;
 use super::tracked::Tracked;
-use crate::proxy::meter::Meter;
-use crate::proxy::plan::{Balancer, Group, Limits, Plan};
+use crate::proxy::plan::{Balancer, Group, Limits, Plan, Route};
 use crate::proxy::target::Target;
 use crate::proxy::worker::Command;
 
@@ -75,6 +76,17 @@ impl Plane {
         if !faults.faults.is_empty() {
             return Err(Refused::Invalid(faults));
         }
+        if let Some(log) = config.settings.access_log.as_ref().filter(|_| !same)
+            && let Err(why) = try_path(&log.path)
+        {
+            let fault = format!(
+                "settings.accessLog.path: \"{}\" cannot be written to: {why}; name a file that this \
+                 user may write to",
+                log.path
+            );
+            let faults = vec![fault];
+            return Err(Refused::Invalid(Faults { faults }));
+        }
         let generation = if same { in_force } else { in_force + 1 };
         if !same || fence > seen {
             self.write(&config, generation, fence).await?;
@@ -129,8 +141,10 @@ impl Plane {
         let plan = {
             let mut inner = self.inner.borrow_mut();
             inner.install(config, generation, &self.news, self.workers.len());
-            Arc::new(inner.plan())
+            inner.plan()
         };
+        let access = self.order();
+        let plan = Arc::new(Plan { access, ..plan });
         let mut waiting = Vec::new();
         for worker in &self.workers {
             let (confirm, confirmed) = oneshot::channel();
@@ -216,6 +230,11 @@ impl Inner {
                 faults
                     .faults
                     .push(format!("loadBalancers[{b}].name: \"{name}\" stands twice"));
+            }
+            if balancer.name == NOBODY {
+                faults.faults.push(format!(
+                    "loadBalancers[{b}].name: \"{NOBODY}\" is reserved; give it another name"
+                ));
             }
             let mut groups = BTreeSet::from([NOBODY]);
             for (g, group) in balancer.groups.iter().enumerate() {
@@ -317,9 +336,16 @@ impl Inner {
         }
         self.turns = turns;
         self.meters.retain(|key, _| keys.contains(key));
+        self.ejections.retain(|key, _| keys.contains(key));
         for key in keys {
             let meters = self.meters.entry(key);
-            meters.or_insert_with(|| (0..workers).map(|_| Arc::new(Meter::default())).collect());
+            meters.or_insert_with(|| Metered::new(workers, now));
+        }
+        let routes: BTreeSet<_> = config.routes.iter().map(route_key).collect();
+        self.route_meters.retain(|key, _| routes.contains(key));
+        for key in routes {
+            let meters = self.route_meters.entry(key);
+            meters.or_insert_with(|| Metered::new(workers, now));
         }
         self.config = config;
         self.accepted = generation;
@@ -341,11 +367,14 @@ impl Inner {
         };
         let meters = |balancer: &str, group: &str| {
             let key = (balancer.to_owned(), group.to_owned());
-            self.meters.get(&key).cloned().unwrap_or_default()
+            let meters = self.meters.get(&key);
+            meters.map(|meters| meters.each.clone()).unwrap_or_default()
         };
         for balancer in &self.config.load_balancers {
             let groups = balancer.groups.iter().map(|group| Group {
+                name: group.name.as_str().into(),
                 weight: group.weight,
+                protocol: group.protocol,
                 targets: {
                     let tracked = group
                         .instances
@@ -356,6 +385,7 @@ impl Inner {
                 meters: meters(&balancer.name, &group.name),
             });
             plan.balancers.push(Balancer {
+                name: balancer.name.as_str().into(),
                 turns: self
                     .turns
                     .get(&balancer.name)
@@ -368,13 +398,27 @@ impl Inner {
         for route in &self.config.routes {
             let mut balancers = self.config.load_balancers.iter();
             if let Some(at) = balancers.position(|b| b.name == route.load_balancer) {
-                let host = route.host.as_ref().map(|h| h.to_ascii_lowercase());
-                let path = route.path.trim_end_matches('/').to_owned();
-                plan.routes.push((host, path, at));
+                let key = route_key(route);
+                let meters = self.route_meters.get(&key);
+                plan.routes.push(Route {
+                    name: key.0.as_str().into(),
+                    host: route.host.as_ref().map(|h| h.to_ascii_lowercase()),
+                    path: route.path.trim_end_matches('/').to_owned(),
+                    balancer: at,
+                    meters: meters.map(|meters| meters.each.clone()).unwrap_or_default(),
+                });
             }
         }
         plan
     }
+}
+
+/// What a route's figures go by: its host (`*`: any) and its path, and its load balancer. Routes of the
+/// same name share them.
+fn route_key(route: &balancer::Route) -> RouteKey {
+    let host = route.host.as_deref().unwrap_or("*").to_ascii_lowercase();
+    let name = format!("{host}{}", route.path);
+    (name, route.load_balancer.clone())
 }
 
 fn is_path(text: &str) -> bool {

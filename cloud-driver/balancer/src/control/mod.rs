@@ -3,17 +3,22 @@
 //! Owns the journal, the admin socket, probes and observed states, all on the main thread. It never
 //! touches a request: workers are told plans and standings, and their counts are read.
 
+mod access;
 pub(crate) mod admin;
 mod apply;
+mod archive;
+mod bequest;
 mod cut;
 mod events;
 mod journal;
-mod metrics;
+pub(crate) mod metrics;
 mod peer;
 pub(crate) mod plane;
 pub(crate) mod predecessor;
 mod probe;
 mod record;
 pub(crate) mod run;
+mod scrape;
+mod seconds;
 pub(crate) mod succession;
 mod tracked;

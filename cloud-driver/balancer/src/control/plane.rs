@@ -16,18 +16,25 @@ use balancer::{
 };
 use tokio::sync::{Mutex, Notify};
 
+use super::access::{Access, Counts};
+use super::archive::Archive;
 use super::events::Events;
 use super::journal::Journal;
+use super::metrics::export::Exports;
+use super::metrics::{Ejection, Ejections, Metered};
 use super::predecessor::Predecessors;
 use super::record::Records;
 use super::tracked::Tracked;
-use crate::proxy::meter::Meter;
+use crate::proxy::meter::{Meter, RouteMeter};
 use crate::proxy::plan::Turns;
 use crate::proxy::target::FAILURES;
 use crate::proxy::worker::Handle;
 
 /// Key of a server group: its load balancer and its name.
 pub(crate) type GroupKey = (String, String);
+
+/// Key of a route: its name and its load balancer.
+pub(crate) type RouteKey = (String, String);
 
 /// Server groups of a load balancer with their weights.
 pub(crate) type Weights = Vec<(String, u32)>;
@@ -42,6 +49,8 @@ const MOST_SUSPENDED_PERCENT: usize = 50;
 #[derive(Debug)]
 pub(crate) struct Plane {
     pub(crate) epoch: String,
+    /// ms since the epoch.
+    pub(crate) began_ms: i64,
     pub(crate) folder: PathBuf,
     pub(crate) journal: Journal,
     pub(crate) workers: Vec<Handle>,
@@ -54,6 +63,8 @@ pub(crate) struct Plane {
     pub(crate) leaving: Cell<bool>,
     /// Tells the main loop that a successor serves.
     pub(crate) replaced: Notify,
+    /// What became of the access log's lines.
+    pub(crate) lines: Counts,
     pub(crate) inner: RefCell<Inner>,
 }
 
@@ -68,11 +79,20 @@ pub(crate) struct Inner {
     pub(crate) fence: u64,
     pub(crate) fault: Option<String>,
     pub(crate) tracked: BTreeMap<String, Tracked>,
-    pub(crate) meters: BTreeMap<GroupKey, Vec<Arc<Meter>>>,
+    pub(crate) meters: BTreeMap<GroupKey, Metered<Meter>>,
+    pub(crate) route_meters: BTreeMap<RouteKey, Metered<RouteMeter>>,
     pub(crate) turns: BTreeMap<String, (Weights, Arc<Turns>)>,
     pub(crate) events: Events,
     pub(crate) records: Records,
-    pub(crate) suspensions: u64,
+    /// Where records are kept; none: nowhere.
+    pub(crate) archive: Option<Archive>,
+    /// The last second that the successor knows of.
+    pub(crate) bequeathed_s: i64,
+    /// Lines of it that were not as they were written.
+    pub(crate) damaged: u64,
+    pub(crate) access: Option<Access>,
+    pub(crate) exports: Exports,
+    pub(crate) ejections: BTreeMap<GroupKey, Ejections>,
     pub(crate) predecessors: Predecessors,
 }
 
@@ -85,6 +105,7 @@ impl Plane {
     ) -> Rc<Self> {
         Rc::new(Self {
             epoch,
+            began_ms: now_ms(),
             journal: Journal::new(&folder),
             folder,
             workers,
@@ -94,6 +115,7 @@ impl Plane {
             frozen: Cell::new(false),
             leaving: Cell::new(false),
             replaced: Notify::new(),
+            lines: Counts::default(),
             inner: RefCell::default(),
         })
     }
@@ -181,7 +203,6 @@ impl Inner {
             }
             if let Some(tracked) = self.tracked.get_mut(&id) {
                 tracked.target.forget_failures();
-                self.suspensions += 1;
                 tracked.suspend(now, "requests to it failed three times in a row");
             }
         }
@@ -198,6 +219,16 @@ impl Inner {
                 tracked.trusted = false;
             }
             if tracked.state != state {
+                if state == Observed::Suspended {
+                    let key = (tracked.balancer.clone(), tracked.group.clone());
+                    self.ejections.entry(key).or_default().add(
+                        if tracked.is_suspended_by_requests() {
+                            Ejection::Requests
+                        } else {
+                            Ejection::Probes
+                        },
+                    );
+                }
                 tracked.state = state;
                 tracked.since_ms = now_ms;
                 let about = Some((id.as_str(), state));

@@ -1,26 +1,41 @@
 //! Figures of each server group, second by second, for an hour. Seconds without anything are not
 //! kept, and all groups together keep a bounded number of them.
+//!
+//! A second is counted once for each process: what a predecessor counted, be it from disk or told by
+//! itself, is added under its epoch.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use balancer::{History, Second, Series};
+use balancer::{Counted, History, Second, Series};
+use tokio::sync::watch;
 
 use super::plane::GroupKey;
 use crate::proxy::meter::{Meter, Times};
 
 /// Seconds kept of a group.
-const HOUR_S: i64 = 3_600;
+pub(crate) const HOUR_S: i64 = 3_600;
 
-/// Seconds kept of all groups together: about 6 MiB.
+/// Seconds kept of all groups together: about 7 MiB.
 const MOST_SECONDS: usize = 128 * 1024;
+
+/// Seconds that a process remembers of itself alone, for a successor.
+const OWN_S: i64 = 120;
+
+/// One server group's second.
+pub(crate) type Row = (GroupKey, Second);
 
 /// The records.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     groups: BTreeMap<GroupKey, Record>,
+    /// What this process counted by itself lately.
+    own: VecDeque<(i64, Vec<Row>)>,
+    /// Seconds of other processes that are among the records, by epoch.
+    seen: BTreeMap<String, BTreeSet<i64>>,
     kept: usize,
     until_s: i64,
+    ticked: watch::Sender<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +47,7 @@ struct Record {
 /// Everything a group's workers counted so far.
 #[derive(Debug, Clone, Default)]
 struct Sum {
+    sent: u64,
     status: [u64; 5],
     own: u64,
     other: [u64; 5],
@@ -49,14 +65,44 @@ impl Sum {
                     sum.other[class] += meter.own[reads][class].get();
                 }
             }
+            sum.sent += meter.sent.get();
             sum.own += meter.own_errors.get();
-            sum.retries += meter.retries.get();
+            sum.retries += meter.retries();
         }
         sum
     }
 
     fn is_as(&self, other: &Self) -> bool {
-        self.status == other.status && self.other == other.other && self.retries == other.retries
+        self.sent == other.sent
+            && self.status == other.status
+            && self.other == other.other
+            && self.retries == other.retries
+    }
+
+    /// Whether these are not the same counters later: they cannot count down.
+    fn began_after(&self, before: &Self) -> bool {
+        let fewer = |now: &[u64; 5], then: &[u64; 5]| now.iter().zip(then).any(|(n, t)| n < t);
+        self.sent < before.sent
+            || fewer(&self.status, &before.status)
+            || fewer(&self.other, &before.other)
+    }
+
+    fn second(&self, before: &Self, in_flight: u64) -> Second {
+        let class = |at: usize| self.status[at].saturating_sub(before.status[at]);
+        let other = |at: usize| self.other[at].saturating_sub(before.other[at]);
+        let times = self.times.since(&before.times);
+        Second {
+            sent: small(self.sent.saturating_sub(before.sent)),
+            share: 0,
+            ok: small(class(0) + class(1) + class(2)),
+            client_error: small(class(3) + other(3)),
+            server_error: small(class(4)),
+            own_error: small(self.own.saturating_sub(before.own)),
+            retries: small(self.retries.saturating_sub(before.retries)),
+            p50_us: small(times.quantile_us(50)),
+            p99_us: small(times.quantile_us(99)),
+            in_flight: small(in_flight),
+        }
     }
 }
 
@@ -65,13 +111,13 @@ fn small(number: u64) -> u32 {
 }
 
 impl Records {
-    /// Ends a second.
+    /// Ends a second; what this process counted in it.
     pub(crate) fn tick<'a>(
         &mut self,
         at_s: i64,
-        groups: impl Iterator<Item = (&'a GroupKey, &'a Vec<Arc<Meter>>, u64)>,
-    ) {
-        self.until_s = at_s;
+        groups: impl Iterator<Item = (&'a GroupKey, &'a [Arc<Meter>], u64)>,
+    ) -> Vec<Row> {
+        let mut rows = Vec::new();
         for (key, meters, in_flight) in groups {
             if !self.groups.contains_key(key) {
                 self.groups.insert(key.clone(), Record::default());
@@ -83,19 +129,65 @@ impl Records {
             if now.is_as(&record.before) && in_flight == 0 {
                 continue;
             }
-            if now.status.iter().sum::<u64>() < record.before.status.iter().sum() {
+            if now.began_after(&record.before) {
                 // The group was removed and came back: its meters are new.
                 record.before = Sum::default();
             }
             for meter in meters {
                 meter.total.add_to(&mut now.times);
             }
-            let second = now.second(&record.before, in_flight);
+            rows.push((key.clone(), now.second(&record.before, in_flight)));
             record.before = now;
-            record.seconds.push_back((at_s, second));
-            self.kept += 1;
         }
+        for (key, second) in &rows {
+            self.place(at_s, key, *second);
+        }
+        self.own.push_back((at_s, rows.clone()));
+        self.until_s = at_s;
         self.forget(at_s);
+        self.ticked.send_replace(at_s);
+        rows
+    }
+
+    /// Begins with what other processes counted before.
+    pub(crate) fn begin(&mut self, now_s: i64) {
+        self.until_s = now_s - 1;
+        self.forget(self.until_s);
+    }
+
+    /// Adds a second that another process counted; false when it is known already or too old.
+    pub(crate) fn add(&mut self, epoch: &str, at_s: i64, rows: &[Row]) -> bool {
+        if self.until_s > 0 && at_s <= self.until_s - HOUR_S {
+            return false;
+        }
+        if !self.seen.contains_key(epoch) {
+            self.seen.insert(epoch.to_owned(), BTreeSet::new());
+        }
+        let new = self.seen.get_mut(epoch).is_some_and(|s| s.insert(at_s));
+        if new {
+            for (key, second) in rows {
+                self.place(at_s, key, *second);
+            }
+        }
+        new
+    }
+
+    fn place(&mut self, at_s: i64, key: &GroupKey, second: Second) {
+        let record = match self.groups.get_mut(key) {
+            Some(record) => record,
+            None => self.groups.entry(key.clone()).or_default(),
+        };
+        let later = record.seconds.iter().rev();
+        let later = later.take_while(|(at, _)| *at > at_s).count();
+        let index = record.seconds.len() - later;
+        let last = index.checked_sub(1).and_then(|i| record.seconds.get_mut(i));
+        match last {
+            Some((at, there)) if *at == at_s => there.join(second),
+            _ => {
+                record.seconds.insert(index, (at_s, second));
+                self.kept += 1;
+            }
+        }
     }
 
     fn forget(&mut self, at_s: i64) {
@@ -119,12 +211,48 @@ impl Records {
             }
             self.kept -= 1;
         }
+        self.seen.retain(|_, seconds| {
+            *seconds = seconds.split_off(&(oldest + 1));
+            !seconds.is_empty()
+        });
+        while self.own.front().is_some_and(|(at, _)| *at <= at_s - OWN_S) {
+            self.own.pop_front();
+        }
     }
 
     /// Forgets groups that are gone and have nothing left to tell.
     pub(crate) fn retain(&mut self, is_there: impl Fn(&GroupKey) -> bool) {
         self.groups
             .retain(|key, record| is_there(key) || !record.seconds.is_empty());
+    }
+
+    /// What this process counted by itself after a second, at the most two minutes.
+    pub(crate) fn own_after(&self, after_s: i64) -> Vec<Counted> {
+        let seconds = self.own.iter().filter(|(at_s, _)| *at_s > after_s);
+        let counted = seconds.flat_map(|(at_s, rows)| {
+            rows.iter().map(|((balancer, group), second)| Counted {
+                at_s: *at_s,
+                load_balancer: balancer.clone(),
+                group: group.clone(),
+                second: *second,
+            })
+        });
+        counted.collect()
+    }
+
+    /// Changes with each second.
+    pub(crate) fn watch(&self) -> watch::Receiver<i64> {
+        self.ticked.subscribe()
+    }
+
+    /// How many watch.
+    pub(crate) fn followers(&self) -> usize {
+        self.ticked.receiver_count()
+    }
+
+    /// The last second that has ended.
+    pub(crate) fn until_s(&self) -> i64 {
+        self.until_s
     }
 
     /// The last `seconds` of all groups.
@@ -152,27 +280,31 @@ impl Records {
                 seconds: all,
             }
         });
+        let mut series: Vec<_> = series.collect();
+        // Sorted by load balancer, as the groups are.
+        for series in series.chunk_by_mut(|a, b| a.load_balancer == b.load_balancer) {
+            share(series);
+        }
         History {
             until_s: self.until_s,
-            series: series.collect(),
+            series,
         }
     }
 }
 
-impl Sum {
-    fn second(&self, before: &Self, in_flight: u64) -> Second {
-        let class = |at: usize| self.status[at].saturating_sub(before.status[at]);
-        let other = |at: usize| self.other[at].saturating_sub(before.other[at]);
-        let times = self.times.since(&before.times);
-        Second {
-            ok: small(class(0) + class(1) + class(2)),
-            client_error: small(class(3) + other(3)),
-            server_error: small(class(4)),
-            own_error: small(self.own.saturating_sub(before.own)),
-            retries: small(self.retries.saturating_sub(before.retries)),
-            p50_us: small(times.quantile_us(50)),
-            p99_us: small(times.quantile_us(99)),
-            in_flight: small(in_flight),
+/// Fills in what each group of one load balancer got of its requests.
+fn share(series: &mut [Series]) {
+    let seconds = series.iter().map(|s| s.seconds.len()).max().unwrap_or(0);
+    for at in 0..seconds {
+        let of = |s: &Series| s.seconds.get(at).map_or(0, |s| u64::from(s.sent));
+        let all: u64 = series.iter().map(of).sum();
+        for series in &mut *series {
+            let sent = of(series);
+            if let Some(second) = series.seconds.get_mut(at)
+                && all > 0
+            {
+                second.share = small((sent * 1000 + all / 2) / all);
+            }
         }
     }
 }
@@ -182,20 +314,25 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::proxy::answer::Own;
+
+    fn key(balancer: &str, group: &str) -> GroupKey {
+        (balancer.to_owned(), group.to_owned())
+    }
 
     #[test]
     fn each_second_holds_what_came_in_it_and_gaps_are_zeros() {
-        let key = ("b".to_owned(), "g".to_owned());
-        let meters = vec![Arc::new(Meter::default()), Arc::new(Meter::default())];
+        let key = key("b", "g");
+        let meters = [Arc::new(Meter::default()), Arc::new(Meter::default())];
         let mut records = Records::default();
         let tick = |records: &mut Records, at, in_flight| {
-            records.tick(at, [(&key, &meters, in_flight)].into_iter());
+            records.tick(at, [(&key, &meters[..], in_flight)].into_iter());
         };
         meters[0].ended(true, 200, Duration::from_micros(100));
         meters[1].ended(false, 503, Duration::from_micros(900));
         tick(&mut records, 10, 1);
         tick(&mut records, 11, 0);
-        meters[1].answered(true, 502);
+        meters[1].answered(true, Own::Lost);
         tick(&mut records, 12, 0);
         let history = records.history(4);
         assert_eq!(history.until_s, 12);
@@ -218,11 +355,11 @@ mod tests {
 
     #[test]
     fn no_more_than_an_hour_and_a_bounded_number_of_seconds_are_kept() {
-        let meters = vec![Arc::new(Meter::default())];
+        let meters = [Arc::new(Meter::default())];
         let keys: Vec<_> = (0..38).map(|g| ("b".to_owned(), g.to_string())).collect();
         let mut records = Records::default();
         for at in 0..HOUR_S + 10 {
-            let groups = keys.iter().map(|key| (key, &meters, 1));
+            let groups = keys.iter().map(|key| (key, &meters[..], 1));
             records.tick(at, groups);
         }
         assert!(records.kept <= MOST_SECONDS);
@@ -230,7 +367,66 @@ mod tests {
         assert_eq!(kept, records.kept);
         let first = records.groups.values().map(|r| r.seconds[0].0).min();
         assert!(first > Some(9));
+        assert_eq!(records.own.len(), usize::try_from(OWN_S).unwrap());
         records.retain(|_| false);
         assert_eq!(records.groups.len(), 38);
+    }
+
+    #[test]
+    fn a_second_of_another_process_is_added_once_wherever_it_belongs() {
+        let (a, b) = (key("x", "a"), key("x", "b"));
+        let second = |sent| Second {
+            sent,
+            ..Second::default()
+        };
+        let mut records = Records::default();
+        for (at, sent, new) in [(12, 4, true), (10, 1, true), (11, 2, true), (10, 7, false)] {
+            let rows = [(a.clone(), second(sent))];
+            assert_eq!(records.add("before", at, &rows), new, "{at}");
+        }
+        assert!(records.add("other", 11, &[(b, second(6))]));
+        records.begin(13);
+        let meters = [Arc::new(Meter::default())];
+        meters[0].sent.add(3);
+        records.tick(13, [(&a, &meters[..], 0)].into_iter());
+        assert!(records.add("before", 13, &[(a, second(2))]), "its last");
+        let history = records.history(4);
+        let sent = |at: usize| -> Vec<_> {
+            let series: &Series = &history.series[at];
+            series.seconds.iter().map(|s| (s.sent, s.share)).collect()
+        };
+        assert_eq!(sent(0), [(1, 1000), (2, 250), (4, 1000), (5, 1000)]);
+        assert_eq!(sent(1), [(0, 0), (6, 750), (0, 0), (0, 0)]);
+        assert_eq!(records.own_after(0).len(), 1, "others' are not its own");
+        assert!(records.own_after(13).is_empty());
+        assert!(
+            !records.add("before", 13 - HOUR_S, &[]),
+            "more than an hour ago"
+        );
+    }
+
+    #[test]
+    fn shares_are_those_within_one_load_balancer() {
+        let mut records = Records::default();
+        let groups = [("x", "a", 95), ("x", "b", 5), ("x", "-", 0), ("y", "c", 1)];
+        let rows: Vec<_> = groups
+            .iter()
+            .map(|(balancer, group, sent)| {
+                let second = Second {
+                    sent: *sent,
+                    ..Second::default()
+                };
+                (key(balancer, group), second)
+            })
+            .collect();
+        records.add("e", 1, &rows);
+        records.begin(2);
+        let history = records.history(1);
+        let share = |group: &str| {
+            let mut series = history.series.iter();
+            let series = series.find(|s| s.group == group).unwrap();
+            series.seconds[0].share
+        };
+        assert_eq!(["a", "b", "-", "c"].map(share), [950, 50, 0, 1000]);
     }
 }

@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 use super::admin;
 use super::apply::Refused;
 use super::journal::JournalError;
-use super::plane::{Plane, now_ms};
+use super::metrics::export::Endpoint;
+use super::plane::Plane;
 use super::predecessor::found;
 use super::succession::{SuccessionError, Taken, take};
 use crate::arguments::Arguments;
@@ -102,8 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), RunError> {
         .map_err(io_error("runtime"))?;
     let epoch = hex::encode(rand::random::<[u8; 8]>());
     let plane = Plane::new(epoch, folder.to_owned(), workers, listeners);
-    let drain_timeout = Duration::from_millis(arguments.drain_timeout_ms);
-    runtime.block_on(live(plane, taken, drain_timeout))
+    runtime.block_on(live(plane, taken, arguments))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -143,10 +143,11 @@ fn allow_files(wanted: usize) -> usize {
 async fn live(
     plane: Rc<Plane>,
     taken: Option<Taken>,
-    drain_timeout: Duration,
+    arguments: &Arguments,
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("SIGINT"))?;
+    let hangup = signal(SignalKind::hangup()).map_err(io_error("SIGHUP"))?;
     essential(plane.clone().follow_news());
     for pid in found(&plane.folder) {
         plane
@@ -164,18 +165,26 @@ async fn live(
         .await?;
     plane.accept_connections()?;
     // Connections are served from here on; the admin socket opens afterwards.
+    plane.load_records().await;
     plane.open_admin(taken).await?;
     essential(plane.clone().follow_predecessors());
     essential(plane.clone().keep_records());
+    essential(plane.clone().reopen_access_log(hangup));
+    if let Some(address) = arguments.metrics_listen {
+        essential(plane.clone().be_scraped(address));
+    }
+    if let Some(endpoint) = arguments.otlp.clone() {
+        essential(plane.clone().export(endpoint, arguments.otlp_interval));
+    }
+    let otlp = arguments.otlp.as_ref();
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = terminate.recv() => plane.stop(otlp).await,
+        _ = interrupt.recv() => plane.stop(otlp).await,
         () = plane.replaced.notified() => {
-            plane.leave(drain_timeout).await;
-            return Ok(());
+            let drain_timeout = Duration::from_millis(arguments.drain_timeout_ms);
+            plane.leave(drain_timeout, otlp).await;
         }
     }
-    plane.stop().await;
     Ok(())
 }
 
@@ -263,27 +272,6 @@ impl Plane {
         Ok(())
     }
 
-    async fn keep_records(self: Rc<Self>) {
-        loop {
-            let now = now_ms();
-            let left = 1_000 - now.rem_euclid(1_000);
-            tokio::time::sleep(Duration::from_millis(left.unsigned_abs())).await;
-            let mut inner = self.inner.borrow_mut();
-            let inner = &mut *inner;
-            let in_flight = |key: &(String, String)| {
-                let tracked = inner.tracked.values();
-                let own = tracked.filter(|t| t.balancer == key.0 && t.group == key.1);
-                own.map(|t| t.target.in_flight()).sum()
-            };
-            let groups = inner
-                .meters
-                .iter()
-                .map(|(key, meters)| (key, meters, in_flight(key)));
-            inner.records.tick((now + left) / 1_000 - 1, groups);
-            inner.records.retain(|key| inner.meters.contains_key(key));
-        }
-    }
-
     fn tell(&self, command: impl Fn() -> Command) {
         for worker in &self.workers {
             // A worker that has ended ends the process.
@@ -303,7 +291,7 @@ impl Plane {
     }
 
     /// A successor serves: what is left here ends by itself, tunnels after a time by force.
-    async fn leave(&self, drain_timeout: Duration) {
+    async fn leave(&self, drain_timeout: Duration, otlp: Option<&Endpoint>) {
         self.tell(|| Command::Leave { now: false });
         if !self.wait_for_clients(drain_timeout).await {
             self.tell(|| Command::EndTunnels);
@@ -314,12 +302,22 @@ impl Plane {
                 );
             }
         }
+        self.say_the_last(otlp).await;
         // Whoever asks afterwards finds nobody, which is the truth.
         let _absent = std::fs::remove_file(self.folder.join(leaving_socket(std::process::id())));
     }
 
+    /// Nothing is counted any more: tells whoever is told.
+    async fn say_the_last(&self, otlp: Option<&Endpoint>) {
+        self.end_records().await;
+        self.flush_access_log().await;
+        if let Some(endpoint) = otlp {
+            self.export_last(endpoint).await;
+        }
+    }
+
     /// The process was told to stop, and nobody takes over.
-    async fn stop(&self) {
+    async fn stop(&self, otlp: Option<&Endpoint>) {
         self.frozen.set(true);
         let mut waiting = Vec::new();
         for worker in &self.workers {
@@ -341,6 +339,7 @@ impl Plane {
                 self.clients()
             );
         }
+        self.say_the_last(otlp).await;
         if !self.leaving.get() {
             // The next one removes it too.
             let _absent = std::fs::remove_file(self.folder.join(ADMIN_SOCKET));

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
@@ -25,9 +25,31 @@ pub(crate) enum Own {
     ConnectTimeout,
     /// The instance broke the request off.
     Lost,
+    /// The target is none for its method, or names no host.
+    BadTarget,
+    /// There is no host, more than one, or it is none.
+    BadHost,
+    /// Not only chunks would have to be undone.
+    BadCoding,
+    /// The client's body ended before its end, or its chunks are none.
+    BadBody,
 }
 
 impl Own {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::NoRoute,
+        Self::ConnectRefused,
+        Self::NoInstance,
+        Self::NoConnection,
+        Self::ConnectTimeout,
+        Self::Lost,
+        Self::BadTarget,
+        Self::BadHost,
+        Self::BadCoding,
+        Self::BadBody,
+    ];
+
     /// Status and name.
     pub(crate) fn status(self) -> (StatusCode, &'static str) {
         match self {
@@ -37,6 +59,26 @@ impl Own {
             Self::NoConnection => (StatusCode::BAD_GATEWAY, "no_connection"),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),
             Self::Lost => (StatusCode::BAD_GATEWAY, "instance_lost"),
+            Self::BadTarget => (StatusCode::BAD_REQUEST, "bad_target"),
+            Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host"),
+            Self::BadCoding => (StatusCode::NOT_IMPLEMENTED, "bad_transfer_coding"),
+            Self::BadBody => (StatusCode::BAD_REQUEST, "bad_body"),
+        }
+    }
+
+    /// Whether nothing that follows on the client's connection can be trusted to be a request.
+    fn closes(self) -> bool {
+        match self {
+            Self::ConnectRefused
+            | Self::BadTarget
+            | Self::BadHost
+            | Self::BadCoding
+            | Self::BadBody => true,
+            Self::NoRoute
+            | Self::NoInstance
+            | Self::NoConnection
+            | Self::ConnectTimeout
+            | Self::Lost => false,
         }
     }
 
@@ -46,15 +88,47 @@ impl Own {
         let text = Bytes::from(format!("{name}: {why}\n"));
         let mut response = Response::new(ResponseBody::Whole(Some(text)));
         *response.status_mut() = status;
+        // Nobody but the balancer can say that it answered by itself: an instance may send any header.
+        response.extensions_mut().insert(self);
         let headers = response.headers_mut();
         headers.insert(&ERROR, HeaderValue::from_static(name));
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_errors_are_listed_in_their_order_under_names_of_their_own() {
+        let mut names = std::collections::BTreeSet::new();
+        for (at, own) in Own::ALL.into_iter().enumerate() {
+            assert_eq!(own as usize, at);
+            assert!(names.insert(own.status().1), "{own:?}");
+            // A new one belongs into the list: this match does not compile without it.
+            match own {
+                Own::NoRoute
+                | Own::ConnectRefused
+                | Own::NoInstance
+                | Own::NoConnection
+                | Own::ConnectTimeout
+                | Own::Lost
+                | Own::BadTarget
+                | Own::BadHost
+                | Own::BadCoding
+                | Own::BadBody => {}
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Bodies on their way. They are never collected: a frame is passed on when the other side takes
 //! it. Both bodies of a request hold its guard, so that it counts until both have ended.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,29 +11,44 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::client::Busy;
+use super::headers;
+use super::passage::{BROKEN, CLIENT_GONE, CUT, Journey};
 use super::pipe::Pipe;
+use super::shared::Stream;
 use super::table::{Group, Upstream};
 use super::worker::Worker;
 
 /// One request in flight at an instance.
 #[derive(Debug)]
-pub(crate) struct Guard(Rc<Upstream>);
+pub(crate) struct Guard {
+    upstream: Rc<Upstream>,
+    upload_broke: Cell<bool>,
+}
 
 impl Guard {
     /// Counts a request; none when the instance drains.
     pub(crate) fn enter(upstream: &Rc<Upstream>) -> Option<Self> {
-        upstream.target.enter().then(|| Self(upstream.clone()))
+        upstream.target.enter().then(|| Self {
+            upstream: upstream.clone(),
+            upload_broke: Cell::new(false),
+        })
     }
 
     /// The instance.
     pub(crate) fn upstream(&self) -> &Rc<Upstream> {
-        &self.0
+        &self.upstream
+    }
+
+    /// Whether the request ended because the client's body did before its end: no fault of the
+    /// instance.
+    pub(crate) fn upload_broke(&self) -> bool {
+        self.upload_broke.get()
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.target.leave();
+        self.upstream.target.leave();
     }
 }
 
@@ -46,6 +62,8 @@ pub(crate) enum RequestBody {
         body: Incoming,
         /// Held until the upload has ended; filled when an instance is chosen.
         guard: Option<Rc<Guard>>,
+        /// Where its bytes are counted; none: nobody wants to know.
+        bytes: Option<Rc<Cell<u64>>>,
     },
 }
 
@@ -59,7 +77,26 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Upload { body, .. } => Pin::new(body).poll_frame(cx),
+            Self::Upload { body, guard, bytes } => {
+                let mut polled = Pin::new(body).poll_frame(cx);
+                match &mut polled {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        if let Some(bytes) = bytes {
+                            bytes.set(bytes.get() + length(frame) as u64);
+                        }
+                        if let Some(trailers) = frame.trailers_mut() {
+                            headers::strip_trailers(trailers);
+                        }
+                    }
+                    Poll::Ready(Some(Err(_))) => {
+                        if let Some(guard) = guard {
+                            guard.upload_broke.set(true);
+                        }
+                    }
+                    Poll::Ready(None) | Poll::Pending => {}
+                }
+                polled
+            }
         }
     }
 
@@ -76,6 +113,11 @@ impl Body for RequestBody {
             Self::Upload { body, .. } => body.size_hint(),
         }
     }
+}
+
+/// Bytes of a frame; trailers have none.
+fn length(frame: &Frame<Bytes>) -> usize {
+    frame.data_ref().map_or(0, Bytes::len)
 }
 
 /// Why an answer ends before its end; the client sees its connection reset.
@@ -141,13 +183,41 @@ pub(crate) struct Count {
     pub(crate) status: u16,
     pub(crate) reads: bool,
     pub(crate) first: Duration,
+    /// The same by route and in the access log; none: that was done already.
+    pub(crate) journey: Option<Journey>,
 }
 
 impl Count {
-    fn ended(&self, now: Instant) {
+    /// The answer has ended; `why`: before its end.
+    fn ended(&mut self, now: Instant, why: Option<&'static str>) {
         let total = now.saturating_duration_since(self.began);
         self.group.meter.first.record(self.first);
         self.group.meter.ended(self.reads, self.status, total);
+        if let Some(mut journey) = self.journey.take() {
+            journey.ended(self.status, self.first, total, why);
+        }
+    }
+
+    fn passed(&mut self, frame: &Frame<Bytes>) {
+        if let Some(journey) = &mut self.journey {
+            journey.passed(length(frame));
+        }
+    }
+}
+
+/// What an answer comes on.
+pub(crate) enum Carrier {
+    /// A connection that whoever reads the answer drives.
+    Pipe(Pipe),
+    /// A stream of a connection that others use too.
+    Stream(#[expect(dead_code, reason = "it counts as long as it is held")] Stream),
+    /// A connection that a task of its own drives.
+    Apart,
+}
+
+impl Carrier {
+    fn has_ended(&self) -> bool {
+        matches!(self, Self::Pipe(pipe) if pipe.has_ended())
     }
 }
 
@@ -155,8 +225,7 @@ impl Count {
 pub(crate) struct Exchange {
     body: Incoming,
     first: Option<Frame<Bytes>>,
-    /// Driven here; none when a task of its own drives the connection.
-    pipe: Option<Pipe>,
+    carrier: Carrier,
     guard: Rc<Guard>,
     cuts: u32,
     count: Count,
@@ -167,7 +236,7 @@ pub(crate) struct Exchange {
 /// connection laid down.
 pub(crate) fn take_over(
     mut body: Incoming,
-    pipe: Option<Pipe>,
+    carrier: Carrier,
     guard: Rc<Guard>,
     cuts: u32,
     count: Count,
@@ -179,10 +248,14 @@ pub(crate) fn take_over(
     {
         first = Some(frame);
     }
+    let mut count = count;
+    if let Some(frame) = &first {
+        count.passed(frame);
+    }
     let mut exchange = Exchange {
         body,
         first,
-        pipe,
+        carrier,
         guard,
         cuts,
         count,
@@ -210,15 +283,16 @@ impl Exchange {
             return Poll::Ready(None);
         }
         if self.guard.upstream().cuts.get() != self.cuts {
-            self.pipe = None;
+            self.carrier = Carrier::Apart;
             return Poll::Ready(Some(Err(Broken::Cut)));
         }
         // The connection first: a frame it brings is then there without waking anybody.
-        if let Some(pipe) = &mut self.pipe {
+        if let Carrier::Pipe(pipe) = &mut self.carrier {
             pipe.drive(cx);
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                self.count.passed(&frame);
                 if self.body.is_end_stream() {
                     self.end(cx, Instant::now());
                 }
@@ -229,18 +303,16 @@ impl Exchange {
                 self.end(cx, Instant::now());
                 Poll::Ready(None)
             }
-            Poll::Pending if self.pipe.as_ref().is_some_and(Pipe::has_ended) => {
-                self.broke(Broken::Ended)
-            }
+            Poll::Pending if self.carrier.has_ended() => self.broke(Broken::Ended),
             Poll::Pending => Poll::Pending,
         }
     }
 
     fn broke(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.ended = true;
-        self.pipe = None;
+        self.carrier = Carrier::Apart;
         self.count.worker.totals.broken.add(1);
-        self.count.ended(Instant::now());
+        self.count.ended(Instant::now(), Some(BROKEN));
         Poll::Ready(Some(Err(why)))
     }
 
@@ -248,8 +320,9 @@ impl Exchange {
     /// still be on its way, the connection is driven until that has ended too, and closed.
     fn end(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.ended = true;
-        self.count.ended(now);
-        let Some(mut pipe) = self.pipe.take() else {
+        self.count.ended(now, None);
+        let carrier = std::mem::replace(&mut self.carrier, Carrier::Apart);
+        let Carrier::Pipe(mut pipe) = carrier else {
             return;
         };
         if !pipe.is_ready() {
@@ -268,12 +341,14 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
             let totals = &self.count.worker.totals;
-            if self.guard.upstream().cuts.get() == self.cuts {
+            let why = if self.guard.upstream().cuts.get() == self.cuts {
                 totals.client_gone.add(1);
+                CLIENT_GONE
             } else {
                 totals.cut_requests.add(1);
-            }
-            self.count.ended(Instant::now());
+                CUT
+            };
+            self.count.ended(Instant::now(), Some(why));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One connection of a client: served until it ends, is idle for too long, or the process leaves.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -9,13 +10,15 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::forward::forward;
 use super::pipe::MOST_HEAD;
+use super::shared::Local;
 use super::worker::{Place, Worker};
 
 /// How long a connection may be without a request, seconds.
@@ -38,6 +41,11 @@ pub(crate) struct Client {
     last: Cell<u64>,
     ends: Cell<bool>,
     waker: RefCell<Waker>,
+    /// Whether requests share it, each in a task of its own.
+    shared: Cell<bool>,
+    /// Those tasks, by request.
+    tasks: RefCell<HashMap<u64, Waker>>,
+    next: Cell<u64>,
 }
 
 impl Client {
@@ -49,12 +57,29 @@ impl Client {
             last: Cell::new(now_s),
             ends: Cell::new(false),
             waker: RefCell::new(Waker::noop().clone()),
+            shared: Cell::new(false),
+            tasks: RefCell::default(),
+            next: Cell::new(0),
         }
     }
 
     /// Polls everything of this connection again.
     pub(crate) fn wake(&self) {
         self.waker.borrow().wake_by_ref();
+        for task in self.tasks.borrow().values() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Whether requests share it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.get()
+    }
+
+    fn watch(&self, waker: &Waker) {
+        if !self.waker.borrow().will_wake(waker) {
+            self.waker.borrow_mut().clone_from(waker);
+        }
     }
 
     /// Ends it when it has been idle for too long.
@@ -85,18 +110,39 @@ impl Client {
 pub(crate) struct Busy {
     client: Rc<Client>,
     worker: Rc<Worker>,
+    number: u64,
 }
 
 impl Busy {
     pub(crate) fn new(client: Rc<Client>, worker: Rc<Worker>) -> Self {
         client.busy.set(client.busy.get() + 1);
-        Self { client, worker }
+        let number = client.next.get();
+        client.next.set(number + 1);
+        Self {
+            client,
+            worker,
+            number,
+        }
+    }
+
+    /// Lets [`Client::wake`] know the task of this request, should it have one of its own.
+    pub(crate) async fn watch(&self) {
+        if !self.client.is_shared() {
+            return;
+        }
+        poll_fn(|cx| {
+            let mut tasks = self.client.tasks.borrow_mut();
+            tasks.insert(self.number, cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         self.client.busy.set(self.client.busy.get() - 1);
+        self.client.tasks.borrow_mut().remove(&self.number);
         self.client.last.set(self.worker.now_s());
     }
 }
@@ -107,8 +153,60 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     let _slower = stream.set_nodelay(true);
     let client = Rc::new(Client::new(peer, worker.now_s()));
     let _registered = worker.register(client.clone(), place);
+    let told = tokio::time::timeout(HEAD, until_ended(&client, spoken(&stream))).await;
+    match told {
+        Ok(Some(Ok(Spoken::Http1))) => http1(worker, client, stream).await,
+        Ok(Some(Ok(Spoken::Http2))) => http2(worker, client, stream).await,
+        // It went away without a word, or said nothing for too long.
+        Ok(Some(Err(_)) | None) | Err(_) => {}
+    }
+}
+
+/// What a client speaks.
+enum Spoken {
+    Http1,
+    Http2,
+}
+
+/// How HTTP/2 begins; no method of HTTP/1.1 begins so (RFC 9113, section 3.4).
+const PREFACE: &[u8; 4] = b"PRI ";
+
+/// Looks at the first bytes of a connection.
+async fn spoken(stream: &TcpStream) -> std::io::Result<Spoken> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let read = stream.peek(&mut first).await?;
+        if first[..read] != PREFACE[..read] || read == 0 {
+            return Ok(Spoken::Http1);
+        }
+        if read == PREFACE.len() {
+            return Ok(Spoken::Http2);
+        }
+        // The system tells of new bytes only once these have been read.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The result of a future, none when the connection is to end before.
+async fn until_ended<T>(client: &Client, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        client.watch(cx.waker());
+        if client.ends.take() {
+            return Poll::Ready(None);
+        }
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+async fn http1(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) {
     let service = {
-        let (worker, client) = (worker.clone(), client.clone());
+        let (worker, client) = (worker, client.clone());
         service_fn(move |request| forward(worker.clone(), client.clone(), request))
     };
     let connection = http1::Builder::new()
@@ -120,19 +218,55 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = poll_fn(|cx| {
-        if !client.waker.borrow().will_wake(cx.waker()) {
-            *client.waker.borrow_mut() = cx.waker().clone();
-        }
+        client.watch(cx.waker());
         if client.ends.take() {
             connection.as_mut().graceful_shutdown();
         }
-        match connection.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(ended),
-            Poll::Pending => Poll::Pending,
-        }
+        connection.as_mut().poll(cx)
     })
     .await;
     // What a client does to its own connection is not worth a line; faults of instances are counted.
+    drop(ended);
+}
+
+/// Requests of a client that come on one connection at the same time.
+const MOST_STREAMS: u32 = 256;
+/// A client that is silent for so long is asked for a sign of life, and has as long to give it.
+const PING: Duration = Duration::from_secs(20);
+/// Bytes of a body that one request, and all of a connection, may have under way.
+const WINDOW: (u32, u32) = (256 * 1024, 1024 * 1024);
+
+async fn http2(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) {
+    client.shared.set(true);
+    if worker.is_leaving() {
+        client.ends.set(true);
+    }
+    let service = {
+        let (worker, client) = (worker, client.clone());
+        service_fn(move |request| forward(worker.clone(), client.clone(), request))
+    };
+    let connection = http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(u32::try_from(MOST_HEAD).unwrap_or(u32::MAX))
+        .initial_stream_window_size(WINDOW.0)
+        .initial_connection_window_size(WINDOW.1)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = poll_fn(|cx| {
+        client.watch(cx.waker());
+        if client.ends.take() {
+            // Tells the client with GOAWAY; what it has sent meanwhile is answered.
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
     drop(ended);
 }
 

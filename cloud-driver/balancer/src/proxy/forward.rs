@@ -6,15 +6,17 @@
 //! | handed back unsent | same instance, new connection | same |
 //! | kept connection ended before the first byte | once, on a new connection | never |
 //! | new connection ended before the first byte | never: the request may be what ended it | never |
+//! | HTTP/2: refused, or the instance left before it came to it | once, on another connection | the same without a body |
 //! | first byte seen | never, the client's stream is reset | never |
 //! | any status of the instance | passed on | passed on |
 //!
-//! Requests of the second kind take a new connection, so that the third row cannot happen to them.
+//! In HTTP/1.1, requests of the second kind take a new connection, so that the third row cannot happen
+//! to them.
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
@@ -22,19 +24,29 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 
 use super::answer::Own;
-use super::body::{Count, Guard, RequestBody, ResponseBody, take_over};
+use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
+use super::meter::Repeat;
+use super::passage::Passage;
 use super::pipe::{ConnectError, Pipe, Sent};
+use super::refuse;
+use super::shared::{is_grpc, to_http2};
 use super::table::{Balancer, Group, Upstream};
 use super::tunnel;
 use super::worker::Worker;
 use crate::fault::Fault;
 
 /// The connection is reset instead of answered.
-#[derive(Debug, thiserror::Error)]
-#[error("request was cut or broken off")]
-pub(crate) struct Reset;
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum Reset {
+    /// On purpose.
+    #[error("request was cut")]
+    Cut,
+    /// By the instance.
+    #[error("request was broken off")]
+    Broken,
+}
 
 /// Answers one request.
 pub(crate) async fn forward(
@@ -44,9 +56,13 @@ pub(crate) async fn forward(
 ) -> Result<Response<ResponseBody>, Reset> {
     let began = Instant::now();
     let busy = Busy::new(client.clone(), worker.clone());
+    busy.watch().await;
     let leaving = worker.is_leaving();
-    let mut response = route(&worker, &client, busy, began, request).await?;
-    if leaving || worker.is_leaving() {
+    let passage = Passage::default();
+    let answer = route(&worker, &client, busy, began, request, &passage).await;
+    let mut response = passage.answered(answer)?;
+    // In HTTP/2 the connection says it, not each answer.
+    if (leaving || worker.is_leaving()) && !client.is_shared() {
         let headers = response.headers_mut();
         if !headers.contains_key(CONNECTION) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -61,47 +77,62 @@ async fn route(
     busy: Busy,
     began: Instant,
     mut request: Request<Incoming>,
+    passage: &Passage,
 ) -> Result<Response<ResponseBody>, Reset> {
     let reads = reads(request.method());
     if request.method() == Method::CONNECT {
+        passage.begin(worker, client, None, began, &mut request);
         let why = "this is no proxy for tunnels of clients";
         return Ok(own(worker, None, reads, Own::ConnectRefused, why));
+    }
+    if let Some((flaw, why)) = refuse::flaw(&request) {
+        passage.begin(worker, client, None, began, &mut request);
+        return Ok(own(worker, None, reads, flaw, why));
     }
     if let Some(authority) = request.uri().authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         request.headers_mut().insert(HOST, host);
     }
-    let balancer = {
+    let route = {
         let table = worker.table();
         let host = request.headers().get(HOST).and_then(|h| h.to_str().ok());
         table
             .route(host.unwrap_or_default(), request.uri().path())
             .cloned()
     };
-    let Some(balancer) = balancer else {
+    passage.begin(worker, client, route.as_ref(), began, &mut request);
+    let Some(route) = route else {
         let why = format!(
             "no route for this host and path; path {}",
             request.uri().path()
         );
         return Ok(own(worker, None, reads, Own::NoRoute, why));
     };
+    let balancer = &route.balancer;
     worker.budget.request();
     if let Some(protocol) = headers::upgrade(request.headers()) {
-        let tried = tunnel::forward(worker, client, busy, began, &balancer, request, protocol);
+        let asked = tunnel::Asked { began, protocol };
+        let tried = tunnel::forward(worker, client, busy, balancer, request, asked, passage);
         return Box::pin(tried).await;
     }
     let (mut parts, body) = request.into_parts();
-    prepare(&mut parts, client);
+    prepare(&mut parts, client, !body.is_end_stream());
     let body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
-        RequestBody::Upload { body, guard: None }
+        RequestBody::Upload {
+            body,
+            guard: None,
+            bytes: passage.upload(),
+        }
     };
     let attempt = Attempt {
         worker,
-        balancer: &balancer,
+        balancer,
+        passage,
         repeatable: matches!(body, RequestBody::Empty) && is_idempotent(&parts.method),
+        grpc: is_grpc(&parts.headers),
         reads,
         began,
         tries: 0,
@@ -111,13 +142,23 @@ async fn route(
 }
 
 /// A head as instances get it.
-pub(crate) fn prepare(parts: &mut Parts, client: &Client) {
+pub(crate) fn prepare(parts: &mut Parts, client: &Client, has_body: bool) {
     headers::origin_form(&mut parts.uri);
     // Once, instead of growing with each that is added.
     parts.headers.reserve(headers::ADDED);
     headers::strip(&mut parts.headers);
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
     let host = parts.headers.get(HOST).cloned();
     headers::forwarded(&mut parts.headers, &client.peer, host.as_ref());
+    if host.is_none() {
+        // HTTP/1.0 may do without; HTTP/1.1 may not, and then says nothing (RFC 9112, section 3.2).
+        parts.headers.insert(HOST, HeaderValue::from_static(""));
+    }
+    if has_body {
+        headers::frame(&mut parts.headers);
+    }
     parts.version = Version::HTTP_11;
 }
 
@@ -159,7 +200,7 @@ pub(crate) fn answer_own(
     text: impl std::fmt::Display,
 ) -> Response<ResponseBody> {
     let status = why.status().0.as_u16();
-    meter.answered(reads, status);
+    meter.answered(reads, why);
     if (502..=504).contains(&status) {
         worker.totals.own_errors.add(1);
     }
@@ -169,11 +210,31 @@ pub(crate) fn answer_own(
     why.response(text)
 }
 
+/// What a request is sent on.
+enum Way {
+    /// A connection of its own.
+    Pipe(Pipe),
+    /// A stream of a shared one.
+    Stream(super::shared::Stream),
+}
+
+/// The client's body broke off, or is none; the instance is not to blame.
+pub(crate) fn bad_body(
+    worker: &Worker,
+    meter: &super::meter::Meter,
+    reads: bool,
+) -> Response<ResponseBody> {
+    let why = "the body of the request ended before its end, or its chunks are none";
+    answer_own(worker, meter, reads, Own::BadBody, why)
+}
+
 /// One request and what was tried for it.
 struct Attempt<'a> {
     worker: &'a Rc<Worker>,
     balancer: &'a Rc<Balancer>,
+    passage: &'a Passage,
     repeatable: bool,
+    grpc: bool,
     reads: bool,
     began: Instant,
     tries: u32,
@@ -206,32 +267,40 @@ impl Attempt<'_> {
             };
             self.tries += 1;
             let upstream = guard.upstream().clone();
+            self.passage.tried(self.tries, &group, &upstream);
             let cuts = upstream.cuts.get();
-            let kept = if fresh { None } else { upstream.take() };
-            let pooled = kept.is_some();
-            let mut pipe = match kept {
-                Some(pipe) => pipe,
-                None => match Box::pin(Pipe::connect(&upstream.target, limits.connect)).await {
-                    Ok(pipe) => pipe,
-                    Err(error) => {
-                        drop(guard);
-                        if let Some(answer) =
-                            self.not_connected(&group, upstream, limits.tries, error)
-                        {
-                            return Ok(answer);
-                        }
-                        continue;
+            let (mut way, pooled) = match self.way(&group, &upstream, limits.connect, fresh).await {
+                Ok(found) => found,
+                Err(error) => {
+                    drop(guard);
+                    match self.not_connected(&group, upstream, limits.tries, &error) {
+                        Some(answer) => return Ok(answer),
+                        None => continue,
                     }
-                },
+                }
             };
-            let spare = (pooled && self.repeatable && limits.tries > 1).then(|| copy(&request));
+            let spare = self.spare(&way, pooled, limits.tries, &request);
             let guard = Rc::new(guard);
             if let RequestBody::Upload { guard: held, .. } = request.body_mut() {
                 *held = Some(guard.clone());
             }
-            match pipe.send(request, || upstream.cuts.get() != cuts).await {
+            group.meter.sent.add(1);
+            let sent = match &mut way {
+                Way::Pipe(pipe) => pipe.send(request, || upstream.cuts.get() != cuts).await,
+                Way::Stream(stream) => {
+                    to_http2(&mut request, self.grpc);
+                    Box::pin(stream.send(request, &upstream, cuts)).await
+                }
+            };
+            match sent {
                 Sent::Answer(response) => {
-                    return Ok(self.answer(response, pipe, guard, group, cuts, busy).await);
+                    let carrier = match way {
+                        Way::Pipe(pipe) => Carrier::Pipe(pipe),
+                        Way::Stream(stream) => Carrier::Stream(stream),
+                    };
+                    return Ok(self
+                        .answer(response, carrier, guard, group, cuts, busy)
+                        .await);
                 }
                 Sent::Unsent(back) => {
                     request = *back;
@@ -240,24 +309,37 @@ impl Attempt<'_> {
                         return Ok(self.lost(&group, "it could not be written"));
                     }
                     self.worker.totals.retried_unsent.add(1);
-                    group.meter.retries.add(1);
+                    group.meter.repeated(Repeat::Unsent);
                     fresh = true;
                     // The same instance, as long as it takes requests.
                     again = Rc::try_unwrap(guard).ok().map(|guard| (group, guard));
                     again = again.filter(|(_, guard)| !guard.upstream().target.is_draining());
                 }
+                Sent::Unprocessed { why } => match spare {
+                    Some(spare) if self.worker.budget.may_repeat(self.worker) => {
+                        self.worker.totals.retried_unsent.add(1);
+                        group.meter.repeated(Repeat::Unsent);
+                        request = spare;
+                        fresh = true;
+                        self.tried.push(upstream);
+                    }
+                    _ => return Ok(self.lost(&group, &why)),
+                },
+                Sent::Lost { .. } if guard.upload_broke() => {
+                    return Ok(bad_body(self.worker, &group.meter, self.reads));
+                }
                 Sent::Lost { seen, why } => {
                     if seen {
                         self.worker.totals.broken.add(1);
-                        return Err(Reset);
+                        return Err(Reset::Broken);
                     }
                     if !pooled {
                         upstream.target.failed();
                     }
-                    match spare {
+                    match spare.filter(|_| pooled && self.repeatable) {
                         Some(spare) if self.worker.budget.may_repeat(self.worker) => {
                             self.worker.totals.retried_closed.add(1);
-                            group.meter.retries.add(1);
+                            group.meter.repeated(Repeat::Closed);
                             request = spare;
                             fresh = true;
                         }
@@ -266,10 +348,49 @@ impl Attempt<'_> {
                 }
                 Sent::Cut => {
                     self.worker.totals.cut_requests.add(1);
-                    return Err(Reset);
+                    return Err(Reset::Cut);
                 }
             }
         }
+    }
+
+    /// A connection of this instance, or a stream of one; whether it was there before.
+    async fn way(
+        &self,
+        group: &Group,
+        upstream: &Rc<Upstream>,
+        limit: Duration,
+        fresh: bool,
+    ) -> Result<(Way, bool), Rc<ConnectError>> {
+        if group.speaks_http2(self.grpc) {
+            // Only one that came back needs a new one: see `shared`.
+            let fresh = fresh && self.tries > 1;
+            let (stream, new) = Box::pin(upstream.shared.stream(limit, fresh)).await?;
+            return Ok((Way::Stream(stream), !new));
+        }
+        let kept = if fresh { None } else { upstream.take() };
+        match kept {
+            Some(pipe) => Ok((Way::Pipe(pipe), true)),
+            None => Ok((
+                Way::Pipe(Box::pin(Pipe::connect(&upstream.target, limit)).await?),
+                false,
+            )),
+        }
+    }
+
+    /// What may be sent a second time, should this one not have been answered.
+    fn spare(
+        &self,
+        way: &Way,
+        pooled: bool,
+        most: u32,
+        request: &Request<RequestBody>,
+    ) -> Option<Request<RequestBody>> {
+        let may = match way {
+            Way::Pipe(_) => pooled && self.repeatable,
+            Way::Stream(_) => self.tries < most && matches!(request.body(), RequestBody::Empty),
+        };
+        (may && most > 1).then(|| copy(request))
     }
 
     /// Nothing was sent: another instance may be tried, unless this was the last try.
@@ -278,13 +399,13 @@ impl Attempt<'_> {
         group: &Group,
         upstream: Rc<Upstream>,
         most: u32,
-        error: ConnectError,
+        error: &ConnectError,
     ) -> Option<Response<ResponseBody>> {
         upstream.target.failed();
         self.tried.push(upstream);
         if self.tries < most && self.worker.budget.may_repeat(self.worker) {
             self.worker.totals.retried_connect.add(1);
-            group.meter.retries.add(1);
+            group.meter.repeated(Repeat::Connect);
             return None;
         }
         let why = match error {
@@ -310,7 +431,7 @@ impl Attempt<'_> {
     async fn answer(
         &self,
         response: Response<Incoming>,
-        pipe: Pipe,
+        carrier: Carrier,
         guard: Rc<Guard>,
         group: Rc<Group>,
         cuts: u32,
@@ -328,11 +449,12 @@ impl Attempt<'_> {
             status: parts.status.as_u16(),
             reads: self.reads,
             first: self.began.elapsed(),
+            journey: self.passage.take(),
         };
-        let mut taken = Some((body, pipe, guard, count));
+        let mut taken = Some((body, carrier, guard, count));
         let body = poll_fn(|cx| {
-            let whole = taken.take().map(|(body, pipe, guard, count)| {
-                take_over(body, Some(pipe), guard, cuts, count, cx)
+            let whole = taken.take().map(|(body, carrier, guard, count)| {
+                take_over(body, carrier, guard, cuts, count, cx)
             });
             Poll::Ready(whole.unwrap_or(ResponseBody::Whole(None)))
         })

@@ -15,8 +15,15 @@ pub(crate) const ADDED: usize = 3;
 
 /// Takes out what belongs to this connection only, also what `Connection` names.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    if let Some(connection) = headers.remove(header::CONNECTION) {
-        strip_named(headers, &connection);
+    let mut lines = headers.get_all(header::CONNECTION).iter();
+    if let Some(first) = lines.next().cloned() {
+        // Hardly anybody writes more than one line.
+        let more: Vec<HeaderValue> = lines.cloned().collect();
+        headers.remove(header::CONNECTION);
+        strip_named(headers, &first);
+        for line in more {
+            strip_named(headers, &line);
+        }
     }
     for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
         headers.remove(name);
@@ -33,11 +40,10 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 }
 
 fn strip_named(headers: &mut HeaderMap, connection: &HeaderValue) {
-    let Ok(names) = connection.to_str() else {
-        return;
-    };
-    for name in names.split(',') {
-        let name = name.trim();
+    for name in connection.as_bytes().split(|&byte| byte == b',') {
+        let Ok(name) = std::str::from_utf8(name.trim_ascii()) else {
+            continue;
+        };
         if name.eq_ignore_ascii_case("keep-alive") || name.eq_ignore_ascii_case("close") {
             continue;
         }
@@ -49,16 +55,52 @@ fn strip_named(headers: &mut HeaderMap, connection: &HeaderValue) {
     }
 }
 
+/// Puts cookies that came apart together again: in HTTP/1.1 they are one header (RFC 9113, 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let apart: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+    if apart.len() < 2 {
+        return;
+    }
+    let bytes: Vec<_> = apart.into_iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&bytes.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// Whether a request asks for another protocol, and for which.
+///
+/// HTTP/2 is none of them (RFC 9110, section 7.8: a request to upgrade may be ignored): the requests
+/// in such a tunnel would be routed, counted and checked by nobody.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asks = headers
-        .get(header::CONNECTION)?
-        .to_str()
-        .ok()?
-        .split(',')
-        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    asks.then(|| headers.get(header::UPGRADE).cloned())
-        .flatten()
+    let has = |line: &HeaderValue, word: &str| {
+        let mut words = line.as_bytes().split(|&byte| byte == b',');
+        words.any(|w| w.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let mut lines = headers.get_all(header::CONNECTION).iter();
+    let asks = lines.any(|line| has(line, "upgrade"));
+    let protocol = asks.then(|| headers.get(header::UPGRADE)).flatten()?;
+    (!has(protocol, "h2c")).then(|| protocol.clone())
+}
+
+/// Says how long a body is, if nobody did: hyper leaves a body out that has no length, when the
+/// method hardly ever has one.
+pub(crate) fn frame(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+    }
+}
+
+/// Takes out of a trailer what an instance must not believe when it takes it for a part of the head
+/// (RFC 9110, section 6.5.1). Of what frames and routes the rest is taken out by hyper.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    let names = [&header::CONNECTION, &header::UPGRADE];
+    let forwarded = [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST];
+    for name in names.into_iter().chain(forwarded) {
+        trailers.remove(name);
+    }
 }
 
 /// Writes in where a request came from.
@@ -89,6 +131,9 @@ pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, host: Optio
 pub(crate) fn origin_form(uri: &mut Uri) {
     if uri.authority().is_some() {
         let path = uri.path_and_query().cloned();
+        // Of a fragment that followed the host at once an empty path is left: it calls itself "/",
+        // and is written as nothing.
+        let path = path.filter(|path| path.as_str() != "/");
         let mut parts = http::uri::Parts::default();
         parts.path_and_query = path.or_else(|| Some(http::uri::PathAndQuery::from_static("/")));
         if let Ok(origin) = Uri::from_parts(parts) {
@@ -128,6 +173,15 @@ mod tests {
             headers,
             map(&[("host", "a"), ("content-length", "3"), ("x-other", "2")])
         );
+        let mut headers = map(&[
+            ("connection", "x-a"),
+            ("connection", "\u{e4}, x-b"),
+            ("x-a", "1"),
+            ("x-b", "2"),
+            ("x-c", "3"),
+        ]);
+        strip(&mut headers);
+        assert_eq!(headers, map(&[("x-c", "3")]));
         let mut headers = map(&[("te", "Trailers")]);
         strip(&mut headers);
         assert_eq!(headers, map(&[("te", "Trailers")]));
@@ -158,6 +212,47 @@ mod tests {
             ("upgrade", "websocket"),
         ]);
         assert_eq!(upgrade(&asks).unwrap(), "websocket");
+        let asks = map(&[
+            ("connection", "keep-alive"),
+            ("connection", "upgrade"),
+            ("upgrade", "x"),
+        ]);
+        assert_eq!(upgrade(&asks).unwrap(), "x");
+        for protocol in ["h2c", "H2C", "websocket, h2c"] {
+            let asks = map(&[("connection", "upgrade"), ("upgrade", protocol)]);
+            assert!(upgrade(&asks).is_none(), "{protocol}");
+        }
+    }
+
+    #[test]
+    fn cookies_that_came_apart_are_one_header_again() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers, map(&[("cookie", "a=1; b=2; c=3")]));
+    }
+
+    #[test]
+    fn a_body_without_a_length_comes_in_chunks() {
+        let mut headers = map(&[("host", "t")]);
+        frame(&mut headers);
+        assert_eq!(
+            headers,
+            map(&[("host", "t"), ("transfer-encoding", "chunked")])
+        );
+        let mut headers = map(&[("content-length", "3")]);
+        frame(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "3")]));
+    }
+
+    #[test]
+    fn a_trailer_says_nothing_in_the_balancers_name() {
+        let mut trailers = map(&[
+            ("x-forwarded-for", "10.0.0.1"),
+            ("connection", "x-sum"),
+            ("x-sum", "1"),
+        ]);
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("x-sum", "1")]));
     }
 
     #[test]
@@ -165,6 +260,8 @@ mod tests {
         for (given, expected) in [
             ("http://a.test/x?y=1", "/x?y=1"),
             ("http://a.test", "/"),
+            ("http://a.test#x", "/"),
+            ("http://a.test?y#x", "/?y"),
             ("/x", "/x"),
             ("*", "*"),
         ] {

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::answer::Own;
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -132,17 +134,44 @@ impl Times {
     }
 }
 
+/// Why a request is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// No connection could be made.
+    Connect,
+    /// It had not been written, or the instance did nothing with it.
+    Unsent,
+    /// A kept connection was closed before the answer.
+    Closed,
+}
+
+impl Repeat {
+    /// All, with the names of the label `reason`, in the order of the counters.
+    pub(crate) const ALL: [(Self, &str); 3] = [
+        (Self::Connect, "connect"),
+        (Self::Unsent, "unsent"),
+        (Self::Closed, "closed"),
+    ];
+}
+
+/// Answers by whether the method only reads and by class of status.
+pub(crate) type Statuses = [[Counter; 5]; 2];
+
 /// Figures of one server group behind one load balancer, in one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    /// Answers of instances, by whether the method only reads and by class of status.
-    pub(crate) status: [[Counter; 5]; 2],
-    /// Answers of the balancer itself, by the same.
-    pub(crate) own: [[Counter; 5]; 2],
+    /// Requests that were sent to an instance.
+    pub(crate) sent: Counter,
+    /// Answers of instances.
+    pub(crate) status: Statuses,
+    /// Answers of the balancer itself.
+    pub(crate) own: Statuses,
+    /// The same by the name of the error.
+    pub(crate) errors: [Counter; Own::ALL.len()],
     /// Answers of the balancer itself with 502, 503, 504.
     pub(crate) own_errors: Counter,
-    /// Requests sent again.
-    pub(crate) retries: Counter,
+    /// Requests sent again, by [`Repeat`].
+    pub(crate) repeats: [Counter; Repeat::ALL.len()],
     /// To the end of the answer.
     pub(crate) total: Histogram,
     /// To the answer's head.
@@ -157,18 +186,70 @@ impl Meter {
     }
 
     /// The balancer answered by itself.
-    pub(crate) fn answered(&self, reads: bool, status: u16) {
+    pub(crate) fn answered(&self, reads: bool, why: Own) {
+        let status = why.status().0.as_u16();
         count(&self.own, reads, status);
+        if let Some(counter) = self.errors.get(why as usize) {
+            counter.add(1);
+        }
         if (502..=504).contains(&status) {
             self.own_errors.add(1);
         }
     }
+
+    /// A request is sent again.
+    pub(crate) fn repeated(&self, why: Repeat) {
+        if let Some(counter) = self.repeats.get(why as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// Requests sent again.
+    pub(crate) fn retries(&self) -> u64 {
+        self.repeats.iter().map(Counter::get).sum()
+    }
 }
 
-fn count(table: &[[Counter; 5]; 2], reads: bool, status: u16) {
+fn count(table: &Statuses, reads: bool, status: u16) {
     let class = usize::from(status / 100).clamp(1, 5) - 1;
     if let Some(counter) = table[usize::from(!reads)].get(class) {
         counter.add(1);
+    }
+}
+
+/// Figures of one route in one worker.
+#[derive(Debug, Default)]
+pub(crate) struct RouteMeter {
+    /// Requests that took it.
+    pub(crate) began: Counter,
+    /// Of these, those that have ended, whatever their end.
+    pub(crate) done: Counter,
+    /// Answers of instances.
+    pub(crate) status: Statuses,
+    /// Answers of the balancer itself.
+    pub(crate) own: Statuses,
+    /// Requests sent again.
+    pub(crate) retries: Counter,
+    /// To the end of an instance's answer.
+    pub(crate) total: Histogram,
+}
+
+impl RouteMeter {
+    /// An instance's answer has ended.
+    pub(crate) fn ended(&self, reads: bool, status: u16, total: Duration) {
+        count(&self.status, reads, status);
+        self.total.record(total);
+    }
+
+    /// The balancer answered by itself.
+    pub(crate) fn answered(&self, reads: bool, status: u16) {
+        count(&self.own, reads, status);
+    }
+
+    /// Requests under way. Read in the order that cannot make it negative.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let done = self.done.get();
+        self.began.get().saturating_sub(done)
     }
 }
 
@@ -191,6 +272,8 @@ pub(crate) struct Totals {
     pub(crate) client_gone: Counter,
     /// An instance broke an answer off.
     pub(crate) broken: Counter,
+    /// Lines of the access log that found no room.
+    pub(crate) lines_dropped: Counter,
     /// Requests cut.
     pub(crate) cut_requests: Counter,
     /// Tunnels cut.
@@ -221,6 +304,20 @@ mod tests {
         for at in 1..BUCKETS - 1 {
             assert!(upper_us(at) < upper_us(at + 1), "{at}");
         }
+    }
+
+    #[test]
+    fn every_reason_and_every_error_has_a_counter_of_its_own() {
+        let meter = Meter::default();
+        for (at, (why, _)) in Repeat::ALL.into_iter().enumerate() {
+            meter.repeated(why);
+            assert_eq!((why as usize, meter.repeats[at].get()), (at, 1));
+        }
+        for (at, why) in Own::ALL.into_iter().enumerate() {
+            meter.answered(true, why);
+            assert_eq!((why as usize, meter.errors[at].get()), (at, 1));
+        }
+        assert_eq!(meter.retries(), 3);
     }
 
     #[test]

@@ -3,14 +3,18 @@
 //! Owns connections, choice, counts and retries. It never decides who serves: the control side hands
 //! it plans and standings and reads its counts. Its truth is in the [`target::Target`]s.
 
-mod answer;
+pub(crate) mod access;
+pub(crate) mod answer;
 mod body;
 mod client;
 mod forward;
 mod headers;
 pub(crate) mod meter;
+mod passage;
 mod pipe;
 pub(crate) mod plan;
+mod refuse;
+mod shared;
 mod table;
 pub(crate) mod target;
 mod tunnel;

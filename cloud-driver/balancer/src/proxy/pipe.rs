@@ -43,11 +43,23 @@ impl Drop for Open {
     }
 }
 
-/// A stream that notes whether anything was read.
+/// A stream that notes whether anything was read, and counts as long as it lives.
 #[derive(Debug)]
-struct Watched {
+pub(crate) struct Watched {
     stream: TcpStream,
     seen: Rc<Cell<bool>>,
+    _open: Open,
+}
+
+impl Watched {
+    /// Nothing was read of it yet.
+    pub(crate) fn new((stream, open): (TcpStream, Open)) -> Self {
+        Self {
+            stream,
+            seen: Rc::default(),
+            _open: open,
+        }
+    }
 }
 
 impl AsyncRead for Watched {
@@ -147,6 +159,8 @@ pub(crate) enum Sent {
     Answer(Response<Incoming>),
     /// Nothing of it was written.
     Unsent(Box<Request<RequestBody>>),
+    /// It was written, and the instance said that it did nothing with it.
+    Unprocessed { why: String },
     /// The connection ended; `seen`: after the first byte of an answer.
     Lost { seen: bool, why: String },
     /// It was cut on purpose.
@@ -160,7 +174,6 @@ pub(crate) struct Pipe {
     ended: bool,
     seen: Rc<Cell<bool>>,
     since: Instant,
-    _open: Open,
 }
 
 impl std::fmt::Debug for Pipe {
@@ -177,12 +190,8 @@ impl Pipe {
         target: &Arc<Target>,
         limit: Duration,
     ) -> Result<Self, ConnectError> {
-        let (stream, open) = connect(target, limit).await?;
-        let seen = Rc::new(Cell::new(false));
-        let watched = Watched {
-            stream,
-            seen: seen.clone(),
-        };
+        let watched = Watched::new(connect(target, limit).await?);
+        let seen = watched.seen.clone();
         let made = http1::Builder::new()
             .max_buf_size(MOST_HEAD)
             .max_header_size(MOST_HEAD)
@@ -198,7 +207,6 @@ impl Pipe {
             ended: false,
             seen,
             since: Instant::now(),
-            _open: open,
         })
     }
 
@@ -318,7 +326,7 @@ mod tests {
             *request.method_mut() = http::Method::POST;
             match pipe.send(request, || false).await {
                 Sent::Unsent(back) => assert_eq!(back.method(), http::Method::POST),
-                Sent::Answer(_) | Sent::Lost { .. } | Sent::Cut => panic!("it was sent"),
+                _ => panic!("it was sent"),
             }
             assert!(!pipe.is_usable());
             assert_eq!(target.counts().open, 1);

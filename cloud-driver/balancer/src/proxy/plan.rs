@@ -3,19 +3,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::meter::Meter;
+use balancer::Protocol;
+
+use super::access::Order;
+use super::meter::{Meter, RouteMeter};
 use super::target::Target;
 
 /// A configuration to be served.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Host (lower case; none: any), path prefix without its last `/`, index of the load balancer;
-    /// the first that fits counts.
-    pub(crate) routes: Vec<(Option<String>, String, usize)>,
+    /// Routes; the first that fits counts.
+    pub(crate) routes: Vec<Route>,
     /// Load balancers.
     pub(crate) balancers: Vec<Balancer>,
     /// How it behaves.
     pub(crate) limits: Limits,
+    /// What is written of requests; none: nothing.
+    pub(crate) access: Option<Order>,
 }
 
 /// How requests are tried.
@@ -36,9 +40,26 @@ impl Default for Limits {
     }
 }
 
+/// A route.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    /// Its name in figures.
+    pub(crate) name: Arc<str>,
+    /// In lower case; none: any.
+    pub(crate) host: Option<String>,
+    /// Path prefix without its last `/`.
+    pub(crate) path: String,
+    /// Index of the load balancer.
+    pub(crate) balancer: usize,
+    /// Its figures, one a worker.
+    pub(crate) meters: Vec<Arc<RouteMeter>>,
+}
+
 /// A load balancer.
 #[derive(Debug)]
 pub(crate) struct Balancer {
+    /// Its name.
+    pub(crate) name: Arc<str>,
     /// Whose turn it is; shared by the workers, so that shares are exact over all of them.
     pub(crate) turns: Arc<Turns>,
     /// Server groups.
@@ -50,8 +71,12 @@ pub(crate) struct Balancer {
 /// A server group.
 #[derive(Debug)]
 pub(crate) struct Group {
+    /// Its name.
+    pub(crate) name: Arc<str>,
     /// Its share.
     pub(crate) weight: u32,
+    /// What its instances are spoken to in.
+    pub(crate) protocol: Protocol,
     /// Its instances.
     pub(crate) targets: Vec<Arc<Target>>,
     /// Its figures, one a worker.

@@ -6,11 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use balancer::Protocol;
 use tokio::sync::Notify;
 
-use super::meter::Meter;
+use super::access::Log;
+use super::meter::{Meter, RouteMeter};
 use super::pipe::Pipe;
 use super::plan::{Limits, Plan, Turns};
+use super::shared::Pool;
 use super::target::{Standing, Target};
 
 /// Connections one worker keeps to one instance.
@@ -25,6 +28,8 @@ pub(crate) struct Upstream {
     /// What all workers share of it.
     pub(crate) target: Arc<Target>,
     idle: RefCell<Vec<Pipe>>,
+    /// Connections that requests share.
+    pub(crate) shared: Pool,
     /// Grows with each cut: whoever began under a smaller one ends.
     pub(crate) cuts: Cell<u32>,
     /// Tells its tunnels of a cut.
@@ -55,6 +60,7 @@ impl Upstream {
     /// Closes kept connections that ended or were not used for long; all when the instance drains.
     pub(crate) fn sweep(&self, now: Instant) {
         let drains = self.target.is_draining();
+        self.shared.sweep(drains, now.checked_sub(IDLE));
         let mut closed = Vec::new();
         {
             let mut idle = self.idle.borrow_mut();
@@ -84,12 +90,23 @@ impl Drop for Upstream {
 /// A server group in one worker.
 #[derive(Debug)]
 pub(crate) struct Group {
+    pub(crate) name: Arc<str>,
     weight: u32,
+    protocol: Protocol,
     upstreams: Vec<Rc<Upstream>>,
     pub(crate) meter: Arc<Meter>,
 }
 
 impl Group {
+    /// Whether a request goes to its instances in HTTP/2.
+    pub(crate) fn speaks_http2(&self, grpc: bool) -> bool {
+        match self.protocol {
+            Protocol::Auto => grpc,
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+        }
+    }
+
     fn has(&self, standing: Standing, tried: &[Rc<Upstream>]) -> bool {
         let mut upstreams = self.upstreams.iter();
         upstreams.any(|u| u.target.standing() == standing && !is_in(tried, u))
@@ -129,6 +146,7 @@ fn is_in(tried: &[Rc<Upstream>], upstream: &Rc<Upstream>) -> bool {
 /// A load balancer in one worker.
 #[derive(Debug)]
 pub(crate) struct Balancer {
+    pub(crate) name: Arc<str>,
     turns: Arc<Turns>,
     groups: Vec<Rc<Group>>,
     pub(crate) nobody: Arc<Meter>,
@@ -168,13 +186,27 @@ impl Balancer {
     }
 }
 
+/// A route in one worker.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Its name in figures.
+    pub(crate) name: Arc<str>,
+    /// Path prefix without its last `/`.
+    path: String,
+    /// Where its requests go.
+    pub(crate) balancer: Rc<Balancer>,
+    pub(crate) meter: Arc<RouteMeter>,
+}
+
 /// Everything one worker serves from.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) limits: Limits,
-    /// Per host, path prefixes with load balancers, longest first.
-    hosts: HashMap<String, Vec<(String, usize)>>,
-    any_host: Vec<(String, usize)>,
+    /// What is written of requests.
+    log: Option<Rc<Log>>,
+    /// Per host, routes, those with the longest path first.
+    hosts: HashMap<String, Vec<Rc<Route>>>,
+    any_host: Vec<Rc<Route>>,
     balancers: Vec<Rc<Balancer>>,
     upstreams: HashMap<String, Rc<Upstream>>,
 }
@@ -190,6 +222,7 @@ impl Table {
                 Rc::new(Upstream {
                     target: target.clone(),
                     idle: RefCell::default(),
+                    shared: Pool::new(target.clone()),
                     cuts: Cell::new(0),
                     cut: Notify::new(),
                 })
@@ -202,12 +235,15 @@ impl Table {
         for balancer in &plan.balancers {
             let groups = balancer.groups.iter().map(|group| {
                 Rc::new(Group {
+                    name: group.name.clone(),
                     weight: group.weight,
+                    protocol: group.protocol,
                     upstreams: group.targets.iter().map(&mut upstream).collect(),
                     meter: meter(&group.meters),
                 })
             });
             balancers.push(Rc::new(Balancer {
+                name: balancer.name.clone(),
                 turns: balancer.turns.clone(),
                 groups: groups.collect(),
                 nobody: meter(&balancer.nobody),
@@ -215,27 +251,36 @@ impl Table {
         }
         let mut table = Self {
             limits: plan.limits,
+            log: plan.access.clone().map(|order| Rc::new(Log::new(order))),
             balancers,
             upstreams,
             ..Self::default()
         };
-        for (host, path, balancer) in &plan.routes {
-            let paths = match host {
+        for route in &plan.routes {
+            let Some(balancer) = table.balancers.get(route.balancer) else {
+                continue;
+            };
+            let list = match &route.host {
                 None => &mut table.any_host,
                 Some(host) => table.hosts.entry(host.clone()).or_default(),
             };
-            paths.push((path.clone(), *balancer));
+            list.push(Rc::new(Route {
+                name: route.name.clone(),
+                path: route.path.clone(),
+                balancer: balancer.clone(),
+                meter: route.meters.get(worker).cloned().unwrap_or_default(),
+            }));
         }
         let lists = table.hosts.values_mut().chain([&mut table.any_host]);
-        for paths in lists {
+        for list in lists {
             // Stable: of equal paths the first written counts.
-            paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+            list.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
         }
         table
     }
 
-    /// The load balancer for a host (with or without port) and a path.
-    pub(crate) fn route(&self, host: &str, path: &str) -> Option<&Rc<Balancer>> {
+    /// The route for a host (with or without port) and a path.
+    pub(crate) fn route(&self, host: &str, path: &str) -> Option<&Rc<Route>> {
         let host = without_port(host);
         let own = if host.bytes().any(|b| b.is_ascii_uppercase()) {
             self.hosts.get(&host.to_ascii_lowercase())
@@ -244,8 +289,13 @@ impl Table {
         };
         let lists = own.into_iter().chain([&self.any_host]);
         let mut routes = lists.flatten();
-        let (_, at) = routes.find(|(prefix, _)| fits(prefix, path))?;
-        self.balancers.get(*at)
+        routes.find(|route| fits(&route.path, path))
+    }
+
+    /// Where a request of this route is written; none: nowhere.
+    pub(crate) fn log(&self, route: Option<&Route>) -> Option<&Rc<Log>> {
+        let balancer = route.map(|route| &*route.balancer.name);
+        self.log.as_ref().filter(|log| log.wants(balancer))
     }
 
     /// This worker's side of an instance.
@@ -281,18 +331,24 @@ mod tests {
 
     #[test]
     fn the_longest_path_of_the_requests_host_counts_and_any_host_last() {
-        let host = |name: &str| Some(name.to_owned());
+        let route = |host: Option<&str>, path: &str, balancer| super::super::plan::Route {
+            host: host.map(str::to_owned),
+            path: path.to_owned(),
+            balancer,
+            ..super::super::plan::Route::default()
+        };
         let plan = Plan {
             routes: vec![
-                (None, String::new(), 0),
-                (host("a.test"), String::new(), 1),
-                (host("a.test"), "/staging".into(), 2),
-                (host("a.test"), "/staging".into(), 3),
-                (None, "/only".into(), 4),
-                (host("[::1]"), String::new(), 5),
+                route(None, "", 0),
+                route(Some("a.test"), "", 1),
+                route(Some("a.test"), "/staging", 2),
+                route(Some("a.test"), "/staging", 3),
+                route(None, "/only", 4),
+                route(Some("[::1]"), "", 5),
             ],
             balancers: (0..6)
                 .map(|_| super::super::plan::Balancer {
+                    name: Arc::default(),
                     turns: Arc::default(),
                     groups: Vec::new(),
                     nobody: Vec::new(),
@@ -314,7 +370,7 @@ mod tests {
         ] {
             let found = table.route(host, path).unwrap();
             assert!(
-                Rc::ptr_eq(found, &table.balancers[expected]),
+                Rc::ptr_eq(&found.balancer, &table.balancers[expected]),
                 "{host}{path}"
             );
         }
@@ -329,7 +385,9 @@ mod tests {
             Arc::new(target)
         };
         let group = |weight, targets: &[&Arc<Target>]| super::super::plan::Group {
+            name: Arc::default(),
             weight,
+            protocol: Protocol::Auto,
             targets: targets.iter().map(|t| Arc::clone(t)).collect(),
             meters: Vec::new(),
         };
@@ -340,6 +398,7 @@ mod tests {
         );
         let plan = Plan {
             balancers: vec![super::super::plan::Balancer {
+                name: Arc::default(),
                 turns: Arc::default(),
                 groups: vec![group(1, &[&a, &b]), group(1, &[&c])],
                 nobody: Vec::new(),

@@ -3,6 +3,7 @@
 //!
 //! Cut tunnels of WebSocket end with a close frame, code 1001 (going away), between two frames.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -16,10 +17,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::answer::Own;
-use super::body::{Count, Guard, RequestBody, ResponseBody, take_over};
+use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
-use super::forward::{Reset, answer_own, own, prepare, reads};
+use super::forward::{Reset, answer_own, bad_body, own, prepare, reads};
 use super::headers;
+use super::meter::Repeat;
+use super::passage::{CUT, Passage};
 use super::pipe::{ConnectError, MOST_HEAD, Open, connect};
 use super::table::{Balancer, Group};
 use super::target::Target;
@@ -57,26 +60,32 @@ impl Drop for Counted {
     }
 }
 
+/// What is asked for, and since when.
+pub(crate) struct Asked {
+    pub(crate) began: Instant,
+    pub(crate) protocol: HeaderValue,
+}
+
 /// Forwards a request that asks for another protocol.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
     client: &Client,
     busy: Busy,
-    began: Instant,
     balancer: &Rc<Balancer>,
     mut request: Request<Incoming>,
-    protocol: HeaderValue,
+    Asked { began, protocol }: Asked,
+    passage: &Passage,
 ) -> Result<Response<ResponseBody>, Reset> {
     let theirs = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
     let reads = reads(&parts.method);
-    prepare(&mut parts, client);
+    prepare(&mut parts, client, !body.is_end_stream());
     parts
         .headers
         .insert(CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(UPGRADE, protocol.clone());
 
-    let (group, guard, stream, open) = match open_stream(worker, balancer, reads).await {
+    let (group, guard, stream, open) = match open_stream(worker, balancer, reads, passage).await {
         Ok(opened) => opened,
         Err(answer) => return Ok(*answer),
     };
@@ -88,6 +97,7 @@ pub(crate) async fn forward(
         RequestBody::Upload {
             body,
             guard: Some(guard.clone()),
+            bytes: passage.upload(),
         }
     };
     let made = hyper::client::conn::http1::Builder::new()
@@ -95,7 +105,7 @@ pub(crate) async fn forward(
         .max_header_size(MOST_HEAD)
         .handshake(TokioIo::new(stream))
         .await;
-    let (mut sender, connection) = made.map_err(|_| Reset)?;
+    let (mut sender, connection) = made.map_err(|_| Reset::Broken)?;
     worker.spawn(async move {
         // Its end is seen by whoever reads the answer or the tunnel.
         let _ended = connection.with_upgrades().await;
@@ -106,11 +116,12 @@ pub(crate) async fn forward(
         sent = sender.send_request(Request::from_parts(parts, body)) => sent,
         () = cut.cut.notified() => {
             worker.totals.cut_requests.add(1);
-            return Err(Reset);
+            return Err(Reset::Cut);
         }
     };
     let mut response = match sent {
         Ok(response) => response,
+        Err(_) if guard.upload_broke() => return Ok(bad_body(worker, &group.meter, reads)),
         Err(error) => {
             guard.upstream().target.failed();
             worker.totals.not_repeated.add(1);
@@ -123,14 +134,23 @@ pub(crate) async fn forward(
         let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         group.meter.first.record(began.elapsed());
         group.meter.ended(reads, 101, began.elapsed());
+        let mut journey = passage.take();
+        if let Some(journey) = &mut journey {
+            journey.opened(began.elapsed());
+        }
         let agreed = response.headers().get(UPGRADE).cloned();
         let counted = Counted::new(guard);
         let ends = worker.clone();
         worker.spawn(async move {
+            let passed = Passed::default();
             if let (Ok(theirs), Ok(ours)) = (theirs.await, ours.await) {
-                pass(&ends, &counted.0, theirs, ours, websocket).await;
+                pass(&ends, &counted.0, theirs, ours, websocket, &passed).await;
             }
             drop(counted);
+            if let Some(mut journey) = journey {
+                let why = passed.cut.get().then_some(CUT);
+                journey.closed(passed.up.get(), passed.down.get(), why);
+            }
         });
         let (mut parts, _) = response.into_parts();
         headers::strip(&mut parts.headers);
@@ -152,12 +172,13 @@ pub(crate) async fn forward(
         status: parts.status.as_u16(),
         reads,
         first: began.elapsed(),
+        journey: passage.take(),
     };
     let mut taken = Some((body, guard, count));
     let body = std::future::poll_fn(|cx| {
         let body = taken
             .take()
-            .map(|(body, guard, count)| take_over(body, None, guard, cuts, count, cx));
+            .map(|(body, guard, count)| take_over(body, Carrier::Apart, guard, cuts, count, cx));
         std::task::Poll::Ready(body.unwrap_or(ResponseBody::Whole(None)))
     })
     .await;
@@ -169,10 +190,12 @@ async fn open_stream(
     worker: &Rc<Worker>,
     balancer: &Rc<Balancer>,
     reads: bool,
+    passage: &Passage,
 ) -> Result<(Rc<Group>, Guard, TcpStream, Open), Box<Response<ResponseBody>>> {
     let limits = worker.table().limits;
-    let mut tried = Vec::new();
+    let (mut tries, mut tried) = (0, Vec::new());
     loop {
+        tries += 1;
         let Some((group, guard)) = worker.choose(balancer, &tried) else {
             let why = "no instance serves; try again";
             return Err(Box::new(own(
@@ -183,15 +206,18 @@ async fn open_stream(
                 why,
             )));
         };
+        passage.tried(tries, &group, guard.upstream());
         match connect(&guard.upstream().target, limits.connect).await {
-            Ok((stream, open)) => return Ok((group, guard, stream, open)),
+            Ok((stream, open)) => {
+                group.meter.sent.add(1);
+                return Ok((group, guard, stream, open));
+            }
             Err(error) => {
                 guard.upstream().target.failed();
                 tried.push(guard.upstream().clone());
-                let again = u32::try_from(tried.len()).unwrap_or(u32::MAX) < limits.tries;
-                if again && worker.budget.may_repeat(worker) {
+                if tries < limits.tries && worker.budget.may_repeat(worker) {
                     worker.totals.retried_connect.add(1);
-                    group.meter.retries.add(1);
+                    group.meter.repeated(Repeat::Connect);
                     continue;
                 }
                 let why = match error {
@@ -210,13 +236,40 @@ async fn open_stream(
     }
 }
 
-async fn pass(worker: &Worker, guard: &Guard, theirs: Upgraded, ours: Upgraded, websocket: bool) {
+/// What went through a tunnel.
+#[derive(Default)]
+struct Passed {
+    /// Bytes to the instance.
+    up: Cell<u64>,
+    /// Bytes to the client.
+    down: Cell<u64>,
+    cut: Cell<bool>,
+}
+
+fn add(sum: &Cell<u64>, bytes: usize) {
+    sum.set(sum.get() + bytes as u64);
+}
+
+async fn pass(
+    worker: &Worker,
+    guard: &Guard,
+    theirs: Upgraded,
+    ours: Upgraded,
+    websocket: bool,
+    passed: &Passed,
+) {
     let _living = worker.tunnel();
     let (mut client_reads, mut client_writes) = tokio::io::split(TokioIo::new(theirs));
     let (mut instance_reads, mut instance_writes) = tokio::io::split(TokioIo::new(ours));
     let mut up = pin!(async {
         let mut buffer = vec![0; CHUNK];
-        copy(&mut client_reads, &mut instance_writes, &mut buffer).await
+        copy(
+            &mut client_reads,
+            &mut instance_writes,
+            &mut buffer,
+            &passed.up,
+        )
+        .await
     });
     let mut down = pin!(copy_until_cut(
         worker,
@@ -224,6 +277,7 @@ async fn pass(worker: &Worker, guard: &Guard, theirs: Upgraded, ours: Upgraded, 
         &mut instance_reads,
         &mut client_writes,
         websocket,
+        passed,
     ));
     let mut up_ended = false;
     loop {
@@ -250,6 +304,7 @@ async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     buffer: &mut [u8],
+    passed: &Cell<u64>,
 ) -> std::io::Result<()> {
     loop {
         let read = from.read(buffer).await?;
@@ -258,6 +313,7 @@ async fn copy(
         }
         to.write_all(&buffer[..read]).await?;
         to.flush().await?;
+        add(passed, read);
     }
 }
 
@@ -273,6 +329,7 @@ async fn copy_until_cut(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     websocket: bool,
+    passed: &Passed,
 ) -> std::io::Result<Ended> {
     let mut buffer = vec![0; CHUNK];
     let mut frames = Frames::default();
@@ -282,6 +339,7 @@ async fn copy_until_cut(
     loop {
         let told = upstream.cuts.get() != cuts || worker.must_tunnels_end();
         if told && cut_at.is_none() {
+            passed.cut.set(true);
             cut_at = Some(tokio::time::Instant::now());
         }
         if cut_at.is_some() && (!websocket || frames.at_boundary()) {
@@ -308,11 +366,13 @@ async fn copy_until_cut(
         match (cut_at, boundary) {
             (Some(_), Some(at)) => {
                 to.write_all(&buffer[..at]).await?;
+                add(&passed.down, at);
                 return cut(worker, to, true).await;
             }
             _ => to.write_all(&buffer[..read]).await?,
         }
         to.flush().await?;
+        add(&passed.down, read);
     }
 }
 

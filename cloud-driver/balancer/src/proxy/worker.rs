@@ -245,8 +245,9 @@ impl Worker {
             Command::Leave { now } => {
                 self.leaving_since_s
                     .set(Some(self.began.elapsed().as_secs()));
-                if now || Fault::CloseIdle.is_on() {
-                    for client in self.clients.borrow().values() {
+                for client in self.clients.borrow().values() {
+                    // HTTP/2 has a word for it that no request gets lost behind.
+                    if now || client.is_shared() || Fault::CloseIdle.is_on() {
                         client.end();
                     }
                 }

@@ -123,6 +123,14 @@ impl Backend {
             .count()
     }
 
+    /// Ends it; nobody accepts there when this returns.
+    pub(crate) async fn end(self) {
+        let address = self.address;
+        drop(self);
+        let accepted = async || TcpStream::connect(address).await.err().ok_or("accepted");
+        crate::stand::eventually("nobody accepts", accepted).await;
+    }
+
     /// Open connections, probes included.
     pub(crate) fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)

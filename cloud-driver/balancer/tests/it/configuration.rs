@@ -120,6 +120,10 @@ async fn a_faulty_configuration_is_refused_with_paths_and_what_was_there_stays()
         (nowhere, "routes[0].loadBalancer: \"none\""),
         (json!({"surprise": 1}), "body: unknown field `surprise`"),
         (json!({"settings": {"maxTries": 0}}), "settings.maxTries"),
+        (
+            json!({"loadBalancers": [{"name": "-"}]}),
+            "loadBalancers[0].name: \"-\" is reserved",
+        ),
     ] {
         let answer = stand.put("\"1\"", 1, &faulty).await;
         assert_eq!(answer.status, 422, "{faulty}");

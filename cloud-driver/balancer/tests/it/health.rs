@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use crate::backend::Backend;
 use crate::client::Connection;
@@ -90,6 +91,40 @@ async fn requests_that_fail_suspend_an_instance_long_before_its_next_probe() {
     for _ in 0..6 {
         assert_eq!(stand.get("/x").await.status, 502);
     }
+    assert_eq!(stand.instance("a").await["state"], "serving");
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_refused_and_not_the_instances_failure() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let stand = Stand::with(&["--workers", "1"], None).await;
+    let both = |role: &str| {
+        let instances = [instance("a", &a, "serve"), instance("b", &b, role)];
+        let mut group = group("g", 1, &instances);
+        group["health"]["intervalMs"] = 3_600_000.into();
+        config(&[group])
+    };
+    stand.serve(&both("warm")).await;
+    for _ in 0..6 {
+        let mut connection = stand.connect().await;
+        let part = b"POST /length HTTP/1.1\r\nhost: t\r\ncontent-length: 100\r\n\r\npart";
+        connection.stream.write_all(part).await.unwrap();
+        connection.stream.shutdown().await.unwrap();
+        let answer = soon("the refusal", connection.receive(false)).await;
+        let answer = answer.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("x-balancer-error")),
+            (400, Some("bad_body"))
+        );
+        assert!(answer.closes());
+    }
+    stand.serve(&both("serve")).await;
+    drop(b);
+    for _ in 0..20 {
+        stand.get("/x").await;
+    }
+    // Half of a group at most: were a suspended for the uploads, b would not be.
+    stand.wait("b", "suspended").await;
     assert_eq!(stand.instance("a").await["state"], "serving");
 }
 

@@ -4,15 +4,25 @@
 
 mod backend;
 mod client;
+mod http2_backend;
+mod http2_client;
+mod otlp_receiver;
+mod prometheus;
 mod stand;
 
+mod access;
 mod configuration;
 #[cfg(feature = "controls")]
 mod controls;
 mod counting;
+mod figures;
 mod health;
+mod http2;
 mod life;
+mod otlp;
 mod requests;
 mod retries;
+mod seconds;
+mod smuggling;
 mod succession;
 mod tunnels;

@@ -275,6 +275,56 @@ async fn limits_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn heads_that_can_be_read_in_two_ways_are_refused_by_name_and_the_connection_ends() {
+    let backend = Backend::start("a").await;
+    let stand = Stand::start().await;
+    stand
+        .serve(&config(&[group(
+            "g",
+            1,
+            &[instance("i", &backend, "serve")],
+        )]))
+        .await;
+    for (head, status, error) in [
+        ("GET t:80 HTTP/1.1\r\nhost: t", 400, "bad_target"),
+        ("GET http://u@t/ HTTP/1.1\r\nhost: t", 400, "bad_target"),
+        ("GET / HTTP/1.1", 400, "bad_host"),
+        ("GET / HTTP/1.1\r\nhost: t\r\nhost: u", 400, "bad_host"),
+        ("GET / HTTP/1.1\r\nhost: a b", 400, "bad_host"),
+        (
+            "GET / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: gzip, chunked",
+            501,
+            "bad_transfer_coding",
+        ),
+        ("CONNECT t:80 HTTP/1.1\r\nhost: t", 501, "connect_refused"),
+    ] {
+        let mut connection = stand.connect().await;
+        let text = format!("{head}\r\n\r\nGET /behind HTTP/1.1\r\nhost: t\r\n\r\n");
+        connection.stream.write_all(text.as_bytes()).await.unwrap();
+        let answer = soon(head, connection.receive(false)).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("x-balancer-error")),
+            (status, Some(error)),
+            "{head}"
+        );
+        assert!(answer.closes(), "{head}");
+        assert_eq!(soon("the end", connection.rest()).await, b"", "{head}");
+    }
+    assert_eq!(backend.seen().len(), 0);
+    // HTTP/1.0 may do without a host; an instance is not asked without one.
+    let mut connection = stand.connect().await;
+    let old = b"GET /old HTTP/1.0\r\n\r\n";
+    connection.stream.write_all(old).await.unwrap();
+    let answer = soon("the answer", connection.rest()).await;
+    assert!(
+        answer.starts_with(b"HTTP/1.0 200 "),
+        "{}",
+        answer.escape_ascii()
+    );
+    assert_eq!(backend.seen()[0].header("host"), Some(""));
+}
+
+#[tokio::test]
 async fn nothing_is_smuggled_behind_a_request_with_two_lengths() {
     let backend = Backend::start("a").await;
     let stand = Stand::start().await;

@@ -24,6 +24,7 @@ pub mod shim;
 mod source;
 pub mod stop;
 mod unix;
+pub mod upgrade;
 pub mod worker;
 
 use std::collections::BTreeSet;

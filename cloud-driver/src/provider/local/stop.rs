@@ -32,12 +32,8 @@ pub async fn stop_all(data: &Path, grace: Duration) -> Stopped {
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     let mut stopped = Stopped::default();
     // Users first: no request is taken any more when the instances go.
-    stop_each(
-        vec![data.join("balancer").join(shim::BALANCER_SHIM)],
-        grace,
-        &mut stopped,
-    )
-    .await;
+    let balancers = shim::balancer_shims(&data.join("balancer"));
+    stop_each(balancers, grace, &mut stopped).await;
     for folder in ["instances", shim::job::JOBS] {
         let entries = std::fs::read_dir(data.join(folder));
         let each = entries.map(|entries| entries.flatten().map(|e| e.path()).collect());

@@ -29,7 +29,8 @@ use super::observed::{InstanceState, Observed, epoch};
 use super::shim::Shims;
 use crate::config::Config;
 use crate::provider::router::{self, Abilities, Router};
-use admin::{Admin, Answer};
+pub(crate) use admin::Admin;
+use admin::Answer;
 
 /// Times a configuration is written anew because another generation was in force.
 const PUT_TRIES: u32 = 5;

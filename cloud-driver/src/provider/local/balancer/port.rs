@@ -4,10 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use ::instance::{LAUNCH, Launch};
+use ::instance::LAUNCH;
 
-use crate::provider::local::shim::BALANCER_SHIM;
-use crate::provider::local::{stop, unix};
+use crate::provider::local::{shim, stop, unix};
 
 /// A balancer that does not answer has nobody to let finish.
 const GRACE: Duration = Duration::from_secs(1);
@@ -19,11 +18,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A sentence for the operator.
 pub async fn check_port(data: &Path, port: u16) -> Result<(), String> {
     let folder = data.join("balancer");
-    let shim = folder.join(BALANCER_SHIM);
+    let last = shim::balancer_shim(&folder);
     if unix::connect(&folder, balancer::ADMIN_SOCKET).await.is_ok() {
-        let order = std::fs::read(shim.join(LAUNCH)).ok();
-        let order = order.and_then(|text| serde_json::from_slice::<Launch>(&text).ok());
-        return match order.and_then(|order| listens(&order.command)) {
+        return match shim::order(&last).and_then(|order| listens(&order.command)) {
             Some(other) if other != port => Err(format!(
                 "the load balancer of {} serves on port {other} and not on {port}; go on with \
                  --balancer-port {other}, or end it first: gennaker down --data {}",
@@ -33,9 +30,9 @@ pub async fn check_port(data: &Path, port: u16) -> Result<(), String> {
             _ => Ok(()),
         };
     }
-    if shim.join(LAUNCH).exists() {
+    if last.join(LAUNCH).exists() {
         // Its supervisor would go on trying the port of its own order.
-        stop::stop_one(shim, GRACE).await;
+        stop::stop_one(last, GRACE).await;
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(address).map(drop).map_err(|error| {

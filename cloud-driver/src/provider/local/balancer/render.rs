@@ -84,6 +84,7 @@ fn render_group(group: &Wanted, again: Option<&str>) -> Group {
             ..Health::default()
         },
         instances: group.members.iter().filter_map(entry).collect(),
+        protocol: balancer::Protocol::default(),
     }
 }
 

@@ -44,6 +44,11 @@ impl Control {
         Ok(())
     }
 
+    /// Clears away what balancers that were replaced have left.
+    pub(crate) async fn clear_former(&self) {
+        self.shims.clear_former_balancers(&self.folder).await;
+    }
+
     /// Reads the watch stream to its end; each piece of news refreshes the state.
     /// It ends well only when too much happened meanwhile: begin anew then.
     ///

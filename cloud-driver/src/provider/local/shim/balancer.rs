@@ -1,4 +1,5 @@
-//! The balancer's own shim, which starts it again whenever it ends.
+//! The balancer's shims. Each starts its balancer again whenever that ends, and ends with it once it
+//! handed over to a successor, which has a shim of its own: the last one is in force.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -6,23 +7,47 @@ use std::path::{Path, PathBuf};
 
 use ::instance::{EXIT, Ids, LAUNCH, LOCK, Launch as Order, SOCKET, STATE};
 
-use super::look::{Look, look, shim_runs};
+use super::look::{Look, has_ended, look, shim_runs};
 use super::record::{io, read, tail};
 use super::{MAX_FILES, START_LIMIT, Shims};
 use crate::config::Config;
 use crate::provider::local::Error;
 
-/// Folder of the balancer's shim within the balancer's.
-pub(crate) const BALANCER_SHIM: &str = "shim";
+/// Folder of the balancer's first shim within the balancer's; those of successors have a number behind.
+const BALANCER_SHIM: &str = "shim";
+
+/// Shims in a balancer's folder, by age; what they ran may have ended.
+pub(crate) fn balancer_shims(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut numbered: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| Some((number_of(entry.file_name().to_str()?)?, entry.path())))
+        .collect();
+    numbered.sort();
+    numbered.into_iter().map(|(_, path)| path).collect()
+}
+
+fn number_of(name: &str) -> Option<u32> {
+    match name.strip_prefix(BALANCER_SHIM)? {
+        "" => Some(0),
+        rest => rest.strip_prefix('.')?.parse().ok(),
+    }
+}
+
+/// The shim in force, the first when there was none yet.
+pub(crate) fn balancer_shim(folder: &Path) -> PathBuf {
+    let last = balancer_shims(folder).pop();
+    last.unwrap_or_else(|| folder.join(BALANCER_SHIM))
+}
+
+/// What a shim was ordered to run.
+pub(crate) fn order(shim: &Path) -> Option<Order> {
+    read(&shim.join(LAUNCH))
+}
 
 impl Shims {
-    fn balancer_folder(config_folder: &Path) -> PathBuf {
-        config_folder.join(BALANCER_SHIM)
-    }
-
     /// Whether the balancer's shim runs.
     pub async fn balancer_is_supervised(&self) -> bool {
-        let folder = Self::balancer_folder(&self.folder.with_file_name("balancer"));
+        let folder = balancer_shim(&self.folder.with_file_name("balancer"));
         match look(&folder, &self.token("balancer"), None).await {
             Look::Answer(answer) => answer.exit.is_none(),
             Look::Ended(_) | Look::Nothing | Look::Orphan(_) | Look::Unknown => false,
@@ -35,7 +60,7 @@ impl Shims {
     /// When a program is missing or the shim does not start.
     pub async fn start_balancer(&self, config: &Config, folder: &Path) -> Result<(), Error> {
         let program = self.program("balancer")?;
-        let shim = Self::balancer_folder(folder);
+        let shim = balancer_shim(folder);
         std::fs::create_dir_all(&shim).map_err(io(&shim))?;
         let former = shim.clone();
         let cleared = tokio::task::spawn_blocking(move || cleared(&former));
@@ -64,15 +89,53 @@ impl Shims {
         self.launch(&shim, &order, "balancer").await
     }
 
+    /// Starts a successor of the balancer that runs in a folder, from this installation's program and
+    /// under a shim of its own; that shim's folder.
+    ///
+    /// # Errors
+    /// When no balancer was started there, a program is missing, or the shim does not start.
+    pub(crate) async fn start_successor(&self, folder: &Path) -> Result<PathBuf, Error> {
+        let program = self.program("balancer")?;
+        let present = balancer_shim(folder);
+        let mut order = order(&present).ok_or_else(|| Error::Shim {
+            instance: "balancer".to_owned(),
+            reason: format!("{} has no order", present.display()),
+        })?;
+        if let Some(first) = order.command.first_mut() {
+            *first = program.display().to_string();
+        }
+        if !order.command.iter().any(|word| word == HANDOVER) {
+            order.command.push(HANDOVER.to_owned());
+        }
+        let name = present.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(number_of).unwrap_or_default() + 1;
+        let shim = folder.join(format!("{BALANCER_SHIM}.{number}"));
+        self.launch(&shim, &order, "balancer").await?;
+        Ok(shim)
+    }
+
+    /// Clears away what former balancers of a folder left, except the shim in force.
+    pub(crate) async fn clear_former_balancers(&self, folder: &Path) {
+        let mut shims = balancer_shims(folder);
+        let _in_force = shims.pop();
+        for shim in shims {
+            let token = order(&shim).map(|order| order.token).unwrap_or_default();
+            if has_ended(&shim, &token).await {
+                // Tried again the next time.
+                let _left = std::fs::remove_dir_all(&shim);
+            }
+        }
+    }
+
     /// The balancer's last lines.
     pub async fn balancer_tail(&self) -> Vec<String> {
-        tail(
-            Self::balancer_folder(&self.folder.with_file_name("balancer")),
-            20,
-        )
-        .await
+        tail(balancer_shim(&self.folder.with_file_name("balancer")), 20).await
     }
 }
+
+/// Tells a balancer to take over from the one that runs in its folder. One that is started again under
+/// the same order finds nobody there, and begins by itself.
+const HANDOVER: &str = "--handover";
 
 /// Removes what a former life left in the shim's folder; false when a shim runs there.
 ///
@@ -137,6 +200,28 @@ mod tests {
             boot_id: boot.trim().to_owned(),
             isolation: "plain".to_owned(),
         }
+    }
+
+    #[test]
+    fn the_shim_with_the_highest_number_is_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert_eq!(balancer_shim(folder.path()), at("shim"));
+        for name in [
+            "shim.10",
+            "shim",
+            "shim.9",
+            "shim.x",
+            "shimmer",
+            "config.json",
+        ] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        assert_eq!(
+            balancer_shims(folder.path()),
+            [at("shim"), at("shim.9"), at("shim.10")]
+        );
+        assert_eq!(balancer_shim(folder.path()), at("shim.10"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::document::Instance;
 use super::launch::Launch;
 use super::{Error, port};
 use crate::config::Config;
-pub(crate) use balancer::BALANCER_SHIM;
+pub(crate) use balancer::{balancer_shim, balancer_shims, order};
 use look::signal_once;
 use look::{Look, describe, look, never_started, runs};
 pub(crate) use look::{has_ended, stop};

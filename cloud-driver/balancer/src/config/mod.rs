@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod access;
+
+pub use access::{AccessLog, STDOUT};
+
 /// Everything the balancer is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -54,9 +58,30 @@ pub struct Group {
     /// How its instances are probed.
     #[serde(default)]
     pub health: Health,
+    /// What its instances are spoken to in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: Protocol,
     /// Its instances.
     #[serde(default)]
     pub instances: Vec<Instance>,
+}
+
+/// A value that a balancer of an earlier version, which does not know the field, need not be sent.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What a group's instances are spoken to in, whatever the client speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    /// HTTP/1.1; gRPC, which HTTP/1.1 cannot carry, in HTTP/2.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS and without asking first (h2c by prior knowledge).
+    Http2,
 }
 
 /// An instance as the control plane wants it.
@@ -124,6 +149,9 @@ pub struct Settings {
     pub max_tries: u32,
     /// Time for a connection to an instance, in ms.
     pub connect_timeout_ms: u64,
+    /// What is written of each request; none: nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub access_log: Option<AccessLog>,
 }
 
 impl Default for Settings {
@@ -132,6 +160,7 @@ impl Default for Settings {
             retry: true,
             max_tries: 3,
             connect_timeout_ms: 1_000,
+            access_log: None,
         }
     }
 }
@@ -186,6 +215,10 @@ impl Config {
                     "routes[{r}].loadBalancer: \"{name}\" is not configured"
                 ));
             }
+        }
+        if let Some(log) = &self.settings.access_log {
+            let known = |name: &str| self.load_balancers.iter().any(|b| b.name == name);
+            log.check(known, &mut faults);
         }
         Faults { faults }
     }
