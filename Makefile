@@ -6,6 +6,8 @@ PORT          ?= 8084
 BALANCER_PORT ?= 8080
 SEEDS         ?= 100000
 MINUTES       ?= 10
+CASES         ?= 100000
+SEED          ?= 1
 
 CARGO  ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -14,7 +16,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas chaos skew restore clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas chaos skew restore smuggling clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -81,6 +83,9 @@ skew: needs                      ## the previous version and this one, one after
 	    $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture skew::
 restore: build                   ## the store is emptied under load; nothing acknowledged is lost
 	RESTORE=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture restore::
+
+smuggling:                       ## requests with two readings, against nginx: make smuggling CASES=1000000 SEED=2
+	SMUGGLING_CASES=$(CASES) SMUGGLING_SEED=$(SEED) $(CARGO) test -p balancer --test it -- --nocapture smuggling::
 
 strategy-records:                ## compares recorded deployments: make strategy-records FILE=records.jsonl.gz
 	STRATEGY_RECORDS=$(abspath $(FILE)) $(CARGO) test -q -p orchestrator --test it -- --nocapture strategies::

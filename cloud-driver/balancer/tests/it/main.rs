@@ -14,5 +14,6 @@ mod health;
 mod life;
 mod requests;
 mod retries;
+mod smuggling;
 mod succession;
 mod tunnels;
