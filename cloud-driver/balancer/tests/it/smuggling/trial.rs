@@ -97,7 +97,7 @@ async fn talk(proxy: SocketAddr, client: Ipv4Addr, raw: &[u8], pace: Pace) -> Ve
     let sending = async {
         // Some come in pieces, for a reader that has half a head takes another way than one that
         // has all of it.
-        let pieces = if raw.len() % 3 == 0 { 3 } else { 1 };
+        let pieces = if raw.len().is_multiple_of(3) { 3 } else { 1 };
         for piece in raw.chunks(raw.len().div_ceil(pieces).max(1)) {
             // One that is refused early breaks; what the proxy said of it counts.
             let _broken = writes.write_all(piece).await;
