@@ -22,7 +22,8 @@ mod history;
 mod state;
 
 pub use config::{
-    Config, Faults, Group, Health, Instance, LoadBalancer, Protocol, Role, Route, Settings,
+    Config, Faults, Group, HeaderCondition, Health, HoldRequests, Instance, LoadBalancer, Mirror,
+    Outlier, Protocol, Role, Route, RouteLimits, Settings, Sticky,
 };
 pub use history::{History, Second, Series};
 pub use state::{

@@ -12,7 +12,7 @@ use super::plane::{GroupKey, Inner, NOBODY, Plane, now_ms};
 use super::probe::probe;
 use super::tracked::Tracked;
 use crate::proxy::meter::Meter;
-use crate::proxy::plan::{Balancer, Group, Limits, Plan};
+use crate::proxy::plan::{Balancer, Group, Limits, Plan, Route};
 use crate::proxy::target::Target;
 use crate::proxy::worker::Command;
 
@@ -369,9 +369,7 @@ impl Inner {
         for route in &self.config.routes {
             let mut balancers = self.config.load_balancers.iter();
             if let Some(at) = balancers.position(|b| b.name == route.load_balancer) {
-                let host = route.host.as_ref().map(|h| h.to_ascii_lowercase());
-                let path = route.path.trim_end_matches('/').to_owned();
-                plan.routes.push((host, path, at));
+                plan.routes.push(Route::new(route, at));
             }
         }
         plan

@@ -77,23 +77,27 @@ async fn route(
     {
         request.headers_mut().insert(HOST, host);
     }
-    let balancer = {
+    let route = {
         let table = worker.table();
-        let host = request.headers().get(HOST).and_then(|h| h.to_str().ok());
-        table
-            .route(host.unwrap_or_default(), request.uri().path())
+        let headers = request.headers();
+        let host = headers.get(HOST).and_then(|h| h.to_str().ok());
+        let (path, method) = (request.uri().path(), request.method());
+        let routes = &table.routes;
+        routes
+            .find(host.unwrap_or_default(), path, method, headers)
             .cloned()
     };
-    let Some(balancer) = balancer else {
+    let Some(route) = route else {
         let why = format!(
             "no route for this host and path; path {}",
             request.uri().path()
         );
         return Ok(own(worker, None, reads, Own::NoRoute, why));
     };
+    let balancer = &route.balancer;
     worker.budget.request();
     if let Some(protocol) = headers::upgrade(request.headers()) {
-        let tried = tunnel::forward(worker, client, busy, began, &balancer, request, protocol);
+        let tried = tunnel::forward(worker, client, busy, began, balancer, request, protocol);
         return Box::pin(tried).await;
     }
     let (mut parts, body) = request.into_parts();
@@ -105,7 +109,7 @@ async fn route(
     };
     let attempt = Attempt {
         worker,
-        balancer: &balancer,
+        balancer,
         repeatable: matches!(body, RequestBody::Empty) && is_idempotent(&parts.method),
         grpc: is_grpc(&parts.headers),
         reads,

@@ -11,6 +11,7 @@ mod headers;
 pub(crate) mod meter;
 mod pipe;
 pub(crate) mod plan;
+mod routes;
 mod shared;
 mod table;
 pub(crate) mod target;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use balancer::Protocol;
 
 use super::meter::Meter;
+use super::routes::Conditions;
 use super::target::Target;
 
 /// A configuration to be served.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Host (lower case; none: any), path prefix without its last `/`, index of the load balancer;
-    /// the first that fits counts.
-    pub(crate) routes: Vec<(Option<String>, String, usize)>,
+    /// Routes, as written.
+    pub(crate) routes: Vec<Route>,
     /// Load balancers.
     pub(crate) balancers: Vec<Balancer>,
     /// How it behaves.
@@ -38,8 +38,36 @@ impl Default for Limits {
     }
 }
 
-/// A load balancer.
+/// A route.
 #[derive(Debug)]
+pub(crate) struct Route {
+    /// Its name in figures.
+    pub(crate) name: String,
+    /// In lower case; none: any.
+    pub(crate) host: Option<String>,
+    /// Path prefix without its last `/`.
+    pub(crate) path: String,
+    /// What else must hold.
+    pub(crate) conditions: Option<Conditions>,
+    /// Index of the load balancer.
+    pub(crate) balancer: usize,
+}
+
+impl Route {
+    /// A route that was checked, to the load balancer of this index.
+    pub(crate) fn new(route: &balancer::Route, balancer: usize) -> Self {
+        Self {
+            name: route.label(),
+            host: route.host.as_ref().map(|host| host.to_ascii_lowercase()),
+            path: route.path.trim_end_matches('/').to_owned(),
+            conditions: Conditions::of(route),
+            balancer,
+        }
+    }
+}
+
+/// A load balancer.
+#[derive(Debug, Default)]
 pub(crate) struct Balancer {
     /// Whose turn it is; shared by the workers, so that shares are exact over all of them.
     pub(crate) turns: Arc<Turns>,

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::meter::Meter;
 use super::pipe::Pipe;
 use super::plan::{Limits, Plan, Turns};
+use super::routes::Routes;
 use super::shared::Pool;
 use super::target::{Standing, Target};
 
@@ -187,9 +188,7 @@ impl Balancer {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) limits: Limits,
-    /// Per host, path prefixes with load balancers, longest first.
-    hosts: HashMap<String, Vec<(String, usize)>>,
-    any_host: Vec<(String, usize)>,
+    pub(crate) routes: Routes,
     balancers: Vec<Rc<Balancer>>,
     upstreams: HashMap<String, Rc<Upstream>>,
 }
@@ -236,33 +235,14 @@ impl Table {
             upstreams,
             ..Self::default()
         };
-        for (host, path, balancer) in &plan.routes {
-            let paths = match host {
-                None => &mut table.any_host,
-                Some(host) => table.hosts.entry(host.clone()).or_default(),
-            };
-            paths.push((path.clone(), *balancer));
-        }
-        let lists = table.hosts.values_mut().chain([&mut table.any_host]);
-        for paths in lists {
-            // Stable: of equal paths the first written counts.
-            paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-        }
+        table.routes = Routes::new(&plan.routes, &table.balancers);
         table
     }
 
-    /// The load balancer for a host (with or without port) and a path.
-    pub(crate) fn route(&self, host: &str, path: &str) -> Option<&Rc<Balancer>> {
-        let host = without_port(host);
-        let own = if host.bytes().any(|b| b.is_ascii_uppercase()) {
-            self.hosts.get(&host.to_ascii_lowercase())
-        } else {
-            self.hosts.get(host)
-        };
-        let lists = own.into_iter().chain([&self.any_host]);
-        let mut routes = lists.flatten();
-        let (_, at) = routes.find(|(prefix, _)| fits(prefix, path))?;
-        self.balancers.get(*at)
+    /// The index of a load balancer.
+    #[cfg(test)]
+    pub(crate) fn position(&self, balancer: &Rc<Balancer>) -> Option<usize> {
+        self.balancers.iter().position(|b| Rc::ptr_eq(b, balancer))
     }
 
     /// This worker's side of an instance.
@@ -278,64 +258,9 @@ impl Table {
     }
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        // In `[::1]` the last colon belongs to the address.
-        Some(at) if !host[at..].contains(']') => &host[..at],
-        _ => host,
-    }
-}
-
-fn fits(prefix: &str, path: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest.starts_with('?'))
-        || prefix.is_empty()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_longest_path_of_the_requests_host_counts_and_any_host_last() {
-        let host = |name: &str| Some(name.to_owned());
-        let plan = Plan {
-            routes: vec![
-                (None, String::new(), 0),
-                (host("a.test"), String::new(), 1),
-                (host("a.test"), "/staging".into(), 2),
-                (host("a.test"), "/staging".into(), 3),
-                (None, "/only".into(), 4),
-                (host("[::1]"), String::new(), 5),
-            ],
-            balancers: (0..6)
-                .map(|_| super::super::plan::Balancer {
-                    turns: Arc::default(),
-                    groups: Vec::new(),
-                    nobody: Vec::new(),
-                })
-                .collect(),
-            ..Plan::default()
-        };
-        let table = Table::new(&plan, 0, &Table::default());
-        for (host, path, expected) in [
-            ("b.test", "/", 0),
-            ("a.test", "/", 1),
-            ("A.Test:8080", "/staging", 2),
-            ("a.test", "/staging/x", 2),
-            ("a.test", "/stagingx", 1),
-            ("b.test", "/only/x", 4),
-            ("[::1]:80", "/", 5),
-            ("[::1]", "/", 5),
-            ("", "*", 0),
-        ] {
-            let found = table.route(host, path).unwrap();
-            assert!(
-                Rc::ptr_eq(found, &table.balancers[expected]),
-                "{host}{path}"
-            );
-        }
-    }
 
     #[test]
     fn the_least_loaded_instance_of_the_groups_that_serve_is_chosen() {

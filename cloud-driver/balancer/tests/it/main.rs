@@ -17,5 +17,6 @@ mod http2;
 mod life;
 mod requests;
 mod retries;
+mod routes;
 mod succession;
 mod tunnels;
