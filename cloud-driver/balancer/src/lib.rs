@@ -28,7 +28,7 @@ pub use config::{
 pub use history::{History, Second, Series};
 pub use state::{
     Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState, Observed,
-    State,
+    RouteState, State,
 };
 
 /// Name of the admin socket in the balancer's data folder.

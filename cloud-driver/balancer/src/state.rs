@@ -112,6 +112,26 @@ pub struct GroupState {
     pub capacity: u32,
 }
 
+/// A route with limits as observed; counts since the process began or the route came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteState {
+    /// Its name, or its host and path.
+    pub name: String,
+    /// Requests and tunnels under way.
+    pub in_flight: u64,
+    /// Refused because too many were under way.
+    pub refused_in_flight: u64,
+    /// Refused because too many came.
+    pub refused_rate: u64,
+    /// Ended because the body was too long.
+    pub body_too_large: u64,
+    /// Ended because it took too long.
+    pub request_timeouts: u64,
+    /// Ended because no byte came or went.
+    pub idle_timeouts: u64,
+}
+
 /// Everything observed, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Flat", into = "Flat")]
@@ -128,6 +148,8 @@ pub struct State {
     pub instances: Vec<InstanceState>,
     /// Server groups.
     pub groups: Vec<GroupState>,
+    /// Routes with limits.
+    pub routes: Vec<RouteState>,
     /// Process ids of predecessors that still end something.
     pub predecessors: Vec<u32>,
     /// Requests sent to another instance after a failure, since the process began.
@@ -156,6 +178,8 @@ struct Flat {
     last_event: u64,
     instances: Vec<InstanceState>,
     groups: Vec<GroupState>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<RouteState>,
     predecessors: Vec<u32>,
     retries: u64,
     not_repeated: u64,
@@ -178,6 +202,7 @@ impl From<State> for Flat {
             last_event: state.last_event,
             instances: state.instances,
             groups: state.groups,
+            routes: state.routes,
             predecessors: state.predecessors,
             retries: state.retries,
             not_repeated: state.not_repeated,
@@ -201,6 +226,7 @@ impl From<Flat> for State {
             last_event: flat.last_event,
             instances: flat.instances,
             groups: flat.groups,
+            routes: flat.routes,
             predecessors: flat.predecessors,
             retries: flat.retries,
             not_repeated: flat.not_repeated,

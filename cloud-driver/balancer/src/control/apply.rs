@@ -12,7 +12,6 @@ use super::plane::{GroupKey, Inner, NOBODY, Plane, now_ms};
 use super::probe::probe;
 use super::tracked::Tracked;
 use crate::proxy::meter::Meter;
-use crate::proxy::plan::{Balancer, Group, Limits, Plan, Route};
 use crate::proxy::target::Target;
 use crate::proxy::worker::Command;
 
@@ -316,6 +315,7 @@ impl Inner {
             }
         }
         self.turns = turns;
+        self.gates.follow(&config.routes);
         self.meters.retain(|key, _| keys.contains(key));
         for key in keys {
             let meters = self.meters.entry(key);
@@ -325,54 +325,6 @@ impl Inner {
         self.accepted = generation;
         self.fault = None;
         self.look();
-    }
-
-    fn plan(&self) -> Plan {
-        let mut plan = Plan {
-            limits: Limits {
-                tries: if self.config.settings.retry {
-                    self.config.settings.max_tries
-                } else {
-                    1
-                },
-                connect: Duration::from_millis(self.config.settings.connect_timeout_ms.max(1)),
-            },
-            ..Plan::default()
-        };
-        let meters = |balancer: &str, group: &str| {
-            let key = (balancer.to_owned(), group.to_owned());
-            self.meters.get(&key).cloned().unwrap_or_default()
-        };
-        for balancer in &self.config.load_balancers {
-            let groups = balancer.groups.iter().map(|group| Group {
-                weight: group.weight,
-                protocol: group.protocol,
-                targets: {
-                    let tracked = group
-                        .instances
-                        .iter()
-                        .filter_map(|i| self.tracked.get(&i.id));
-                    tracked.map(|t| t.target.clone()).collect()
-                },
-                meters: meters(&balancer.name, &group.name),
-            });
-            plan.balancers.push(Balancer {
-                turns: self
-                    .turns
-                    .get(&balancer.name)
-                    .map(|(_, turns)| turns.clone())
-                    .unwrap_or_default(),
-                groups: groups.collect(),
-                nobody: meters(&balancer.name, NOBODY),
-            });
-        }
-        for route in &self.config.routes {
-            let mut balancers = self.config.load_balancers.iter();
-            if let Some(at) = balancers.position(|b| b.name == route.load_balancer) {
-                plan.routes.push(Route::new(route, at));
-            }
-        }
-        plan
     }
 }
 

@@ -17,6 +17,7 @@ use balancer::{
 use tokio::sync::{Mutex, Notify};
 
 use super::events::Events;
+use super::gates::Gates;
 use super::journal::Journal;
 use super::predecessor::Predecessors;
 use super::record::Records;
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) tracked: BTreeMap<String, Tracked>,
     pub(crate) meters: BTreeMap<GroupKey, Vec<Arc<Meter>>>,
     pub(crate) turns: BTreeMap<String, (Weights, Arc<Turns>)>,
+    pub(crate) gates: Gates,
     pub(crate) events: Events,
     pub(crate) records: Records,
     pub(crate) suspensions: u64,
@@ -137,6 +139,7 @@ impl Plane {
             last_event: inner.events.last(),
             instances: inner.instances(),
             groups: inner.groups(),
+            routes: inner.gates.states(),
             predecessors: inner.predecessors.pids(),
             retries: totals(|w| w.totals.retries()),
             not_repeated: totals(|w| w.totals.not_repeated.get()),

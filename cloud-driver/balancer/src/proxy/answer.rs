@@ -25,6 +25,14 @@ pub(crate) enum Own {
     ConnectTimeout,
     /// The instance broke the request off.
     Lost,
+    /// The route lets no more requests in.
+    RouteLimit,
+    /// The request's body is longer than its route allows.
+    BodyTooLarge,
+    /// The request took longer than its route allows.
+    RequestTimeout,
+    /// No byte came or went for longer than its route allows.
+    IdleTimeout,
 }
 
 impl Own {
@@ -37,6 +45,10 @@ impl Own {
             Self::NoConnection => (StatusCode::BAD_GATEWAY, "no_connection"),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),
             Self::Lost => (StatusCode::BAD_GATEWAY, "instance_lost"),
+            Self::RouteLimit => (StatusCode::TOO_MANY_REQUESTS, "route_limit"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, "request_timeout"),
+            Self::IdleTimeout => (StatusCode::GATEWAY_TIMEOUT, "idle_timeout"),
         }
     }
 
@@ -52,7 +64,8 @@ impl Own {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        let again = [Self::RouteLimit, Self::RequestTimeout, Self::IdleTimeout];
+        if status == StatusCode::SERVICE_UNAVAILABLE || again.contains(&self) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

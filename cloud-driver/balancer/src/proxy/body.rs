@@ -13,27 +13,47 @@ use super::client::Busy;
 use super::pipe::Pipe;
 use super::shared::Stream;
 use super::table::{Group, Upstream};
+use super::watch::{Breach, Watch};
 use super::worker::Worker;
 
 /// One request in flight at an instance.
 #[derive(Debug)]
-pub(crate) struct Guard(Rc<Upstream>);
+pub(crate) struct Guard {
+    upstream: Rc<Upstream>,
+    watch: Option<Rc<Watch>>,
+}
 
 impl Guard {
     /// Counts a request; none when the instance drains.
     pub(crate) fn enter(upstream: &Rc<Upstream>) -> Option<Self> {
-        upstream.target.enter().then(|| Self(upstream.clone()))
+        upstream.target.enter().then(|| Self {
+            upstream: upstream.clone(),
+            watch: None,
+        })
+    }
+
+    /// Holds the watch of a request that begins at the instance now.
+    pub(crate) fn hold(&mut self, watch: Option<&Rc<Watch>>) {
+        self.watch = watch.cloned();
+        if let Some(watch) = watch {
+            watch.touch();
+        }
+    }
+
+    /// What the request may still take; none: anything.
+    pub(crate) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_deref()
     }
 
     /// The instance.
     pub(crate) fn upstream(&self) -> &Rc<Upstream> {
-        &self.0
+        &self.upstream
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.target.leave();
+        self.upstream.target.leave();
     }
 }
 
@@ -50,17 +70,34 @@ pub(crate) enum RequestBody {
     },
 }
 
+/// Why a request's body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// The client's side of it.
+    #[error("client's body broke off: {0}")]
+    Client(#[source] hyper::Error),
+    /// A limit of its route.
+    #[error("{0}")]
+    Limit(#[source] Breach),
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Upload { body, .. } => Pin::new(body).poll_frame(cx),
+            Self::Upload { body, guard } => {
+                let polled = Pin::new(body).poll_frame(cx);
+                match guard.as_ref().and_then(|guard| guard.watch()) {
+                    Some(watch) => watch.upload(polled),
+                    None => polled.map_err(UploadError::Client),
+                }
+            }
         }
     }
 
@@ -91,6 +128,9 @@ pub(crate) enum Broken {
     /// It was cut.
     #[error("request was cut")]
     Cut,
+    /// A limit of its route was reached.
+    #[error("{0}")]
+    Limit(#[source] Breach),
 }
 
 /// An answer's body.
@@ -229,12 +269,18 @@ impl Exchange {
             self.carrier = Carrier::Apart;
             return Poll::Ready(Some(Err(Broken::Cut)));
         }
+        if let Some(breach) = self.breach() {
+            return self.limited(breach);
+        }
         // The connection first: a frame it brings is then there without waking anybody.
         if let Carrier::Pipe(pipe) = &mut self.carrier {
             pipe.drive(cx);
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(watch) = self.guard.watch() {
+                    watch.touch();
+                }
                 if self.body.is_end_stream() {
                     self.end(cx, Instant::now());
                 }
@@ -250,7 +296,23 @@ impl Exchange {
         }
     }
 
+    fn breach(&self) -> Option<Breach> {
+        self.guard.watch().and_then(Watch::breach)
+    }
+
+    /// The route's limit ends it; that is counted there.
+    fn limited(&mut self, breach: Breach) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.ended = true;
+        self.carrier = Carrier::Apart;
+        self.count.ended(Instant::now());
+        Poll::Ready(Some(Err(Broken::Limit(breach))))
+    }
+
     fn broke(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // An upload that is too long ends the connection to the instance, and with it the answer.
+        if let Some(breach) = self.breach() {
+            return self.limited(breach);
+        }
         self.ended = true;
         self.carrier = Carrier::Apart;
         self.count.worker.totals.broken.add(1);
@@ -283,7 +345,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
             let totals = &self.count.worker.totals;
-            if self.guard.upstream().cuts.get() == self.cuts {
+            if self.breach().is_some() {
+                // Counted at the route.
+            } else if self.guard.upstream().cuts.get() == self.cuts {
                 totals.client_gone.add(1);
             } else {
                 totals.cut_requests.add(1);

@@ -24,6 +24,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 
 use super::answer::Own;
+use super::ask::Ask;
 use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
@@ -62,7 +63,7 @@ pub(crate) async fn forward(
 
 async fn route(
     worker: &Rc<Worker>,
-    client: &Client,
+    client: &Rc<Client>,
     busy: Busy,
     began: Instant,
     mut request: Request<Incoming>,
@@ -94,11 +95,14 @@ async fn route(
         );
         return Ok(own(worker, None, reads, Own::NoRoute, why));
     };
-    let balancer = &route.balancer;
     worker.budget.request();
+    let ask = match Ask::enter(worker, client, route, &request, reads, began) {
+        Ok(ask) => ask,
+        Err(answer) => return Ok(*answer),
+    };
     if let Some(protocol) = headers::upgrade(request.headers()) {
-        let tried = tunnel::forward(worker, client, busy, began, balancer, request, protocol);
-        return Box::pin(tried).await;
+        let tried = tunnel::forward(worker, client, busy, &ask, request, protocol);
+        return Box::pin(ask.within(worker, tried)).await;
     }
     let (mut parts, body) = request.into_parts();
     prepare(&mut parts, client);
@@ -109,15 +113,17 @@ async fn route(
     };
     let attempt = Attempt {
         worker,
-        balancer,
+        ask: &ask,
         repeatable: matches!(body, RequestBody::Empty) && is_idempotent(&parts.method),
         grpc: is_grpc(&parts.headers),
-        reads,
-        began,
         tries: 0,
         tried: Vec::new(),
     };
-    attempt.run(Request::from_parts(parts, body), busy).await
+    let request = Request::from_parts(parts, body);
+    if ask.watch.is_none() {
+        return attempt.run(request, busy).await;
+    }
+    Box::pin(ask.within(worker, attempt.run(request, busy))).await
 }
 
 /// A head as instances get it.
@@ -193,11 +199,9 @@ enum Way {
 /// One request and what was tried for it.
 struct Attempt<'a> {
     worker: &'a Rc<Worker>,
-    balancer: &'a Rc<Balancer>,
+    ask: &'a Ask,
     repeatable: bool,
     grpc: bool,
-    reads: bool,
-    began: Instant,
     tries: u32,
     tried: Vec<Rc<Upstream>>,
 }
@@ -214,18 +218,13 @@ impl Attempt<'_> {
         loop {
             let chosen = match again.take() {
                 Some(same) => Some(same),
-                None => self.worker.choose(self.balancer, &self.tried),
+                None => self.worker.choose(&self.ask.route.balancer, &self.tried),
             };
-            let Some((group, guard)) = chosen else {
+            let Some((group, mut guard)) = chosen else {
                 let why = "no instance serves; try again";
-                return Ok(own(
-                    self.worker,
-                    Some(self.balancer),
-                    self.reads,
-                    Own::NoInstance,
-                    why,
-                ));
+                return Ok(self.ask.own(self.worker, Own::NoInstance, why));
             };
+            guard.hold(self.ask.watch.as_ref());
             self.tries += 1;
             let upstream = guard.upstream().clone();
             let cuts = upstream.cuts.get();
@@ -252,6 +251,10 @@ impl Attempt<'_> {
                 }
             };
             match sent {
+                // It is not the instance that broke it off.
+                Sent::Lost { .. } | Sent::Unsent(_) if let Some(breach) = self.ask.breach() => {
+                    return Ok(self.ask.refusal(self.worker, breach));
+                }
                 Sent::Answer(response) => {
                     let carrier = match way {
                         Way::Pipe(pipe) => Carrier::Pipe(pipe),
@@ -371,7 +374,7 @@ impl Attempt<'_> {
         Some(answer_own(
             self.worker,
             &group.meter,
-            self.reads,
+            self.ask.reads,
             why,
             error,
         ))
@@ -381,7 +384,7 @@ impl Attempt<'_> {
     fn lost(&self, group: &Group, why: &str) -> Response<ResponseBody> {
         self.worker.totals.not_repeated.add(1);
         let text = format!("the instance did not answer and the request is not repeated: {why}");
-        answer_own(self.worker, &group.meter, self.reads, Own::Lost, text)
+        answer_own(self.worker, &group.meter, self.ask.reads, Own::Lost, text)
     }
 
     async fn answer(
@@ -401,10 +404,10 @@ impl Attempt<'_> {
             worker: self.worker.clone(),
             _busy: busy,
             group,
-            began: self.began,
+            began: self.ask.began,
             status: parts.status.as_u16(),
-            reads: self.reads,
-            first: self.began.elapsed(),
+            reads: self.ask.reads,
+            first: self.ask.began.elapsed(),
         };
         let mut taken = Some((body, carrier, guard, count));
         let body = poll_fn(|cx| {

@@ -4,9 +4,11 @@
 //! it plans and standings and reads its counts. Its truth is in the [`target::Target`]s.
 
 mod answer;
+mod ask;
 mod body;
 mod client;
 mod forward;
+pub(crate) mod gate;
 mod headers;
 pub(crate) mod meter;
 mod pipe;
@@ -16,4 +18,5 @@ mod shared;
 mod table;
 pub(crate) mod target;
 mod tunnel;
+mod watch;
 pub(crate) mod worker;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use balancer::Protocol;
 
+use super::gate::{Allowance, Gate};
 use super::meter::Meter;
 use super::routes::Conditions;
 use super::target::Target;
@@ -51,6 +52,8 @@ pub(crate) struct Route {
     pub(crate) conditions: Option<Conditions>,
     /// Index of the load balancer.
     pub(crate) balancer: usize,
+    /// What it allows, and what all workers share of that.
+    pub(crate) limits: Option<(Arc<Gate>, Allowance)>,
 }
 
 impl Route {
@@ -62,6 +65,7 @@ impl Route {
             path: route.path.trim_end_matches('/').to_owned(),
             conditions: Conditions::of(route),
             balancer,
+            limits: None,
         }
     }
 }

@@ -6,9 +6,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
 
+use super::gate::{Allowance, Gate};
 use super::plan;
 use super::table::Balancer;
 
@@ -81,13 +83,14 @@ impl Test {
 #[derive(Debug)]
 pub(crate) struct Route {
     /// Its name in figures.
-    #[allow(dead_code)] // for figures by route
     pub(crate) name: String,
     /// Path prefix without its last `/`.
     path: String,
     conditions: Option<Conditions>,
     /// Where its requests go.
     pub(crate) balancer: Rc<Balancer>,
+    /// What it allows, and what all workers share of that.
+    pub(crate) limits: Option<(Arc<Gate>, Allowance)>,
 }
 
 impl Route {
@@ -128,6 +131,7 @@ impl Routes {
                 path: route.path.clone(),
                 conditions: route.conditions.clone(),
                 balancer: balancer.clone(),
+                limits: route.limits.clone(),
             }));
         }
         let named = routes.hosts.values_mut().chain(routes.below.values_mut());

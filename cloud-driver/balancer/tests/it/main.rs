@@ -15,6 +15,7 @@ mod counting;
 mod health;
 mod http2;
 mod life;
+mod limits;
 mod requests;
 mod retries;
 mod routes;

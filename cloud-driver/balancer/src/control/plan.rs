@@ -1,0 +1,59 @@
+//! A configuration as it is handed to the workers.
+
+use std::time::Duration;
+
+use super::plane::{Inner, NOBODY};
+use crate::proxy::plan::{Balancer, Group, Limits, Plan, Route};
+
+impl Inner {
+    /// The present configuration as workers serve it.
+    pub(super) fn plan(&self) -> Plan {
+        let mut plan = Plan {
+            limits: Limits {
+                tries: if self.config.settings.retry {
+                    self.config.settings.max_tries
+                } else {
+                    1
+                },
+                connect: Duration::from_millis(self.config.settings.connect_timeout_ms.max(1)),
+            },
+            ..Plan::default()
+        };
+        let meters = |balancer: &str, group: &str| {
+            let key = (balancer.to_owned(), group.to_owned());
+            self.meters.get(&key).cloned().unwrap_or_default()
+        };
+        for balancer in &self.config.load_balancers {
+            let groups = balancer.groups.iter().map(|group| Group {
+                weight: group.weight,
+                protocol: group.protocol,
+                targets: {
+                    let tracked = group
+                        .instances
+                        .iter()
+                        .filter_map(|i| self.tracked.get(&i.id));
+                    tracked.map(|t| t.target.clone()).collect()
+                },
+                meters: meters(&balancer.name, &group.name),
+            });
+            plan.balancers.push(Balancer {
+                turns: self
+                    .turns
+                    .get(&balancer.name)
+                    .map(|(_, turns)| turns.clone())
+                    .unwrap_or_default(),
+                groups: groups.collect(),
+                nobody: meters(&balancer.name, NOBODY),
+            });
+        }
+        for route in &self.config.routes {
+            let mut balancers = self.config.load_balancers.iter();
+            if let Some(at) = balancers.position(|b| b.name == route.load_balancer) {
+                let mut planned = Route::new(route, at);
+                planned.limits = self.gates.of(route);
+                plan.routes.push(planned);
+            }
+        }
+        plan
+    }
+}

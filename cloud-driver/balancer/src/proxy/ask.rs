@@ -1,0 +1,113 @@
+//! A request that a route was found for, and what the route says of it before and while an instance
+//! answers.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Request, Response};
+use hyper::body::{Body, Incoming};
+
+use super::answer::Own;
+use super::body::ResponseBody;
+use super::client::Client;
+use super::forward::{Reset, own};
+use super::gate::now_ns;
+use super::routes::Route;
+use super::watch::{Breach, Watch};
+use super::worker::Worker;
+
+/// A request on its route.
+pub(crate) struct Ask {
+    pub(crate) route: Rc<Route>,
+    /// None on a route without limits.
+    pub(crate) watch: Option<Rc<Watch>>,
+    /// Whether its method only reads.
+    pub(crate) reads: bool,
+    pub(crate) began: Instant,
+}
+
+impl Ask {
+    /// Lets a request enter its route.
+    ///
+    /// # Errors
+    /// With the answer, when the route's limits do not allow it.
+    pub(crate) fn enter(
+        worker: &Worker,
+        client: &Rc<Client>,
+        route: Rc<Route>,
+        request: &Request<Incoming>,
+        reads: bool,
+        began: Instant,
+    ) -> Result<Self, Box<Response<ResponseBody>>> {
+        let mut ask = Self {
+            route,
+            watch: None,
+            reads,
+            began,
+        };
+        let Some((gate, allowance)) = &ask.route.limits else {
+            return Ok(ask);
+        };
+        let pass = gate.enter(allowance, now_ns()).map_err(|full| {
+            let text = format!("route {}: {full}", ask.route.name);
+            let mut answer = ask.own(worker, Own::RouteLimit, text);
+            let after = HeaderValue::from(full.retry_after_s());
+            answer.headers_mut().insert(RETRY_AFTER, after);
+            Box::new(answer)
+        })?;
+        let watch = Watch::begin(pass, client.clone(), *allowance, began);
+        if let Some(length) = request.body().size_hint().exact()
+            && let Err(breach) = watch.fits(length)
+        {
+            return Err(Box::new(ask.refusal(worker, breach)));
+        }
+        ask.watch = Some(watch);
+        Ok(ask)
+    }
+
+    /// An answer of the balancer itself.
+    pub(crate) fn own(
+        &self,
+        worker: &Worker,
+        why: Own,
+        text: impl std::fmt::Display,
+    ) -> Response<ResponseBody> {
+        own(worker, Some(&self.route.balancer), self.reads, why, text)
+    }
+
+    /// The limit that the request has reached.
+    pub(crate) fn breach(&self) -> Option<Breach> {
+        self.watch.as_ref().and_then(|watch| watch.breach())
+    }
+
+    /// The answer to a request that has reached a limit.
+    pub(crate) fn refusal(&self, worker: &Worker, breach: Breach) -> Response<ResponseBody> {
+        let why = match breach {
+            Breach::Body(_) => Own::BodyTooLarge,
+            Breach::Time(_) => Own::RequestTimeout,
+            Breach::Idle(_) => Own::IdleTimeout,
+        };
+        self.own(worker, why, format!("route {}: {breach}", self.route.name))
+    }
+
+    /// The answer, or a refusal when a limit is reached before there is one.
+    pub(crate) async fn within(
+        &self,
+        worker: &Worker,
+        answer: impl Future<Output = Result<Response<ResponseBody>, Reset>>,
+    ) -> Result<Response<ResponseBody>, Reset> {
+        let broken = async {
+            match &self.watch {
+                Some(watch) => watch.broken().await,
+                None => std::future::pending().await,
+            }
+        };
+        // One that just came may itself be the refusal: it goes first.
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            breach = broken => Ok(self.refusal(worker, breach)),
+        }
+    }
+}
