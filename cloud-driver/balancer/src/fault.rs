@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     NoSecondLook,
     /// `close-idle`: a leaving process closes connections under its clients.
     CloseIdle,
+    /// `no-wake`: who waits for an instance is not told that one came in.
+    NoWake,
     /// `reuse-port`: a successor listens by itself instead of taking the socket over.
     ReusePort,
 }
@@ -24,6 +26,7 @@ impl Fault {
             Self::ReusePost => "reuse-post",
             Self::NoSecondLook => "no-second-look",
             Self::CloseIdle => "close-idle",
+            Self::NoWake => "no-wake",
             Self::ReusePort => "reuse-port",
         }
     }

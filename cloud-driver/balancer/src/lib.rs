@@ -27,8 +27,8 @@ pub use config::{
 };
 pub use history::{History, Second, Series};
 pub use state::{
-    Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState, Observed,
-    RouteState, State,
+    Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState,
+    LoadBalancerState, Observed, RouteState, State,
 };
 
 /// Name of the admin socket in the balancer's data folder.

@@ -112,6 +112,22 @@ pub struct GroupState {
     pub capacity: u32,
 }
 
+/// A load balancer that holds requests as observed; counts since the process began or it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LoadBalancerState {
+    /// Its name.
+    pub name: String,
+    /// Requests that wait for an instance.
+    pub held: u64,
+    /// Requests that ever did.
+    pub held_total: u64,
+    /// Of these, answered with 503 because none came in time.
+    pub hold_timeouts: u64,
+    /// Answered with 503 at once because too many waited.
+    pub hold_full: u64,
+}
+
 /// A route with limits as observed; counts since the process began or the route came.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -150,6 +166,8 @@ pub struct State {
     pub groups: Vec<GroupState>,
     /// Routes with limits.
     pub routes: Vec<RouteState>,
+    /// Load balancers that hold requests.
+    pub load_balancers: Vec<LoadBalancerState>,
     /// Process ids of predecessors that still end something.
     pub predecessors: Vec<u32>,
     /// Requests sent to another instance after a failure, since the process began.
@@ -180,6 +198,8 @@ struct Flat {
     groups: Vec<GroupState>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     routes: Vec<RouteState>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    load_balancers: Vec<LoadBalancerState>,
     predecessors: Vec<u32>,
     retries: u64,
     not_repeated: u64,
@@ -203,6 +223,7 @@ impl From<State> for Flat {
             instances: state.instances,
             groups: state.groups,
             routes: state.routes,
+            load_balancers: state.load_balancers,
             predecessors: state.predecessors,
             retries: state.retries,
             not_repeated: state.not_repeated,
@@ -227,6 +248,7 @@ impl From<Flat> for State {
             instances: flat.instances,
             groups: flat.groups,
             routes: flat.routes,
+            load_balancers: flat.load_balancers,
             predecessors: flat.predecessors,
             retries: flat.retries,
             not_repeated: flat.not_repeated,

@@ -316,6 +316,7 @@ impl Inner {
         }
         self.turns = turns;
         self.gates.follow(&config.routes);
+        self.holds.follow(&config.load_balancers);
         self.meters.retain(|key, _| keys.contains(key));
         for key in keys {
             let meters = self.meters.entry(key);

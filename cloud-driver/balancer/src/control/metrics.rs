@@ -78,6 +78,7 @@ impl Plane {
         self.instances(&mut text);
         self.totals(&mut text);
         self.limits(&mut text);
+        self.holds(&mut text);
         text.0
     }
 

@@ -8,6 +8,7 @@ mod apply;
 mod cut;
 mod events;
 mod gates;
+mod holds;
 mod journal;
 mod limit_metrics;
 mod metrics;

@@ -37,6 +37,8 @@ impl Inner {
                 meters: meters(&balancer.name, &group.name),
             });
             plan.balancers.push(Balancer {
+                name: balancer.name.clone(),
+                hold: self.holds.of(balancer),
                 turns: self
                     .turns
                     .get(&balancer.name)

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use balancer::{
@@ -18,14 +19,16 @@ use tokio::sync::{Mutex, Notify};
 
 use super::events::Events;
 use super::gates::Gates;
+use super::holds::Holds;
 use super::journal::Journal;
 use super::predecessor::Predecessors;
 use super::record::Records;
 use super::tracked::Tracked;
+use crate::fault::Fault;
 use crate::proxy::meter::Meter;
 use crate::proxy::plan::Turns;
-use crate::proxy::target::FAILURES;
-use crate::proxy::worker::Handle;
+use crate::proxy::target::{FAILURES, Standing};
+use crate::proxy::worker::{Command, Handle};
 
 /// Key of a server group: its load balancer and its name.
 pub(crate) type GroupKey = (String, String);
@@ -72,6 +75,9 @@ pub(crate) struct Inner {
     pub(crate) meters: BTreeMap<GroupKey, Vec<Arc<Meter>>>,
     pub(crate) turns: BTreeMap<String, (Weights, Arc<Turns>)>,
     pub(crate) gates: Gates,
+    pub(crate) holds: Holds,
+    /// Those to be told when an instance comes in.
+    pub(crate) workers: Vec<Handle>,
     pub(crate) events: Events,
     pub(crate) records: Records,
     pub(crate) suspensions: u64,
@@ -89,14 +95,17 @@ impl Plane {
             epoch,
             journal: Journal::new(&folder),
             folder,
-            workers,
             news: Arc::default(),
             listeners: RefCell::new(listeners),
             writing: Mutex::default(),
             frozen: Cell::new(false),
             leaving: Cell::new(false),
             replaced: Notify::new(),
-            inner: RefCell::default(),
+            inner: RefCell::new(Inner {
+                workers: workers.clone(),
+                ..Inner::default()
+            }),
+            workers,
         })
     }
 
@@ -140,6 +149,7 @@ impl Plane {
             instances: inner.instances(),
             groups: inner.groups(),
             routes: inner.gates.states(),
+            load_balancers: inner.holds.states(),
             predecessors: inner.predecessors.pids(),
             retries: totals(|w| w.totals.retries()),
             not_repeated: totals(|w| w.totals.not_repeated.get()),
@@ -192,10 +202,12 @@ impl Inner {
 
     pub(crate) fn look(&mut self) {
         let now_ms = now_ms();
-        let mut gone = Vec::new();
+        let (mut gone, mut came) = (Vec::new(), false);
         for (id, tracked) in &mut self.tracked {
             let state = tracked.observe(self.predecessors.have_drained(id));
-            tracked.target.set_standing(tracked.standing(state));
+            let standing = tracked.standing(state);
+            came |= standing != Standing::Out && tracked.target.standing() == Standing::Out;
+            tracked.target.set_standing(standing);
             if state == Observed::Serving {
                 tracked.has_served = true;
                 tracked.trusted = false;
@@ -224,6 +236,21 @@ impl Inner {
         }
         for id in gone {
             self.tracked.remove(&id);
+        }
+        if came && !Fault::NoWake.is_on() {
+            self.wake_waiting();
+        }
+    }
+
+    /// Tells requests that wait for an instance; nobody is told as long as none waits.
+    fn wake_waiting(&self) {
+        // Instances came in before this; see `proxy::hold`.
+        fence(Ordering::SeqCst);
+        if self.holds.hold_any() {
+            for worker in &self.workers {
+                // A worker that has ended ends the process.
+                let _ended = worker.commands.send(Command::Wake);
+            }
         }
     }
 

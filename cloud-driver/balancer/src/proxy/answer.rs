@@ -25,6 +25,10 @@ pub(crate) enum Own {
     ConnectTimeout,
     /// The instance broke the request off.
     Lost,
+    /// No instance could be chosen for as long as a request is held.
+    HoldTimeout,
+    /// No instance may be chosen, and as many requests are held as may be.
+    HoldFull,
     /// The route lets no more requests in.
     RouteLimit,
     /// The request's body is longer than its route allows.
@@ -45,6 +49,8 @@ impl Own {
             Self::NoConnection => (StatusCode::BAD_GATEWAY, "no_connection"),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),
             Self::Lost => (StatusCode::BAD_GATEWAY, "instance_lost"),
+            Self::HoldTimeout => (StatusCode::SERVICE_UNAVAILABLE, "hold_timeout"),
+            Self::HoldFull => (StatusCode::SERVICE_UNAVAILABLE, "hold_full"),
             Self::RouteLimit => (StatusCode::TOO_MANY_REQUESTS, "route_limit"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, "request_timeout"),

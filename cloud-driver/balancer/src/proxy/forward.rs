@@ -28,6 +28,7 @@ use super::ask::Ask;
 use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
+use super::hold;
 use super::pipe::{ConnectError, Pipe, Sent};
 use super::shared::{is_grpc, to_http2};
 use super::table::{Balancer, Group, Upstream};
@@ -217,12 +218,12 @@ impl Attempt<'_> {
         let mut again: Option<(Rc<Group>, Guard)> = None;
         loop {
             let chosen = match again.take() {
-                Some(same) => Some(same),
-                None => self.worker.choose(&self.ask.route.balancer, &self.tried),
+                Some(same) => Ok(same),
+                None => hold::choose(self.worker, self.ask, &self.tried).await,
             };
-            let Some((group, mut guard)) = chosen else {
-                let why = "no instance serves; try again";
-                return Ok(self.ask.own(self.worker, Own::NoInstance, why));
+            let (group, mut guard) = match chosen {
+                Ok(chosen) => chosen,
+                Err(answer) => return Ok(*answer),
             };
             guard.hold(self.ask.watch.as_ref());
             self.tries += 1;

@@ -10,6 +10,7 @@ mod client;
 mod forward;
 pub(crate) mod gate;
 mod headers;
+pub(crate) mod hold;
 pub(crate) mod meter;
 mod pipe;
 pub(crate) mod plan;

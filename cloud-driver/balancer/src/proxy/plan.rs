@@ -6,6 +6,7 @@ use std::time::Duration;
 use balancer::Protocol;
 
 use super::gate::{Allowance, Gate};
+use super::hold::Holding;
 use super::meter::Meter;
 use super::routes::Conditions;
 use super::target::Target;
@@ -73,12 +74,16 @@ impl Route {
 /// A load balancer.
 #[derive(Debug, Default)]
 pub(crate) struct Balancer {
+    /// Its name.
+    pub(crate) name: String,
     /// Whose turn it is; shared by the workers, so that shares are exact over all of them.
     pub(crate) turns: Arc<Turns>,
     /// Server groups.
     pub(crate) groups: Vec<Group>,
     /// Figures of what no group answered, one a worker.
     pub(crate) nobody: Vec<Arc<Meter>>,
+    /// How it holds requests, if it does.
+    pub(crate) hold: Option<Holding>,
 }
 
 /// A server group.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use balancer::Protocol;
 use tokio::sync::Notify;
 
+use super::hold::{Holding, Queue};
 use super::meter::Meter;
 use super::pipe::Pipe;
 use super::plan::{Limits, Plan, Turns};
@@ -145,9 +146,12 @@ fn is_in(tried: &[Rc<Upstream>], upstream: &Rc<Upstream>) -> bool {
 /// A load balancer in one worker.
 #[derive(Debug)]
 pub(crate) struct Balancer {
+    pub(crate) name: String,
     turns: Arc<Turns>,
     groups: Vec<Rc<Group>>,
     pub(crate) nobody: Arc<Meter>,
+    /// Those that wait, and how long they may.
+    pub(crate) hold: Option<(Rc<Queue>, Holding)>,
 }
 
 impl Balancer {
@@ -223,10 +227,16 @@ impl Table {
                     meter: meter(&group.meters),
                 })
             });
+            let queue = before
+                .balancer(&balancer.name)
+                .and_then(|b| b.hold.as_ref());
+            let queue = queue.map(|(queue, _)| queue.clone()).unwrap_or_default();
             balancers.push(Rc::new(Balancer {
+                name: balancer.name.clone(),
                 turns: balancer.turns.clone(),
                 groups: groups.collect(),
                 nobody: meter(&balancer.nobody),
+                hold: balancer.hold.clone().map(|holding| (queue, holding)),
             }));
         }
         let mut table = Self {
@@ -237,6 +247,18 @@ impl Table {
         };
         table.routes = Routes::new(&plan.routes, &table.balancers);
         table
+    }
+
+    /// A load balancer.
+    pub(crate) fn balancer(&self, name: &str) -> Option<&Rc<Balancer>> {
+        self.balancers.iter().find(|b| b.name == name)
+    }
+
+    /// Lets those that wait look again.
+    pub(crate) fn tell_waiting(&self) {
+        for (queue, _) in self.balancers.iter().filter_map(|b| b.hold.as_ref()) {
+            queue.tell();
+        }
     }
 
     /// The index of a load balancer.
@@ -283,9 +305,8 @@ mod tests {
         );
         let plan = Plan {
             balancers: vec![super::super::plan::Balancer {
-                turns: Arc::default(),
                 groups: vec![group(1, &[&a, &b]), group(1, &[&c])],
-                nobody: Vec::new(),
+                ..super::super::plan::Balancer::default()
             }],
             ..Plan::default()
         };

@@ -21,6 +21,7 @@ use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::forward::{Reset, answer_own, prepare};
 use super::headers;
+use super::hold;
 use super::pipe::{ConnectError, MOST_HEAD, Open, connect};
 use super::table::Group;
 use super::target::Target;
@@ -178,10 +179,7 @@ async fn open_stream(
     let limits = worker.table().limits;
     let mut tried = Vec::new();
     loop {
-        let Some((group, mut guard)) = worker.choose(&ask.route.balancer, &tried) else {
-            let why = "no instance serves; try again";
-            return Err(Box::new(ask.own(worker, Own::NoInstance, why)));
-        };
+        let (group, mut guard) = hold::choose(worker, ask, &tried).await?;
         guard.hold(ask.watch.as_ref());
         match connect(&guard.upstream().target, limits.connect).await {
             Ok((stream, open)) => return Ok((group, guard, stream, open)),

@@ -32,6 +32,8 @@ const BREATH: Duration = Duration::from_millis(50);
 pub(crate) enum Command {
     /// Serve this from now on, and confirm.
     Apply(Arc<Plan>, oneshot::Sender<()>),
+    /// An instance came in: who waits for one may look again.
+    Wake,
     /// Serve this connection; another worker has too many.
     Take(StdStream, SocketAddr, Place),
     /// Accept from these sockets.
@@ -202,9 +204,13 @@ impl Worker {
                 let table = Rc::new(Table::new(&plan, self.index, &self.table.borrow()));
                 let before = self.table.replace(table);
                 before.sweep(Instant::now());
+                // Also those whose load balancer is gone.
+                before.tell_waiting();
+                self.table().tell_waiting();
                 // Nobody waits any more when the process ends meanwhile.
                 let _ = confirm.send(());
             }
+            Command::Wake => self.table().tell_waiting(),
             Command::Take(stream, peer, place) => match TcpStream::from_std(stream) {
                 Ok(stream) => self.serve(stream, peer, place),
                 Err(error) => eprintln!("connection of {peer} was lost: {error}"),

@@ -78,3 +78,9 @@ async fn control_a_socket_of_its_own_loses_what_waits_in_the_old_ones_queue() {
     let failed = failures_of_replacements("reuse-port").await;
     assert!(!failed.is_empty());
 }
+
+#[tokio::test]
+async fn control_a_held_request_that_is_not_told_waits_until_its_time_is_over() {
+    let answer = crate::hold::answer_once_healthy(Some("no-wake")).await;
+    assert_eq!(answer.header("x-balancer-error"), Some("hold_timeout"));
+}

@@ -13,6 +13,7 @@ mod configuration;
 mod controls;
 mod counting;
 mod health;
+mod hold;
 mod http2;
 mod life;
 mod limits;
