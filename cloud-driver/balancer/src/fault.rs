@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     CloseIdle,
     /// `no-wake`: who waits for an instance is not told that one came in.
     NoWake,
+    /// `stick-always`: a client goes to its instance whether that serves or not.
+    StickAlways,
     /// `reuse-port`: a successor listens by itself instead of taking the socket over.
     ReusePort,
 }
@@ -27,6 +29,7 @@ impl Fault {
             Self::NoSecondLook => "no-second-look",
             Self::CloseIdle => "close-idle",
             Self::NoWake => "no-wake",
+            Self::StickAlways => "stick-always",
             Self::ReusePort => "reuse-port",
         }
     }

@@ -39,6 +39,7 @@ impl Inner {
             plan.balancers.push(Balancer {
                 name: balancer.name.clone(),
                 hold: self.holds.of(balancer),
+                sticky: balancer.sticky.clone(),
                 turns: self
                     .turns
                     .get(&balancer.name)

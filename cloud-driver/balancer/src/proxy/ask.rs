@@ -4,8 +4,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, Request, Response};
+use http::header::{RETRY_AFTER, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use super::answer::Own;
@@ -14,6 +14,8 @@ use super::client::Client;
 use super::forward::{Reset, own};
 use super::gate::now_ns;
 use super::routes::Route;
+use super::sticky::Mark;
+use super::table::Upstream;
 use super::watch::{Breach, Watch};
 use super::worker::Worker;
 
@@ -22,6 +24,8 @@ pub(crate) struct Ask {
     pub(crate) route: Rc<Route>,
     /// None on a route without limits.
     pub(crate) watch: Option<Rc<Watch>>,
+    /// What its client's cookie says.
+    pub(crate) mark: Option<Mark>,
     /// Whether its method only reads.
     pub(crate) reads: bool,
     pub(crate) began: Instant,
@@ -40,7 +44,9 @@ impl Ask {
         reads: bool,
         began: Instant,
     ) -> Result<Self, Box<Response<ResponseBody>>> {
+        let sticky = route.balancer.sticky.as_ref();
         let mut ask = Self {
+            mark: sticky.and_then(|sticky| sticky.mark(request.headers())),
             route,
             watch: None,
             reads,
@@ -74,6 +80,16 @@ impl Ask {
         text: impl std::fmt::Display,
     ) -> Response<ResponseBody> {
         own(worker, Some(&self.route.balancer), self.reads, why, text)
+    }
+
+    /// Tells the client which instance answered, unless it knows.
+    pub(crate) fn stick(&self, headers: &mut HeaderMap, upstream: &Upstream) {
+        if let Some(sticky) = &self.route.balancer.sticky
+            && self.mark != Some(upstream.mark)
+            && let Some(cookie) = sticky.cookie(upstream.mark)
+        {
+            headers.append(SET_COOKIE, cookie);
+        }
     }
 
     /// The limit that the request has reached.

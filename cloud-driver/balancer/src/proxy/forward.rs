@@ -400,6 +400,7 @@ impl Attempt<'_> {
         let (mut parts, body) = response.into_parts();
         guard.upstream().target.answered(parts.status.as_u16());
         headers::strip(&mut parts.headers);
+        self.ask.stick(&mut parts.headers, guard.upstream());
         parts.version = Version::HTTP_11;
         let count = Count {
             worker: self.worker.clone(),

@@ -154,11 +154,11 @@ pub(crate) async fn choose(
         Box::new(ask.own(worker, Own::NoInstance, why))
     };
     let Some((queue, holding)) = &balancer.hold else {
-        return worker.choose(balancer, tried).ok_or_else(none);
+        return worker.choose(balancer, tried, ask.mark).ok_or_else(none);
     };
     // Whoever has been somewhere already has come before those that wait.
     if (queue.is_empty() || !tried.is_empty())
-        && let Some(chosen) = worker.choose(balancer, tried)
+        && let Some(chosen) = worker.choose(balancer, tried, ask.mark)
     {
         return Ok(chosen);
     }
@@ -166,7 +166,7 @@ pub(crate) async fn choose(
         let why = format!("no instance serves, and {} requests wait", holding.most);
         return Err(Box::new(ask.own(worker, Own::HoldFull, why)));
     };
-    let found = Box::pin(find(worker, &balancer.name, tried, &ticket));
+    let found = Box::pin(find(worker, ask, tried, &ticket));
     match tokio::time::timeout(holding.time, found).await {
         Ok(found) => found.ok_or_else(none),
         Err(_) => {
@@ -180,7 +180,7 @@ pub(crate) async fn choose(
 /// Waits for an instance; none when the load balancer is gone or holds nothing any more.
 async fn find(
     worker: &Worker,
-    name: &str,
+    ask: &Ask,
     tried: &[Rc<Upstream>],
     ticket: &Ticket,
 ) -> Option<(Rc<Group>, Guard)> {
@@ -188,8 +188,8 @@ async fn find(
     loop {
         seen = Some(ticket.turn(seen).await);
         // Of the configuration that is in force now: its instances may not have been there before.
-        let balancer = worker.table().balancer(name)?.clone();
-        if let Some(chosen) = worker.choose(&balancer, tried) {
+        let balancer = worker.table().balancer(&ask.route.balancer.name)?.clone();
+        if let Some(chosen) = worker.choose(&balancer, tried, ask.mark) {
             return Some(chosen);
         }
         balancer.hold.as_ref()?;

@@ -16,6 +16,7 @@ mod pipe;
 pub(crate) mod plan;
 mod routes;
 mod shared;
+mod sticky;
 mod table;
 pub(crate) mod target;
 mod tunnel;

@@ -82,6 +82,8 @@ pub(crate) struct Balancer {
     pub(crate) groups: Vec<Group>,
     /// Figures of what no group answered, one a worker.
     pub(crate) nobody: Vec<Arc<Meter>>,
+    /// Whether clients stay with an instance.
+    pub(crate) sticky: Option<balancer::Sticky>,
     /// How it holds requests, if it does.
     pub(crate) hold: Option<Holding>,
 }

@@ -15,6 +15,7 @@ use super::pipe::Pipe;
 use super::plan::{Limits, Plan, Turns};
 use super::routes::Routes;
 use super::shared::Pool;
+use super::sticky::{Mark, Sticky};
 use super::target::{Standing, Target};
 
 /// Connections one worker keeps to one instance.
@@ -28,6 +29,8 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(crate) struct Upstream {
     /// What all workers share of it.
     pub(crate) target: Arc<Target>,
+    /// What cookies say of it.
+    pub(crate) mark: Mark,
     idle: RefCell<Vec<Pipe>>,
     /// Connections that requests share.
     pub(crate) shared: Pool,
@@ -107,6 +110,16 @@ impl Group {
         }
     }
 
+    /// Whether it has a share at all.
+    pub(crate) fn gets_requests(&self) -> bool {
+        self.weight > 0
+    }
+
+    /// Its instances.
+    pub(crate) fn upstreams(&self) -> &[Rc<Upstream>] {
+        &self.upstreams
+    }
+
     fn has(&self, standing: Standing, tried: &[Rc<Upstream>]) -> bool {
         let mut upstreams = self.upstreams.iter();
         upstreams.any(|u| u.target.standing() == standing && !is_in(tried, u))
@@ -150,27 +163,37 @@ pub(crate) struct Balancer {
     turns: Arc<Turns>,
     groups: Vec<Rc<Group>>,
     pub(crate) nobody: Arc<Meter>,
+    pub(crate) sticky: Option<Sticky>,
     /// Those that wait, and how long they may.
     pub(crate) hold: Option<(Rc<Queue>, Holding)>,
 }
 
 impl Balancer {
-    /// Chooses an instance that is not among `tried`, or one of these when no other is left.
+    /// Chooses an instance that is not among `tried`, or one of these when no other is left; that of
+    /// the `mark` a client came with, as long as it serves.
     ///
     /// A group without an instance that is in is left out and the others share its requests; when
     /// no group has one, suspended instances serve: a failing probe must not make an outage.
     pub(crate) fn choose(
         &self,
         tried: &[Rc<Upstream>],
+        mark: Option<Mark>,
         from: usize,
     ) -> Option<(Rc<Group>, Rc<Upstream>)> {
         let nobody: &[Rc<Upstream>] = &[];
+        let sticky = self.sticky.as_ref().zip(mark);
         for (standing, tried) in [
             (Standing::In, tried),
             (Standing::Fallback, tried),
             (Standing::In, nobody),
             (Standing::Fallback, nobody),
         ] {
+            let own = sticky.and_then(|(sticky, mark)| sticky.instance(mark, standing));
+            if let Some((group, upstream)) = own
+                && !is_in(tried, upstream)
+            {
+                return Some((group.clone(), upstream.clone()));
+            }
             let group = match &self.groups[..] {
                 [only] => (only.weight > 0).then_some(only),
                 groups => {
@@ -207,6 +230,7 @@ impl Table {
             let upstream = known.unwrap_or_else(|| {
                 Rc::new(Upstream {
                     target: target.clone(),
+                    mark: Mark::of(&target.id),
                     idle: RefCell::default(),
                     shared: Pool::new(target.clone()),
                     cuts: Cell::new(0),
@@ -231,10 +255,13 @@ impl Table {
                 .balancer(&balancer.name)
                 .and_then(|b| b.hold.as_ref());
             let queue = queue.map(|(queue, _)| queue.clone()).unwrap_or_default();
+            let groups: Vec<_> = groups.collect();
+            let sticky = balancer.sticky.as_ref();
             balancers.push(Rc::new(Balancer {
+                sticky: sticky.map(|sticky| Sticky::new(sticky, &groups)),
                 name: balancer.name.clone(),
                 turns: balancer.turns.clone(),
-                groups: groups.collect(),
+                groups,
                 nobody: meter(&balancer.nobody),
                 hold: balancer.hold.clone().map(|holding| (queue, holding)),
             }));
@@ -316,7 +343,7 @@ mod tests {
                 .iter()
                 .map(|id| table.upstreams[*id].clone())
                 .collect();
-            let chosen = table.balancers[0].choose(&tried, 0);
+            let chosen = table.balancers[0].choose(&tried, None, 0);
             chosen.map(|(_, u)| u.target.id.clone())
         };
         assert!(a.enter());

@@ -131,6 +131,7 @@ pub(crate) async fn forward(
         if let Some(watch) = guard.watch() {
             watch.lift_time();
         }
+        let upstream = guard.upstream().clone();
         let counted = Counted::new(guard);
         let ends = worker.clone();
         worker.spawn(async move {
@@ -141,6 +142,7 @@ pub(crate) async fn forward(
         });
         let (mut parts, _) = response.into_parts();
         headers::strip(&mut parts.headers);
+        ask.stick(&mut parts.headers, &upstream);
         parts
             .headers
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -150,6 +152,7 @@ pub(crate) async fn forward(
     }
     let (mut parts, body) = response.into_parts();
     headers::strip(&mut parts.headers);
+    ask.stick(&mut parts.headers, guard.upstream());
     parts.version = Version::HTTP_11;
     let count = Count {
         worker: worker.clone(),

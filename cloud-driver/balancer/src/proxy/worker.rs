@@ -19,6 +19,7 @@ use super::client::{Client, SWEEP, serve};
 use super::meter::{Meter, Totals};
 use super::pipe::Pipe;
 use super::plan::Plan;
+use super::sticky::Mark;
 use super::table::{Balancer, Group, Table, Upstream};
 use crate::fault::Fault;
 
@@ -413,12 +414,13 @@ impl Worker {
         &self,
         balancer: &Balancer,
         tried: &[Rc<Upstream>],
+        mark: Option<Mark>,
     ) -> Option<(Rc<Group>, Guard)> {
         self.turn.set(self.turn.get().wrapping_add(1));
         let mut tried = std::borrow::Cow::Borrowed(tried);
         // Whoever begins to drain between choice and count is left out of the next choice.
         for _ in 0..=super::target::FAILURES {
-            let (group, upstream) = balancer.choose(&tried, self.turn.get())?;
+            let (group, upstream) = balancer.choose(&tried, mark, self.turn.get())?;
             match Guard::enter(&upstream) {
                 Some(guard) => return Some((group, guard)),
                 None => tried.to_mut().push(upstream),

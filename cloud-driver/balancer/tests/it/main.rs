@@ -20,5 +20,6 @@ mod limits;
 mod requests;
 mod retries;
 mod routes;
+mod sticky;
 mod succession;
 mod tunnels;
