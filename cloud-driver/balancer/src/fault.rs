@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     NoWake,
     /// `stick-always`: a client goes to its instance whether that serves or not.
     StickAlways,
+    /// `no-floor`: instances that requests fail at are left out below their group's floor.
+    NoFloor,
     /// `reuse-port`: a successor listens by itself instead of taking the socket over.
     ReusePort,
 }
@@ -30,6 +32,7 @@ impl Fault {
             Self::CloseIdle => "close-idle",
             Self::NoWake => "no-wake",
             Self::StickAlways => "stick-always",
+            Self::NoFloor => "no-floor",
             Self::ReusePort => "reuse-port",
         }
     }

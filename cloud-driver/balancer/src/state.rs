@@ -110,6 +110,12 @@ pub struct GroupState {
     pub weight_effective: u32,
     /// Serving instances.
     pub capacity: u32,
+    /// Instances that stay in, however many requests fail at them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub floor: u32,
+    /// Instances that are left out because requests failed at them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ejected: u32,
 }
 
 /// A load balancer that holds requests as observed; counts since the process began or it came.
@@ -146,6 +152,11 @@ pub struct RouteState {
     pub request_timeouts: u64,
     /// Ended because no byte came or went.
     pub idle_timeouts: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Everything observed, at one moment.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use balancer::{Applied, Config, EventKind, Faults, Instance, Role};
 use tokio::sync::oneshot;
 
+use super::outlier::Rules;
 use super::plane::{GroupKey, Inner, NOBODY, Plane, now_ms};
 use super::probe::probe;
 use super::tracked::Tracked;
@@ -305,6 +306,7 @@ impl Inner {
                         tracked.health = group.health.clone();
                         tracked.stop_probing();
                     }
+                    tracked.follow(&Rules::of(group));
                     tracked.give(Some(instance.role));
                 }
             }

@@ -12,6 +12,7 @@ mod holds;
 mod journal;
 mod limit_metrics;
 mod metrics;
+mod outlier;
 mod peer;
 mod plan;
 pub(crate) mod plane;

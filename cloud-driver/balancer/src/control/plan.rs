@@ -26,6 +26,7 @@ impl Inner {
         for balancer in &self.config.load_balancers {
             let groups = balancer.groups.iter().map(|group| Group {
                 weight: group.weight,
+                slow_start: Duration::from_millis(group.slow_start_ms),
                 protocol: group.protocol,
                 targets: {
                     let tracked = group

@@ -25,9 +25,10 @@ use super::predecessor::Predecessors;
 use super::record::Records;
 use super::tracked::Tracked;
 use crate::fault::Fault;
+use crate::proxy::clock::now_ns;
 use crate::proxy::meter::Meter;
 use crate::proxy::plan::Turns;
-use crate::proxy::target::{FAILURES, Standing};
+use crate::proxy::target::Standing;
 use crate::proxy::worker::{Command, Handle};
 
 /// Key of a server group: its load balancer and its name.
@@ -38,9 +39,6 @@ pub(crate) type Weights = Vec<(String, u32)>;
 
 /// Name of what no group answered.
 pub(crate) const NOBODY: &str = "-";
-
-/// Most of a group's instances left out because requests failed at them, percent.
-const MOST_SUSPENDED_PERCENT: usize = 50;
 
 /// The control side.
 #[derive(Debug)]
@@ -133,7 +131,7 @@ impl Plane {
     /// Brings every instance's state up to date.
     pub(crate) fn look(&self) {
         let mut inner = self.inner.borrow_mut();
-        inner.suspend(Instant::now());
+        inner.eject(Instant::now());
         inner.look();
     }
 
@@ -171,37 +169,9 @@ impl Plane {
 }
 
 impl Inner {
-    /// Leaves out instances that requests fail at, though never more than half of a group.
-    fn suspend(&mut self, now: Instant) {
-        let mut failing = Vec::new();
-        for (id, tracked) in &self.tracked {
-            let serves = tracked.role == Some(Role::Serve) && !tracked.is_suspended_by_requests();
-            if serves && tracked.target.failures() >= FAILURES {
-                failing.push((
-                    id.clone(),
-                    (tracked.balancer.clone(), tracked.group.clone()),
-                ));
-            }
-        }
-        for (id, key) in failing {
-            let of_group = || {
-                let tracked = self.tracked.values();
-                tracked.filter(|t| t.balancer == key.0 && t.group == key.1)
-            };
-            let suspended = of_group().filter(|t| t.is_suspended_by_requests()).count();
-            if (suspended + 1) * 100 > of_group().count() * MOST_SUSPENDED_PERCENT {
-                continue;
-            }
-            if let Some(tracked) = self.tracked.get_mut(&id) {
-                tracked.target.forget_failures();
-                self.suspensions += 1;
-                tracked.suspend(now, "requests to it failed three times in a row");
-            }
-        }
-    }
-
     pub(crate) fn look(&mut self) {
         let now_ms = now_ms();
+        self.recall(Instant::now());
         let (mut gone, mut came) = (Vec::new(), false);
         for (id, tracked) in &mut self.tracked {
             let state = tracked.observe(self.predecessors.have_drained(id));
@@ -209,6 +179,9 @@ impl Inner {
             came |= standing != Standing::Out && tracked.target.standing() == Standing::Out;
             tracked.target.set_standing(standing);
             if state == Observed::Serving {
+                if tracked.state != state {
+                    tracked.target.begin(now_ns());
+                }
                 tracked.has_served = true;
                 tracked.trusted = false;
             }
@@ -288,17 +261,20 @@ impl Inner {
         let mut groups = Vec::new();
         for balancer in &self.config.load_balancers {
             for group in &balancer.groups {
-                let tracked = group
-                    .instances
-                    .iter()
-                    .filter_map(|i| self.tracked.get(&i.id));
-                let serving = tracked.filter(|t| t.state == Observed::Serving).count();
+                let tracked = || {
+                    let ids = group.instances.iter().map(|i| &i.id);
+                    ids.filter_map(|id| self.tracked.get(id))
+                };
+                let serving = tracked().filter(|t| t.state == Observed::Serving).count();
+                let ejected = tracked().filter(|t| t.is_ejected()).count();
                 groups.push(GroupState {
                     name: group.name.clone(),
                     load_balancer: balancer.name.clone(),
                     weight: group.weight,
                     weight_effective: if serving > 0 { group.weight } else { 0 },
                     capacity: u32::try_from(serving).unwrap_or(u32::MAX),
+                    floor: group.floor,
+                    ejected: u32::try_from(ejected).unwrap_or(u32::MAX),
                 });
             }
         }

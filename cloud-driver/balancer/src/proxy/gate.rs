@@ -3,18 +3,10 @@
 //! Atomics only: a request that is let in costs one write for its place and one for its turn.
 
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use balancer::RouteLimits;
-
-static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// Nanoseconds of a clock that all workers share.
-pub(crate) fn now_ns() -> u64 {
-    u64::try_from(BEGAN.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// What a route allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -93,6 +93,8 @@ pub(crate) struct Balancer {
 pub(crate) struct Group {
     /// Its share.
     pub(crate) weight: u32,
+    /// How long the share of a new instance grows; zero: it is whole from the beginning.
+    pub(crate) slow_start: Duration,
     /// What its instances are spoken to in.
     pub(crate) protocol: Protocol,
     /// Its instances.

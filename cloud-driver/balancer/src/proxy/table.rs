@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use balancer::Protocol;
 use tokio::sync::Notify;
 
+use super::clock::now_ns;
 use super::hold::{Holding, Queue};
 use super::meter::Meter;
 use super::pipe::Pipe;
 use super::plan::{Limits, Plan, Turns};
 use super::routes::Routes;
 use super::shared::Pool;
+use super::slow_start;
 use super::sticky::{Mark, Sticky};
 use super::target::{Standing, Target};
 
@@ -95,6 +97,7 @@ impl Drop for Upstream {
 #[derive(Debug)]
 pub(crate) struct Group {
     weight: u32,
+    slow_start: Duration,
     protocol: Protocol,
     upstreams: Vec<Rc<Upstream>>,
     pub(crate) meter: Arc<Meter>,
@@ -135,11 +138,19 @@ impl Group {
         let count = self.upstreams.len();
         let start = from.checked_rem(count)?;
         let (after, before) = (&self.upstreams[start..], &self.upstreams[..start]);
+        let may = |u: &&Rc<Upstream>| u.target.standing() == standing && !is_in(tried, u);
+        let candidates = after.iter().chain(before).filter(may);
+        if !self.slow_start.is_zero() {
+            let now_ns = now_ns();
+            let weighed = candidates.map(|upstream| {
+                let age = upstream.target.age(now_ns);
+                let share = slow_start::share(age, self.slow_start);
+                (upstream, share, upstream.target.in_flight())
+            });
+            return slow_start::least(weighed, from);
+        }
         let mut best: Option<(&Rc<Upstream>, u64)> = None;
-        for upstream in after.iter().chain(before) {
-            if upstream.target.standing() != standing || is_in(tried, upstream) {
-                continue;
-            }
+        for upstream in candidates {
             let load = upstream.target.in_flight();
             if best.is_none_or(|(_, least)| load < least) {
                 best = Some((upstream, load));
@@ -246,6 +257,7 @@ impl Table {
             let groups = balancer.groups.iter().map(|group| {
                 Rc::new(Group {
                     weight: group.weight,
+                    slow_start: group.slow_start,
                     protocol: group.protocol,
                     upstreams: group.targets.iter().map(&mut upstream).collect(),
                     meter: meter(&group.meters),
@@ -321,6 +333,7 @@ mod tests {
         };
         let group = |weight, targets: &[&Arc<Target>]| super::super::plan::Group {
             weight,
+            slow_start: Duration::ZERO,
             protocol: Protocol::Auto,
             targets: targets.iter().map(|t| Arc::clone(t)).collect(),
             meters: Vec::new(),

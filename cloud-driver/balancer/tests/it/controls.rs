@@ -91,3 +91,9 @@ async fn control_a_client_that_stays_whatever_happens_holds_a_drain_up() {
     let control = Some("stick-always,no-second-look");
     assert_eq!(crate::sticky::answers_for_draining(control).await, "a");
 }
+
+#[tokio::test]
+async fn control_without_its_floor_a_group_falls_below_it() {
+    let group = crate::outlier::left_of_four(Some("no-floor")).await;
+    assert_eq!(group["capacity"], 2, "{group}");
+}
