@@ -134,7 +134,7 @@ pub struct LoadBalancerState {
     pub hold_full: u64,
 }
 
-/// A route with limits as observed; counts since the process began or the route came.
+/// A route with limits or a mirror as observed; counts since the process began or the route came.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RouteState {
@@ -152,6 +152,14 @@ pub struct RouteState {
     pub request_timeouts: u64,
     /// Ended because no byte came or went.
     pub idle_timeouts: u64,
+    /// Copies that were answered.
+    pub mirrored: u64,
+    /// Copies that were not.
+    pub mirror_failed: u64,
+    /// Not copied because too many copies were under way.
+    pub mirror_full: u64,
+    /// Not copied because the body was too long, or of unknown length.
+    pub mirror_too_long: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
@@ -175,7 +183,7 @@ pub struct State {
     pub instances: Vec<InstanceState>,
     /// Server groups.
     pub groups: Vec<GroupState>,
-    /// Routes with limits.
+    /// Routes with limits or mirrors.
     pub routes: Vec<RouteState>,
     /// Load balancers that hold requests.
     pub load_balancers: Vec<LoadBalancerState>,

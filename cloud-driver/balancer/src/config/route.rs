@@ -123,7 +123,8 @@ pub struct RouteLimits {
     /// or the end of an answer that has begun.
     #[serde(default, skip_serializing_if = "is_default")]
     pub request_timeout_ms: Option<u64>,
-    /// Without a byte in either direction, tunnels too, in ms; beyond: as above.
+    /// Without a byte in either direction, tunnels too, in ms; beyond: as above. What the system's
+    /// buffers hold for a slow client counts as taken when there is room for more: give seconds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub idle_timeout_ms: Option<u64>,
 }

@@ -1,22 +1,23 @@
-//! What workers share of routes with limits. It outlives configurations, so that what is in flight
-//! under one counts under the next.
+//! What workers share of routes with limits or mirrors. It outlives configurations, so that what is in
+//! flight under one counts under the next.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use balancer::{Route, RouteState};
 
 use crate::proxy::gate::{Allowance, Gate};
+use crate::proxy::mirror::Rate;
 
-/// The gates of all routes with limits.
+/// The gates of all routes with limits or mirrors.
 #[derive(Debug, Default)]
 pub(crate) struct Gates(BTreeMap<String, Kept>);
 
 #[derive(Debug)]
 struct Kept {
     name: String,
-    allowance: Allowance,
+    allowance: Option<Allowance>,
     gate: Arc<Gate>,
 }
 
@@ -36,9 +37,10 @@ impl Gates {
     pub(crate) fn follow(&mut self, routes: &[Route]) {
         let mut before = std::mem::take(&mut self.0);
         for route in routes {
-            let Some(allowance) = Allowance::of(&route.limits) else {
+            let allowance = Allowance::of(&route.limits);
+            if allowance.is_none() && route.mirror.is_none() {
                 continue;
-            };
+            }
             let key = key(route);
             let gate = match before.remove(&key) {
                 Some(kept) => {
@@ -59,16 +61,27 @@ impl Gates {
 
     /// A route's gate and what it allows; none without limits.
     pub(crate) fn of(&self, route: &Route) -> Option<(Arc<Gate>, Allowance)> {
-        Allowance::of(&route.limits)?;
+        let allowance = Allowance::of(&route.limits)?;
         let kept = self.0.get(&key(route))?;
-        Some((kept.gate.clone(), kept.allowance))
+        Some((kept.gate.clone(), allowance))
     }
 
-    /// What was observed of routes with limits.
+    /// How many copies of a route's requests are made; none without a mirror.
+    pub(crate) fn mirror(&self, route: &Route) -> Option<Rate> {
+        let mirror = route.mirror.as_ref()?;
+        Some(Rate {
+            percent: mirror.percent,
+            most: mirror.max_in_flight.into(),
+            lane: self.0.get(&key(route))?.gate.lane.clone(),
+        })
+    }
+
+    /// What was observed of routes with limits or mirrors.
     pub(crate) fn states(&self) -> Vec<RouteState> {
         let states = self.0.values().map(|kept| {
             let refused = &kept.gate.refused;
-            let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+            let lane = &kept.gate.lane;
+            let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
             RouteState {
                 name: kept.name.clone(),
                 in_flight: kept.gate.in_flight(),
@@ -77,6 +90,10 @@ impl Gates {
                 body_too_large: of(&refused.body),
                 request_timeouts: of(&refused.time),
                 idle_timeouts: of(&refused.idle),
+                mirrored: of(&lane.answered),
+                mirror_failed: of(&lane.failed),
+                mirror_full: of(&lane.full),
+                mirror_too_long: of(&lane.too_long),
             }
         });
         states.collect()

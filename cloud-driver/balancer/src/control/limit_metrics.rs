@@ -1,4 +1,4 @@
-//! Figures of routes with limits.
+//! Figures of routes with limits or mirrors.
 
 use balancer::RouteState;
 
@@ -26,6 +26,23 @@ impl Plane {
         for route in &routes {
             for (reason, count) in refusals(route) {
                 let labels = [("route", route.name.as_str()), ("reason", reason)];
+                text.sample(name, &labels, count);
+            }
+        }
+        let name = "balancer_mirrored_total";
+        text.family(
+            name,
+            "counter",
+            "Copies of requests, and requests not copied.",
+        );
+        for route in &routes {
+            for (outcome, count) in [
+                ("answered", route.mirrored),
+                ("failed", route.mirror_failed),
+                ("full", route.mirror_full),
+                ("too_long", route.mirror_too_long),
+            ] {
+                let labels = [("route", route.name.as_str()), ("outcome", outcome)];
                 text.sample(name, &labels, count);
             }
         }

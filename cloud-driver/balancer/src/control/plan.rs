@@ -38,7 +38,7 @@ impl Inner {
                 meters: meters(&balancer.name, &group.name),
             });
             plan.balancers.push(Balancer {
-                name: balancer.name.clone(),
+                name: balancer.name.as_str().into(),
                 hold: self.holds.of(balancer),
                 sticky: balancer.sticky.clone(),
                 turns: self
@@ -51,10 +51,16 @@ impl Inner {
             });
         }
         for route in &self.config.routes {
-            let mut balancers = self.config.load_balancers.iter();
-            if let Some(at) = balancers.position(|b| b.name == route.load_balancer) {
+            let position = |name: &str| {
+                let mut balancers = self.config.load_balancers.iter();
+                balancers.position(|b| b.name == name)
+            };
+            if let Some(at) = position(&route.load_balancer) {
                 let mut planned = Route::new(route, at);
                 planned.limits = self.gates.of(route);
+                let mirror = route.mirror.as_ref();
+                let to = mirror.and_then(|mirror| position(&mirror.load_balancer));
+                planned.mirror = to.zip(self.gates.mirror(route));
                 plan.routes.push(planned);
             }
         }

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::client::Busy;
+use super::lease::Lease;
 use super::pipe::Pipe;
 use super::shared::Stream;
 use super::table::{Group, Upstream};
+use super::tap::{BrokenOff, Tapped, Tapping};
 use super::watch::{Breach, Watch};
 use super::worker::Worker;
 
@@ -45,6 +47,14 @@ impl Guard {
         self.watch.as_deref()
     }
 
+    /// Resolves when a limit of its route is reached.
+    pub(crate) async fn broken(&self) -> Breach {
+        match self.watch() {
+            Some(watch) => watch.broken().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The instance.
     pub(crate) fn upstream(&self) -> &Rc<Upstream> {
         &self.upstream
@@ -67,7 +77,11 @@ pub(crate) enum RequestBody {
         body: Incoming,
         /// Held until the upload has ended; filled when an instance is chosen.
         guard: Option<Rc<Guard>>,
+        /// What a copy of the request is given of it.
+        tap: Option<Tapping>,
     },
+    /// That of a copy.
+    Copy(Tapped),
 }
 
 /// Why a request's body ends before its end.
@@ -79,6 +93,9 @@ pub(crate) enum UploadError {
     /// A limit of its route.
     #[error("{0}")]
     Limit(#[source] Breach),
+    /// It is a copy.
+    #[error(transparent)]
+    Copy(#[from] BrokenOff),
 }
 
 impl Body for RequestBody {
@@ -91,8 +108,17 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Upload { body, guard } => {
+            Self::Copy(copy) => {
+                let polled = copy.poll(cx).map_err(UploadError::Copy);
+                polled.map(|bytes| bytes.map(|bytes| bytes.map(Frame::data)))
+            }
+            Self::Upload { body, guard, tap } => {
                 let polled = Pin::new(body).poll_frame(cx);
+                if let (Some(tap), Poll::Ready(Some(Ok(frame)))) = (tap, &polled)
+                    && let Some(bytes) = frame.data_ref()
+                {
+                    tap.pass(bytes);
+                }
                 match guard.as_ref().and_then(|guard| guard.watch()) {
                     Some(watch) => watch.upload(polled),
                     None => polled.map_err(UploadError::Client),
@@ -105,6 +131,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Upload { body, .. } => body.is_end_stream(),
+            Self::Copy(copy) => copy.left() == 0,
         }
     }
 
@@ -112,6 +139,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Upload { body, .. } => body.size_hint(),
+            Self::Copy(copy) => SizeHint::with_exact(copy.left()),
         }
     }
 }
@@ -139,6 +167,8 @@ pub(crate) enum ResponseBody {
     Whole(Option<Bytes>),
     /// One that is still coming.
     Coming(Box<Exchange>),
+    /// The same on a route with limits.
+    Leased(Lease),
 }
 
 impl Body for ResponseBody {
@@ -152,13 +182,15 @@ impl Body for ResponseBody {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Coming(exchange) => exchange.poll_frame(cx),
+            Self::Leased(lease) => lease.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Coming(exchange) => exchange.first.is_none() && exchange.body.is_end_stream(),
+            Self::Coming(exchange) => exchange.is_end_stream(),
+            Self::Leased(lease) => lease.is_end_stream(),
         }
     }
 
@@ -167,8 +199,8 @@ impl Body for ResponseBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::Coming(exchange) if exchange.first.is_none() => exchange.body.size_hint(),
-            Self::Coming(_) => SizeHint::default(),
+            Self::Coming(exchange) => exchange.size_hint(),
+            Self::Leased(lease) => lease.size_hint(),
         }
     }
 }
@@ -254,11 +286,39 @@ pub(crate) fn take_over(
             .and_then(|frame| frame.into_data().ok());
         return ResponseBody::Whole(whole.filter(|bytes| !bytes.is_empty()));
     }
-    ResponseBody::Coming(Box::new(exchange))
+    let exchange = Box::new(exchange);
+    match exchange.guard.watch.clone() {
+        None => ResponseBody::Coming(exchange),
+        Some(watch) => {
+            let (lease, recall) = Lease::new(exchange);
+            watch.may_recall(recall);
+            ResponseBody::Leased(lease)
+        }
+    }
 }
 
 impl Exchange {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.body.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        if self.first.is_none() {
+            self.body.size_hint()
+        } else {
+            SizeHint::default()
+        }
+    }
+
+    /// Whether it was counted and its connection laid down.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }

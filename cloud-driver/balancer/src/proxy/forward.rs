@@ -16,7 +16,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
@@ -29,10 +29,11 @@ use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
 use super::hold;
-use super::pipe::{ConnectError, Pipe, Sent};
-use super::shared::{is_grpc, to_http2};
+use super::pipe::{ConnectError, Sent};
+use super::shared::is_grpc;
 use super::table::{Balancer, Group, Upstream};
 use super::tunnel;
+use super::way::{Wanted, Way};
 use super::worker::Worker;
 use crate::fault::Fault;
 
@@ -107,11 +108,18 @@ async fn route(
     }
     let (mut parts, body) = request.into_parts();
     prepare(&mut parts, client);
-    let body = if body.is_end_stream() {
+    let mut body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
-        RequestBody::Upload { body, guard: None }
+        RequestBody::Upload {
+            body,
+            guard: None,
+            tap: None,
+        }
     };
+    if let Some(mirror) = &ask.route.mirror {
+        mirror.copy(worker, &parts, &mut body);
+    }
     let attempt = Attempt {
         worker,
         ask: &ask,
@@ -189,14 +197,6 @@ pub(crate) fn answer_own(
     why.response(text)
 }
 
-/// What a request is sent on.
-enum Way {
-    /// A connection of its own.
-    Pipe(Pipe),
-    /// A stream of a shared one.
-    Stream(super::shared::Stream),
-}
-
 /// One request and what was tried for it.
 struct Attempt<'a> {
     worker: &'a Rc<Worker>,
@@ -229,7 +229,13 @@ impl Attempt<'_> {
             self.tries += 1;
             let upstream = guard.upstream().clone();
             let cuts = upstream.cuts.get();
-            let (mut way, pooled) = match self.way(&group, &upstream, limits.connect, fresh).await {
+            let wanted = Wanted {
+                grpc: self.grpc,
+                fresh,
+                again: self.tries > 1,
+                limit: limits.connect,
+            };
+            let (mut way, pooled) = match Way::open(&group, &upstream, wanted).await {
                 Ok(found) => found,
                 Err(error) => {
                     drop(guard);
@@ -244,13 +250,7 @@ impl Attempt<'_> {
             if let RequestBody::Upload { guard: held, .. } = request.body_mut() {
                 *held = Some(guard.clone());
             }
-            let sent = match &mut way {
-                Way::Pipe(pipe) => pipe.send(request, || upstream.cuts.get() != cuts).await,
-                Way::Stream(stream) => {
-                    to_http2(&mut request, self.grpc);
-                    Box::pin(stream.send(request, &upstream, cuts)).await
-                }
-            };
+            let sent = way.send(request, &upstream, cuts, self.grpc).await;
             match sent {
                 // It is not the instance that broke it off.
                 Sent::Lost { .. } | Sent::Unsent(_) if let Some(breach) = self.ask.breach() => {
@@ -311,30 +311,6 @@ impl Attempt<'_> {
                     return Err(Reset);
                 }
             }
-        }
-    }
-
-    /// A connection of this instance, or a stream of one; whether it was there before.
-    async fn way(
-        &self,
-        group: &Group,
-        upstream: &Rc<Upstream>,
-        limit: Duration,
-        fresh: bool,
-    ) -> Result<(Way, bool), Rc<ConnectError>> {
-        if group.speaks_http2(self.grpc) {
-            // Only one that came back needs a new one: see `shared`.
-            let fresh = fresh && self.tries > 1;
-            let (stream, new) = Box::pin(upstream.shared.stream(limit, fresh)).await?;
-            return Ok((Way::Stream(stream), !new));
-        }
-        let kept = if fresh { None } else { upstream.take() };
-        match kept {
-            Some(pipe) => Ok((Way::Pipe(pipe), true)),
-            None => Ok((
-                Way::Pipe(Box::pin(Pipe::connect(&upstream.target, limit)).await?),
-                false,
-            )),
         }
     }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use balancer::RouteLimits;
 
+use super::mirror::Lane;
+
 /// What a route allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance {
@@ -46,7 +48,7 @@ impl Allowance {
     }
 }
 
-/// What all workers share of a route with limits; it stays when its limits change.
+/// What all workers share of a route with limits or a mirror; it stays when these change.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     in_flight: AtomicU64,
@@ -54,6 +56,8 @@ pub(crate) struct Gate {
     /// cell rate algorithm (ITU-T I.371, appendix I), a token bucket in one number.
     due_ns: AtomicU64,
     pub(crate) refused: Refused,
+    /// Its copies.
+    pub(crate) lane: Arc<Lane>,
 }
 
 /// How often each limit was reached.

@@ -8,6 +8,7 @@ use balancer::Protocol;
 use super::gate::{Allowance, Gate};
 use super::hold::Holding;
 use super::meter::Meter;
+use super::mirror::Rate;
 use super::routes::Conditions;
 use super::target::Target;
 
@@ -44,7 +45,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(crate) struct Route {
     /// Its name in figures.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// In lower case; none: any.
     pub(crate) host: Option<String>,
     /// Path prefix without its last `/`.
@@ -55,18 +56,21 @@ pub(crate) struct Route {
     pub(crate) balancer: usize,
     /// What it allows, and what all workers share of that.
     pub(crate) limits: Option<(Arc<Gate>, Allowance)>,
+    /// Index of the load balancer that gets copies, and how many.
+    pub(crate) mirror: Option<(usize, Rate)>,
 }
 
 impl Route {
     /// A route that was checked, to the load balancer of this index.
     pub(crate) fn new(route: &balancer::Route, balancer: usize) -> Self {
         Self {
-            name: route.label(),
+            name: route.label().into(),
             host: route.host.as_ref().map(|host| host.to_ascii_lowercase()),
             path: route.path.trim_end_matches('/').to_owned(),
             conditions: Conditions::of(route),
             balancer,
             limits: None,
+            mirror: None,
         }
     }
 }
@@ -75,7 +79,7 @@ impl Route {
 #[derive(Debug, Default)]
 pub(crate) struct Balancer {
     /// Its name.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// Whose turn it is; shared by the workers, so that shares are exact over all of them.
     pub(crate) turns: Arc<Turns>,
     /// Server groups.

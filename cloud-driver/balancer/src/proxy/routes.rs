@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Method};
 
 use super::gate::{Allowance, Gate};
+use super::mirror::Mirror;
 use super::plan;
 use super::table::Balancer;
 
@@ -83,7 +84,7 @@ impl Test {
 #[derive(Debug)]
 pub(crate) struct Route {
     /// Its name in figures.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// Path prefix without its last `/`.
     path: String,
     conditions: Option<Conditions>,
@@ -91,6 +92,8 @@ pub(crate) struct Route {
     pub(crate) balancer: Rc<Balancer>,
     /// What it allows, and what all workers share of that.
     pub(crate) limits: Option<(Arc<Gate>, Allowance)>,
+    /// Where copies of its requests go.
+    pub(crate) mirror: Option<Mirror>,
 }
 
 impl Route {
@@ -126,12 +129,17 @@ impl Routes {
                     None => routes.hosts.entry(host.clone()).or_default(),
                 },
             };
+            let mirror = route.mirror.as_ref().and_then(|(to, rate)| {
+                let balancer = balancers.get(*to)?.clone();
+                Some(Mirror::new(balancer, rate.clone()))
+            });
             list.push(Rc::new(Route {
                 name: route.name.clone(),
                 path: route.path.clone(),
                 conditions: route.conditions.clone(),
                 balancer: balancer.clone(),
                 limits: route.limits.clone(),
+                mirror,
             }));
         }
         let named = routes.hosts.values_mut().chain(routes.below.values_mut());

@@ -46,7 +46,7 @@ pub(crate) fn least<T>(
 /// golden ratio).
 fn spread(turn: usize) -> u64 {
     let step = (turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    step * WHOLE >> 32
+    (step * WHOLE) >> 32
 }
 
 #[cfg(test)]

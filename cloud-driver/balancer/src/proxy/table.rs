@@ -170,7 +170,7 @@ fn is_in(tried: &[Rc<Upstream>], upstream: &Rc<Upstream>) -> bool {
 /// A load balancer in one worker.
 #[derive(Debug)]
 pub(crate) struct Balancer {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     turns: Arc<Turns>,
     groups: Vec<Rc<Group>>,
     pub(crate) nobody: Arc<Meter>,
@@ -290,7 +290,7 @@ impl Table {
 
     /// A load balancer.
     pub(crate) fn balancer(&self, name: &str) -> Option<&Rc<Balancer>> {
-        self.balancers.iter().find(|b| b.name == name)
+        self.balancers.iter().find(|b| *b.name == *name)
     }
 
     /// Lets those that wait look again.

@@ -90,6 +90,7 @@ pub(crate) async fn forward(
         RequestBody::Upload {
             body,
             guard: Some(guard.clone()),
+            tap: None,
         }
     };
     let made = hyper::client::conn::http1::Builder::new()
@@ -227,7 +228,7 @@ async fn pass(worker: &Worker, guard: &Guard, theirs: Upgraded, ours: Upgraded, 
         websocket,
     ));
     let mut stuck = pin!(async {
-        idle(guard).await;
+        guard.broken().await;
         // Whoever takes bytes was told within this time.
         tokio::time::sleep(TO_BOUNDARY * 2).await;
     });
@@ -261,14 +262,6 @@ fn touch(guard: &Guard) {
 /// Whether no byte passed for longer than the route allows.
 fn is_idle(guard: &Guard) -> bool {
     guard.watch().and_then(Watch::breach).is_some()
-}
-
-/// Resolves when no byte passed for longer than the route allows.
-async fn idle(guard: &Guard) {
-    match guard.watch() {
-        Some(watch) => drop(watch.broken().await),
-        None => std::future::pending().await,
-    }
 }
 
 /// Copies to the end and passes the end on.
@@ -320,7 +313,7 @@ async fn copy_until_cut(
             biased;
             () = upstream.cut.notified(), if cut_at.is_none() => continue,
             () = worker.tunnels_end(), if cut_at.is_none() => continue,
-            () = idle(guard), if cut_at.is_none() => continue,
+            _ = guard.broken(), if cut_at.is_none() => continue,
             () = async { tokio::time::sleep_until(limit.unwrap_or_else(tokio::time::Instant::now)).await },
                 if limit.is_some() => return cut(worker, guard, to, false).await,
             read = from.read(&mut buffer) => read?,

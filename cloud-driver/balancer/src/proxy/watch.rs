@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use super::body::UploadError;
 use super::client::Client;
 use super::gate::{Allowance, Pass};
+use super::lease::Recall;
 
 /// A limit that was reached while a request was under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +47,8 @@ pub(crate) struct Watch {
     breach: Cell<Option<Breach>>,
     told: Notify,
     clock: RefCell<Option<AbortHandle>>,
+    /// How to take back an answer that has begun.
+    recall: RefCell<Option<Recall>>,
 }
 
 impl Watch {
@@ -66,6 +69,7 @@ impl Watch {
             breach: Cell::new(None),
             told: Notify::new(),
             clock: RefCell::default(),
+            recall: RefCell::default(),
         });
         if allowance.time.is_some() || allowance.idle.is_some() {
             let clock = tokio::task::spawn_local(keep_time(Rc::downgrade(&watch)));
@@ -79,6 +83,11 @@ impl Watch {
         if self.allowance.idle.is_some() {
             self.moved.set(Some(Instant::now()));
         }
+    }
+
+    /// Its answer has begun, and can be taken back so.
+    pub(crate) fn may_recall(&self, recall: Recall) {
+        *self.recall.borrow_mut() = Some(recall);
     }
 
     /// It became a tunnel, which may live as long as bytes pass.
@@ -144,6 +153,10 @@ impl Watch {
         count.fetch_add(1, Ordering::Relaxed);
         self.breach.set(Some(breach));
         self.told.notify_waiters();
+        let recall = self.recall.borrow_mut().take();
+        if let Some(recall) = recall {
+            recall.take_back(breach);
+        }
         self.client.wake();
     }
 

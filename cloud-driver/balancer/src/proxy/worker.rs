@@ -349,16 +349,24 @@ impl Worker {
     /// Drives a connection whose answer has ended before its request's body.
     pub(crate) fn spawn_rest(&self, mut pipe: Pipe, guard: Rc<Guard>, cuts: u32) {
         self.spawn(async move {
-            poll_fn(|cx| {
+            let upstream = guard.upstream();
+            let cut = upstream.cut.notified();
+            if upstream.cuts.get() != cuts {
+                return;
+            }
+            let rest = poll_fn(|cx| {
                 pipe.drive(cx);
-                let done = pipe.has_ended() || pipe.is_ready();
-                if done || guard.upstream().cuts.get() != cuts {
+                if pipe.has_ended() || pipe.is_ready() {
                     Poll::Ready(())
                 } else {
                     Poll::Pending
                 }
-            })
-            .await;
+            });
+            tokio::select! {
+                () = rest => {}
+                () = cut => {}
+                _ = guard.broken() => {}
+            }
         });
     }
 

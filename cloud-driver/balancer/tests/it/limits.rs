@@ -321,3 +321,65 @@ async fn a_tunnel_lives_as_long_as_bytes_pass() {
     is_clean(&stand).await;
     assert_eq!(figure(&stand, "idleTimeouts").await, 1);
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_neither_instance_nor_route() {
+    let backend = Backend::start("a").await;
+    let stand = limited(&backend, json!({"idleTimeoutMs": 2_500, "maxInFlight": 2})).await;
+    let mut plain = stand.connect().await;
+    plain.send("GET /big", &[], b"").await.unwrap();
+    let client = Http2::open(stand.address).await;
+    let (stream, _) = client.send("GET", "/big", &[], true).await.unwrap();
+    let body = soon("its head", stream).await.unwrap().into_body();
+    arrived(&backend, "/big", 2).await;
+    assert_eq!(stand.get("/x").await.status, 429, "both are under way");
+    eventually("both are ended", async || {
+        match figure(&stand, "idleTimeouts").await {
+            2 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    is_clean(&stand).await;
+    assert_eq!(stand.get("/x").await.status, 200);
+    // Once they read, they see that it is torn.
+    let torn = soon("its end", plain.receive(false)).await;
+    assert!(matches!(torn, Err(Failure::Torn(_))), "{torn:?}");
+    let mut body = body;
+    let end = async {
+        while let Some(piece) = body.data().await {
+            let length = piece?.len();
+            body.flow_control().release_capacity(length)?;
+        }
+        Ok::<_, h2::Error>(())
+    };
+    assert!(soon("its end", end).await.unwrap_err().is_reset());
+    // One that reads slowly is not ended: it takes something all the time.
+    let mut slow = stand.connect().await;
+    slow.send("GET /big", &[], b"").await.unwrap();
+    slow.until(b"\r\n\r\n").await.unwrap();
+    for _ in 0..64 {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let more = soon("more", slow.exactly(1024 * 1024)).await;
+        let ended = figure(&stand, "idleTimeouts").await;
+        assert!(
+            more.is_ok() && ended == 2,
+            "{:?}, {ended} ended",
+            more.err()
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_stops_after_its_answer_is_ended_too() {
+    let backend = Backend::start("a").await;
+    let stand = limited(&backend, json!({"idleTimeoutMs": 900})).await;
+    let mut connection = stand.connect().await;
+    let headers = [("content-length", "1000000")];
+    connection.send("POST /early", &headers, b"").await.unwrap();
+    connection.stream.write_all(&[7; 1000]).await.unwrap();
+    let answer = soon("the answer", connection.receive(false)).await;
+    assert_eq!(answer.unwrap().text(), "early");
+    assert_eq!(stand.instance("i").await["inFlight"]["requests"], 1);
+    is_clean(&stand).await;
+}

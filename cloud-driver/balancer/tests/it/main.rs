@@ -17,6 +17,7 @@ mod hold;
 mod http2;
 mod life;
 mod limits;
+mod mirror;
 mod outlier;
 mod requests;
 mod retries;

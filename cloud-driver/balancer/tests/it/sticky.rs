@@ -121,7 +121,8 @@ async fn an_instance_that_does_not_serve_is_left_for_another_and_a_new_cookie() 
         assert_eq!(ask(&stand, &of_a).await.text(), "a");
         assert_eq!(ask(&stand, &of_b).await.text(), "b");
     }
-    (a.set_sick(false), b.set_sick(false));
+    a.set_sick(false);
+    b.set_sick(false);
     stand.wait("a", "serving").await;
     stand.wait("b", "serving").await;
     // Draining: the clients that come all the time do not hold it up.
