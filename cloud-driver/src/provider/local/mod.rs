@@ -20,6 +20,7 @@ pub(crate) mod run;
 pub mod shim;
 mod source;
 pub mod stop;
+pub mod traffic;
 mod unix;
 
 use std::collections::BTreeSet;

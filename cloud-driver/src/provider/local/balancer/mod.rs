@@ -27,6 +27,7 @@ pub use port::check_port;
 use super::Error;
 use super::journal::Journal;
 use super::shim::Shims;
+use super::traffic::Traffic;
 use crate::config::Config;
 use admin::{Admin, Answer};
 
@@ -222,9 +223,14 @@ impl Router {
             let route = body.routes.iter().find(|r| r.load_balancer == *name);
             let Some(route) = route else { continue };
             let path = proving_path(&route.path, group.health.path.as_deref());
+            // Of a pattern, any host below it.
             let host = route.host.as_deref().unwrap_or("localhost");
+            let host = host.replacen('*', "any", 1);
+            let headers = render::traffic(&self.config, &everything, name);
+            let headers = headers.map(Traffic::fitting_headers).unwrap_or_default();
             let visits = self.serving().len().clamp(2, MAX_PROOFS);
-            let visits = (0..visits).map(|_| admin::visit(self.config.balancer_port, host, path));
+            let port = self.config.balancer_port;
+            let visits = (0..visits).map(|_| admin::visit(port, &host, path, &headers));
             futures_util::future::try_join_all(visits).await?;
         }
         self.refresh().await.map(drop)

@@ -8,6 +8,7 @@ use balancer::{Config, Group, Health, Instance, LoadBalancer, Role, Route};
 use crate::config::Config as Settings;
 use crate::provider::local::document::{Instance as Document, ServerGroup};
 use crate::provider::local::journal::{Everything, Stored};
+use crate::provider::local::traffic::Traffic;
 
 /// The load balancer of server groups that are behind none: without a route,
 /// only so that they are probed.
@@ -22,23 +23,61 @@ pub(crate) fn instance_of(entry: &str) -> &str {
     entry.split(AGAIN).next().unwrap_or(entry)
 }
 
+/// A load balancer: name, host, path, and how it passes requests on.
+type Made<'a> = (&'a str, Option<&'a str>, &'a str, &'a Traffic);
+
+/// All load balancers, the operator's first.
+fn balancers_of<'a>(
+    settings: &'a Settings,
+    everything: &'a Everything,
+) -> impl Iterator<Item = Made<'a>> {
+    let configured = settings.accounts.iter().flat_map(|a| &a.load_balancers);
+    let configured = configured.map(|b| {
+        (
+            b.name.as_str(),
+            b.host.as_deref(),
+            b.path.as_str(),
+            &b.traffic,
+        )
+    });
+    let made = everything.balancers.iter().map(|b| {
+        (
+            b.name.as_str(),
+            b.host.as_deref(),
+            b.path.as_str(),
+            &b.traffic,
+        )
+    });
+    configured.chain(made)
+}
+
+/// How a load balancer passes requests on; none when it is not there.
+pub(crate) fn traffic<'a>(
+    settings: &'a Settings,
+    everything: &'a Everything,
+    name: &str,
+) -> Option<&'a Traffic> {
+    let mut all = balancers_of(settings, everything);
+    all.find(|(other, ..)| *other == name)
+        .map(|(.., traffic)| traffic)
+}
+
 /// The whole configuration.
 pub(crate) fn render(settings: &Settings, everything: &Everything) -> Config {
     let mut routes = Vec::new();
     let mut balancers: BTreeMap<String, Vec<Group>> = BTreeMap::new();
-    let configured = settings.accounts.iter().flat_map(|a| &a.load_balancers);
-    let configured = configured.map(|b| (&b.name, &b.host, &b.path));
-    let made = everything
-        .balancers
-        .iter()
-        .map(|b| (&b.name, &b.host, &b.path));
-    for (name, host, path) in configured.chain(made) {
-        routes.push(Route {
-            host: host.clone(),
-            path: path.clone(),
-            load_balancer: name.clone(),
-        });
-        balancers.entry(name.clone()).or_default();
+    let all: Vec<_> = balancers_of(settings, everything).collect();
+    for (name, host, path, traffic) in &all {
+        let mut route = Route {
+            host: host.map(str::to_owned),
+            path: (*path).to_owned(),
+            load_balancer: (*name).to_owned(),
+            ..Route::default()
+        };
+        let is_there = |other: &str| all.iter().any(|(name, ..)| *name == other);
+        traffic.route(&mut route, is_there);
+        routes.push(route);
+        balancers.entry((*name).to_owned()).or_default();
     }
     for group in &everything.groups {
         let known: Vec<&String> = group
@@ -56,7 +95,10 @@ pub(crate) fn render(settings: &Settings, everything: &Everything) -> Config {
         }
         let names: Vec<String> = known.into_iter().cloned().collect();
         for (n, name) in names.into_iter().enumerate() {
-            let rendered = render_group(group, everything, (n > 0).then_some(name.as_str()));
+            let mut rendered = render_group(group, everything, (n > 0).then_some(name.as_str()));
+            if let Some(traffic) = traffic(settings, everything, &name) {
+                traffic.group(&mut rendered, &group.capacity);
+            }
             balancers.entry(name).or_default().push(rendered);
         }
     }
@@ -64,7 +106,15 @@ pub(crate) fn render(settings: &Settings, everything: &Everything) -> Config {
         routes,
         load_balancers: balancers
             .into_iter()
-            .map(|(name, groups)| LoadBalancer { name, groups })
+            .map(|(name, groups)| {
+                let traffic = traffic(settings, everything, &name);
+                LoadBalancer {
+                    groups,
+                    sticky: traffic.and_then(|t| t.sticky.clone()),
+                    hold_requests: traffic.and_then(|t| t.hold_requests),
+                    name,
+                }
+            })
             .collect(),
         settings: balancer::Settings::default(),
     }
@@ -95,6 +145,7 @@ fn render_group(group: &ServerGroup, everything: &Everything, again: Option<&str
             ..Health::default()
         },
         instances: everything.instances_of(group).filter_map(entry).collect(),
+        ..Group::default()
     }
 }
 
@@ -175,6 +226,35 @@ mod tests {
         assert_eq!(instance_of("x-v000-0@b"), "x-v000-0");
         assert_eq!(config.load_balancers[0].groups[0].weight, 7);
         assert_eq!(config, render(&settings(), &everything));
+    }
+
+    #[test]
+    fn what_is_said_of_a_load_balancer_reaches_its_route_and_its_groups() {
+        let mut settings = settings();
+        let given = serde_json::json!({
+            "sticky": {"cookie": "sid"}, "holdRequests": {"maxMs": 9, "maxRequests": 9},
+            "slowStartMs": 7, "outlier": {"consecutive5xx": 3}, "limits": {"maxInFlight": 5},
+            "methods": ["GET"], "headers": [{"name": "x", "present": true}],
+            "mirror": {"loadBalancer": "b", "percent": 10},
+        });
+        let balancers = &mut settings.accounts[0].load_balancers;
+        balancers[0].traffic = serde_json::from_value(given).unwrap();
+        balancers[0].host = Some("*.a.test".into());
+        let everything = group("x-v000", &["a"], &[rollout::Role::Serve]);
+        let config = render(&settings, &everything);
+        assert_eq!(config.check().faults, Vec::<String>::new());
+        let (route, balancer) = (&config.routes[0], &config.load_balancers[0]);
+        assert_eq!(route.limits.max_in_flight, Some(5));
+        assert_eq!(route.conditions(), 2);
+        assert_eq!(route.mirror.as_ref().unwrap().load_balancer, "b");
+        assert!(balancer.sticky.is_some() && balancer.hold_requests.is_some());
+        assert_eq!(balancer.groups[0].slow_start_ms, 7);
+        assert!(balancer.groups[0].outlier.is_some());
+        // Where the mirror is not there any more it is left out, not everything refused.
+        settings.accounts[0].load_balancers.truncate(1);
+        let config = render(&settings, &everything);
+        assert_eq!(config.check().faults, Vec::<String>::new());
+        assert!(config.routes[0].mirror.is_none());
     }
 
     #[test]
