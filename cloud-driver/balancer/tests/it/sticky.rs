@@ -186,3 +186,8 @@ pub(crate) async fn answers_for_draining(control: Option<&str>) -> String {
     stand.set(&pair((&a, "drain"), (&b, "serve"))).await;
     ask(&stand, &of_a).await.text()
 }
+
+#[tokio::test]
+async fn a_draining_instance_gets_nothing_from_its_clients() {
+    assert_eq!(answers_for_draining(None).await, "b");
+}
