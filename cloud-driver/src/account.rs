@@ -11,6 +11,8 @@ use runtime::config::SecretRef;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
+use crate::provider::local::traffic::Traffic;
+
 /// Most hosts of one region.
 const MAX_HOSTS: u32 = 256;
 
@@ -66,6 +68,10 @@ pub struct LoadBalancer {
     /// Path prefix of the requests it answers. Default: `/`.
     #[serde(default = "root")]
     pub path: String,
+    /// How it passes requests on, in the words of the operation `upsertLoadBalancer`. Default: as
+    /// without it.
+    #[serde(default)]
+    pub traffic: Traffic,
 }
 
 /// Why the accounts cannot be used.
@@ -102,6 +108,16 @@ pub enum Error {
         name: String,
         /// Its path.
         path: String,
+    },
+    /// Requests that cannot be passed on so.
+    #[error("accounts: load balancer {name}: traffic.{field}: {why}")]
+    Traffic {
+        /// The load balancer.
+        name: String,
+        /// The field.
+        field: String,
+        /// Value and remedy.
+        why: String,
     },
     /// A secret nobody declared.
     #[error(
@@ -303,6 +319,13 @@ pub fn check(accounts: &[Account]) -> Result<(), Error> {
                 return Err(Error::Path {
                     name: balancer.name.clone(),
                     path: balancer.path.clone(),
+                });
+            }
+            if let Some(flaw) = balancer.traffic.flaws().into_iter().next() {
+                return Err(Error::Traffic {
+                    name: balancer.name.clone(),
+                    field: flaw.field,
+                    why: flaw.why,
                 });
             }
         }

@@ -16,6 +16,12 @@ pub(crate) enum Fault {
     ForgetHistory,
     /// `keep-rest`: what a process still counts after it handed over stays with it.
     KeepRest,
+    /// `no-wake`: who waits for an instance is not told that one came in.
+    NoWake,
+    /// `stick-always`: a client goes to its instance whether that serves or not.
+    StickAlways,
+    /// `no-floor`: instances that requests fail at are left out below their group's floor.
+    NoFloor,
     /// `reuse-port`: a successor listens by itself instead of taking the socket over.
     ReusePort,
     /// `lenient-heads`: heads that can be read in two ways are passed on.
@@ -32,6 +38,9 @@ impl Fault {
             Self::CloseIdle => "close-idle",
             Self::ForgetHistory => "forget-history",
             Self::KeepRest => "keep-rest",
+            Self::NoWake => "no-wake",
+            Self::StickAlways => "stick-always",
+            Self::NoFloor => "no-floor",
             Self::ReusePort => "reuse-port",
             Self::LenientHeads => "lenient-heads",
         }

@@ -24,13 +24,13 @@ mod history;
 mod state;
 
 pub use config::{
-    AccessLog, Config, Faults, Group, Health, Instance, LoadBalancer, Protocol, Role, Route,
-    STDOUT, Settings,
+    Config, Faults, Group, HeaderCondition, Health, HoldRequests, Instance, LoadBalancer, Mirror,
+    Outlier, Protocol, Role, Route, RouteLimits, Settings, Sticky,
 };
 pub use history::{Counted, History, Rest, Second, Series};
 pub use state::{
-    Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState, Observed,
-    State,
+    Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState,
+    LoadBalancerState, Observed, RouteState, State,
 };
 
 /// Name of the admin socket in the balancer's data folder.

@@ -110,6 +110,61 @@ pub struct GroupState {
     pub weight_effective: u32,
     /// Serving instances.
     pub capacity: u32,
+    /// Instances that stay in, however many requests fail at them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub floor: u32,
+    /// Instances that are left out because requests failed at them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ejected: u32,
+}
+
+/// A load balancer that holds requests as observed; counts since the process began or it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LoadBalancerState {
+    /// Its name.
+    pub name: String,
+    /// Requests that wait for an instance.
+    pub held: u64,
+    /// Requests that ever did.
+    pub held_total: u64,
+    /// Of these, answered with 503 because none came in time.
+    pub hold_timeouts: u64,
+    /// Answered with 503 at once because too many waited.
+    pub hold_full: u64,
+}
+
+/// A route with limits or a mirror as observed; counts since the process began or the route came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteState {
+    /// Its name, or its host and path.
+    pub name: String,
+    /// Requests and tunnels under way.
+    pub in_flight: u64,
+    /// Refused because too many were under way.
+    pub refused_in_flight: u64,
+    /// Refused because too many came.
+    pub refused_rate: u64,
+    /// Ended because the body was too long.
+    pub body_too_large: u64,
+    /// Ended because it took too long.
+    pub request_timeouts: u64,
+    /// Ended because no byte came or went.
+    pub idle_timeouts: u64,
+    /// Copies that were answered.
+    pub mirrored: u64,
+    /// Copies that were not.
+    pub mirror_failed: u64,
+    /// Not copied because too many copies were under way.
+    pub mirror_full: u64,
+    /// Not copied because the body was too long, or of unknown length.
+    pub mirror_too_long: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Everything observed, at one moment.
@@ -128,6 +183,10 @@ pub struct State {
     pub instances: Vec<InstanceState>,
     /// Server groups.
     pub groups: Vec<GroupState>,
+    /// Routes with limits or mirrors.
+    pub routes: Vec<RouteState>,
+    /// Load balancers that hold requests.
+    pub load_balancers: Vec<LoadBalancerState>,
     /// Process ids of predecessors that still end something.
     pub predecessors: Vec<u32>,
     /// Requests sent to another instance after a failure, since the process began.
@@ -156,6 +215,10 @@ struct Flat {
     last_event: u64,
     instances: Vec<InstanceState>,
     groups: Vec<GroupState>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<RouteState>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    load_balancers: Vec<LoadBalancerState>,
     predecessors: Vec<u32>,
     retries: u64,
     not_repeated: u64,
@@ -178,6 +241,8 @@ impl From<State> for Flat {
             last_event: state.last_event,
             instances: state.instances,
             groups: state.groups,
+            routes: state.routes,
+            load_balancers: state.load_balancers,
             predecessors: state.predecessors,
             retries: state.retries,
             not_repeated: state.not_repeated,
@@ -201,6 +266,8 @@ impl From<Flat> for State {
             last_event: flat.last_event,
             instances: flat.instances,
             groups: flat.groups,
+            routes: flat.routes,
+            load_balancers: flat.load_balancers,
             predecessors: flat.predecessors,
             retries: flat.retries,
             not_repeated: flat.not_repeated,

@@ -50,6 +50,11 @@ impl Input {
         Value::Object(self.0.clone())
     }
 
+    /// All fields.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// The object of a field; empty when absent.
     pub fn nested(&self, field: &str) -> Self {
         match self.0.get(field) {

@@ -12,6 +12,7 @@ use super::{Input, Memory, Refused, drain, input::fault};
 use crate::config::Config;
 use crate::provider::local::document::{Capacity, ImageRef, ServerGroup, Timing, WEIGHT};
 use crate::provider::local::journal::{Everything, Stored};
+use crate::provider::local::traffic::Traffic;
 
 /// One decision's circumstances.
 #[derive(Debug)]
@@ -277,6 +278,27 @@ impl<'a> Planning<'a> {
         };
         drain::fits(&group)?;
         Ok(group)
+    }
+
+    /// What a load balancer of any account says of its requests; none when it is not there.
+    pub fn traffic(&self, name: &str) -> Option<&Traffic> {
+        let configured = self.config.accounts.iter().flat_map(|a| &a.load_balancers);
+        let made = self.everything.balancers.iter();
+        configured
+            .map(|b| (&b.name, &b.traffic))
+            .chain(made.map(|b| (&b.name, &b.traffic)))
+            .find(|(other, _)| *other == name)
+            .map(|(_, traffic)| traffic)
+    }
+
+    /// Whether every load balancer of a group holds requests while nothing serves.
+    pub fn holds_requests(&self, group: &ServerGroup) -> bool {
+        let mut names = group.load_balancers.iter();
+        let holds = |name: &String| {
+            self.traffic(name)
+                .is_some_and(|t| t.hold_requests.is_some())
+        };
+        !group.load_balancers.is_empty() && names.all(holds)
     }
 
     fn check_balancers(&self, account: &str, names: &[String]) -> Result<(), Refused> {

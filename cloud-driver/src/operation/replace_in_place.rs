@@ -104,7 +104,8 @@ fn first(planning: &Planning<'_>) -> Result<Phase, Refused> {
         new_group: group.name.clone(),
         new,
         floor: floor.map(|f| usize::try_from(f).unwrap_or(usize::MAX)),
-        allow_outage: planning.input.flag("allowOutage"),
+        // Requests that wait are no outage.
+        allow_outage: planning.input.flag("allowOutage") || planning.holds_requests(old),
         settings: planning.settings_between(&group, old),
     }
     .plan()?;

@@ -252,6 +252,15 @@ fn one_host_is_refused_with_its_remedies() {
     let mut allowed = create("r/shop:1");
     allowed["allowOutage"] = json!(true);
     assert!(scene.plan("replaceInPlace", allowed).is_ok());
+    // Requests that wait for the new instance are no outage.
+    let mut everything = serving();
+    everything.instances.truncate(1);
+    let mut scene = Scene::new(1, everything);
+    let hold = json!({"holdRequests": {"maxMs": 60_000, "maxRequests": 1_000}});
+    scene.config.accounts[0].load_balancers[0].traffic = serde_json::from_value(hold).unwrap();
+    let phase = scene.plan("replaceInPlace", create("r/shop:1"));
+    let rollout = phase.unwrap().unwrap().rollout.unwrap();
+    assert_eq!(rollout.settings().floor, 0);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::account::is_plain;
 use crate::config::Config;
 use crate::provider::local::document::LoadBalancer;
 use crate::provider::local::journal::Stored;
+use crate::provider::local::traffic::Traffic;
 
 /// The kind.
 #[derive(Debug)]
@@ -38,11 +39,25 @@ fn path(input: &Input) -> Result<&str, Fault> {
 
 fn host(input: &Input) -> Result<Option<&str>, Fault> {
     match input.text(&["host"]) {
-        Some(host) if !is_plain(host) => Err(input::fault(
+        Some(host) if !is_plain(host.strip_prefix("*.").unwrap_or(host)) => Err(input::fault(
             "host",
-            format!("\"{host}\" is no host name; leave port and scheme out"),
+            format!("\"{host}\" is no host name and no *. before one; leave port and scheme out"),
         )),
         host => Ok(host),
+    }
+}
+
+/// How it passes requests on from now on; fields that are absent stay as they were.
+fn traffic(input: &Input, before: &Traffic) -> Result<Traffic, Fault> {
+    let new = before.with(input.fields());
+    let new = new.map_err(|flaw| input::fault(flaw.field, flaw.why))?;
+    let own = name(input).unwrap_or_default();
+    match &new.mirror {
+        Some(mirror) if mirror.load_balancer == own => Err(input::fault(
+            "mirror.loadBalancer",
+            format!("\"{own}\" is this one; name another"),
+        )),
+        _ => Ok(new),
     }
 }
 
@@ -57,6 +72,7 @@ impl Kind for UpsertLoadBalancer {
             name(input).map(drop),
             path(input).map(drop),
             host(input).map(drop),
+            traffic(input, &Traffic::default()).map(drop),
         ]);
         let named = name(input).unwrap_or_default();
         let mut configured = config.accounts.iter().flat_map(|a| &a.load_balancers);
@@ -87,6 +103,15 @@ impl Kind for UpsertLoadBalancer {
             );
             return Err(input::fault("name", text).into());
         }
+        let before = there.map(|b| b.traffic.clone()).unwrap_or_default();
+        let traffic = traffic(planning.input, &before)?;
+        if let Some(mirror) = &traffic.mirror
+            && planning.traffic(&mirror.load_balancer).is_none()
+        {
+            let other = &mirror.load_balancer;
+            let text = format!("\"{other}\" does not exist; create it first, or leave mirror out");
+            return Err(input::fault("mirror.loadBalancer", text).into());
+        }
         let balancer = Stored {
             version: there.map_or(0, |b| b.version),
             value: LoadBalancer {
@@ -95,6 +120,7 @@ impl Kind for UpsertLoadBalancer {
                 name: name.to_owned(),
                 host: host(planning.input)?.map(str::to_owned),
                 path: path(planning.input)?.to_owned(),
+                traffic,
             },
         };
         Ok(Some(Phase {

@@ -28,6 +28,7 @@ pub(crate) fn known(sight: &Sight<'_>) -> Vec<LoadBalancer> {
             name: b.name.clone(),
             host: b.host.clone(),
             path: b.path.clone(),
+            traffic: b.traffic.clone(),
         }));
     }
     known.extend(sight.everything.balancers.iter().map(|b| b.value.clone()));
@@ -101,7 +102,7 @@ fn view(
             })
         })
         .collect();
-    json!({
+    let mut view = json!({
         "name": balancer.name,
         "account": balancer.account,
         "region": balancer.region,
@@ -117,5 +118,12 @@ fn view(
         "instanceCounts": counts(states.into_iter()),
         "serverGroups": behind,
         "targetGroups": [],
-    })
+    });
+    if let (Some(view), Ok(Value::Object(traffic))) = (
+        view.as_object_mut(),
+        serde_json::to_value(&balancer.traffic),
+    ) {
+        view.extend(traffic);
+    }
+    view
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use store::Reserve;
 
 use crate::traffic::{Users, visit};
-use crate::world::{World, eventually};
+use crate::world::{HOST, World, eventually};
 
 #[tokio::test]
 async fn a_server_group_is_created_and_shown_with_health_image_and_output() {
@@ -273,4 +273,41 @@ async fn a_load_balancer_is_made_and_leads_to_its_groups() {
         .await;
     assert!(world.served().is_empty());
     assert_eq!(visit(world.port, "/").await.unwrap().0, 503);
+}
+
+#[tokio::test]
+async fn a_swap_on_a_single_host_fails_no_request_where_requests_are_held() {
+    let world = World::up();
+    // With a condition more than the route of `shop`, it gets what that would get.
+    let held = json!({
+        "name": "held", "host": HOST, "methods": ["GET", "HEAD"],
+        "holdRequests": {"maxMs": 60_000, "maxRequests": 1_000},
+    });
+    world.succeed("upsertLoadBalancer", held).await;
+    let one = |image: &str| {
+        let mut one = World::create(image);
+        one["loadBalancers"] = json!(["held"]);
+        one["capacity"] = json!({"desired": 1});
+        one
+    };
+    world.succeed("createServerGroup", one("test/demo:1")).await;
+    let users = Users::come(world.port);
+    world.succeed("replaceInPlace", one("test/demo:2")).await;
+    assert_eq!(visit(world.port, "/").await.unwrap().1, "2");
+    let seen = users.leave().await;
+    assert_eq!(seen.failures, Vec::<String>::new());
+    let both = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
+    assert_eq!(seen.versions, both);
+    let shown = world.load_balancers().await;
+    let shown = shown.iter().find(|b| b["name"] == "held").unwrap();
+    assert_eq!(shown["holdRequests"]["maxRequests"], 1_000);
+    // What is not sent stays, and null takes away: then one host is refused again.
+    let without = json!({"name": "held", "host": HOST, "holdRequests": null});
+    world.succeed("upsertLoadBalancer", without).await;
+    let refused = world.perform("replaceInPlace", one("test/demo:3")).await;
+    assert!(refused.error.contains("holdRequests"), "{}", refused.error);
+    let flawed = json!({"name": "held", "sticky": {"cookie": "a b"}});
+    let status = world.submit("flawed", "upsertLoadBalancer", &flawed).await;
+    let message = status.unwrap_err().message().to_owned();
+    assert!(message.contains("sticky.cookie"), "{message}");
 }

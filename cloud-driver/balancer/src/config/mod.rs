@@ -6,12 +6,18 @@ mod access;
 
 pub use access::{AccessLog, STDOUT};
 
+mod check;
+mod choice;
+mod route;
+
+pub use choice::{HoldRequests, Outlier, Sticky};
+pub use route::{HeaderCondition, Mirror, Route, RouteLimits};
+
 /// Everything the balancer is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// Which requests go to which load balancer; the first that fits counts, the
-    /// longest path prefix of a host goes first.
+    /// Which requests go to which load balancer; [`Route`] says which of those that fit counts.
     #[serde(default)]
     pub routes: Vec<Route>,
     /// Load balancers.
@@ -22,22 +28,8 @@ pub struct Config {
     pub settings: Settings,
 }
 
-/// A rule from host and path to a load balancer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Route {
-    /// Host without port, compared without case; none: any.
-    #[serde(default)]
-    pub host: Option<String>,
-    /// Beginning of the path, whole segments: `/staging` fits `/staging/x`, not
-    /// `/stagingx`. `/` fits all.
-    pub path: String,
-    /// Name of the load balancer.
-    pub load_balancer: String,
-}
-
 /// A load balancer: server groups that share its requests by weight.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoadBalancer {
     /// Its name.
@@ -45,10 +37,16 @@ pub struct LoadBalancer {
     /// Its server groups.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Whether clients stay with an instance.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sticky: Option<Sticky>,
+    /// Whether requests wait while no instance may be chosen; none: they are answered with 503.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hold_requests: Option<HoldRequests>,
 }
 
 /// A server group behind a load balancer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Group {
     /// The server group's name.
@@ -64,6 +62,16 @@ pub struct Group {
     /// Its instances.
     #[serde(default)]
     pub instances: Vec<Instance>,
+    /// Over this time, in ms, the share of an instance that has just begun to serve grows from small
+    /// to full. Instances that begin together have equal shares.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub slow_start_ms: u64,
+    /// So many instances stay in, however many requests fail at them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub floor: u32,
+    /// When instances are left out because requests fail at them; none: as [`Outlier`]'s default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub outlier: Option<Outlier>,
 }
 
 /// A value that a balancer of an earlier version, which does not know the field, need not be sent.
@@ -170,56 +178,4 @@ impl Default for Settings {
 pub struct Faults {
     /// `loadBalancers[0].groups[1].instances[0].address: "x" is no address`, …
     pub faults: Vec<String>,
-}
-
-impl Config {
-    /// Everything that is wrong with it.
-    pub fn check(&self) -> Faults {
-        let mut faults = Vec::new();
-        let mut ids = std::collections::BTreeSet::new();
-        for (b, balancer) in self.load_balancers.iter().enumerate() {
-            for (g, group) in balancer.groups.iter().enumerate() {
-                for (i, instance) in group.instances.iter().enumerate() {
-                    let path = format!("loadBalancers[{b}].groups[{g}].instances[{i}]");
-                    if instance.address.parse::<std::net::SocketAddr>().is_err() {
-                        let address = &instance.address;
-                        faults.push(format!("{path}.address: \"{address}\" is no IP:PORT"));
-                    }
-                    if !ids.insert(instance.id.as_str()) {
-                        faults.push(format!("{path}.id: \"{}\" stands twice", instance.id));
-                    }
-                }
-            }
-        }
-        if ids.len() > super::MAX_INSTANCES {
-            faults.push(format!(
-                "{} instances, more than {}",
-                ids.len(),
-                super::MAX_INSTANCES
-            ));
-        }
-        for (r, route) in self.routes.iter().enumerate() {
-            if !route.path.starts_with('/') {
-                faults.push(format!(
-                    "routes[{r}].path: \"{}\" does not begin with /",
-                    route.path
-                ));
-            }
-            if !self
-                .load_balancers
-                .iter()
-                .any(|b| b.name == route.load_balancer)
-            {
-                let name = &route.load_balancer;
-                faults.push(format!(
-                    "routes[{r}].loadBalancer: \"{name}\" is not configured"
-                ));
-            }
-        }
-        if let Some(log) = &self.settings.access_log {
-            let known = |name: &str| self.load_balancers.iter().any(|b| b.name == name);
-            log.check(known, &mut faults);
-        }
-        Faults { faults }
-    }
 }

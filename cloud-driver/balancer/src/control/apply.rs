@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 
 use super::access::try_path;
 use super::metrics::Metered;
-use super::plane::{GroupKey, Inner, NOBODY, Plane, RouteKey, now_ms};
+use super::outlier::Rules;
+use super::plane::{GroupKey, Inner, NOBODY, Plane, now_ms, route_key};
 use super::probe::probe;
 use super::tracked::Tracked;
-use crate::proxy::plan::{Balancer, Group, Limits, Plan, Route};
+use crate::proxy::plan::Plan;
 use crate::proxy::target::Target;
 use crate::proxy::worker::Command;
 
@@ -325,6 +326,7 @@ impl Inner {
                         tracked.health = group.health.clone();
                         tracked.stop_probing();
                     }
+                    tracked.follow(&Rules::of(group));
                     tracked.give(Some(instance.role));
                 }
             }
@@ -335,6 +337,8 @@ impl Inner {
             }
         }
         self.turns = turns;
+        self.gates.follow(&config.routes);
+        self.holds.follow(&config.load_balancers);
         self.meters.retain(|key, _| keys.contains(key));
         self.ejections.retain(|key, _| keys.contains(key));
         for key in keys {
@@ -352,73 +356,6 @@ impl Inner {
         self.fault = None;
         self.look();
     }
-
-    fn plan(&self) -> Plan {
-        let mut plan = Plan {
-            limits: Limits {
-                tries: if self.config.settings.retry {
-                    self.config.settings.max_tries
-                } else {
-                    1
-                },
-                connect: Duration::from_millis(self.config.settings.connect_timeout_ms.max(1)),
-            },
-            ..Plan::default()
-        };
-        let meters = |balancer: &str, group: &str| {
-            let key = (balancer.to_owned(), group.to_owned());
-            let meters = self.meters.get(&key);
-            meters.map(|meters| meters.each.clone()).unwrap_or_default()
-        };
-        for balancer in &self.config.load_balancers {
-            let groups = balancer.groups.iter().map(|group| Group {
-                name: group.name.as_str().into(),
-                weight: group.weight,
-                protocol: group.protocol,
-                targets: {
-                    let tracked = group
-                        .instances
-                        .iter()
-                        .filter_map(|i| self.tracked.get(&i.id));
-                    tracked.map(|t| t.target.clone()).collect()
-                },
-                meters: meters(&balancer.name, &group.name),
-            });
-            plan.balancers.push(Balancer {
-                name: balancer.name.as_str().into(),
-                turns: self
-                    .turns
-                    .get(&balancer.name)
-                    .map(|(_, turns)| turns.clone())
-                    .unwrap_or_default(),
-                groups: groups.collect(),
-                nobody: meters(&balancer.name, NOBODY),
-            });
-        }
-        for route in &self.config.routes {
-            let mut balancers = self.config.load_balancers.iter();
-            if let Some(at) = balancers.position(|b| b.name == route.load_balancer) {
-                let key = route_key(route);
-                let meters = self.route_meters.get(&key);
-                plan.routes.push(Route {
-                    name: key.0.as_str().into(),
-                    host: route.host.as_ref().map(|h| h.to_ascii_lowercase()),
-                    path: route.path.trim_end_matches('/').to_owned(),
-                    balancer: at,
-                    meters: meters.map(|meters| meters.each.clone()).unwrap_or_default(),
-                });
-            }
-        }
-        plan
-    }
-}
-
-/// What a route's figures go by: its host (`*`: any) and its path, and its load balancer. Routes of the
-/// same name share them.
-fn route_key(route: &balancer::Route) -> RouteKey {
-    let host = route.host.as_deref().unwrap_or("*").to_ascii_lowercase();
-    let name = format!("{host}{}", route.path);
-    (name, route.load_balancer.clone())
 }
 
 fn is_path(text: &str) -> bool {

@@ -144,7 +144,7 @@ mod tests {
         let config = Config {
             load_balancers: vec![balancer::LoadBalancer {
                 name: "a".into(),
-                groups: Vec::new(),
+                ..balancer::LoadBalancer::default()
             }],
             ..Config::default()
         };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use balancer::{
@@ -19,31 +20,37 @@ use tokio::sync::{Mutex, Notify};
 use super::access::{Access, Counts};
 use super::archive::Archive;
 use super::events::Events;
+use super::gates::Gates;
+use super::holds::Holds;
 use super::journal::Journal;
 use super::metrics::export::Exports;
 use super::metrics::{Ejection, Ejections, Metered};
 use super::predecessor::Predecessors;
 use super::record::Records;
 use super::tracked::Tracked;
+use crate::fault::Fault;
+use crate::proxy::clock::now_ns;
 use crate::proxy::meter::{Meter, RouteMeter};
 use crate::proxy::plan::Turns;
-use crate::proxy::target::FAILURES;
-use crate::proxy::worker::Handle;
+use crate::proxy::target::Standing;
+use crate::proxy::worker::{Command, Handle};
 
 /// Key of a server group: its load balancer and its name.
 pub(crate) type GroupKey = (String, String);
 
-/// Key of a route: its name and its load balancer.
+/// Key of a route's figures: its label and its load balancer. Routes of the same label share them.
 pub(crate) type RouteKey = (String, String);
+
+/// The key of a route.
+pub(crate) fn route_key(route: &balancer::Route) -> RouteKey {
+    (route.label(), route.load_balancer.clone())
+}
 
 /// Server groups of a load balancer with their weights.
 pub(crate) type Weights = Vec<(String, u32)>;
 
 /// Name of what no group answered.
 pub(crate) const NOBODY: &str = "-";
-
-/// Most of a group's instances left out because requests failed at them, percent.
-const MOST_SUSPENDED_PERCENT: usize = 50;
 
 /// The control side.
 #[derive(Debug)]
@@ -82,6 +89,10 @@ pub(crate) struct Inner {
     pub(crate) meters: BTreeMap<GroupKey, Metered<Meter>>,
     pub(crate) route_meters: BTreeMap<RouteKey, Metered<RouteMeter>>,
     pub(crate) turns: BTreeMap<String, (Weights, Arc<Turns>)>,
+    pub(crate) gates: Gates,
+    pub(crate) holds: Holds,
+    /// Those to be told when an instance comes in.
+    pub(crate) workers: Vec<Handle>,
     pub(crate) events: Events,
     pub(crate) records: Records,
     /// Where records are kept; none: nowhere.
@@ -108,7 +119,6 @@ impl Plane {
             began_ms: now_ms(),
             journal: Journal::new(&folder),
             folder,
-            workers,
             news: Arc::default(),
             listeners: RefCell::new(listeners),
             writing: Mutex::default(),
@@ -116,7 +126,11 @@ impl Plane {
             leaving: Cell::new(false),
             replaced: Notify::new(),
             lines: Counts::default(),
-            inner: RefCell::default(),
+            inner: RefCell::new(Inner {
+                workers: workers.clone(),
+                ..Inner::default()
+            }),
+            workers,
         })
     }
 
@@ -144,7 +158,7 @@ impl Plane {
     /// Brings every instance's state up to date.
     pub(crate) fn look(&self) {
         let mut inner = self.inner.borrow_mut();
-        inner.suspend(Instant::now());
+        inner.eject(Instant::now());
         inner.look();
     }
 
@@ -159,6 +173,8 @@ impl Plane {
             last_event: inner.events.last(),
             instances: inner.instances(),
             groups: inner.groups(),
+            routes: inner.gates.states(),
+            load_balancers: inner.holds.states(),
             predecessors: inner.predecessors.pids(),
             retries: totals(|w| w.totals.retries()),
             not_repeated: totals(|w| w.totals.not_repeated.get()),
@@ -180,41 +196,19 @@ impl Plane {
 }
 
 impl Inner {
-    /// Leaves out instances that requests fail at, though never more than half of a group.
-    fn suspend(&mut self, now: Instant) {
-        let mut failing = Vec::new();
-        for (id, tracked) in &self.tracked {
-            let serves = tracked.role == Some(Role::Serve) && !tracked.is_suspended_by_requests();
-            if serves && tracked.target.failures() >= FAILURES {
-                failing.push((
-                    id.clone(),
-                    (tracked.balancer.clone(), tracked.group.clone()),
-                ));
-            }
-        }
-        for (id, key) in failing {
-            let of_group = || {
-                let tracked = self.tracked.values();
-                tracked.filter(|t| t.balancer == key.0 && t.group == key.1)
-            };
-            let suspended = of_group().filter(|t| t.is_suspended_by_requests()).count();
-            if (suspended + 1) * 100 > of_group().count() * MOST_SUSPENDED_PERCENT {
-                continue;
-            }
-            if let Some(tracked) = self.tracked.get_mut(&id) {
-                tracked.target.forget_failures();
-                tracked.suspend(now, "requests to it failed three times in a row");
-            }
-        }
-    }
-
     pub(crate) fn look(&mut self) {
         let now_ms = now_ms();
-        let mut gone = Vec::new();
+        self.recall(Instant::now());
+        let (mut gone, mut came) = (Vec::new(), false);
         for (id, tracked) in &mut self.tracked {
             let state = tracked.observe(self.predecessors.have_drained(id));
-            tracked.target.set_standing(tracked.standing(state));
+            let standing = tracked.standing(state);
+            came |= standing != Standing::Out && tracked.target.standing() == Standing::Out;
+            tracked.target.set_standing(standing);
             if state == Observed::Serving {
+                if tracked.state != state {
+                    tracked.target.begin(now_ns());
+                }
                 tracked.has_served = true;
                 tracked.trusted = false;
             }
@@ -222,7 +216,7 @@ impl Inner {
                 if state == Observed::Suspended {
                     let key = (tracked.balancer.clone(), tracked.group.clone());
                     self.ejections.entry(key).or_default().add(
-                        if tracked.is_suspended_by_requests() {
+                        if tracked.is_ejected() {
                             Ejection::Requests
                         } else {
                             Ejection::Probes
@@ -252,6 +246,21 @@ impl Inner {
         }
         for id in gone {
             self.tracked.remove(&id);
+        }
+        if came && !Fault::NoWake.is_on() {
+            self.wake_waiting();
+        }
+    }
+
+    /// Tells requests that wait for an instance; nobody is told as long as none waits.
+    fn wake_waiting(&self) {
+        // Instances came in before this; see `proxy::hold`.
+        fence(Ordering::SeqCst);
+        if self.holds.hold_any() {
+            for worker in &self.workers {
+                // A worker that has ended ends the process.
+                let _ended = worker.commands.send(Command::Wake);
+            }
         }
     }
 
@@ -289,17 +298,20 @@ impl Inner {
         let mut groups = Vec::new();
         for balancer in &self.config.load_balancers {
             for group in &balancer.groups {
-                let tracked = group
-                    .instances
-                    .iter()
-                    .filter_map(|i| self.tracked.get(&i.id));
-                let serving = tracked.filter(|t| t.state == Observed::Serving).count();
+                let tracked = || {
+                    let ids = group.instances.iter().map(|i| &i.id);
+                    ids.filter_map(|id| self.tracked.get(id))
+                };
+                let serving = tracked().filter(|t| t.state == Observed::Serving).count();
+                let ejected = tracked().filter(|t| t.is_ejected()).count();
                 groups.push(GroupState {
                     name: group.name.clone(),
                     load_balancer: balancer.name.clone(),
                     weight: group.weight,
                     weight_effective: if serving > 0 { group.weight } else { 0 },
                     capacity: u32::try_from(serving).unwrap_or(u32::MAX),
+                    floor: group.floor,
+                    ejected: u32::try_from(ejected).unwrap_or(u32::MAX),
                 });
             }
         }

@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 use balancer::{Health, Observed, Role};
 use tokio::task::AbortHandle;
 
+use super::outlier::Rules;
+use super::plane::GroupKey;
 use crate::fault::Fault;
 use crate::proxy::target::{Standing, Target};
 
-/// First suspension of an instance that requests failed at; it doubles each time.
-const SUSPENSION: Duration = Duration::from_secs(1);
-/// Longest suspension.
-const MOST_SUSPENSION: Duration = Duration::from_secs(30);
 /// Serving for so long makes the next suspension a first one.
 const FORGIVEN: Duration = Duration::from_secs(60);
 
@@ -23,6 +21,7 @@ pub(crate) struct Tracked {
     pub(crate) balancer: String,
     pub(crate) group: String,
     pub(crate) health: Health,
+    pub(crate) rules: Rules,
     /// None once it left the configuration.
     pub(crate) role: Option<Role>,
     pub(crate) state: Observed,
@@ -51,6 +50,7 @@ impl Tracked {
             balancer: balancer.to_owned(),
             group: group.to_owned(),
             health: Health::default(),
+            rules: Rules::default(),
             role: None,
             state: Observed::Unknown,
             since_ms: now_ms,
@@ -63,7 +63,7 @@ impl Tracked {
             first_served: None,
             confirmed: false,
             suspended_until: None,
-            suspension: SUSPENSION,
+            suspension: Duration::ZERO,
             suspended_at: None,
             probe: None,
         }
@@ -102,6 +102,24 @@ impl Tracked {
         self.has_served = false;
     }
 
+    /// Takes its group's rules over.
+    pub(crate) fn follow(&mut self, rules: &Rules) {
+        let outlier = &rules.outlier;
+        self.target
+            .report(outlier.consecutive_failures, outlier.consecutive_5xx);
+        self.rules.clone_from(rules);
+    }
+
+    /// Its group.
+    pub(crate) fn key(&self) -> GroupKey {
+        (self.balancer.clone(), self.group.clone())
+    }
+
+    /// Whether this is its group.
+    pub(crate) fn is_of(&self, key: &GroupKey) -> bool {
+        self.balancer == key.0 && self.group == key.1
+    }
+
     pub(crate) fn stop_probing(&mut self) {
         if let Some(probe) = self.probe.take() {
             probe.abort();
@@ -133,25 +151,35 @@ impl Tracked {
     }
 
     /// Requests failed at it: it is left out for a while, and until its probes pass.
-    pub(crate) fn suspend(&mut self, now: Instant, why: &str) {
+    pub(crate) fn eject(&mut self, now: Instant, why: String) {
+        let ms = Duration::from_millis;
+        let (base, most) = (
+            ms(self.rules.outlier.base_ejection_ms),
+            ms(self.rules.outlier.max_ejection_ms),
+        );
         let forgiven = self
             .suspended_at
             .is_none_or(|at| now.duration_since(at) > FORGIVEN);
         self.suspension = if forgiven {
-            SUSPENSION
+            base
         } else {
-            (self.suspension * 2).min(MOST_SUSPENSION)
+            (self.suspension * 2).clamp(base, most)
         };
         self.suspended_at = Some(now);
         self.suspended_until = Some(now + self.suspension);
         (self.healthy, self.passed, self.trusted) = (false, 0, false);
         self.has_served = true;
-        self.reason = Some(why.to_owned());
+        self.reason = Some(why);
     }
 
     /// Whether it is left out because requests failed at it.
-    pub(crate) fn is_suspended_by_requests(&self) -> bool {
+    pub(crate) fn is_ejected(&self) -> bool {
         self.suspended_until.is_some()
+    }
+
+    /// It may come back as soon as its probes pass.
+    pub(crate) fn recall(&mut self, now: Instant) {
+        self.suspended_until = self.suspended_until.map(|until| until.min(now));
     }
 
     /// What it is, given whether predecessors have nothing of it any more.
@@ -202,6 +230,8 @@ impl Drop for Tracked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SUSPENSION: Duration = Duration::from_secs(1);
 
     fn tracked() -> Tracked {
         let target = Target::new("i".into(), ([127, 0, 0, 1], 1).into(), Arc::default());
@@ -263,7 +293,7 @@ mod tests {
         it.probe_passed(now);
         it.probe_passed(now);
         assert_eq!(see(&mut it), Observed::Serving);
-        it.suspend(now, "refused");
+        it.eject(now, "refused".into());
         assert_eq!(see(&mut it), Observed::Suspended);
         assert_eq!(it.standing(it.state), Standing::Fallback);
         for _ in 0..5 {
@@ -272,7 +302,7 @@ mod tests {
         assert_eq!(see(&mut it), Observed::Suspended, "its time is not over");
         it.probe_passed(now + SUSPENSION);
         assert_eq!(see(&mut it), Observed::Serving);
-        it.suspend(now + SUSPENSION * 2, "refused");
+        it.eject(now + SUSPENSION * 2, "refused".into());
         it.probe_passed(now + SUSPENSION * 3);
         assert_eq!(see(&mut it), Observed::Suspended, "twice as long");
     }

@@ -33,11 +33,23 @@ pub(crate) enum Own {
     BadCoding,
     /// The client's body ended before its end, or its chunks are none.
     BadBody,
+    /// No instance could be chosen for as long as a request is held.
+    HoldTimeout,
+    /// No instance may be chosen, and as many requests are held as may be.
+    HoldFull,
+    /// The route lets no more requests in.
+    RouteLimit,
+    /// The request's body is longer than its route allows.
+    BodyTooLarge,
+    /// The request took longer than its route allows.
+    RequestTimeout,
+    /// No byte came or went for longer than its route allows.
+    IdleTimeout,
 }
 
 impl Own {
     /// All of them, in their order.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::NoRoute,
         Self::ConnectRefused,
         Self::NoInstance,
@@ -48,6 +60,12 @@ impl Own {
         Self::BadHost,
         Self::BadCoding,
         Self::BadBody,
+        Self::HoldTimeout,
+        Self::HoldFull,
+        Self::RouteLimit,
+        Self::BodyTooLarge,
+        Self::RequestTimeout,
+        Self::IdleTimeout,
     ];
 
     /// Status and name.
@@ -63,6 +81,12 @@ impl Own {
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad_host"),
             Self::BadCoding => (StatusCode::NOT_IMPLEMENTED, "bad_transfer_coding"),
             Self::BadBody => (StatusCode::BAD_REQUEST, "bad_body"),
+            Self::HoldTimeout => (StatusCode::SERVICE_UNAVAILABLE, "hold_timeout"),
+            Self::HoldFull => (StatusCode::SERVICE_UNAVAILABLE, "hold_full"),
+            Self::RouteLimit => (StatusCode::TOO_MANY_REQUESTS, "route_limit"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, "request_timeout"),
+            Self::IdleTimeout => (StatusCode::GATEWAY_TIMEOUT, "idle_timeout"),
         }
     }
 
@@ -78,7 +102,13 @@ impl Own {
             | Self::NoInstance
             | Self::NoConnection
             | Self::ConnectTimeout
-            | Self::Lost => false,
+            | Self::Lost
+            | Self::HoldTimeout
+            | Self::HoldFull
+            | Self::RouteLimit
+            | Self::BodyTooLarge
+            | Self::RequestTimeout
+            | Self::IdleTimeout => false,
         }
     }
 
@@ -99,7 +129,8 @@ impl Own {
         if self.closes() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        let again = [Self::RouteLimit, Self::RequestTimeout, Self::IdleTimeout];
+        if status == StatusCode::SERVICE_UNAVAILABLE || again.contains(&self) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -127,7 +158,13 @@ mod tests {
                 | Own::BadTarget
                 | Own::BadHost
                 | Own::BadCoding
-                | Own::BadBody => {}
+                | Own::BadBody
+                | Own::HoldTimeout
+                | Own::HoldFull
+                | Own::RouteLimit
+                | Own::BodyTooLarge
+                | Own::RequestTimeout
+                | Own::IdleTimeout => {}
             }
         }
     }

@@ -12,16 +12,20 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::client::Busy;
 use super::headers;
+use super::lease::Lease;
 use super::passage::{BROKEN, CLIENT_GONE, CUT, Journey};
 use super::pipe::Pipe;
 use super::shared::Stream;
 use super::table::{Group, Upstream};
+use super::tap::{BrokenOff, Tapped, Tapping};
+use super::watch::{Breach, Watch};
 use super::worker::Worker;
 
 /// One request in flight at an instance.
 #[derive(Debug)]
 pub(crate) struct Guard {
     upstream: Rc<Upstream>,
+    watch: Option<Rc<Watch>>,
     upload_broke: Cell<bool>,
 }
 
@@ -30,8 +34,30 @@ impl Guard {
     pub(crate) fn enter(upstream: &Rc<Upstream>) -> Option<Self> {
         upstream.target.enter().then(|| Self {
             upstream: upstream.clone(),
+            watch: None,
             upload_broke: Cell::new(false),
         })
+    }
+
+    /// Holds the watch of a request that begins at the instance now.
+    pub(crate) fn hold(&mut self, watch: Option<&Rc<Watch>>) {
+        self.watch = watch.cloned();
+        if let Some(watch) = watch {
+            watch.touch();
+        }
+    }
+
+    /// What the request may still take; none: anything.
+    pub(crate) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_deref()
+    }
+
+    /// Resolves when a limit of its route is reached.
+    pub(crate) async fn broken(&self) -> Breach {
+        match self.watch() {
+            Some(watch) => watch.broken().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The instance.
@@ -64,25 +90,55 @@ pub(crate) enum RequestBody {
         guard: Option<Rc<Guard>>,
         /// Where its bytes are counted; none: nobody wants to know.
         bytes: Option<Rc<Cell<u64>>>,
+        /// What a copy of the request is given of it.
+        tap: Option<Tapping>,
     },
+    /// That of a copy.
+    Copy(Tapped),
+}
+
+/// Why a request's body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// The client's side of it.
+    #[error("client's body broke off: {0}")]
+    Client(#[source] hyper::Error),
+    /// A limit of its route.
+    #[error("{0}")]
+    Limit(#[source] Breach),
+    /// It is a copy.
+    #[error(transparent)]
+    Copy(#[from] BrokenOff),
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Upload { body, guard, bytes } => {
+            Self::Copy(copy) => {
+                let polled = copy.poll(cx).map_err(UploadError::Copy);
+                polled.map(|bytes| bytes.map(|bytes| bytes.map(Frame::data)))
+            }
+            Self::Upload {
+                body,
+                guard,
+                bytes,
+                tap,
+            } => {
                 let mut polled = Pin::new(body).poll_frame(cx);
                 match &mut polled {
                     Poll::Ready(Some(Ok(frame))) => {
                         if let Some(bytes) = bytes {
                             bytes.set(bytes.get() + length(frame) as u64);
+                        }
+                        if let (Some(tap), Some(bytes)) = (tap, frame.data_ref()) {
+                            tap.pass(bytes);
                         }
                         if let Some(trailers) = frame.trailers_mut() {
                             headers::strip_trailers(trailers);
@@ -95,7 +151,10 @@ impl Body for RequestBody {
                     }
                     Poll::Ready(None) | Poll::Pending => {}
                 }
-                polled
+                match guard.as_ref().and_then(|guard| guard.watch()) {
+                    Some(watch) => watch.upload(polled),
+                    None => polled.map_err(UploadError::Client),
+                }
             }
         }
     }
@@ -104,6 +163,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Upload { body, .. } => body.is_end_stream(),
+            Self::Copy(copy) => copy.left() == 0,
         }
     }
 
@@ -111,6 +171,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Upload { body, .. } => body.size_hint(),
+            Self::Copy(copy) => SizeHint::with_exact(copy.left()),
         }
     }
 }
@@ -132,6 +193,9 @@ pub(crate) enum Broken {
     /// It was cut.
     #[error("request was cut")]
     Cut,
+    /// A limit of its route was reached.
+    #[error("{0}")]
+    Limit(#[source] Breach),
 }
 
 /// An answer's body.
@@ -140,6 +204,8 @@ pub(crate) enum ResponseBody {
     Whole(Option<Bytes>),
     /// One that is still coming.
     Coming(Box<Exchange>),
+    /// The same on a route with limits.
+    Leased(Lease),
 }
 
 impl Body for ResponseBody {
@@ -153,13 +219,15 @@ impl Body for ResponseBody {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Coming(exchange) => exchange.poll_frame(cx),
+            Self::Leased(lease) => lease.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Coming(exchange) => exchange.first.is_none() && exchange.body.is_end_stream(),
+            Self::Coming(exchange) => exchange.is_end_stream(),
+            Self::Leased(lease) => lease.is_end_stream(),
         }
     }
 
@@ -168,8 +236,8 @@ impl Body for ResponseBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::Coming(exchange) if exchange.first.is_none() => exchange.body.size_hint(),
-            Self::Coming(_) => SizeHint::default(),
+            Self::Coming(exchange) => exchange.size_hint(),
+            Self::Leased(lease) => lease.size_hint(),
         }
     }
 }
@@ -271,11 +339,39 @@ pub(crate) fn take_over(
             .and_then(|frame| frame.into_data().ok());
         return ResponseBody::Whole(whole.filter(|bytes| !bytes.is_empty()));
     }
-    ResponseBody::Coming(Box::new(exchange))
+    let exchange = Box::new(exchange);
+    match exchange.guard.watch.clone() {
+        None => ResponseBody::Coming(exchange),
+        Some(watch) => {
+            let (lease, recall) = Lease::new(exchange);
+            watch.may_recall(recall);
+            ResponseBody::Leased(lease)
+        }
+    }
 }
 
 impl Exchange {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.body.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        if self.first.is_none() {
+            self.body.size_hint()
+        } else {
+            SizeHint::default()
+        }
+    }
+
+    /// Whether it was counted and its connection laid down.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
@@ -286,6 +382,9 @@ impl Exchange {
             self.carrier = Carrier::Apart;
             return Poll::Ready(Some(Err(Broken::Cut)));
         }
+        if let Some(breach) = self.breach() {
+            return self.limited(breach);
+        }
         // The connection first: a frame it brings is then there without waking anybody.
         if let Carrier::Pipe(pipe) = &mut self.carrier {
             pipe.drive(cx);
@@ -293,6 +392,9 @@ impl Exchange {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.count.passed(&frame);
+                if let Some(watch) = self.guard.watch() {
+                    watch.touch();
+                }
                 if self.body.is_end_stream() {
                     self.end(cx, Instant::now());
                 }
@@ -308,7 +410,24 @@ impl Exchange {
         }
     }
 
+    fn breach(&self) -> Option<Breach> {
+        self.guard.watch().and_then(Watch::breach)
+    }
+
+    /// The route's limit ends it; that is counted there.
+    fn limited(&mut self, breach: Breach) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.ended = true;
+        self.carrier = Carrier::Apart;
+        let why = breach.own().status().1;
+        self.count.ended(Instant::now(), Some(why));
+        Poll::Ready(Some(Err(Broken::Limit(breach))))
+    }
+
     fn broke(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // An upload that is too long ends the connection to the instance, and with it the answer.
+        if let Some(breach) = self.breach() {
+            return self.limited(breach);
+        }
         self.ended = true;
         self.carrier = Carrier::Apart;
         self.count.worker.totals.broken.add(1);
@@ -341,7 +460,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
             let totals = &self.count.worker.totals;
-            let why = if self.guard.upstream().cuts.get() == self.cuts {
+            let why = if let Some(breach) = self.breach() {
+                // Counted at the route.
+                breach.own().status().1
+            } else if self.guard.upstream().cuts.get() == self.cuts {
                 totals.client_gone.add(1);
                 CLIENT_GONE
             } else {

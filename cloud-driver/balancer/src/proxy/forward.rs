@@ -16,7 +16,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
@@ -24,16 +24,19 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 
 use super::answer::Own;
+use super::ask::Ask;
 use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
+use super::hold;
 use super::meter::Repeat;
 use super::passage::Passage;
-use super::pipe::{ConnectError, Pipe, Sent};
+use super::pipe::{ConnectError, Sent};
 use super::refuse;
-use super::shared::{is_grpc, to_http2};
+use super::shared::is_grpc;
 use super::table::{Balancer, Group, Upstream};
 use super::tunnel;
+use super::way::{Wanted, Way};
 use super::worker::Worker;
 use crate::fault::Fault;
 
@@ -73,7 +76,7 @@ pub(crate) async fn forward(
 
 async fn route(
     worker: &Rc<Worker>,
-    client: &Client,
+    client: &Rc<Client>,
     busy: Busy,
     began: Instant,
     mut request: Request<Incoming>,
@@ -96,9 +99,12 @@ async fn route(
     }
     let route = {
         let table = worker.table();
-        let host = request.headers().get(HOST).and_then(|h| h.to_str().ok());
-        table
-            .route(host.unwrap_or_default(), request.uri().path())
+        let headers = request.headers();
+        let host = headers.get(HOST).and_then(|h| h.to_str().ok());
+        let (path, method) = (request.uri().path(), request.method());
+        let routes = &table.routes;
+        routes
+            .find(host.unwrap_or_default(), path, method, headers)
             .cloned()
     };
     passage.begin(worker, client, route.as_ref(), began, &mut request);
@@ -111,34 +117,43 @@ async fn route(
     };
     let balancer = &route.balancer;
     worker.budget.request();
+    let ask = match Ask::enter(worker, client, route, &request, reads, began) {
+        Ok(ask) => ask,
+        Err(answer) => return Ok(*answer),
+    };
     if let Some(protocol) = headers::upgrade(request.headers()) {
-        let asked = tunnel::Asked { began, protocol };
-        let tried = tunnel::forward(worker, client, busy, balancer, request, asked, passage);
-        return Box::pin(tried).await;
+        let tried = tunnel::forward(worker, client, busy, &ask, request, protocol, passage);
+        return Box::pin(ask.within(worker, tried)).await;
     }
     let (mut parts, body) = request.into_parts();
     prepare(&mut parts, client, !body.is_end_stream());
-    let body = if body.is_end_stream() {
+    let mut body = if body.is_end_stream() {
         RequestBody::Empty
     } else {
         RequestBody::Upload {
             body,
             guard: None,
             bytes: passage.upload(),
+            tap: None,
         }
     };
+    if let Some(mirror) = &ask.route.mirror {
+        mirror.copy(worker, &parts, &mut body);
+    }
     let attempt = Attempt {
         worker,
-        balancer,
+        ask: &ask,
         passage,
         repeatable: matches!(body, RequestBody::Empty) && is_idempotent(&parts.method),
         grpc: is_grpc(&parts.headers),
-        reads,
-        began,
         tries: 0,
         tried: Vec::new(),
     };
-    attempt.run(Request::from_parts(parts, body), busy).await
+    let request = Request::from_parts(parts, body);
+    if ask.watch.is_none() {
+        return attempt.run(request, busy).await;
+    }
+    Box::pin(ask.within(worker, attempt.run(request, busy))).await
 }
 
 /// A head as instances get it.
@@ -210,14 +225,6 @@ pub(crate) fn answer_own(
     why.response(text)
 }
 
-/// What a request is sent on.
-enum Way {
-    /// A connection of its own.
-    Pipe(Pipe),
-    /// A stream of a shared one.
-    Stream(super::shared::Stream),
-}
-
 /// The client's body broke off, or is none; the instance is not to blame.
 pub(crate) fn bad_body(
     worker: &Worker,
@@ -231,12 +238,10 @@ pub(crate) fn bad_body(
 /// One request and what was tried for it.
 struct Attempt<'a> {
     worker: &'a Rc<Worker>,
-    balancer: &'a Rc<Balancer>,
+    ask: &'a Ask,
     passage: &'a Passage,
     repeatable: bool,
     grpc: bool,
-    reads: bool,
-    began: Instant,
     tries: u32,
     tried: Vec<Rc<Upstream>>,
 }
@@ -252,24 +257,25 @@ impl Attempt<'_> {
         let mut again: Option<(Rc<Group>, Guard)> = None;
         loop {
             let chosen = match again.take() {
-                Some(same) => Some(same),
-                None => self.worker.choose(self.balancer, &self.tried),
+                Some(same) => Ok(same),
+                None => hold::choose(self.worker, self.ask, &self.tried).await,
             };
-            let Some((group, guard)) = chosen else {
-                let why = "no instance serves; try again";
-                return Ok(own(
-                    self.worker,
-                    Some(self.balancer),
-                    self.reads,
-                    Own::NoInstance,
-                    why,
-                ));
+            let (group, mut guard) = match chosen {
+                Ok(chosen) => chosen,
+                Err(answer) => return Ok(*answer),
             };
+            guard.hold(self.ask.watch.as_ref());
             self.tries += 1;
             let upstream = guard.upstream().clone();
             self.passage.tried(self.tries, &group, &upstream);
             let cuts = upstream.cuts.get();
-            let (mut way, pooled) = match self.way(&group, &upstream, limits.connect, fresh).await {
+            let wanted = Wanted {
+                grpc: self.grpc,
+                fresh,
+                again: self.tries > 1,
+                limit: limits.connect,
+            };
+            let (mut way, pooled) = match Way::open(&group, &upstream, wanted).await {
                 Ok(found) => found,
                 Err(error) => {
                     drop(guard);
@@ -285,14 +291,12 @@ impl Attempt<'_> {
                 *held = Some(guard.clone());
             }
             group.meter.sent.add(1);
-            let sent = match &mut way {
-                Way::Pipe(pipe) => pipe.send(request, || upstream.cuts.get() != cuts).await,
-                Way::Stream(stream) => {
-                    to_http2(&mut request, self.grpc);
-                    Box::pin(stream.send(request, &upstream, cuts)).await
-                }
-            };
+            let sent = way.send(request, &upstream, cuts, self.grpc).await;
             match sent {
+                // It is not the instance that broke it off.
+                Sent::Lost { .. } | Sent::Unsent(_) if let Some(breach) = self.ask.breach() => {
+                    return Ok(self.ask.refusal(self.worker, breach));
+                }
                 Sent::Answer(response) => {
                     let carrier = match way {
                         Way::Pipe(pipe) => Carrier::Pipe(pipe),
@@ -326,7 +330,7 @@ impl Attempt<'_> {
                     _ => return Ok(self.lost(&group, &why)),
                 },
                 Sent::Lost { .. } if guard.upload_broke() => {
-                    return Ok(bad_body(self.worker, &group.meter, self.reads));
+                    return Ok(bad_body(self.worker, &group.meter, self.ask.reads));
                 }
                 Sent::Lost { seen, why } => {
                     if seen {
@@ -351,30 +355,6 @@ impl Attempt<'_> {
                     return Err(Reset::Cut);
                 }
             }
-        }
-    }
-
-    /// A connection of this instance, or a stream of one; whether it was there before.
-    async fn way(
-        &self,
-        group: &Group,
-        upstream: &Rc<Upstream>,
-        limit: Duration,
-        fresh: bool,
-    ) -> Result<(Way, bool), Rc<ConnectError>> {
-        if group.speaks_http2(self.grpc) {
-            // Only one that came back needs a new one: see `shared`.
-            let fresh = fresh && self.tries > 1;
-            let (stream, new) = Box::pin(upstream.shared.stream(limit, fresh)).await?;
-            return Ok((Way::Stream(stream), !new));
-        }
-        let kept = if fresh { None } else { upstream.take() };
-        match kept {
-            Some(pipe) => Ok((Way::Pipe(pipe), true)),
-            None => Ok((
-                Way::Pipe(Box::pin(Pipe::connect(&upstream.target, limit)).await?),
-                false,
-            )),
         }
     }
 
@@ -415,7 +395,7 @@ impl Attempt<'_> {
         Some(answer_own(
             self.worker,
             &group.meter,
-            self.reads,
+            self.ask.reads,
             why,
             error,
         ))
@@ -425,7 +405,7 @@ impl Attempt<'_> {
     fn lost(&self, group: &Group, why: &str) -> Response<ResponseBody> {
         self.worker.totals.not_repeated.add(1);
         let text = format!("the instance did not answer and the request is not repeated: {why}");
-        answer_own(self.worker, &group.meter, self.reads, Own::Lost, text)
+        answer_own(self.worker, &group.meter, self.ask.reads, Own::Lost, text)
     }
 
     async fn answer(
@@ -440,15 +420,16 @@ impl Attempt<'_> {
         let (mut parts, body) = response.into_parts();
         guard.upstream().target.answered(parts.status.as_u16());
         headers::strip(&mut parts.headers);
+        self.ask.stick(&mut parts.headers, guard.upstream());
         parts.version = Version::HTTP_11;
         let count = Count {
             worker: self.worker.clone(),
             _busy: busy,
             group,
-            began: self.began,
+            began: self.ask.began,
             status: parts.status.as_u16(),
-            reads: self.reads,
-            first: self.began.elapsed(),
+            reads: self.ask.reads,
+            first: self.ask.began.elapsed(),
             journey: self.passage.take(),
         };
         let mut taken = Some((body, carrier, guard, count));

@@ -16,7 +16,8 @@ use super::answer::Own;
 use super::body::ResponseBody;
 use super::client::Client;
 use super::forward::Reset;
-use super::table::{Group, Route, Upstream};
+use super::routes::Route;
+use super::table::{Group, Upstream};
 use super::worker::Worker;
 
 /// Why an answer has no end, as the access log names it.

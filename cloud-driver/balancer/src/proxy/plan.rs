@@ -6,13 +6,17 @@ use std::time::Duration;
 use balancer::Protocol;
 
 use super::access::Order;
+use super::gate::{Allowance, Gate};
+use super::hold::Holding;
 use super::meter::{Meter, RouteMeter};
+use super::mirror::Rate;
+use super::routes::Conditions;
 use super::target::Target;
 
 /// A configuration to be served.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Routes; the first that fits counts.
+    /// Routes, as written.
     pub(crate) routes: Vec<Route>,
     /// Load balancers.
     pub(crate) balancers: Vec<Balancer>,
@@ -41,7 +45,7 @@ impl Default for Limits {
 }
 
 /// A route.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Route {
     /// Its name in figures.
     pub(crate) name: Arc<str>,
@@ -49,14 +53,36 @@ pub(crate) struct Route {
     pub(crate) host: Option<String>,
     /// Path prefix without its last `/`.
     pub(crate) path: String,
+    /// What else must hold.
+    pub(crate) conditions: Option<Conditions>,
     /// Index of the load balancer.
     pub(crate) balancer: usize,
+    /// What it allows, and what all workers share of that.
+    pub(crate) limits: Option<(Arc<Gate>, Allowance)>,
+    /// Index of the load balancer that gets copies, and how many.
+    pub(crate) mirror: Option<(usize, Rate)>,
     /// Its figures, one a worker.
     pub(crate) meters: Vec<Arc<RouteMeter>>,
 }
 
+impl Route {
+    /// A route that was checked, to the load balancer of this index.
+    pub(crate) fn new(route: &balancer::Route, balancer: usize) -> Self {
+        Self {
+            name: route.label().into(),
+            host: route.host.as_ref().map(|host| host.to_ascii_lowercase()),
+            path: route.path.trim_end_matches('/').to_owned(),
+            conditions: Conditions::of(route),
+            balancer,
+            limits: None,
+            mirror: None,
+            meters: Vec::new(),
+        }
+    }
+}
+
 /// A load balancer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Balancer {
     /// Its name.
     pub(crate) name: Arc<str>,
@@ -66,6 +92,10 @@ pub(crate) struct Balancer {
     pub(crate) groups: Vec<Group>,
     /// Figures of what no group answered, one a worker.
     pub(crate) nobody: Vec<Arc<Meter>>,
+    /// Whether clients stay with an instance.
+    pub(crate) sticky: Option<balancer::Sticky>,
+    /// How it holds requests, if it does.
+    pub(crate) hold: Option<Holding>,
 }
 
 /// A server group.
@@ -75,6 +105,8 @@ pub(crate) struct Group {
     pub(crate) name: Arc<str>,
     /// Its share.
     pub(crate) weight: u32,
+    /// How long the share of a new instance grows; zero: it is whole from the beginning.
+    pub(crate) slow_start: Duration,
     /// What its instances are spoken to in.
     pub(crate) protocol: Protocol,
     /// Its instances.

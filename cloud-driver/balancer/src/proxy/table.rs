@@ -10,10 +10,15 @@ use balancer::Protocol;
 use tokio::sync::Notify;
 
 use super::access::Log;
-use super::meter::{Meter, RouteMeter};
+use super::clock::now_ns;
+use super::hold::{Holding, Queue};
+use super::meter::Meter;
 use super::pipe::Pipe;
 use super::plan::{Limits, Plan, Turns};
+use super::routes::{Route, Routes};
 use super::shared::Pool;
+use super::slow_start;
+use super::sticky::{Mark, Sticky};
 use super::target::{Standing, Target};
 
 /// Connections one worker keeps to one instance.
@@ -27,6 +32,8 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(crate) struct Upstream {
     /// What all workers share of it.
     pub(crate) target: Arc<Target>,
+    /// What cookies say of it.
+    pub(crate) mark: Mark,
     idle: RefCell<Vec<Pipe>>,
     /// Connections that requests share.
     pub(crate) shared: Pool,
@@ -92,6 +99,7 @@ impl Drop for Upstream {
 pub(crate) struct Group {
     pub(crate) name: Arc<str>,
     weight: u32,
+    slow_start: Duration,
     protocol: Protocol,
     upstreams: Vec<Rc<Upstream>>,
     pub(crate) meter: Arc<Meter>,
@@ -105,6 +113,16 @@ impl Group {
             Protocol::Http1 => false,
             Protocol::Http2 => true,
         }
+    }
+
+    /// Whether it has a share at all.
+    pub(crate) fn gets_requests(&self) -> bool {
+        self.weight > 0
+    }
+
+    /// Its instances.
+    pub(crate) fn upstreams(&self) -> &[Rc<Upstream>] {
+        &self.upstreams
     }
 
     fn has(&self, standing: Standing, tried: &[Rc<Upstream>]) -> bool {
@@ -122,11 +140,19 @@ impl Group {
         let count = self.upstreams.len();
         let start = from.checked_rem(count)?;
         let (after, before) = (&self.upstreams[start..], &self.upstreams[..start]);
+        let may = |u: &&Rc<Upstream>| u.target.standing() == standing && !is_in(tried, u);
+        let candidates = after.iter().chain(before).filter(may);
+        if !self.slow_start.is_zero() {
+            let now_ns = now_ns();
+            let weighed = candidates.map(|upstream| {
+                let age = upstream.target.age(now_ns);
+                let share = slow_start::share(age, self.slow_start);
+                (upstream, share, upstream.target.in_flight())
+            });
+            return slow_start::least(weighed, from);
+        }
         let mut best: Option<(&Rc<Upstream>, u64)> = None;
-        for upstream in after.iter().chain(before) {
-            if upstream.target.standing() != standing || is_in(tried, upstream) {
-                continue;
-            }
+        for upstream in candidates {
             let load = upstream.target.in_flight();
             if best.is_none_or(|(_, least)| load < least) {
                 best = Some((upstream, load));
@@ -150,25 +176,37 @@ pub(crate) struct Balancer {
     turns: Arc<Turns>,
     groups: Vec<Rc<Group>>,
     pub(crate) nobody: Arc<Meter>,
+    pub(crate) sticky: Option<Sticky>,
+    /// Those that wait, and how long they may.
+    pub(crate) hold: Option<(Rc<Queue>, Holding)>,
 }
 
 impl Balancer {
-    /// Chooses an instance that is not among `tried`, or one of these when no other is left.
+    /// Chooses an instance that is not among `tried`, or one of these when no other is left; that of
+    /// the `mark` a client came with, as long as it serves.
     ///
     /// A group without an instance that is in is left out and the others share its requests; when
     /// no group has one, suspended instances serve: a failing probe must not make an outage.
     pub(crate) fn choose(
         &self,
         tried: &[Rc<Upstream>],
+        mark: Option<Mark>,
         from: usize,
     ) -> Option<(Rc<Group>, Rc<Upstream>)> {
         let nobody: &[Rc<Upstream>] = &[];
+        let sticky = self.sticky.as_ref().zip(mark);
         for (standing, tried) in [
             (Standing::In, tried),
             (Standing::Fallback, tried),
             (Standing::In, nobody),
             (Standing::Fallback, nobody),
         ] {
+            let own = sticky.and_then(|(sticky, mark)| sticky.instance(mark, standing));
+            if let Some((group, upstream)) = own
+                && !is_in(tried, upstream)
+            {
+                return Some((group.clone(), upstream.clone()));
+            }
             let group = match &self.groups[..] {
                 [only] => (only.weight > 0).then_some(only),
                 groups => {
@@ -186,27 +224,13 @@ impl Balancer {
     }
 }
 
-/// A route in one worker.
-#[derive(Debug)]
-pub(crate) struct Route {
-    /// Its name in figures.
-    pub(crate) name: Arc<str>,
-    /// Path prefix without its last `/`.
-    path: String,
-    /// Where its requests go.
-    pub(crate) balancer: Rc<Balancer>,
-    pub(crate) meter: Arc<RouteMeter>,
-}
-
 /// Everything one worker serves from.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) limits: Limits,
     /// What is written of requests.
     log: Option<Rc<Log>>,
-    /// Per host, routes, those with the longest path first.
-    hosts: HashMap<String, Vec<Rc<Route>>>,
-    any_host: Vec<Rc<Route>>,
+    pub(crate) routes: Routes,
     balancers: Vec<Rc<Balancer>>,
     upstreams: HashMap<String, Rc<Upstream>>,
 }
@@ -221,6 +245,7 @@ impl Table {
             let upstream = known.unwrap_or_else(|| {
                 Rc::new(Upstream {
                     target: target.clone(),
+                    mark: Mark::of(&target.id),
                     idle: RefCell::default(),
                     shared: Pool::new(target.clone()),
                     cuts: Cell::new(0),
@@ -237,16 +262,25 @@ impl Table {
                 Rc::new(Group {
                     name: group.name.clone(),
                     weight: group.weight,
+                    slow_start: group.slow_start,
                     protocol: group.protocol,
                     upstreams: group.targets.iter().map(&mut upstream).collect(),
                     meter: meter(&group.meters),
                 })
             });
+            let queue = before
+                .balancer(&balancer.name)
+                .and_then(|b| b.hold.as_ref());
+            let queue = queue.map(|(queue, _)| queue.clone()).unwrap_or_default();
+            let groups: Vec<_> = groups.collect();
+            let sticky = balancer.sticky.as_ref();
             balancers.push(Rc::new(Balancer {
                 name: balancer.name.clone(),
+                sticky: sticky.map(|sticky| Sticky::new(sticky, &groups)),
                 turns: balancer.turns.clone(),
-                groups: groups.collect(),
+                groups,
                 nobody: meter(&balancer.nobody),
+                hold: balancer.hold.clone().map(|holding| (queue, holding)),
             }));
         }
         let mut table = Self {
@@ -256,46 +290,32 @@ impl Table {
             upstreams,
             ..Self::default()
         };
-        for route in &plan.routes {
-            let Some(balancer) = table.balancers.get(route.balancer) else {
-                continue;
-            };
-            let list = match &route.host {
-                None => &mut table.any_host,
-                Some(host) => table.hosts.entry(host.clone()).or_default(),
-            };
-            list.push(Rc::new(Route {
-                name: route.name.clone(),
-                path: route.path.clone(),
-                balancer: balancer.clone(),
-                meter: route.meters.get(worker).cloned().unwrap_or_default(),
-            }));
-        }
-        let lists = table.hosts.values_mut().chain([&mut table.any_host]);
-        for list in lists {
-            // Stable: of equal paths the first written counts.
-            list.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
-        }
+        table.routes = Routes::new(&plan.routes, worker, &table.balancers);
         table
-    }
-
-    /// The route for a host (with or without port) and a path.
-    pub(crate) fn route(&self, host: &str, path: &str) -> Option<&Rc<Route>> {
-        let host = without_port(host);
-        let own = if host.bytes().any(|b| b.is_ascii_uppercase()) {
-            self.hosts.get(&host.to_ascii_lowercase())
-        } else {
-            self.hosts.get(host)
-        };
-        let lists = own.into_iter().chain([&self.any_host]);
-        let mut routes = lists.flatten();
-        routes.find(|route| fits(&route.path, path))
     }
 
     /// Where a request of this route is written; none: nowhere.
     pub(crate) fn log(&self, route: Option<&Route>) -> Option<&Rc<Log>> {
         let balancer = route.map(|route| &*route.balancer.name);
         self.log.as_ref().filter(|log| log.wants(balancer))
+    }
+
+    /// A load balancer.
+    pub(crate) fn balancer(&self, name: &str) -> Option<&Rc<Balancer>> {
+        self.balancers.iter().find(|b| *b.name == *name)
+    }
+
+    /// Lets those that wait look again.
+    pub(crate) fn tell_waiting(&self) {
+        for (queue, _) in self.balancers.iter().filter_map(|b| b.hold.as_ref()) {
+            queue.tell();
+        }
+    }
+
+    /// The index of a load balancer.
+    #[cfg(test)]
+    pub(crate) fn position(&self, balancer: &Rc<Balancer>) -> Option<usize> {
+        self.balancers.iter().position(|b| Rc::ptr_eq(b, balancer))
     }
 
     /// This worker's side of an instance.
@@ -311,70 +331,9 @@ impl Table {
     }
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        // In `[::1]` the last colon belongs to the address.
-        Some(at) if !host[at..].contains(']') => &host[..at],
-        _ => host,
-    }
-}
-
-fn fits(prefix: &str, path: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest.starts_with('?'))
-        || prefix.is_empty()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_longest_path_of_the_requests_host_counts_and_any_host_last() {
-        let route = |host: Option<&str>, path: &str, balancer| super::super::plan::Route {
-            host: host.map(str::to_owned),
-            path: path.to_owned(),
-            balancer,
-            ..super::super::plan::Route::default()
-        };
-        let plan = Plan {
-            routes: vec![
-                route(None, "", 0),
-                route(Some("a.test"), "", 1),
-                route(Some("a.test"), "/staging", 2),
-                route(Some("a.test"), "/staging", 3),
-                route(None, "/only", 4),
-                route(Some("[::1]"), "", 5),
-            ],
-            balancers: (0..6)
-                .map(|_| super::super::plan::Balancer {
-                    name: Arc::default(),
-                    turns: Arc::default(),
-                    groups: Vec::new(),
-                    nobody: Vec::new(),
-                })
-                .collect(),
-            ..Plan::default()
-        };
-        let table = Table::new(&plan, 0, &Table::default());
-        for (host, path, expected) in [
-            ("b.test", "/", 0),
-            ("a.test", "/", 1),
-            ("A.Test:8080", "/staging", 2),
-            ("a.test", "/staging/x", 2),
-            ("a.test", "/stagingx", 1),
-            ("b.test", "/only/x", 4),
-            ("[::1]:80", "/", 5),
-            ("[::1]", "/", 5),
-            ("", "*", 0),
-        ] {
-            let found = table.route(host, path).unwrap();
-            assert!(
-                Rc::ptr_eq(&found.balancer, &table.balancers[expected]),
-                "{host}{path}"
-            );
-        }
-    }
 
     #[test]
     fn the_least_loaded_instance_of_the_groups_that_serve_is_chosen() {
@@ -387,6 +346,7 @@ mod tests {
         let group = |weight, targets: &[&Arc<Target>]| super::super::plan::Group {
             name: Arc::default(),
             weight,
+            slow_start: Duration::ZERO,
             protocol: Protocol::Auto,
             targets: targets.iter().map(|t| Arc::clone(t)).collect(),
             meters: Vec::new(),
@@ -398,10 +358,8 @@ mod tests {
         );
         let plan = Plan {
             balancers: vec![super::super::plan::Balancer {
-                name: Arc::default(),
-                turns: Arc::default(),
                 groups: vec![group(1, &[&a, &b]), group(1, &[&c])],
-                nobody: Vec::new(),
+                ..super::super::plan::Balancer::default()
             }],
             ..Plan::default()
         };
@@ -411,7 +369,7 @@ mod tests {
                 .iter()
                 .map(|id| table.upstreams[*id].clone())
                 .collect();
-            let chosen = table.balancers[0].choose(&tried, 0);
+            let chosen = table.balancers[0].choose(&tried, None, 0);
             chosen.map(|(_, u)| u.target.id.clone())
         };
         assert!(a.enter());

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -61,11 +62,17 @@ pub(crate) struct Target {
     idle: AtomicU64,
     standing: AtomicU8,
     failures: AtomicU32,
+    /// 5xx in a row.
+    server_errors: AtomicU32,
+    /// Failures, and 5xx, in a row that are news; 0: never.
+    newsworthy: (AtomicU32, AtomicU32),
+    /// When it last began to serve, by [`super::clock`].
+    began_ns: AtomicU64,
     answered_well: AtomicBool,
     news: Arc<Notify>,
 }
 
-/// Failures in a row that are news.
+/// Failures in a row that are news, unless its group says otherwise.
 pub(crate) const FAILURES: u32 = 3;
 
 impl Target {
@@ -77,6 +84,9 @@ impl Target {
             idle: AtomicU64::new(0),
             standing: AtomicU8::new(0),
             failures: AtomicU32::new(0),
+            server_errors: AtomicU32::new(0),
+            newsworthy: (AtomicU32::new(FAILURES), AtomicU32::new(0)),
+            began_ns: AtomicU64::new(0),
             answered_well: AtomicBool::new(false),
             news,
         }
@@ -199,6 +209,14 @@ impl Target {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
+        let news = self.newsworthy.1.load(Ordering::Relaxed);
+        if status >= 500 && news > 0 {
+            if self.server_errors.fetch_add(1, Ordering::Relaxed) + 1 >= news {
+                self.news.notify_one();
+            }
+        } else if self.server_errors.load(Ordering::Relaxed) != 0 {
+            self.server_errors.store(0, Ordering::Relaxed);
+        }
         if status < 500 && !self.answered_well.load(Ordering::Relaxed) {
             self.answered_well.store(true, Ordering::SeqCst);
             self.news.notify_one();
@@ -217,18 +235,38 @@ impl Target {
 
     /// Begins anew: no failures, no good answer yet.
     pub(crate) fn forget(&self) {
-        self.failures.store(0, Ordering::Relaxed);
+        self.forget_failures();
         self.answered_well.store(false, Ordering::SeqCst);
     }
 
     /// No failures any more.
     pub(crate) fn forget_failures(&self) {
         self.failures.store(0, Ordering::Relaxed);
+        self.server_errors.store(0, Ordering::Relaxed);
+    }
+
+    /// From how many failures, and 5xx if at all, in a row on they are news.
+    pub(crate) fn report(&self, failures: u32, server_errors: Option<u32>) {
+        self.newsworthy.0.store(failures, Ordering::Relaxed);
+        let errors = server_errors.unwrap_or(0);
+        self.newsworthy.1.store(errors, Ordering::Relaxed);
+    }
+
+    /// It begins to serve.
+    pub(crate) fn begin(&self, now_ns: u64) {
+        self.began_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// How long it has served.
+    pub(crate) fn age(&self, now_ns: u64) -> Duration {
+        let began = self.began_ns.load(Ordering::Relaxed);
+        Duration::from_nanos(now_ns.saturating_sub(began))
     }
 
     /// It could not be connected to, or broke a new connection off without an answer.
     pub(crate) fn failed(&self) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+        let news = self.newsworthy.0.load(Ordering::Relaxed);
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= news {
             self.news.notify_one();
         }
     }
@@ -236,6 +274,11 @@ impl Target {
     /// Failures in a row.
     pub(crate) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// 5xx in a row, when they are counted.
+    pub(crate) fn server_errors(&self) -> u32 {
+        self.server_errors.load(Ordering::Relaxed)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -17,15 +17,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::answer::Own;
+use super::ask::Ask;
 use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
-use super::forward::{Reset, answer_own, bad_body, own, prepare, reads};
+use super::forward::{Reset, answer_own, bad_body, prepare};
 use super::headers;
+use super::hold;
 use super::meter::Repeat;
 use super::passage::{CUT, Passage};
 use super::pipe::{ConnectError, MOST_HEAD, Open, connect};
-use super::table::{Balancer, Group};
+use super::table::Group;
 use super::target::Target;
+use super::watch::Watch;
 use super::worker::Worker;
 
 /// How long a cut tunnel may take to come to the end of a frame.
@@ -60,32 +63,26 @@ impl Drop for Counted {
     }
 }
 
-/// What is asked for, and since when.
-pub(crate) struct Asked {
-    pub(crate) began: Instant,
-    pub(crate) protocol: HeaderValue,
-}
-
 /// Forwards a request that asks for another protocol.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
     client: &Client,
     busy: Busy,
-    balancer: &Rc<Balancer>,
+    ask: &Ask,
     mut request: Request<Incoming>,
-    Asked { began, protocol }: Asked,
+    protocol: HeaderValue,
     passage: &Passage,
 ) -> Result<Response<ResponseBody>, Reset> {
     let theirs = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
-    let reads = reads(&parts.method);
+    let (reads, began) = (ask.reads, ask.began);
     prepare(&mut parts, client, !body.is_end_stream());
     parts
         .headers
         .insert(CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(UPGRADE, protocol.clone());
 
-    let (group, guard, stream, open) = match open_stream(worker, balancer, reads, passage).await {
+    let (group, guard, stream, open) = match open_stream(worker, ask, passage).await {
         Ok(opened) => opened,
         Err(answer) => return Ok(*answer),
     };
@@ -98,6 +95,7 @@ pub(crate) async fn forward(
             body,
             guard: Some(guard.clone()),
             bytes: passage.upload(),
+            tap: None,
         }
     };
     let made = hyper::client::conn::http1::Builder::new()
@@ -122,6 +120,8 @@ pub(crate) async fn forward(
     let mut response = match sent {
         Ok(response) => response,
         Err(_) if guard.upload_broke() => return Ok(bad_body(worker, &group.meter, reads)),
+        // It is not the instance that broke it off.
+        Err(_) if let Some(breach) = ask.breach() => return Ok(ask.refusal(worker, breach)),
         Err(error) => {
             guard.upstream().target.failed();
             worker.totals.not_repeated.add(1);
@@ -139,6 +139,10 @@ pub(crate) async fn forward(
             journey.opened(began.elapsed());
         }
         let agreed = response.headers().get(UPGRADE).cloned();
+        if let Some(watch) = guard.watch() {
+            watch.lift_time();
+        }
+        let upstream = guard.upstream().clone();
         let counted = Counted::new(guard);
         let ends = worker.clone();
         worker.spawn(async move {
@@ -154,6 +158,7 @@ pub(crate) async fn forward(
         });
         let (mut parts, _) = response.into_parts();
         headers::strip(&mut parts.headers);
+        ask.stick(&mut parts.headers, &upstream);
         parts
             .headers
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -163,6 +168,7 @@ pub(crate) async fn forward(
     }
     let (mut parts, body) = response.into_parts();
     headers::strip(&mut parts.headers);
+    ask.stick(&mut parts.headers, guard.upstream());
     parts.version = Version::HTTP_11;
     let count = Count {
         worker: worker.clone(),
@@ -188,24 +194,15 @@ pub(crate) async fn forward(
 /// Chooses an instance and connects; another one when it does not accept.
 async fn open_stream(
     worker: &Rc<Worker>,
-    balancer: &Rc<Balancer>,
-    reads: bool,
+    ask: &Ask,
     passage: &Passage,
 ) -> Result<(Rc<Group>, Guard, TcpStream, Open), Box<Response<ResponseBody>>> {
     let limits = worker.table().limits;
     let (mut tries, mut tried) = (0, Vec::new());
     loop {
         tries += 1;
-        let Some((group, guard)) = worker.choose(balancer, &tried) else {
-            let why = "no instance serves; try again";
-            return Err(Box::new(own(
-                worker,
-                Some(balancer),
-                reads,
-                Own::NoInstance,
-                why,
-            )));
-        };
+        let (group, mut guard) = hold::choose(worker, ask, &tried).await?;
+        guard.hold(ask.watch.as_ref());
         passage.tried(tries, &group, guard.upstream());
         match connect(&guard.upstream().target, limits.connect).await {
             Ok((stream, open)) => {
@@ -227,7 +224,7 @@ async fn open_stream(
                 return Err(Box::new(answer_own(
                     worker,
                     &group.meter,
-                    reads,
+                    ask.reads,
                     why,
                     error,
                 )));
@@ -264,6 +261,7 @@ async fn pass(
     let mut up = pin!(async {
         let mut buffer = vec![0; CHUNK];
         copy(
+            guard,
             &mut client_reads,
             &mut instance_writes,
             &mut buffer,
@@ -279,28 +277,46 @@ async fn pass(
         websocket,
         passed,
     ));
-    let mut up_ended = false;
+    let mut stuck = pin!(async {
+        guard.broken().await;
+        // Whoever takes bytes was told within this time.
+        tokio::time::sleep(TO_BOUNDARY * 2).await;
+    });
+    let (mut up_ended, mut down_ended) = (false, false);
     loop {
         tokio::select! {
             ended = &mut up, if !up_ended => {
                 up_ended = true;
-                if ended.is_err() {
+                if ended.is_err() || down_ended {
                     return;
                 }
             }
             // The instance has said all it had, or the tunnel was cut.
-            ended = &mut down => {
-                if ended.is_ok_and(|ended| ended == Ended::BySelf) && !up_ended {
-                    let _ended = up.await;
+            ended = &mut down, if !down_ended => {
+                down_ended = true;
+                if up_ended || ended.is_ok_and(|ended| ended == Ended::Cut) {
+                    return;
                 }
-                return;
             }
+            () = &mut stuck => return,
         }
     }
 }
 
+fn touch(guard: &Guard) {
+    if let Some(watch) = guard.watch() {
+        watch.touch();
+    }
+}
+
+/// Whether no byte passed for longer than the route allows.
+fn is_idle(guard: &Guard) -> bool {
+    guard.watch().and_then(Watch::breach).is_some()
+}
+
 /// Copies to the end and passes the end on.
 async fn copy(
+    guard: &Guard,
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     buffer: &mut [u8],
@@ -308,6 +324,7 @@ async fn copy(
 ) -> std::io::Result<()> {
     loop {
         let read = from.read(buffer).await?;
+        touch(guard);
         if read == 0 {
             return to.shutdown().await;
         }
@@ -337,23 +354,25 @@ async fn copy_until_cut(
     let upstream = guard.upstream();
     let cuts = upstream.cuts.get();
     loop {
-        let told = upstream.cuts.get() != cuts || worker.must_tunnels_end();
+        let told = upstream.cuts.get() != cuts || worker.must_tunnels_end() || is_idle(guard);
         if told && cut_at.is_none() {
             passed.cut.set(true);
             cut_at = Some(tokio::time::Instant::now());
         }
         if cut_at.is_some() && (!websocket || frames.at_boundary()) {
-            return cut(worker, to, websocket).await;
+            return cut(worker, guard, to, websocket).await;
         }
         let limit = cut_at.map(|at: tokio::time::Instant| at + TO_BOUNDARY);
         let read = tokio::select! {
             biased;
             () = upstream.cut.notified(), if cut_at.is_none() => continue,
             () = worker.tunnels_end(), if cut_at.is_none() => continue,
+            _ = guard.broken(), if cut_at.is_none() => continue,
             () = async { tokio::time::sleep_until(limit.unwrap_or_else(tokio::time::Instant::now)).await },
-                if limit.is_some() => return cut(worker, to, false).await,
+                if limit.is_some() => return cut(worker, guard, to, false).await,
             read = from.read(&mut buffer) => read?,
         };
+        touch(guard);
         if read == 0 {
             to.shutdown().await?;
             return Ok(Ended::BySelf);
@@ -367,7 +386,7 @@ async fn copy_until_cut(
             (Some(_), Some(at)) => {
                 to.write_all(&buffer[..at]).await?;
                 add(&passed.down, at);
-                return cut(worker, to, true).await;
+                return cut(worker, guard, to, true).await;
             }
             _ => to.write_all(&buffer[..read]).await?,
         }
@@ -378,10 +397,14 @@ async fn copy_until_cut(
 
 async fn cut(
     worker: &Worker,
+    guard: &Guard,
     to: &mut (impl AsyncWrite + Unpin),
     say_so: bool,
 ) -> std::io::Result<Ended> {
-    worker.totals.cut_tunnels.add(1);
+    // One that was idle for too long is counted at its route.
+    if !is_idle(guard) {
+        worker.totals.cut_tunnels.add(1);
+    }
     if say_so {
         to.write_all(&GOING_AWAY).await?;
     }

@@ -19,6 +19,7 @@ use super::client::{Client, SWEEP, serve};
 use super::meter::{Meter, Totals};
 use super::pipe::Pipe;
 use super::plan::Plan;
+use super::sticky::Mark;
 use super::table::{Balancer, Group, Table, Upstream};
 use crate::fault::Fault;
 
@@ -32,6 +33,8 @@ const BREATH: Duration = Duration::from_millis(50);
 pub(crate) enum Command {
     /// Serve this from now on, and confirm.
     Apply(Arc<Plan>, oneshot::Sender<()>),
+    /// An instance came in: who waits for one may look again.
+    Wake,
     /// Serve this connection; another worker has too many.
     Take(StdStream, SocketAddr, Place),
     /// Accept from these sockets.
@@ -202,9 +205,13 @@ impl Worker {
                 let table = Rc::new(Table::new(&plan, self.index, &self.table.borrow()));
                 let before = self.table.replace(table);
                 before.sweep(Instant::now());
+                // Also those whose load balancer is gone.
+                before.tell_waiting();
+                self.table().tell_waiting();
                 // Nobody waits any more when the process ends meanwhile.
                 let _ = confirm.send(());
             }
+            Command::Wake => self.table().tell_waiting(),
             Command::Take(stream, peer, place) => match TcpStream::from_std(stream) {
                 Ok(stream) => self.serve(stream, peer, place),
                 Err(error) => eprintln!("connection of {peer} was lost: {error}"),
@@ -342,16 +349,24 @@ impl Worker {
     /// Drives a connection whose answer has ended before its request's body.
     pub(crate) fn spawn_rest(&self, mut pipe: Pipe, guard: Rc<Guard>, cuts: u32) {
         self.spawn(async move {
-            poll_fn(|cx| {
+            let upstream = guard.upstream();
+            let cut = upstream.cut.notified();
+            if upstream.cuts.get() != cuts {
+                return;
+            }
+            let rest = poll_fn(|cx| {
                 pipe.drive(cx);
-                let done = pipe.has_ended() || pipe.is_ready();
-                if done || guard.upstream().cuts.get() != cuts {
+                if pipe.has_ended() || pipe.is_ready() {
                     Poll::Ready(())
                 } else {
                     Poll::Pending
                 }
-            })
-            .await;
+            });
+            tokio::select! {
+                () = rest => {}
+                () = cut => {}
+                _ = guard.broken() => {}
+            }
         });
     }
 
@@ -407,12 +422,13 @@ impl Worker {
         &self,
         balancer: &Balancer,
         tried: &[Rc<Upstream>],
+        mark: Option<Mark>,
     ) -> Option<(Rc<Group>, Guard)> {
         self.turn.set(self.turn.get().wrapping_add(1));
         let mut tried = std::borrow::Cow::Borrowed(tried);
         // Whoever begins to drain between choice and count is left out of the next choice.
         for _ in 0..=super::target::FAILURES {
-            let (group, upstream) = balancer.choose(&tried, self.turn.get())?;
+            let (group, upstream) = balancer.choose(&tried, mark, self.turn.get())?;
             match Guard::enter(&upstream) {
                 Some(guard) => return Some((group, guard)),
                 None => tried.to_mut().push(upstream),

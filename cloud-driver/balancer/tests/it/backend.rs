@@ -217,6 +217,15 @@ async fn serve(mut stream: TcpStream, shared: &Shared, held: &Semaphore) -> std:
                 }
                 stream.write_all(b"0\r\n\r\n").await?;
             }
+            // More than the buffers of a client that does not read.
+            "/big" => {
+                let length = 64 * 1024 * 1024;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await?;
+                for _ in 0..length / 65_536 {
+                    stream.write_all(&[7; 65_536]).await?;
+                }
+            }
             "/500" => answer(&mut stream, 500, "broken", is_head).await?,
             "/length" => answer(&mut stream, 200, &length.to_string(), is_head).await?,
             "/tunnel" if seen.header("upgrade").is_some() => {

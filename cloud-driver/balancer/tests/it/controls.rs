@@ -78,3 +78,21 @@ async fn control_a_socket_of_its_own_loses_what_waits_in_the_old_ones_queue() {
     let failed = failures_of_replacements("reuse-port").await;
     assert!(!failed.is_empty());
 }
+
+#[tokio::test]
+async fn control_a_held_request_that_is_not_told_waits_until_its_time_is_over() {
+    let answer = crate::hold::answer_once_healthy(Some("no-wake")).await;
+    assert_eq!(answer.header("x-balancer-error"), Some("hold_timeout"));
+}
+
+#[tokio::test]
+async fn control_a_client_that_stays_whatever_happens_holds_a_drain_up() {
+    let control = Some("stick-always,no-second-look");
+    assert_eq!(crate::sticky::answers_for_draining(control).await, "a");
+}
+
+#[tokio::test]
+async fn control_without_its_floor_a_group_falls_below_it() {
+    let group = crate::outlier::left_of_four(Some("no-floor")).await;
+    assert_eq!(group["capacity"], 2, "{group}");
+}

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 pub enum Refusal {
     /// One host: the service would be down between old and new.
     #[error(
-        "{group} runs on one host slot, so replacing it in place interrupts the service; give the host a second slot, or use holdRequests once the load balancer offers it, or set allowOutage: true"
+        "{group} runs on one host slot, so replacing it in place interrupts the service; give the host a second slot, or set holdRequests on its load balancer, or set allowOutage: true"
     )]
     OneHost {
         /// The group to be replaced.
@@ -57,7 +57,8 @@ pub struct ReplaceInPlace {
     pub new: Vec<Newcomer>,
     /// How many must serve at each instant; default all but one.
     pub floor: Option<usize>,
-    /// Accept that one host means an interruption.
+    /// Accept that nothing serves for a while: one host means an interruption, unless the load
+    /// balancers hold requests meanwhile.
     pub allow_outage: bool,
     /// Limits; its floor is set from `floor`.
     pub settings: Settings,

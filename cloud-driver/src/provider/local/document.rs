@@ -9,6 +9,8 @@ use proto::moniker::Moniker;
 use rollout::Role;
 use serde::{Deserialize, Serialize};
 
+use super::traffic::Traffic;
+
 /// How large a server group is to be; only `desired` moves instances here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
@@ -242,6 +244,9 @@ pub struct LoadBalancer {
     pub host: Option<String>,
     /// Path prefix.
     pub path: String,
+    /// How it passes requests on.
+    #[serde(default, skip_serializing_if = "Traffic::is_default")]
+    pub traffic: Traffic,
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub(crate) mod run;
 pub mod shim;
 mod source;
 pub mod stop;
+pub mod traffic;
 mod unix;
 pub mod upgrade;
 pub mod worker;

@@ -15,7 +15,7 @@ use runtime::Shutdown;
 use tokio::sync::{Mutex, watch};
 
 use super::Error;
-use super::balancer::Control;
+use super::balancer::{Control, Details};
 use super::desired::desired;
 use super::journal::Journal;
 use super::observed::{InstanceState, Observed, join_epochs};
@@ -124,6 +124,7 @@ impl Routers {
         // Read within the lock: a later writer has the later journal.
         let everything = journal.everything().await?;
         let (sent, taken) = split(desired(&self.config, &everything));
+        self.balancer.say(Details::of(&self.config, &everything));
         let fence = self.fence.load(Ordering::SeqCst);
         let balancer = self.balancer.apply(&sent, fence).await?;
         let workers = self.workers.apply(&taken, fence).await?;

@@ -6,6 +6,7 @@
 
 pub(crate) mod export;
 mod figures;
+mod limits;
 mod otlp;
 mod text;
 
@@ -43,6 +44,12 @@ impl Ejections {
     pub(crate) fn add(&mut self, why: Ejection) {
         self.0[why as usize] += 1;
     }
+
+    /// How many there were.
+    #[cfg(test)]
+    pub(crate) fn of(self, why: Ejection) -> u64 {
+        self.0[why as usize]
+    }
 }
 
 /// A kind of counters by status, and whose they are.
@@ -72,6 +79,8 @@ impl Plane {
         self.instances(&mut figures);
         self.ejections(&mut figures);
         self.totals(&mut figures);
+        self.limits(&mut figures);
+        self.holds(&mut figures);
         self.keeping(&mut figures);
         figures.families()
     }

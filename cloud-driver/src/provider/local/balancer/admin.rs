@@ -111,7 +111,12 @@ impl Admin {
 }
 
 /// One request through the balancer's own port, the answer thrown away.
-pub(crate) async fn visit(port: u16, host: &str, path: &str) -> Result<(), Error> {
+pub(crate) async fn visit(
+    port: u16,
+    host: &str,
+    path: &str,
+    headers: &[(String, String)],
+) -> Result<(), Error> {
     let whole = async {
         let stream = tokio::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port))
             .await
@@ -122,7 +127,10 @@ pub(crate) async fn visit(port: u16, host: &str, path: &str) -> Result<(), Error
         tokio::spawn(async move {
             let _ended = connection.await;
         });
-        let request = Request::get(path).header("host", host);
+        let mut request = Request::get(path).header("host", host);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
         let request = request.body(Full::new(Bytes::new())).map_err(failed)?;
         let answer = sender.send_request(request).await.map_err(failed)?;
         // The guard of the request is given back when its body has ended.

@@ -5,6 +5,7 @@
 //! a state it did not ask for after the last configuration.
 
 mod admin;
+mod details;
 mod port;
 mod render;
 mod supervise;
@@ -21,12 +22,14 @@ use rollout::{InFlight, View};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
+pub(crate) use details::Details;
 pub use port::check_port;
 pub(crate) use render::{UNROUTED, instance_of};
 
 use super::Error;
 use super::observed::{InstanceState, Observed, epoch};
 use super::shim::Shims;
+use super::traffic::Traffic;
 use crate::config::Config;
 use crate::provider::router::{self, Abilities, Router};
 pub(crate) use admin::Admin;
@@ -58,6 +61,8 @@ struct Latest {
     observed: Option<Arc<Observed>>,
     /// What it was told last.
     desired: Arc<Desired>,
+    /// What is said beside it.
+    details: Arc<Details>,
 }
 
 impl Control {
@@ -81,6 +86,19 @@ impl Control {
     pub fn observed(&self) -> Option<Arc<Observed>> {
         let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
         latest.observed.clone()
+    }
+
+    /// Says what load balancers are to do beyond what is desired; the next [`Router::apply`] tells it.
+    pub(crate) fn say(&self, details: Details) {
+        self.note(|latest| {
+            latest.details = Arc::new(details);
+            false
+        });
+    }
+
+    fn details(&self) -> Arc<Details> {
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        latest.details.clone()
     }
 
     fn note(&self, change: impl FnOnce(&mut Latest) -> bool) {
@@ -120,7 +138,8 @@ impl Control {
 
     /// Writes a configuration; the one in force then.
     async fn put(&self, desired: &Desired, fence: u64) -> Result<Applied, router::Error> {
-        let body = serde_json::to_vec(&render::render(desired)).map_err(|e| unavailable(&e))?;
+        let config = render::render(desired, &self.details());
+        let body = serde_json::to_vec(&config).map_err(|e| unavailable(&e))?;
         let mut generation = match self.observed() {
             Some(observed) => observed.generation,
             None => {
@@ -213,9 +232,9 @@ impl Router for Control {
     /// instances: each goes to who has the fewest, so one should reach the
     /// instance. Whether it did is seen in the state.
     async fn prove(&self, member: &str) -> Result<(), router::Error> {
-        let desired = {
+        let (desired, details) = {
             let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
-            latest.desired.clone()
+            (latest.desired.clone(), latest.details.clone())
         };
         let has = |group: &&rollout::router::Group| group.members.iter().any(|m| m.id == member);
         let Some(group) = desired.groups.iter().find(has) else {
@@ -234,9 +253,14 @@ impl Router for Control {
                 continue;
             };
             let path = proving_path(&entrance.path, check);
+            // Of a pattern, any host below it.
             let host = entrance.host.as_deref().unwrap_or("localhost");
+            let host = host.replacen('*', "any", 1);
+            let headers = details.traffic.get(name);
+            let headers = headers.map(Traffic::fitting_headers).unwrap_or_default();
+            let port = self.config.balancer_port;
             let visits = (0..serving.clamp(2, MAX_PROOFS))
-                .map(|_| admin::visit(self.config.balancer_port, host, path));
+                .map(|_| admin::visit(port, &host, path, &headers));
             let visits = futures_util::future::try_join_all(visits).await;
             visits.map_err(|e| unavailable(&e))?;
         }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use balancer::{Config, Group, Health, Instance, LoadBalancer, Role, Route};
 use rollout::router::{Desired, Group as Wanted, Probe, Target};
 
+use super::details::Details;
+
 /// The load balancer of server groups that are behind none: without a route,
 /// only so that they are probed.
 pub(crate) const UNROUTED: &str = "-unrouted";
@@ -20,12 +22,20 @@ pub(crate) fn instance_of(entry: &str) -> &str {
 }
 
 /// The whole configuration.
-pub(crate) fn render(desired: &Desired) -> Config {
+pub(crate) fn render(desired: &Desired, details: &Details) -> Config {
     let mut balancers: BTreeMap<&str, Vec<Group>> = BTreeMap::new();
-    let route = |entrance: &rollout::router::Entrance| Route {
-        host: entrance.host.clone(),
-        path: entrance.path.clone(),
-        load_balancer: entrance.name.clone(),
+    let is_there = |name: &str| desired.entrances.iter().any(|e| e.name == name);
+    let route = |entrance: &rollout::router::Entrance| {
+        let mut route = Route {
+            host: entrance.host.clone(),
+            path: entrance.path.clone(),
+            load_balancer: entrance.name.clone(),
+            ..Route::default()
+        };
+        if let Some(traffic) = details.traffic.get(&entrance.name) {
+            traffic.route(&mut route, is_there);
+        }
+        route
     };
     for entrance in &desired.entrances {
         balancers.entry(&entrance.name).or_default();
@@ -38,8 +48,12 @@ pub(crate) fn render(desired: &Desired) -> Config {
         } else {
             known
         };
+        let capacity = details.capacity.get(&group.name).copied();
         for (n, name) in behind.into_iter().enumerate() {
-            let rendered = render_group(group, (n > 0).then_some(name));
+            let mut rendered = render_group(group, (n > 0).then_some(name));
+            if let Some(traffic) = details.traffic.get(name) {
+                traffic.group(&mut rendered, &capacity.unwrap_or_default());
+            }
             balancers.entry(name).or_default().push(rendered);
         }
     }
@@ -47,9 +61,14 @@ pub(crate) fn render(desired: &Desired) -> Config {
     Config {
         routes: desired.entrances.iter().map(route).collect(),
         load_balancers: balancers
-            .map(|(name, groups)| LoadBalancer {
-                name: name.to_owned(),
-                groups,
+            .map(|(name, groups)| {
+                let traffic = details.traffic.get(name);
+                LoadBalancer {
+                    name: name.to_owned(),
+                    groups,
+                    sticky: traffic.and_then(|t| t.sticky.clone()),
+                    hold_requests: traffic.and_then(|t| t.hold_requests),
+                }
             })
             .collect(),
         settings: balancer::Settings::default(),
@@ -84,7 +103,7 @@ fn render_group(group: &Wanted, again: Option<&str>) -> Group {
             ..Health::default()
         },
         instances: group.members.iter().filter_map(entry).collect(),
-        protocol: balancer::Protocol::default(),
+        ..Group::default()
     }
 }
 
@@ -125,7 +144,7 @@ mod tests {
     fn instances_stand_behind_each_of_their_load_balancers_under_names_of_their_own() {
         use rollout::Role::{Absent, Drain, Serve};
         let desired = group("x-v000", &["a", "b"], &[Serve, Drain, Absent]);
-        let config = render(&desired);
+        let config = render(&desired, &Details::default());
         assert_eq!(config.check().faults, Vec::<String>::new());
         assert_eq!(config.routes.len(), 2);
         let names: Vec<Vec<&str>> = config
@@ -148,13 +167,47 @@ mod tests {
         );
         assert_eq!(instance_of("x-v000-0@b"), "x-v000-0");
         assert_eq!(config.load_balancers[0].groups[0].weight, 7);
-        assert_eq!(config, render(&desired));
+        assert_eq!(config, render(&desired, &Details::default()));
+    }
+
+    #[test]
+    fn what_is_said_of_a_load_balancer_reaches_its_route_and_its_groups() {
+        let given = serde_json::json!({
+            "sticky": {"cookie": "sid"}, "holdRequests": {"maxMs": 9, "maxRequests": 9},
+            "slowStartMs": 7, "outlier": {"consecutive5xx": 3}, "limits": {"maxInFlight": 5},
+            "methods": ["GET"], "headers": [{"name": "x", "present": true}],
+            "mirror": {"loadBalancer": "b", "percent": 10},
+        });
+        let traffic = serde_json::from_value(given).unwrap();
+        let details = Details {
+            traffic: BTreeMap::from([("a".to_owned(), traffic)]),
+            ..Details::default()
+        };
+        let mut desired = group("x-v000", &["a"], &[rollout::Role::Serve]);
+        desired.entrances[0].host = Some("*.a.test".into());
+        let config = render(&desired, &details);
+        assert_eq!(config.check().faults, Vec::<String>::new());
+        let (route, balancer) = (&config.routes[0], &config.load_balancers[0]);
+        assert_eq!(route.limits.max_in_flight, Some(5));
+        assert_eq!(route.conditions(), 2);
+        assert_eq!(route.mirror.as_ref().unwrap().load_balancer, "b");
+        assert!(balancer.sticky.is_some() && balancer.hold_requests.is_some());
+        assert_eq!(balancer.groups[0].slow_start_ms, 7);
+        assert!(balancer.groups[0].outlier.is_some());
+        // Where the mirror is not there any more it is left out, not everything refused.
+        desired.entrances.truncate(1);
+        let config = render(&desired, &details);
+        assert_eq!(config.check().faults, Vec::<String>::new());
+        assert!(config.routes[0].mirror.is_none());
     }
 
     #[test]
     fn a_group_behind_no_load_balancer_is_probed_and_reached_by_no_route() {
         for balancers in [&[][..], &["unknown"]] {
-            let config = render(&group("x-v000", balancers, &[rollout::Role::Serve]));
+            let config = render(
+                &group("x-v000", balancers, &[rollout::Role::Serve]),
+                &Details::default(),
+            );
             let hidden = config
                 .load_balancers
                 .iter()
