@@ -24,8 +24,8 @@ mod history;
 mod state;
 
 pub use config::{
-    Config, Faults, Group, HeaderCondition, Health, HoldRequests, Instance, LoadBalancer, Mirror,
-    Outlier, Protocol, Role, Route, RouteLimits, Settings, Sticky,
+    AccessLog, Config, Faults, Group, HeaderCondition, Health, HoldRequests, Instance,
+    LoadBalancer, Mirror, Outlier, Protocol, Role, Route, RouteLimits, STDOUT, Settings, Sticky,
 };
 pub use history::{Counted, History, Rest, Second, Series};
 pub use state::{

@@ -215,13 +215,14 @@ impl Inner {
             if tracked.state != state {
                 if state == Observed::Suspended {
                     let key = (tracked.balancer.clone(), tracked.group.clone());
-                    self.ejections.entry(key).or_default().add(
-                        if tracked.is_ejected() {
+                    self.ejections
+                        .entry(key)
+                        .or_default()
+                        .add(if tracked.is_ejected() {
                             Ejection::Requests
                         } else {
                             Ejection::Probes
-                        },
-                    );
+                        });
                 }
                 tracked.state = state;
                 tracked.since_ms = now_ms;

@@ -115,7 +115,6 @@ async fn route(
         );
         return Ok(own(worker, None, reads, Own::NoRoute, why));
     };
-    let balancer = &route.balancer;
     worker.budget.request();
     let ask = match Ask::enter(worker, client, route, &request, reads, began) {
         Ok(ask) => ask,

@@ -16,8 +16,18 @@ fn refusals(route: &RouteState) -> [(&'static str, u64); 5] {
     ]
 }
 
+/// What became of copies of requests, and how often.
+fn copies(route: &RouteState) -> [(&'static str, u64); 4] {
+    [
+        ("answered", route.mirrored),
+        ("failed", route.mirror_failed),
+        ("full", route.mirror_full),
+        ("too_long", route.mirror_too_long),
+    ]
+}
+
 impl Plane {
-    /// Writes them.
+    /// Adds those of routes.
     pub(super) fn limits(&self, figures: &mut Figures) {
         let routes = self.inner.borrow().gates.states();
         let name = "balancer_route_refused_total";
@@ -26,48 +36,33 @@ impl Plane {
         for route in &routes {
             for (reason, count) in refusals(route) {
                 let labels = [("route", route.name.as_str()), ("reason", reason)];
-                figures.sample(name, &labels, count);
+                figures.sample(&labels, count);
             }
         }
         let name = "balancer_mirrored_total";
-        figures.family(
-            name,
-            Kind::Counter,
-            "Copies of requests, and requests not copied.",
-        );
+        let help = "Copies of requests, and requests not copied.";
+        figures.family(name, Kind::Counter, help);
         for route in &routes {
-            for (outcome, count) in [
-                ("answered", route.mirrored),
-                ("failed", route.mirror_failed),
-                ("full", route.mirror_full),
-                ("too_long", route.mirror_too_long),
-            ] {
+            for (outcome, count) in copies(route) {
                 let labels = [("route", route.name.as_str()), ("outcome", outcome)];
-                figures.sample(name, &labels, count);
+                figures.sample(&labels, count);
             }
         }
     }
 
-    /// Writes the figures of load balancers that hold requests.
+    /// Adds those of load balancers that hold requests.
     pub(super) fn holds(&self, figures: &mut Figures) {
         let states = self.inner.borrow().holds.states();
-        figures.family(
-            "balancer_held",
-            Kind::Gauge,
-            "Requests that wait for an instance.",
-        );
+        let name = "balancer_held";
+        figures.family(name, Kind::Gauge, "Requests that wait for an instance.");
         for state in &states {
-            let labels = [("load_balancer", state.name.as_str())];
-            figures.sample("balancer_held", &labels, state.held);
+            figures.sample(&[("load_balancer", state.name.as_str())], state.held);
         }
         let name = "balancer_held_total";
-        figures.family(name, Kind::Counter, "Requests that waited for an instance.");
+        let help = "Requests that waited for an instance.";
+        figures.family(name, Kind::Counter, help);
         for state in &states {
-            figures.sample(
-                name,
-                &[("load_balancer", state.name.as_str())],
-                state.held_total,
-            );
+            figures.sample(&[("load_balancer", state.name.as_str())], state.held_total);
         }
         let name = "balancer_hold_refused_total";
         let help = "Requests answered with 503 because none came, or too many waited.";
@@ -75,7 +70,7 @@ impl Plane {
         for state in &states {
             for (reason, count) in [("timeout", state.hold_timeouts), ("full", state.hold_full)] {
                 let labels = [("load_balancer", state.name.as_str()), ("reason", reason)];
-                figures.sample(name, &labels, count);
+                figures.sample(&labels, count);
             }
         }
     }
