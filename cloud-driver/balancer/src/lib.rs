@@ -19,12 +19,16 @@
 mod config;
 pub mod handover;
 mod history;
+mod listening;
 mod state;
 
 pub use config::{
-    Config, Faults, Group, Health, Instance, LoadBalancer, Protocol, Role, Route, Settings,
+    Certificate, Config, Faults, GREETING_MS, Group, Health, Instance, Listener, LoadBalancer,
+    MAX_CERTIFICATES, MAX_GREETING_MS, MAX_LISTENERS, MAX_TRUSTED, Network, NetworkError, Protocol,
+    ProxyProtocol, Role, Route, Settings, Tls, TlsVersion,
 };
 pub use history::{History, Second, Series};
+pub use listening::{CertificateState, Listening};
 pub use state::{
     Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState, Observed,
     State,

@@ -2,6 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+mod listener;
+mod network;
+
+pub use listener::{
+    Certificate, GREETING_MS, Listener, MAX_CERTIFICATES, MAX_GREETING_MS, MAX_LISTENERS,
+    MAX_TRUSTED, ProxyProtocol, Tls, TlsVersion,
+};
+pub use network::{Network, NetworkError};
+
 /// Everything the balancer is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -16,6 +25,9 @@ pub struct Config {
     /// How it behaves.
     #[serde(default)]
     pub settings: Settings,
+    /// Where clients connect, beside `--listen`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
 }
 
 /// A rule from host and path to a load balancer.
@@ -208,6 +220,7 @@ impl Config {
                 ));
             }
         }
+        listener::check(&self.listeners, &mut faults);
         Faults { faults }
     }
 }

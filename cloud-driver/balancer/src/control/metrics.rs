@@ -19,14 +19,19 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const METHODS: [&str; 2] = ["read", "write"];
 
 /// Text under construction. Writing to a string cannot fail.
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    pub(super) fn sample(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: impl std::fmt::Display,
+    ) {
         self.0.push_str(name);
         let mut open = '{';
         for (label, value) in labels {
@@ -72,6 +77,7 @@ impl Plane {
         self.requests(&mut text);
         self.instances(&mut text);
         self.totals(&mut text);
+        self.listener_metrics(&mut text);
         text.0
     }
 

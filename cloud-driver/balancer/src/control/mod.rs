@@ -5,9 +5,13 @@
 
 pub(crate) mod admin;
 mod apply;
+mod certificates;
 mod cut;
 mod events;
+mod follow_listeners;
 mod journal;
+mod listener_metrics;
+pub(crate) mod listeners;
 mod metrics;
 mod peer;
 pub(crate) mod plane;

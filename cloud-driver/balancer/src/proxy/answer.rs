@@ -17,6 +17,8 @@ pub(crate) enum Own {
     NoRoute,
     /// `CONNECT`.
     ConnectRefused,
+    /// Its host cannot be redirected to.
+    NoHost,
     /// No instance may be chosen.
     NoInstance,
     /// No instance could be connected to.
@@ -33,6 +35,7 @@ impl Own {
         match self {
             Self::NoRoute => (StatusCode::NOT_FOUND, "no_route"),
             Self::ConnectRefused => (StatusCode::NOT_IMPLEMENTED, "connect_refused"),
+            Self::NoHost => (StatusCode::BAD_REQUEST, "no_host"),
             Self::NoInstance => (StatusCode::SERVICE_UNAVAILABLE, "no_instance"),
             Self::NoConnection => (StatusCode::BAD_GATEWAY, "no_connection"),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect_timeout"),

@@ -28,6 +28,7 @@ use super::body::{Carrier, Count, Guard, RequestBody, ResponseBody, take_over};
 use super::client::{Busy, Client};
 use super::headers;
 use super::pipe::{ConnectError, Pipe, Sent};
+use super::redirect;
 use super::shared::{is_grpc, to_http2};
 use super::table::{Balancer, Group, Upstream};
 use super::tunnel;
@@ -76,6 +77,11 @@ async fn route(
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         request.headers_mut().insert(HOST, host);
+    }
+    if let Some(port) = client.way.redirect {
+        let answer = redirect::to_https(&request, port);
+        worker.nobody.answered(reads, answer.status().as_u16());
+        return Ok(answer);
     }
     let balancer = {
         let table = worker.table();
@@ -126,7 +132,7 @@ pub(crate) fn prepare(parts: &mut Parts, client: &Client) {
         headers::join_cookies(&mut parts.headers);
     }
     let host = parts.headers.get(HOST).cloned();
-    headers::forwarded(&mut parts.headers, &client.peer, host.as_ref());
+    headers::forwarded(&mut parts.headers, &client.peer, client.way, host.as_ref());
     parts.version = Version::HTTP_11;
 }
 

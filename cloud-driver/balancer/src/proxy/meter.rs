@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::listener::Greetings;
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -199,6 +201,8 @@ pub(crate) struct Totals {
     pub(crate) refused_clients: Counter,
     /// Answers of the balancer itself with 502, 503, 504.
     pub(crate) own_errors: Counter,
+    /// How clients were greeted.
+    pub(crate) greetings: Greetings,
 }
 
 impl Totals {

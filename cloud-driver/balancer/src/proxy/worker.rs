@@ -12,14 +12,16 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::body::Guard;
 use super::client::{Client, SWEEP, serve};
+use super::listener::Listener;
 use super::meter::{Meter, Totals};
 use super::pipe::Pipe;
 use super::plan::Plan;
 use super::table::{Balancer, Group, Table, Upstream};
+use super::tls::MOST_HANDSHAKES;
 use crate::fault::Fault;
 
 /// How many more connections than the emptiest worker one may have before it passes a new one on.
@@ -33,9 +35,11 @@ pub(crate) enum Command {
     /// Serve this from now on, and confirm.
     Apply(Arc<Plan>, oneshot::Sender<()>),
     /// Serve this connection; another worker has too many.
-    Take(StdStream, SocketAddr, Place),
+    Take(StdStream, SocketAddr, Place, Arc<Listener>),
     /// Accept from these sockets.
-    Accept(Vec<StdListener>),
+    Accept(Vec<(StdListener, Arc<Listener>)>),
+    /// Accept what waits at this address, then close its socket, and confirm.
+    Close(SocketAddr, oneshot::Sender<()>),
     /// Stop accepting, and confirm.
     Deafen(oneshot::Sender<()>),
     /// End what an instance still has, and confirm.
@@ -103,6 +107,8 @@ pub(crate) struct Worker {
     /// Listeners that it still has, and that one of them went.
     accepting: Cell<usize>,
     deafened: Notify,
+    /// How each of them is told to close.
+    closings: RefCell<HashMap<SocketAddr, Rc<Closing>>>,
     end_tunnels: Notify,
     tunnels_ended: Cell<bool>,
     second: Cell<u64>,
@@ -111,6 +117,15 @@ pub(crate) struct Worker {
     pub(crate) budget: Budget,
     pub(crate) totals: Arc<Totals>,
     pub(crate) nobody: Arc<Meter>,
+    /// Places for handshakes.
+    pub(crate) handshakes: Semaphore,
+}
+
+/// How a listener is told to close.
+#[derive(Debug, Default)]
+struct Closing {
+    told: Notify,
+    confirm: RefCell<Option<oneshot::Sender<()>>>,
 }
 
 /// Starts workers; each of them ends with the process.
@@ -167,6 +182,7 @@ fn run(
         deafenings: Cell::new(0),
         accepting: Cell::new(0),
         deafened: Notify::new(),
+        closings: RefCell::default(),
         end_tunnels: Notify::new(),
         tunnels_ended: Cell::new(false),
         second: Cell::new(0),
@@ -175,6 +191,7 @@ fn run(
         budget: Budget::default(),
         totals: handles[index].totals.clone(),
         nobody: handles[index].nobody.clone(),
+        handshakes: Semaphore::new(MOST_HANDSHAKES),
         handles,
     });
     runtime.block_on(worker.obey(commands));
@@ -205,16 +222,23 @@ impl Worker {
                 // Nobody waits any more when the process ends meanwhile.
                 let _ = confirm.send(());
             }
-            Command::Take(stream, peer, place) => match TcpStream::from_std(stream) {
-                Ok(stream) => self.serve(stream, peer, place),
+            Command::Take(stream, peer, place, at) => match TcpStream::from_std(stream) {
+                Ok(stream) => self.serve(stream, peer, place, &at),
                 Err(error) => eprintln!("connection of {peer} was lost: {error}"),
             },
             Command::Accept(listeners) => {
-                for listener in listeners {
+                for (listener, at) in listeners {
                     match TcpListener::from_std(listener) {
-                        Ok(listener) => self.accept(listener),
+                        Ok(listener) => self.accept(listener, at),
                         Err(error) => eprintln!("cannot accept connections: {error}"),
                     }
+                }
+            }
+            Command::Close(address, confirm) => {
+                // Without it here, there is nothing to wait for: the sender is dropped.
+                if let Some(closing) = self.closings.borrow_mut().remove(&address) {
+                    closing.confirm.replace(Some(confirm));
+                    closing.told.notify_one();
                 }
             }
             Command::Deafen(confirm) => {
@@ -270,26 +294,41 @@ impl Worker {
         }
     }
 
-    fn accept(self: &Rc<Self>, listener: TcpListener) {
+    fn accept(self: &Rc<Self>, listener: TcpListener, at: Arc<Listener>) {
         self.load().accepts.store(true, Ordering::SeqCst);
         self.accepting.set(self.accepting.get() + 1);
+        let closing = Rc::new(Closing::default());
+        let mut closings = self.closings.borrow_mut();
+        closings.insert(at.address, closing.clone());
         let (worker, told) = (self.clone(), self.deafenings.get());
         self.spawn(async move {
-            worker.accept_from(listener, told).await;
+            worker.accept_from(listener, &at, told, &closing).await;
             worker.accepting.set(worker.accepting.get() - 1);
             worker.deafened.notify_waiters();
+            if let Some(confirm) = closing.confirm.take() {
+                // Nobody waits any more when the process ends meanwhile.
+                let _ = confirm.send(());
+            }
         });
     }
 
-    /// Accepts until it is told to stop once more than before; the listener goes with it.
-    async fn accept_from(self: &Rc<Self>, listener: TcpListener, told: u64) {
+    /// Accepts until it is told to stop once more than before, or to close; the listener goes with
+    /// it.
+    async fn accept_from(
+        self: &Rc<Self>,
+        listener: TcpListener,
+        at: &Arc<Listener>,
+        told: u64,
+        closing: &Closing,
+    ) {
         let mut deaf = std::pin::pin!(self.deaf.notified());
         while self.deafenings.get() == told {
             tokio::select! {
                 biased;
                 () = &mut deaf => return,
+                () = closing.told.notified() => return self.accept_rest(listener, at),
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer),
+                    Ok((stream, peer)) => self.welcome(stream, peer, at),
                     Err(error) => {
                         eprintln!("connection cannot be accepted: {error}");
                         tokio::time::sleep(BREATH).await;
@@ -299,8 +338,31 @@ impl Worker {
         }
     }
 
+    /// Accepts what waits, then closes: who waits there would be reset.
+    fn accept_rest(self: &Rc<Self>, listener: TcpListener, at: &Arc<Listener>) {
+        // The system is asked itself: the runtime may not have heard of all that it knows.
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    let stream = stream
+                        .set_nonblocking(true)
+                        .and_then(|()| TcpStream::from_std(stream));
+                    match stream {
+                        Ok(stream) => self.welcome(stream, peer, at),
+                        Err(error) => eprintln!("connection of {peer} was lost: {error}"),
+                    }
+                }
+                Err(error) if gone_meanwhile(&error) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Serves a new connection, or passes it on when another worker has fewer.
-    fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, at: &Arc<Listener>) {
         let own = self.load().clients.load(Ordering::Relaxed);
         let mut others = self.handles.iter();
         let fewer = |load: &Load| {
@@ -308,14 +370,15 @@ impl Worker {
                 && load.clients.load(Ordering::Relaxed) + LEAD < own
         };
         let Some(other) = others.find(|handle| fewer(&handle.load)) else {
-            self.serve(stream, peer, Place::new(self.load()));
+            self.serve(stream, peer, Place::new(self.load()), at);
             return;
         };
         // Counted there at once, or all of a burst would be passed on.
         let place = Place::new(&other.load);
         match stream.into_std() {
             Ok(stream) => {
-                let sent = other.commands.send(Command::Take(stream, peer, place));
+                let take = Command::Take(stream, peer, place, at.clone());
+                let sent = other.commands.send(take);
                 if sent.is_err() {
                     eprintln!("connection of {peer} was lost: its worker has ended");
                 }
@@ -324,13 +387,13 @@ impl Worker {
         }
     }
 
-    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, at: &Listener) {
         if self.load().clients.load(Ordering::Relaxed) > self.most_clients {
             self.totals.refused_clients.add(1);
             refuse(&stream);
             return;
         }
-        self.spawn(serve(self.clone(), stream, peer, place));
+        self.spawn(serve(self.clone(), stream, peer, place, at.terms()));
     }
 
     /// Runs a task on this worker.
@@ -422,6 +485,15 @@ impl Worker {
     }
 }
 
+/// Whether only the one connection is lost that could not be accepted.
+fn gone_meanwhile(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}
+
 fn refuse(stream: &TcpStream) {
     let text = b"HTTP/1.1 503 Service Unavailable\r\nx-balancer-error: too_many_connections\r\n\
                  retry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -435,6 +507,14 @@ pub(crate) struct Registered {
     worker: Rc<Worker>,
     number: u64,
     _place: Place,
+}
+
+impl Registered {
+    /// Enters another client in its place: the same connection, by another name.
+    pub(crate) fn replace(&self, client: Rc<Client>) {
+        let mut clients = self.worker.clients.borrow_mut();
+        clients.insert(self.number, client);
+    }
 }
 
 impl Drop for Registered {
