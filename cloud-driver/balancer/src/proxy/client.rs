@@ -184,9 +184,10 @@ pub(crate) async fn serve(
     }
     drop(terms);
     let told = tokio::time::timeout(HEAD, until_ended(&client, spoken(&stream))).await;
+    // Each kind in memory of its own size: idle connections are many.
     match told {
-        Ok(Some(Ok(Spoken::Http1))) => http1(worker, client, stream).await,
-        Ok(Some(Ok(Spoken::Http2))) => http2(worker, client, stream).await,
+        Ok(Some(Ok(Spoken::Http1))) => Box::pin(http1(worker, client, stream)).await,
+        Ok(Some(Ok(Spoken::Http2))) => Box::pin(http2(worker, client, stream)).await,
         // It went away without a word, or said nothing for too long.
         Ok(Some(Err(_)) | None) | Err(_) => {}
     }

@@ -116,8 +116,9 @@ pub(crate) async fn serve(
     config: Arc<ServerConfig>,
     limit: Duration,
 ) {
-    let shaken = timeout(limit, until_ended(&client, shake(&worker, stream, config))).await;
-    let mut stream = match shaken {
+    // What a handshake needs goes with it.
+    let shaking = Box::pin(shake(&worker, stream, config));
+    let mut stream = match timeout(limit, until_ended(&client, shaking)).await {
         Ok(Some(Shaken::Secure(stream))) => Rewound::new(*stream),
         Ok(Some(Shaken::Plain(stream))) => {
             worker.totals.greetings.plain.add(1);
