@@ -14,6 +14,14 @@ pub(crate) enum Fault {
     CloseIdle,
     /// `reuse-port`: a successor listens by itself instead of taking the socket over.
     ReusePort,
+    /// `close-at-once`: a listener that goes is closed whoever waits in its queue.
+    CloseAtOnce,
+    /// `trust-all`: everybody's PROXY header is believed.
+    TrustAll,
+    /// `drop-broken`: a certificate that cannot be used takes the place of the one before.
+    DropBroken,
+    /// `one-handshake`: handshakes are made one after the other.
+    OneHandshake,
 }
 
 impl Fault {
@@ -25,6 +33,10 @@ impl Fault {
             Self::NoSecondLook => "no-second-look",
             Self::CloseIdle => "close-idle",
             Self::ReusePort => "reuse-port",
+            Self::CloseAtOnce => "close-at-once",
+            Self::TrustAll => "trust-all",
+            Self::DropBroken => "drop-broken",
+            Self::OneHandshake => "one-handshake",
         }
     }
 

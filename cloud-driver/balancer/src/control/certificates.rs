@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{Error as TlsError, InconsistentKeys};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::fault::Fault;
 use crate::proxy::tls::{Named, provider};
 
 /// Most bytes of one file.
@@ -333,6 +334,6 @@ impl Kept {
             eprintln!("certificate is not taken: {fault}");
         }
         self.fault = Some(fault);
-        false
+        Fault::DropBroken.is_on() && self.usable.take().is_some()
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::certificates::{Asked, Seen, look};
 use super::listeners::{Open, Prepared, pairs, wanted};
 use super::plane::{Plane, now_ms};
+use crate::fault::Fault;
 use crate::proxy::worker::Command;
 
 /// How often files of certificates are looked at, and sockets that could not be had are tried again.
@@ -162,7 +163,7 @@ impl Plane {
             return;
         }
         let mut turned_away = false;
-        for open in &removed {
+        for open in removed.iter().filter(|_| !Fault::CloseAtOnce.is_on()) {
             turned_away |= open.turn_away().is_ok();
         }
         if turned_away {

@@ -125,8 +125,9 @@ pub(crate) async fn serve(
             return Box::pin(refuse_plain(stream)).await;
         }
         Ok(Some(Shaken::Failed)) => return worker.totals.greetings.failed.add(1),
-        // All connections are to end.
-        Ok(None) => return,
+        // All connections are to end, or this one has without a word, as of who only looks whether
+        // somebody listens.
+        Ok(Some(Shaken::Gone) | None) => return,
         Err(_) => return worker.totals.greetings.slow.add(1),
     };
     let http2_agreed = match agreed(&stream) {
@@ -159,6 +160,7 @@ enum Shaken {
     /// The client does not speak TLS.
     Plain(TcpStream),
     Failed,
+    Gone,
 }
 
 async fn shake(worker: &Worker, stream: TcpStream, config: Arc<ServerConfig>) -> Shaken {
@@ -166,7 +168,7 @@ async fn shake(worker: &Worker, stream: TcpStream, config: Arc<ServerConfig>) ->
     match peek(&stream, &mut [0], |bytes| bytes.first().copied()).await {
         Ok(Told::This(HANDSHAKE_RECORD)) => {}
         Ok(Told::This(_)) => return Shaken::Plain(stream),
-        Ok(Told::Full | Told::Ended(_)) | Err(_) => return Shaken::Failed,
+        Ok(Told::Full | Told::Ended(_)) | Err(_) => return Shaken::Gone,
     }
     let Ok(_place) = worker.handshakes.acquire().await else {
         return Shaken::Failed;
