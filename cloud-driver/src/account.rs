@@ -66,6 +66,10 @@ pub struct LoadBalancer {
     /// Path prefix of the requests it answers. Default: `/`.
     #[serde(default = "root")]
     pub path: String,
+    /// Where clients reach it, beside the balancer's own port. Load balancers may share an address,
+    /// each with certificates of its own.
+    #[serde(default)]
+    pub listeners: Vec<balancer::Listener>,
 }
 
 /// Why the accounts cannot be used.
@@ -102,6 +106,14 @@ pub enum Error {
         name: String,
         /// Its path.
         path: String,
+    },
+    /// A listener that cannot be.
+    #[error("accounts: load balancer {name}: {fault}")]
+    Listener {
+        /// The load balancer.
+        name: String,
+        /// Field, value, remedy.
+        fault: String,
     },
     /// A secret nobody declared.
     #[error(
@@ -304,6 +316,14 @@ pub fn check(accounts: &[Account]) -> Result<(), Error> {
                     name: balancer.name.clone(),
                     path: balancer.path.clone(),
                 });
+            }
+            let alone = balancer::Config {
+                listeners: balancer.listeners.clone(),
+                ..balancer::Config::default()
+            };
+            if let Some(fault) = alone.check().faults.into_iter().next() {
+                let name = balancer.name.clone();
+                return Err(Error::Listener { name, fault });
             }
         }
         for (variable, value) in &account.environment {

@@ -28,6 +28,7 @@ pub(crate) fn known(sight: &Sight<'_>) -> Vec<LoadBalancer> {
             name: b.name.clone(),
             host: b.host.clone(),
             path: b.path.clone(),
+            listeners: b.listeners.clone(),
         }));
     }
     known.extend(sight.everything.balancers.iter().map(|b| b.value.clone()));
@@ -114,6 +115,7 @@ fn view(
         "host": balancer.host,
         "path": balancer.path,
         "port": sight.config.balancer_port,
+        "listeners": balancer.listeners,
         "instanceCounts": counts(states.into_iter()),
         "serverGroups": behind,
         "targetGroups": [],

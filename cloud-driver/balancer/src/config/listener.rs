@@ -19,7 +19,8 @@ pub const GREETING_MS: u64 = 10_000;
 /// Longest time that may be given for it, in ms.
 pub const MAX_GREETING_MS: u64 = 60_000;
 
-/// An address where clients connect.
+/// An address where clients connect. Fields are read in kebab-case too, as configuration files have
+/// them.
 ///
 /// One that the process does not listen on yet is bound when the configuration is accepted; one that
 /// is listened on by `--listen` is greeted as this says as long as it stands here.
@@ -32,16 +33,24 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
     /// Whether connections begin with the PROXY protocol.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, alias = "proxy-protocol", skip_serializing_if = "is_default")]
     pub proxy_protocol: ProxyProtocol,
     /// Networks whose PROXY headers and whose `X-Forwarded-Proto` are believed; default: loopback.
     #[serde(default = "loopback", skip_serializing_if = "is_loopback")]
     pub trusted: Vec<String>,
     /// Every request is answered with a redirect to `https` on this port of the same host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "redirect-to-https",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub redirect_to_https: Option<u16>,
     /// How long a client may take for the PROXY header, and again for the handshake, in ms.
-    #[serde(default = "greeting", skip_serializing_if = "is_greeting")]
+    #[serde(
+        default = "greeting",
+        alias = "greeting-timeout-ms",
+        skip_serializing_if = "is_greeting"
+    )]
     pub greeting_timeout_ms: u64,
 }
 
@@ -52,7 +61,7 @@ pub struct Tls {
     /// Certificates, chosen by the name the client asks for; the first for all other names.
     pub certificates: Vec<Certificate>,
     /// The oldest version that is spoken.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, alias = "min-version", skip_serializing_if = "is_default")]
     pub min_version: TlsVersion,
 }
 

@@ -182,6 +182,9 @@ pub struct LoadBalancer {
     pub host: Option<String>,
     /// Path prefix.
     pub path: String,
+    /// Where clients reach it, beside the balancer's own port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<balancer::Listener>,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! a state it did not ask for after the last configuration.
 
 mod admin;
+mod listeners;
 mod observed;
 mod port;
 mod render;
@@ -13,16 +14,18 @@ mod supervise;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
+pub use listeners::Unheard;
 pub use observed::{InstanceState, Observed, Seen};
 pub use port::check_port;
+pub(crate) use render::listeners as listeners_of;
 
 use super::Error;
 use super::journal::Journal;
@@ -58,6 +61,8 @@ pub struct Router {
     sequence: AtomicU64,
     state: watch::Sender<Option<Arc<Observed>>>,
     ready: watch::Sender<bool>,
+    /// What it could not listen on when the last configuration was applied.
+    unheard: std::sync::Mutex<Vec<Unheard>>,
 }
 
 impl Router {
@@ -74,6 +79,7 @@ impl Router {
             sequence: AtomicU64::new(0),
             state: watch::Sender::new(None),
             ready: watch::Sender::new(false),
+            unheard: std::sync::Mutex::default(),
         }
     }
 
@@ -128,26 +134,28 @@ impl Router {
     /// is one that was asked for afterwards.
     ///
     /// # Errors
-    /// When it does not answer, or refuses.
+    /// When it does not answer, or refuses. Listeners that it cannot have are left out instead: see
+    /// [`Self::unheard`].
     pub async fn apply(&self, journal: &Journal) -> Result<Applied, Error> {
         let _one = self.writing.lock().await;
         // Read within the lock: a later writer has the later journal.
         let everything = journal.everything().await?;
-        let body = render::render(&self.config, &everything);
-        let body = serde_json::to_vec(&body).map_err(|e| Error::Balancer(e.to_string()))?;
+        let mut config = render::render(&self.config, &everything);
+        let (_, mut unheard) = render::listeners(&self.config, &everything);
         let mut generation = match self.observed() {
             Some(observed) => observed.generation,
             None => self.refresh().await?.generation,
         };
         for _ in 0..PUT_TRIES {
             let fence = self.fence.load(Ordering::SeqCst);
+            let body = serde_json::to_vec(&config).map_err(|e| Error::Balancer(e.to_string()))?;
             let headers = [
                 ("if-match", format!("\"{generation}\"")),
                 (balancer::FENCE_HEADER, fence.to_string()),
             ];
             let answer = self
                 .admin
-                .ask(Method::PUT, "/v1/config", &headers, body.clone())
+                .ask(Method::PUT, "/v1/config", &headers, body)
                 .await?;
             match answer.status {
                 StatusCode::OK => {
@@ -158,23 +166,44 @@ impl Router {
                     };
                     tracing::debug!(generation = applied.generation, "generation applied");
                     self.refresh().await?;
+                    self.set_unheard(unheard);
                     return Ok(applied);
+                }
+                StatusCode::UNPROCESSABLE_ENTITY => {
+                    let faults = read::<balancer::Faults>(&answer)?;
+                    let Some((rest, more)) = listeners::without(&config, &faults) else {
+                        return Err(refused(&answer));
+                    };
+                    config = rest;
+                    unheard.extend(more);
                 }
                 StatusCode::PRECONDITION_FAILED => {
                     generation = read::<balancer::Applied>(&answer)?.generation;
                 }
-                other => {
-                    let text = String::from_utf8_lossy(&answer.body);
-                    return Err(Error::Balancer(format!(
-                        "refuses the configuration with {other}: {}",
-                        text.chars().take(500).collect::<String>()
-                    )));
-                }
+                _ => return Err(refused(&answer)),
             }
         }
         Err(Error::Balancer(
             "somebody else writes its configuration".to_owned(),
         ))
+    }
+
+    /// What the balancer could not listen on when the last configuration was applied.
+    pub fn unheard(&self) -> Vec<Unheard> {
+        let unheard = self.unheard.lock();
+        unheard.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_unheard(&self, new: Vec<Unheard>) {
+        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        for one in new.iter().filter(|one| !unheard.contains(one)) {
+            tracing::warn!(
+                address = one.address,
+                why = one.why,
+                "a listener cannot be had"
+            );
+        }
+        *unheard = new;
     }
 
     /// Asks for the state and makes it the latest.
@@ -268,6 +297,15 @@ fn proving_path<'a>(route: &'a str, check: Option<&'a str>) -> &'a str {
     check
         .filter(|check| check.starts_with(route))
         .unwrap_or(if route.is_empty() { "/" } else { route })
+}
+
+fn refused(answer: &Answer) -> Error {
+    let text = String::from_utf8_lossy(&answer.body);
+    Error::Balancer(format!(
+        "refuses the configuration with {}: {}",
+        answer.status,
+        text.chars().take(500).collect::<String>()
+    ))
 }
 
 fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Error> {

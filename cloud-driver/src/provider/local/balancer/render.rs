@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use balancer::{Config, Group, Health, Instance, LoadBalancer, Role, Route};
+use balancer::{Config, Group, Health, Instance, Listener, LoadBalancer, Role, Route};
 
+use super::listeners::{Unheard, merge};
 use crate::config::Config as Settings;
 use crate::provider::local::document::{Instance as Document, ServerGroup};
 use crate::provider::local::journal::{Everything, Stored};
@@ -20,6 +21,18 @@ const AGAIN: char = '@';
 /// The instance an entry of the balancer stands for.
 pub(crate) fn instance_of(entry: &str) -> &str {
     entry.split(AGAIN).next().unwrap_or(entry)
+}
+
+/// The listeners of all load balancers, the operator's first, and what of them cannot be.
+pub(crate) fn listeners(
+    settings: &Settings,
+    everything: &Everything,
+) -> (Vec<Listener>, Vec<Unheard>) {
+    let configured = settings.accounts.iter().flat_map(|a| &a.load_balancers);
+    let configured = configured.map(|b| (b.name.as_str(), b.listeners.as_slice()));
+    let made = everything.balancers.iter();
+    let made = made.map(|b| (b.name.as_str(), b.listeners.as_slice()));
+    merge(configured.chain(made), settings.balancer_port)
 }
 
 /// The whole configuration.
@@ -67,6 +80,7 @@ pub(crate) fn render(settings: &Settings, everything: &Everything) -> Config {
             .map(|(name, groups)| LoadBalancer { name, groups })
             .collect(),
         settings: balancer::Settings::default(),
+        listeners: listeners(settings, everything).0,
     }
 }
 
@@ -94,6 +108,7 @@ fn render_group(group: &ServerGroup, everything: &Everything, again: Option<&str
             path: group.health.path.clone(),
             ..Health::default()
         },
+        protocol: balancer::Protocol::default(),
         instances: everything.instances_of(group).filter_map(entry).collect(),
     }
 }
