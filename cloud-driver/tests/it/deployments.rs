@@ -293,6 +293,7 @@ async fn load_balancers_have_listeners_and_one_that_cannot_be_holds_up_no_deploy
         .await;
     let mut create = World::create("test/demo:1");
     create["capacity"] = json!({"desired": 1});
+    create["loadBalancers"] = json!(["shop", "extra"]);
     world.succeed("createServerGroup", create.clone()).await;
     assert_eq!(visit(port, "/").await.unwrap().1, "1");
     let shown = world.load_balancers().await;
