@@ -72,6 +72,10 @@ pub struct LoadBalancer {
     /// without it.
     #[serde(default)]
     pub traffic: Traffic,
+    /// Where clients reach it, beside the balancer's own port. Load balancers may share an address,
+    /// each with certificates of its own.
+    #[serde(default)]
+    pub listeners: Vec<balancer::Listener>,
 }
 
 /// Why the accounts cannot be used.
@@ -118,6 +122,14 @@ pub enum Error {
         field: String,
         /// Value and remedy.
         why: String,
+    },
+    /// A listener that cannot be.
+    #[error("accounts: load balancer {name}: {fault}")]
+    Listener {
+        /// The load balancer.
+        name: String,
+        /// Field, value, remedy.
+        fault: String,
     },
     /// A secret nobody declared.
     #[error(
@@ -327,6 +339,14 @@ pub fn check(accounts: &[Account]) -> Result<(), Error> {
                     field: flaw.field,
                     why: flaw.why,
                 });
+            }
+            let alone = balancer::Config {
+                listeners: balancer.listeners.clone(),
+                ..balancer::Config::default()
+            };
+            if let Some(fault) = alone.check().faults.into_iter().next() {
+                let name = balancer.name.clone();
+                return Err(Error::Listener { name, fault });
             }
         }
         for (variable, value) in &account.environment {

@@ -26,6 +26,14 @@ pub(crate) enum Fault {
     ReusePort,
     /// `lenient-heads`: heads that can be read in two ways are passed on.
     LenientHeads,
+    /// `close-at-once`: a listener that goes is closed whoever waits in its queue.
+    CloseAtOnce,
+    /// `trust-all`: everybody's PROXY header is believed.
+    TrustAll,
+    /// `drop-broken`: a certificate that cannot be used takes the place of the one before.
+    DropBroken,
+    /// `one-handshake`: handshakes are made one after the other.
+    OneHandshake,
 }
 
 impl Fault {
@@ -43,6 +51,10 @@ impl Fault {
             Self::NoFloor => "no-floor",
             Self::ReusePort => "reuse-port",
             Self::LenientHeads => "lenient-heads",
+            Self::CloseAtOnce => "close-at-once",
+            Self::TrustAll => "trust-all",
+            Self::DropBroken => "drop-broken",
+            Self::OneHandshake => "one-handshake",
         }
     }
 

@@ -29,6 +29,10 @@ pub const PATIENCE_MS: u64 = 5_000;
 pub struct Offer {
     /// Number of sockets.
     pub sockets: u32,
+    /// Which of them, counted from 0, are there because a configuration asks for them; the others
+    /// were asked for by `--listen`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub configured: Vec<u32>,
     /// What it observed, so that health need not be learned anew.
     pub state: State,
 }

@@ -21,13 +21,17 @@
 mod config;
 pub mod handover;
 mod history;
+mod listening;
 mod state;
 
 pub use config::{
-    AccessLog, Config, Faults, Group, HeaderCondition, Health, HoldRequests, Instance,
-    LoadBalancer, Mirror, Outlier, Protocol, Role, Route, RouteLimits, STDOUT, Settings, Sticky,
+    AccessLog, Certificate, Config, Faults, GREETING_MS, Group, HeaderCondition, Health,
+    HoldRequests, Instance, Listener, LoadBalancer, MAX_CERTIFICATES, MAX_GREETING_MS,
+    MAX_LISTENERS, MAX_TRUSTED, Mirror, Network, NetworkError, Outlier, Protocol, ProxyProtocol,
+    Role, Route, RouteLimits, STDOUT, Settings, Sticky, Tls, TlsVersion,
 };
 pub use history::{Counted, History, Rest, Second, Series};
+pub use listening::{CertificateState, Listening};
 pub use state::{
     Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState,
     LoadBalancerState, Observed, RouteState, State,

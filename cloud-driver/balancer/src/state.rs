@@ -177,6 +177,8 @@ pub struct State {
     pub pid: u32,
     /// Addresses it listens on.
     pub listeners: Vec<String>,
+    /// The same with all that is known of them, and those that are configured and cannot be had.
+    pub listening: Vec<crate::Listening>,
     /// Number of the last event; watch from here on.
     pub last_event: u64,
     /// Instances, those that left the configuration and still end something too.
@@ -212,6 +214,8 @@ struct Flat {
     generation: u64,
     pid: u32,
     listeners: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    listening: Vec<crate::Listening>,
     last_event: u64,
     instances: Vec<InstanceState>,
     groups: Vec<GroupState>,
@@ -238,6 +242,7 @@ impl From<State> for Flat {
             generation: state.applied.generation,
             pid: state.pid,
             listeners: state.listeners,
+            listening: state.listening,
             last_event: state.last_event,
             instances: state.instances,
             groups: state.groups,
@@ -263,6 +268,7 @@ impl From<Flat> for State {
             },
             pid: flat.pid,
             listeners: flat.listeners,
+            listening: flat.listening,
             last_event: flat.last_event,
             instances: flat.instances,
             groups: flat.groups,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use balancer::Listener;
 use proto::status::FieldError;
 use serde_json::{Map, Value};
 
@@ -206,6 +207,35 @@ impl Input {
     /// When the list holds something else.
     pub fn load_balancers(&self) -> Result<Option<Vec<String>>, Fault> {
         self.names("loadBalancers")
+    }
+
+    /// Listeners of a load balancer; absent when the field is.
+    ///
+    /// # Errors
+    /// The first that cannot be, by its field.
+    pub fn listeners(&self) -> Result<Option<Vec<Listener>>, Fault> {
+        let list = match self.0.get("listeners") {
+            None | Some(Value::Null) => return Ok(None),
+            Some(list) => list,
+        };
+        let read = serde_json::from_value::<Vec<Listener>>(list.clone());
+        let listeners = read.map_err(|e| {
+            fault(
+                "listeners",
+                format!("cannot be read: {e}; send a list of {{address, tls, proxyProtocol}}"),
+            )
+        })?;
+        let config = balancer::Config {
+            listeners,
+            ..balancer::Config::default()
+        };
+        match config.check().faults.into_iter().next() {
+            None => Ok(Some(config.listeners)),
+            Some(found) => {
+                let (path, message) = found.split_once(": ").unwrap_or(("listeners", &found));
+                Err(fault(path, message))
+            }
+        }
     }
 
     /// A list of texts; absent when the field is.

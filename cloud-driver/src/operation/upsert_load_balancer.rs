@@ -6,6 +6,7 @@ use super::planning::check_place;
 use super::{Changes, Completion, Fault, Input, Kind, Phase, Planning, Refused, faults, input};
 use crate::account::is_plain;
 use crate::config::Config;
+use crate::provider::local::balancer::Details;
 use crate::provider::local::document::LoadBalancer;
 use crate::provider::local::journal::Stored;
 use crate::provider::local::traffic::Traffic;
@@ -61,6 +62,35 @@ fn traffic(input: &Input, before: &Traffic) -> Result<Traffic, Fault> {
     }
 }
 
+/// Whether its listeners can stand beside those of the other load balancers.
+fn fits(planning: &Planning<'_>, balancer: &Stored<LoadBalancer>) -> Result<(), Fault> {
+    let mut everything = planning.everything.clone();
+    everything
+        .balancers
+        .retain(|other| other.name != balancer.name);
+    everything.balancers.push(balancer.clone());
+    let (all, unheard) = Details::listeners_of(planning.config, &everything);
+    let mut own = balancer.listeners.iter().map(|listener| &listener.address);
+    if let Some(one) = unheard
+        .iter()
+        .find(|one| own.any(|address| *address == one.address))
+    {
+        let text = format!("{}: {}", one.address, one.why);
+        return Err(input::fault("listeners", text));
+    }
+    let all = balancer::Config {
+        listeners: all,
+        ..balancer::Config::default()
+    };
+    match all.check().faults.into_iter().next() {
+        None => Ok(()),
+        Some(found) => Err(input::fault(
+            "listeners",
+            format!("with all others: {found}"),
+        )),
+    }
+}
+
 impl Kind for UpsertLoadBalancer {
     fn name(&self) -> &'static str {
         "upsertLoadBalancer"
@@ -73,6 +103,7 @@ impl Kind for UpsertLoadBalancer {
             path(input).map(drop),
             host(input).map(drop),
             traffic(input, &Traffic::default()).map(drop),
+            input.listeners().map(drop),
         ]);
         let named = name(input).unwrap_or_default();
         let mut configured = config.accounts.iter().flat_map(|a| &a.load_balancers);
@@ -112,6 +143,9 @@ impl Kind for UpsertLoadBalancer {
             let text = format!("\"{other}\" does not exist; create it first, or leave mirror out");
             return Err(input::fault("mirror.loadBalancer", text).into());
         }
+        let before = || there.map(|b| b.listeners.clone()).unwrap_or_default();
+        // Absent: as they were, because stages of before know nothing of them.
+        let listeners = planning.input.listeners()?.unwrap_or_else(before);
         let balancer = Stored {
             version: there.map_or(0, |b| b.version),
             value: LoadBalancer {
@@ -121,8 +155,10 @@ impl Kind for UpsertLoadBalancer {
                 host: host(planning.input)?.map(str::to_owned),
                 path: path(planning.input)?.to_owned(),
                 traffic,
+                listeners,
             },
         };
+        fits(planning, &balancer)?;
         Ok(Some(Phase {
             changes: Changes {
                 balancers: vec![balancer],

@@ -266,11 +266,16 @@ impl Worker {
                         let text =
                             format!("Planned phase {} of {}", operation.work.phase, kind.name());
                         operation.note("ORCHESTRATION", text, local::now_ms());
+                        let asked = listeners(&phase.changes);
                         let batch = self.batch(&operation, right);
                         let batch = write(batch, &phase.changes);
                         operation = self.step(operation, batch, right).await?;
                         if operation.work.rollout.is_none() {
                             self.local.routers().apply(self.local.journal()).await?;
+                            if let Some(why) = self.unheard(&asked) {
+                                fail(&mut operation, why, Vec::new(), true);
+                                return self.abandon(kind, operation, message, right).await;
+                            }
                             continue;
                         }
                     }
@@ -297,6 +302,18 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Why the balancer does not listen where it was just asked to; it is asked again with each
+    /// configuration, as what was written stays.
+    fn unheard(&self, asked: &[String]) -> Option<String> {
+        let all = self.local.routers().balancer().unheard();
+        let found: Vec<_> = all
+            .iter()
+            .filter(|one| asked.contains(&one.address))
+            .map(|one| format!("listener {}: {}", one.address, one.why))
+            .collect();
+        (!found.is_empty()).then(|| found.join("; "))
     }
 
     async fn complete(
@@ -482,6 +499,12 @@ pub(crate) fn step_batch(shard: store::Shard, operation: &Operation, right: &Rig
     let (id, version, token) = (&operation.head.id, operation.version, right.lease.token);
     let id = format!("operation:{id}:{version}:{token}");
     operation.write(Batch::new(shard, id))
+}
+
+/// Addresses that changes ask to listen on.
+fn listeners(changes: &Changes) -> Vec<String> {
+    let all = changes.balancers.iter().flat_map(|b| &b.listeners);
+    all.map(|listener| listener.address.clone()).collect()
 }
 
 /// How long a step keeps the lease.

@@ -29,6 +29,7 @@ pub(crate) fn known(sight: &Sight<'_>) -> Vec<LoadBalancer> {
             host: b.host.clone(),
             path: b.path.clone(),
             traffic: b.traffic.clone(),
+            listeners: b.listeners.clone(),
         }));
     }
     known.extend(sight.everything.balancers.iter().map(|b| b.value.clone()));
@@ -115,6 +116,7 @@ fn view(
         "host": balancer.host,
         "path": balancer.path,
         "port": sight.config.balancer_port,
+        "listeners": balancer.listeners,
         "instanceCounts": counts(states.into_iter()),
         "serverGroups": behind,
         "targetGroups": [],

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use proto::cloud_driver::v1::OperationState;
 use proto::message::{OPERATION_FINISHED, OperationFinished};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::Reserve;
 
 use crate::traffic::{Users, visit};
@@ -310,4 +311,89 @@ async fn a_swap_on_a_single_host_fails_no_request_where_requests_are_held() {
     let status = world.submit("flawed", "upsertLoadBalancer", &flawed).await;
     let message = status.unwrap_err().message().to_owned();
     assert!(message.contains("sticky.cookie"), "{message}");
+}
+
+/// A port that nobody listens on, and how it is asked for.
+fn listener() -> (u16, Value) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    (port, json!({"address": format!("127.0.0.1:{port}")}))
+}
+
+#[tokio::test]
+async fn load_balancers_have_listeners_and_one_that_cannot_be_holds_up_no_deployment() {
+    let world = World::up();
+    let upsert = |name: &str, listener: Value| json!({"name": name, "path": "/", "host": format!("{name}.test"), "listeners": [listener]});
+    let (port, plain) = listener();
+    world
+        .succeed("upsertLoadBalancer", upsert("extra", plain))
+        .await;
+    let mut create = World::create("test/demo:1");
+    create["capacity"] = json!({"desired": 1});
+    create["loadBalancers"] = json!(["shop", "extra"]);
+    world.succeed("createServerGroup", create.clone()).await;
+    assert_eq!(visit(port, "/").await.unwrap().1, "1");
+    let shown = world.load_balancers().await;
+    assert_eq!(
+        shown[1]["listeners"][0]["address"],
+        format!("127.0.0.1:{port}")
+    );
+
+    // What can be known at once is refused by its field.
+    let (dark_port, mut dark) = listener();
+    dark["tls"] = json!({"certificates": [{"certificate": "c.pem", "key": "/k.pem"}]});
+    let input = json!({"name": "dark", "listeners": [dark.clone()]});
+    let refused = world.submit("dark", "upsertLoadBalancer", &input);
+    let refused = refused.await.unwrap_err().message().to_owned();
+    assert!(
+        refused.contains("listeners[0].tls.certificates[0].certificate")
+            && refused.contains("\"c.pem\"")
+            && refused.contains("begin it with /"),
+        "{refused}"
+    );
+    let mut other = json!({"address": format!("127.0.0.1:{port}"), "proxyProtocol": "required"});
+    let clash = world
+        .perform("upsertLoadBalancer", upsert("clash", other.clone()))
+        .await;
+    assert!(
+        clash.error.contains("proxyProtocol: load balancer extra"),
+        "{}",
+        clash.error
+    );
+    other["address"] = json!(format!("127.0.0.1:{}", world.port));
+    let own = world
+        .perform("upsertLoadBalancer", upsert("own", other))
+        .await;
+    assert!(own.error.contains("the balancer's own"), "{}", own.error);
+
+    // What only the balancer can know fails the operation, and nothing else.
+    let missing = world.data().join("nowhere.pem");
+    dark["tls"]["certificates"][0] = json!({"certificate": missing, "key": missing});
+    let failed = world
+        .perform("upsertLoadBalancer", upsert("dark", dark))
+        .await;
+    assert_eq!(failed.state(), OperationState::Failed);
+    assert!(
+        failed.error.contains(&format!(
+            "listener 127.0.0.1:{dark_port}: tls.certificates[0]"
+        )) && failed.error.contains("No such file"),
+        "{}",
+        failed.error
+    );
+    create["imageId"] = json!("test/demo:2");
+    world.succeed("createServerGroup", create).await;
+    assert_eq!(visit(port, "/").await.unwrap().0, 200);
+    assert!(visit(dark_port, "/").await.is_err());
+    // Without the field listeners stay; with an empty list they go.
+    world
+        .succeed("upsertLoadBalancer", json!({"name": "extra", "path": "/"}))
+        .await;
+    assert_eq!(visit(port, "/").await.unwrap().0, 200);
+    world
+        .succeed(
+            "upsertLoadBalancer",
+            json!({"name": "extra", "listeners": []}),
+        )
+        .await;
+    assert!(visit(port, "/").await.is_err());
 }

@@ -58,6 +58,7 @@ impl Config {
             let known = |name: &str| self.load_balancers.iter().any(|b| b.name == name);
             log.check(known, &mut found.0);
         }
+        super::listener::check(&self.listeners, &mut found.0);
         Faults { faults: found.0 }
     }
 }

@@ -3,14 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 mod access;
-
-pub use access::{AccessLog, STDOUT};
-
 mod check;
 mod choice;
+mod listener;
+mod network;
 mod route;
 
+pub use access::{AccessLog, STDOUT};
 pub use choice::{HoldRequests, Outlier, Sticky};
+pub use listener::{
+    Certificate, GREETING_MS, Listener, MAX_CERTIFICATES, MAX_GREETING_MS, MAX_LISTENERS,
+    MAX_TRUSTED, ProxyProtocol, Tls, TlsVersion,
+};
+pub use network::{Network, NetworkError};
 pub use route::{HeaderCondition, Mirror, Route, RouteLimits};
 
 /// Everything the balancer is to do.
@@ -26,6 +31,9 @@ pub struct Config {
     /// How it behaves.
     #[serde(default)]
     pub settings: Settings,
+    /// Where clients connect, beside `--listen`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
 }
 
 /// A load balancer: server groups that share its requests by weight.

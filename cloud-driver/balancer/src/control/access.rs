@@ -8,7 +8,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -329,11 +328,9 @@ impl Plane {
     }
 
     /// Opens the access log's file anew at each SIGHUP.
-    pub(crate) async fn reopen_access_log(self: Rc<Self>, mut hangup: tokio::signal::unix::Signal) {
-        while hangup.recv().await.is_some() {
-            if let Some(access) = &self.inner.borrow().access {
-                access.reopen.store(true, Ordering::Relaxed);
-            }
+    pub(crate) fn reopen_access_log(&self) {
+        if let Some(access) = &self.inner.borrow().access {
+            access.reopen.store(true, Ordering::Relaxed);
         }
     }
 

@@ -88,13 +88,18 @@ impl Plane {
             let faults = vec![fault];
             return Err(Refused::Invalid(Faults { faults }));
         }
+        let prepared = self.prepare_listeners(&config).await;
+        let prepared = prepared.map_err(|faults| Refused::Invalid(Faults { faults }))?;
         let generation = if same { in_force } else { in_force + 1 };
         if !same || fence > seen {
             self.write(&config, generation, fence).await?;
             self.inner.borrow_mut().fence = fence;
         }
         // Repeated also when it is the same: its confirmation may have failed the first time.
-        self.serve(config, generation, !same).await?;
+        let served = self.serve(config, generation, !same).await;
+        // It is journaled, so it holds, also for listeners: after its routes, before its reply.
+        self.install_listeners(prepared).await;
+        served?;
         Ok(self.applied())
     }
 

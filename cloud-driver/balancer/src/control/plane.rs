@@ -12,8 +12,8 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use balancer::{
-    Applied, Config, Connections, EventKind, GroupState, InFlight, InstanceState, Observed, Role,
-    State,
+    Applied, Config, Connections, EventKind, GroupState, InFlight, InstanceState, Listening,
+    Observed, Role, State,
 };
 use tokio::sync::{Mutex, Notify};
 
@@ -23,6 +23,7 @@ use super::events::Events;
 use super::gates::Gates;
 use super::holds::Holds;
 use super::journal::Journal;
+use super::listeners::Listeners;
 use super::metrics::export::Exports;
 use super::metrics::{Ejection, Ejections, Metered};
 use super::predecessor::Predecessors;
@@ -62,7 +63,11 @@ pub(crate) struct Plane {
     pub(crate) journal: Journal,
     pub(crate) workers: Vec<Handle>,
     pub(crate) news: Arc<Notify>,
-    pub(crate) listeners: RefCell<Vec<std::net::TcpListener>>,
+    pub(crate) listeners: RefCell<Listeners>,
+    /// Held by who reads files of certificates.
+    pub(crate) looking: Arc<Mutex<()>>,
+    /// Told to look at certificates now.
+    pub(crate) reload: Notify,
     /// One configuration at a time.
     pub(crate) writing: Mutex<()>,
     /// A successor is taking over, or has: no configuration is accepted.
@@ -112,7 +117,7 @@ impl Plane {
         epoch: String,
         folder: PathBuf,
         workers: Vec<Handle>,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Listeners,
     ) -> Rc<Self> {
         Rc::new(Self {
             epoch,
@@ -121,6 +126,8 @@ impl Plane {
             folder,
             news: Arc::default(),
             listeners: RefCell::new(listeners),
+            looking: Arc::default(),
+            reload: Notify::new(),
             writing: Mutex::default(),
             frozen: Cell::new(false),
             leaving: Cell::new(false),
@@ -170,6 +177,7 @@ impl Plane {
             applied: self.applied(),
             pid: std::process::id(),
             listeners: self.addresses(),
+            listening: self.listening(),
             last_event: inner.events.last(),
             instances: inner.instances(),
             groups: inner.groups(),
@@ -189,9 +197,16 @@ impl Plane {
         if self.leaving.get() {
             return Vec::new();
         }
-        let listeners = self.listeners.borrow();
-        let addresses = listeners.iter().filter_map(|l| l.local_addr().ok());
-        addresses.map(|a| a.to_string()).collect()
+        self.listeners.borrow().addresses()
+    }
+
+    /// What is listened on, or should be.
+    pub(crate) fn listening(&self) -> Vec<Listening> {
+        if self.leaving.get() {
+            return Vec::new();
+        }
+        let inner = self.inner.borrow();
+        self.listeners.borrow().state(&inner.config, now_ms())
     }
 }
 

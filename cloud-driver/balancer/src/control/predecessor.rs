@@ -97,10 +97,12 @@ pub(crate) fn found(folder: &Path) -> Vec<u32> {
 impl Plane {
     /// Hands the present configuration to all predecessors; says which did not confirm.
     pub(crate) async fn predecessors_follow(&self, generation: u64) -> Result<(), String> {
-        let (sockets, config) = {
+        let (sockets, mut config) = {
             let inner = self.inner.borrow();
             (inner.predecessors.sockets(), inner.config.clone())
         };
+        // They have handed theirs over; one of an earlier version does not know the field.
+        config.listeners.clear();
         let follow = serde_json::to_vec(&Follow { generation, config });
         let follow = follow.map_err(|e| e.to_string())?;
         for (pid, socket) in sockets {

@@ -1,20 +1,19 @@
 //! The life of the process: begin, serve, leave.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use balancer::handover::leaving_socket;
 use balancer::{ADMIN_SOCKET, Observed, Role, State};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::admin;
 use super::apply::Refused;
 use super::journal::JournalError;
+use super::listeners::{Listeners, Open, listen};
 use super::metrics::export::Endpoint;
 use super::plane::Plane;
 use super::predecessor::found;
@@ -22,9 +21,6 @@ use super::succession::{SuccessionError, Taken, take};
 use crate::arguments::Arguments;
 use crate::fault::Fault;
 use crate::proxy::worker::{self, Command};
-
-/// Connections waiting to be accepted.
-const BACKLOG: i32 = 4_096;
 
 /// How long requests in flight may take once the process was told to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(4);
@@ -51,6 +47,9 @@ pub(crate) enum RunError {
     /// The running one does not hand over.
     #[error("the balancer that runs here does not hand over: {0}")]
     Succession(#[from] SuccessionError),
+    /// The running one shows a certificate that this one cannot.
+    #[error("a certificate that the running balancer shows cannot be used: {0}")]
+    Certificate(String),
     /// Its own workers did not confirm.
     #[error(transparent)]
     Serve(#[from] Refused),
@@ -81,18 +80,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), RunError> {
     {
         return Err(RunError::Running(data.clone()));
     }
-    let listeners = match &taken {
+    let open = match &taken {
         Some(taken) if !Fault::ReusePort.is_on() => {
-            let cloned = taken.listeners.iter().map(TcpListener::try_clone);
-            cloned
-                .collect::<io::Result<Vec<_>>>()
-                .map_err(io_error("sockets taken over"))?
+            sockets_of(taken, arguments).map_err(io_error("sockets taken over"))?
         }
-        _ => arguments
-            .listen
-            .iter()
-            .map(|address| listen(*address))
-            .collect::<Result<_, _>>()?,
+        _ => {
+            let open = arguments.listen.iter().map(|address| {
+                let bound = listen(*address).and_then(|socket| Open::new(socket, true));
+                bound.map_err(io_error(format!("cannot listen on {address}")))
+            });
+            open.collect::<Result<_, _>>()?
+        }
     };
     let most = allow_files(arguments.most_connections);
     let workers = worker::start(arguments.workers, most).map_err(io_error("worker threads"))?;
@@ -102,26 +100,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), RunError> {
         .build_local(tokio::runtime::LocalOptions::default())
         .map_err(io_error("runtime"))?;
     let epoch = hex::encode(rand::random::<[u8; 8]>());
-    let plane = Plane::new(epoch, folder.to_owned(), workers, listeners);
+    let plane = Plane::new(epoch, folder.to_owned(), workers, Listeners::new(open));
     runtime.block_on(live(plane, taken, arguments))
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let bind = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        if Fault::ReusePort.is_on() {
-            socket.set_reuse_port(true)?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(TcpListener::from(socket))
-    };
-    bind().map_err(io_error(format!("cannot listen on {address}")))
+/// Sockets of a predecessor; those that its configuration asked for go when that does not any more.
+fn sockets_of(taken: &Taken, arguments: &Arguments) -> io::Result<Vec<Open>> {
+    let sockets = (0..).zip(&taken.listeners).map(|(at, socket)| {
+        let address = socket.local_addr()?;
+        let configured = taken.offer.configured.contains(&at);
+        let by_command_line = !configured || arguments.listen.contains(&address);
+        Open::new(socket.try_clone()?, by_command_line)
+    });
+    sockets.collect()
 }
 
 /// Raises the limit of open files as far as it may; how many connections of clients it allows, each
@@ -163,13 +154,14 @@ async fn live(
     plane
         .restore(taken.as_ref().map(|taken| &taken.offer.state))
         .await?;
-    plane.accept_connections()?;
+    plane.accept_at(|_| true);
     // Connections are served from here on; the admin socket opens afterwards.
     plane.load_records().await;
     plane.open_admin(taken).await?;
     essential(plane.clone().follow_predecessors());
     essential(plane.clone().keep_records());
-    essential(plane.clone().reopen_access_log(hangup));
+    essential(plane.clone().follow_listeners());
+    essential(plane.clone().follow_hangups(hangup));
     if let Some(address) = arguments.metrics_listen {
         essential(plane.clone().be_scraped(address));
     }
@@ -204,15 +196,16 @@ impl Plane {
     async fn restore(self: &Rc<Self>, before: Option<&State>) -> Result<(), RunError> {
         let kept = match self.journal.load() {
             Ok(Some(kept)) => kept,
-            Ok(None) => return Ok(()),
+            Ok(None) => return self.restore_listeners(before).await,
             Err(error @ (JournalError::Damaged { .. } | JournalError::Io { .. })) => {
                 eprintln!("nothing is served: {error}");
                 self.inner.borrow_mut().fault = Some(error.to_string());
-                return Ok(());
+                return self.restore_listeners(before).await;
             }
         };
         self.inner.borrow_mut().fence = kept.fence;
         self.serve_here(kept.config, kept.generation, false).await?;
+        self.restore_listeners(before).await?;
         let mut inner = self.inner.borrow_mut();
         for tracked in inner.tracked.values_mut() {
             tracked.trusted = tracked.role == Some(Role::Serve);
@@ -242,19 +235,28 @@ impl Plane {
         Ok(())
     }
 
-    fn accept_connections(&self) -> Result<(), RunError> {
-        let listeners = self.listeners.borrow();
-        for worker in &self.workers {
-            let mut own = Vec::new();
-            for listener in listeners.iter() {
-                let failed = || io_error("listening socket");
-                listener.set_nonblocking(true).map_err(failed())?;
-                own.push(listener.try_clone().map_err(failed())?);
+    /// Listens as the configuration in force says, as far as it can be done; nobody accepts yet.
+    ///
+    /// # Errors
+    /// When a predecessor shows a certificate that cannot be read here: it had better go on.
+    async fn restore_listeners(&self, before: Option<&State>) -> Result<(), RunError> {
+        let faults = self.restore_certificates().await;
+        let shown = before.map(|state| &state.listening).into_iter().flatten();
+        let shown = shown.flat_map(|listening| &listening.certificates);
+        for certificate in shown.filter(|shown| shown.not_after_ms.is_some()) {
+            if let Some(why) = faults.get(&certificate.certificate) {
+                return Err(RunError::Certificate(why.clone()));
             }
-            // A worker that has ended ends the process.
-            let _ended = worker.commands.send(Command::Accept(own));
         }
         Ok(())
+    }
+
+    /// SIGHUP: certificates are read again.
+    async fn follow_hangups(self: Rc<Self>, mut hangup: Signal) {
+        while hangup.recv().await.is_some() {
+            self.reload.notify_one();
+            self.reopen_access_log();
+        }
     }
 
     /// Opens the admin socket; before that, a predecessor is told to leave.

@@ -22,11 +22,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::listeners::MOST_SOCKETS;
 use super::plane::Plane;
 use crate::proxy::worker::Command;
-
-/// Most sockets passed on.
-const MOST_SOCKETS: usize = 8;
 
 /// Most bytes of a line.
 const MOST_LINE: u64 = 16 * 1024 * 1024;
@@ -74,14 +72,10 @@ pub(crate) async fn give(plane: &Rc<Plane>, upgraded: Upgraded) -> Result<(), Su
     let patience = Duration::from_millis(PATIENCE_MS);
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    let sockets = plane
-        .listeners
-        .borrow()
-        .iter()
-        .map(TcpListener::try_clone)
-        .collect::<io::Result<Vec<_>>>()?;
+    let (sockets, configured) = plane.listeners.borrow().hand_over()?;
     let offer = Offer {
         sockets: u32::try_from(sockets.len()).unwrap_or(u32::MAX),
+        configured,
         state: plane.state(),
     };
     let talked = tokio::task::spawn_blocking(move || offer_and_wait(stream, &sockets, &offer));

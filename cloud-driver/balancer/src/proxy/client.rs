@@ -6,9 +6,11 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use balancer::ProxyProtocol;
 use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -17,16 +19,21 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::forward::forward;
+use super::listener::{Terms, Way};
+use super::peek::{Told, peek};
 use super::pipe::MOST_HEAD;
+use super::proxy_protocol::{self, Header, HeaderError};
 use super::shared::Local;
-use super::worker::{Place, Worker};
+use super::tls;
+use super::worker::{Place, Registered, Worker};
+use crate::fault::Fault;
 
 /// How long a connection may be without a request, seconds.
 const IDLE_S: u64 = 75;
 
 /// From the end of an answer to the end of the next request's head: above the idle time, so
 /// that it only ends who sends a head too slowly.
-const HEAD: Duration = Duration::from_secs(IDLE_S + 15);
+pub(crate) const HEAD: Duration = Duration::from_secs(IDLE_S + 15);
 
 /// The same once the process leaves.
 const IDLE_LEAVING_S: u64 = 10;
@@ -36,6 +43,8 @@ const IDLE_LEAVING_S: u64 = 10;
 pub(crate) struct Client {
     /// Its address, as it is written into requests.
     pub(crate) peer: HeaderValue,
+    /// How it came in.
+    pub(crate) way: Way,
     busy: Cell<u32>,
     /// Second of the worker's clock of its last request or answer.
     last: Cell<u64>,
@@ -49,10 +58,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(peer: SocketAddr, now_s: u64) -> Self {
+    fn new(peer: SocketAddr, way: Way, now_s: u64) -> Self {
         let text = peer.ip().to_canonical().to_string();
         Self {
             peer: HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown")),
+            way,
             busy: Cell::new(0),
             last: Cell::new(now_s),
             ends: Cell::new(false),
@@ -148,18 +158,101 @@ impl Drop for Busy {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Place) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    terms: Arc<Terms>,
+) {
     // Small answers must not wait for acknowledgements; without it they are only slower.
     let _slower = stream.set_nodelay(true);
-    let client = Rc::new(Client::new(peer, worker.now_s()));
-    let _registered = worker.register(client.clone(), place);
+    let mut client = Rc::new(Client::new(peer, terms.way(peer), worker.now_s()));
+    let registered = worker.register(client.clone(), place);
+    if terms.proxy_protocol != ProxyProtocol::Off {
+        let named = Box::pin(named(&worker, &client, &mut stream, peer, &terms)).await;
+        match named {
+            Some(None) => {}
+            Some(Some(named)) => client = renamed(&worker, &registered, &client, named, &terms),
+            None => return,
+        }
+    }
+    if let Some(config) = terms.tls.clone() {
+        let limit = terms.limit;
+        // What only this connection needs is held by nobody else's.
+        drop(terms);
+        return Box::pin(tls::serve(worker, client, stream, config, limit)).await;
+    }
+    drop(terms);
     let told = tokio::time::timeout(HEAD, until_ended(&client, spoken(&stream))).await;
+    // Each kind in memory of its own size: idle connections are many.
     match told {
-        Ok(Some(Ok(Spoken::Http1))) => http1(worker, client, stream).await,
-        Ok(Some(Ok(Spoken::Http2))) => http2(worker, client, stream).await,
+        Ok(Some(Ok(Spoken::Http1))) => Box::pin(http1(worker, client, stream)).await,
+        Ok(Some(Ok(Spoken::Http2))) => Box::pin(http2(worker, client, stream)).await,
         // It went away without a word, or said nothing for too long.
         Ok(Some(Err(_)) | None) | Err(_) => {}
     }
+}
+
+/// The client that a proxy names, if it names one; none: the connection is to end.
+async fn named(
+    worker: &Worker,
+    client: &Client,
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    terms: &Terms,
+) -> Option<Option<SocketAddr>> {
+    let figures = &worker.totals.greetings;
+    let required = terms.proxy_protocol == ProxyProtocol::Required;
+    if !terms.trusts(peer) && !Fault::TrustAll.is_on() {
+        if required {
+            figures.untrusted.add(1);
+            return None;
+        }
+        return Some(None);
+    }
+    let taken = until_ended(client, proxy_protocol::take(stream));
+    let Ok(taken) = tokio::time::timeout(terms.limit, taken).await else {
+        figures.late.add(1);
+        return None;
+    };
+    match taken? {
+        Ok(Some(Header::Client(client))) => {
+            figures.named.add(1);
+            Some(Some(client))
+        }
+        Ok(Some(Header::Sender)) => {
+            figures.unnamed.add(1);
+            Some(None)
+        }
+        Ok(None) if required => {
+            figures.missing.add(1);
+            None
+        }
+        Ok(None) => {
+            figures.absent.add(1);
+            Some(None)
+        }
+        Err(HeaderError::Malformed(_)) => {
+            figures.malformed.add(1);
+            None
+        }
+        Err(HeaderError::Gone) => None,
+    }
+}
+
+/// The client by the name that its proxy gave.
+fn renamed(
+    worker: &Worker,
+    registered: &Registered,
+    before: &Client,
+    named: SocketAddr,
+    terms: &Terms,
+) -> Rc<Client> {
+    let client = Rc::new(Client::new(named, terms.way(named), worker.now_s()));
+    client.ends.set(before.ends.get());
+    registered.replace(client.clone());
+    client
 }
 
 /// What a client speaks.
@@ -169,26 +262,24 @@ enum Spoken {
 }
 
 /// How HTTP/2 begins; no method of HTTP/1.1 begins so (RFC 9113, section 3.4).
-const PREFACE: &[u8; 4] = b"PRI ";
+pub(crate) const PREFACE: &[u8; 4] = b"PRI ";
 
 /// Looks at the first bytes of a connection.
 async fn spoken(stream: &TcpStream) -> std::io::Result<Spoken> {
-    let mut first = [0; PREFACE.len()];
-    loop {
-        let read = stream.peek(&mut first).await?;
-        if first[..read] != PREFACE[..read] || read == 0 {
-            return Ok(Spoken::Http1);
+    let tell = |bytes: &[u8]| {
+        if bytes.is_empty() || bytes != &PREFACE[..bytes.len()] {
+            return Some(Spoken::Http1);
         }
-        if read == PREFACE.len() {
-            return Ok(Spoken::Http2);
-        }
-        // The system tells of new bytes only once these have been read.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        (bytes.len() == PREFACE.len()).then_some(Spoken::Http2)
+    };
+    match peek(stream, &mut [0; PREFACE.len()], tell).await? {
+        Told::This(spoken) => Ok(spoken),
+        Told::Full | Told::Ended(_) => Ok(Spoken::Http1),
     }
 }
 
 /// The result of a future, none when the connection is to end before.
-async fn until_ended<T>(client: &Client, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn until_ended<T>(client: &Client, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         client.watch(cx.waker());
@@ -200,7 +291,7 @@ async fn until_ended<T>(client: &Client, future: impl Future<Output = T>) -> Opt
     .await
 }
 
-async fn http1(
+pub(crate) async fn http1(
     worker: Rc<Worker>,
     client: Rc<Client>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -236,7 +327,7 @@ const PING: Duration = Duration::from_secs(20);
 /// Bytes of a body that one request, and all of a connection, may have under way.
 const WINDOW: (u32, u32) = (256 * 1024, 1024 * 1024);
 
-async fn http2(
+pub(crate) async fn http2(
     worker: Rc<Worker>,
     client: Rc<Client>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -32,6 +32,7 @@ use super::hold;
 use super::meter::Repeat;
 use super::passage::Passage;
 use super::pipe::{ConnectError, Sent};
+use super::redirect;
 use super::refuse;
 use super::shared::is_grpc;
 use super::table::{Balancer, Group, Upstream};
@@ -96,6 +97,19 @@ async fn route(
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         request.headers_mut().insert(HOST, host);
+    }
+    if let Some(port) = client.way.redirect {
+        passage.begin(worker, client, None, began, &mut request);
+        return Ok(match redirect::to_https(&request, port) {
+            Some(answer) => {
+                worker.nobody.told(reads, answer.status().as_u16());
+                answer
+            }
+            None => {
+                let why = "a request without a host cannot be sent to https; name one";
+                own(worker, None, reads, Own::BadHost, why)
+            }
+        });
     }
     let route = {
         let table = worker.table();
@@ -165,7 +179,7 @@ pub(crate) fn prepare(parts: &mut Parts, client: &Client, has_body: bool) {
         headers::join_cookies(&mut parts.headers);
     }
     let host = parts.headers.get(HOST).cloned();
-    headers::forwarded(&mut parts.headers, &client.peer, host.as_ref());
+    headers::forwarded(&mut parts.headers, &client.peer, client.way, host.as_ref());
     if host.is_none() {
         // HTTP/1.0 may do without; HTTP/1.1 may not, and then says nothing (RFC 9112, section 3.2).
         parts.headers.insert(HOST, HeaderValue::from_static(""));

@@ -4,6 +4,8 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Uri;
 
+use super::listener::Way;
+
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -104,7 +106,14 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
 }
 
 /// Writes in where a request came from.
-pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, host: Option<&HeaderValue>) {
+///
+/// What it says of its protocol stands only when its sender is believed.
+pub(crate) fn forwarded(
+    headers: &mut HeaderMap,
+    peer: &HeaderValue,
+    way: Way,
+    host: Option<&HeaderValue>,
+) {
     match headers.entry(&X_FORWARDED_FOR) {
         header::Entry::Vacant(there) => {
             there.insert(peer.clone());
@@ -119,8 +128,15 @@ pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &HeaderValue, host: Optio
             }
         }
     }
-    if let header::Entry::Vacant(there) = headers.entry(&X_FORWARDED_PROTO) {
-        there.insert(HeaderValue::from_static("http"));
+    let protocol = HeaderValue::from_static(if way.secure { "https" } else { "http" });
+    match headers.entry(&X_FORWARDED_PROTO) {
+        header::Entry::Vacant(there) => {
+            there.insert(protocol);
+        }
+        header::Entry::Occupied(mut there) if !way.believed => {
+            there.insert(protocol);
+        }
+        header::Entry::Occupied(_) => {}
     }
     if let (Some(host), header::Entry::Vacant(there)) = (host, headers.entry(&X_FORWARDED_HOST)) {
         there.insert(host.clone());
@@ -195,13 +211,44 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "https"),
         ]);
-        forwarded(&mut headers, &peer, Some(&host));
+        forwarded(&mut headers, &peer, way(false, true), Some(&host));
         let expected = map(&[
             ("x-forwarded-for", "10.0.0.1, 10.0.0.2"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "a.test"),
         ]);
         assert_eq!(headers, expected);
+    }
+
+    fn way(secure: bool, believed: bool) -> Way {
+        Way {
+            secure,
+            believed,
+            redirect: None,
+        }
+    }
+
+    #[test]
+    fn the_protocol_is_that_of_the_connection_unless_its_sender_is_believed() {
+        let peer = HeaderValue::from_static("10.0.0.2");
+        for (secure, believed, said, written) in [
+            (true, false, &[][..], "https"),
+            (true, false, &["http"], "https"),
+            (true, false, &["http", "ftp"], "https"),
+            (true, true, &["http"], "http"),
+            (false, false, &[], "http"),
+            (false, false, &["https"], "http"),
+            (false, true, &["https"], "https"),
+        ] {
+            let said: Vec<_> = said
+                .iter()
+                .map(|said| ("x-forwarded-proto", *said))
+                .collect();
+            let mut headers = map(&said);
+            forwarded(&mut headers, &peer, way(secure, believed), None);
+            let all: Vec<_> = headers.get_all("x-forwarded-proto").iter().collect();
+            assert_eq!(all, [written], "{secure} {believed} {said:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::answer::Own;
+use super::listener::Greetings;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -186,6 +187,11 @@ impl Meter {
     }
 
     /// The balancer answered by itself.
+    pub(crate) fn told(&self, reads: bool, status: u16) {
+        count(&self.own, reads, status);
+    }
+
+    /// The same with an error.
     pub(crate) fn answered(&self, reads: bool, why: Own) {
         let status = why.status().0.as_u16();
         count(&self.own, reads, status);
@@ -282,6 +288,8 @@ pub(crate) struct Totals {
     pub(crate) refused_clients: Counter,
     /// Answers of the balancer itself with 502, 503, 504.
     pub(crate) own_errors: Counter,
+    /// How clients were greeted.
+    pub(crate) greetings: Greetings,
 }
 
 impl Totals {

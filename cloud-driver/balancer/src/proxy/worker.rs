@@ -9,25 +9,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+mod accept;
+
+use accept::Closing;
 
 use super::body::Guard;
-use super::client::{Client, SWEEP, serve};
+use super::client::{Client, SWEEP};
+use super::listener::Listener;
 use super::meter::{Meter, Totals};
 use super::pipe::Pipe;
 use super::plan::Plan;
 use super::sticky::Mark;
 use super::table::{Balancer, Group, Table, Upstream};
+use super::tls::MOST_HANDSHAKES;
 use crate::fault::Fault;
-
-/// How many more connections than the emptiest worker one may have before it passes a new one on.
-const LEAD: usize = 2;
-
-/// How long to wait when no connection can be accepted, most often for want of descriptors.
-const BREATH: Duration = Duration::from_millis(50);
 
 /// What a worker is told.
 pub(crate) enum Command {
@@ -36,9 +36,11 @@ pub(crate) enum Command {
     /// An instance came in: who waits for one may look again.
     Wake,
     /// Serve this connection; another worker has too many.
-    Take(StdStream, SocketAddr, Place),
+    Take(StdStream, SocketAddr, Place, Arc<Listener>),
     /// Accept from these sockets.
-    Accept(Vec<StdListener>),
+    Accept(Vec<(StdListener, Arc<Listener>)>),
+    /// Accept what waits at this address, then close its socket, and confirm.
+    Close(SocketAddr, oneshot::Sender<()>),
     /// Stop accepting, and confirm.
     Deafen(oneshot::Sender<()>),
     /// End what an instance still has, and confirm.
@@ -106,6 +108,8 @@ pub(crate) struct Worker {
     /// Listeners that it still has, and that one of them went.
     accepting: Cell<usize>,
     deafened: Notify,
+    /// How each of them is told to close.
+    closings: RefCell<HashMap<SocketAddr, Rc<Closing>>>,
     end_tunnels: Notify,
     tunnels_ended: Cell<bool>,
     second: Cell<u64>,
@@ -114,6 +118,8 @@ pub(crate) struct Worker {
     pub(crate) budget: Budget,
     pub(crate) totals: Arc<Totals>,
     pub(crate) nobody: Arc<Meter>,
+    /// Places for handshakes.
+    pub(crate) handshakes: Semaphore,
 }
 
 /// Starts workers; each of them ends with the process.
@@ -170,6 +176,7 @@ fn run(
         deafenings: Cell::new(0),
         accepting: Cell::new(0),
         deafened: Notify::new(),
+        closings: RefCell::default(),
         end_tunnels: Notify::new(),
         tunnels_ended: Cell::new(false),
         second: Cell::new(0),
@@ -178,6 +185,11 @@ fn run(
         budget: Budget::default(),
         totals: handles[index].totals.clone(),
         nobody: handles[index].nobody.clone(),
+        handshakes: Semaphore::new(if Fault::OneHandshake.is_on() {
+            1
+        } else {
+            MOST_HANDSHAKES
+        }),
         handles,
     });
     runtime.block_on(worker.obey(commands));
@@ -212,16 +224,23 @@ impl Worker {
                 let _ = confirm.send(());
             }
             Command::Wake => self.table().tell_waiting(),
-            Command::Take(stream, peer, place) => match TcpStream::from_std(stream) {
-                Ok(stream) => self.serve(stream, peer, place),
+            Command::Take(stream, peer, place, at) => match TcpStream::from_std(stream) {
+                Ok(stream) => self.serve(stream, peer, place, &at),
                 Err(error) => eprintln!("connection of {peer} was lost: {error}"),
             },
             Command::Accept(listeners) => {
-                for listener in listeners {
+                for (listener, at) in listeners {
                     match TcpListener::from_std(listener) {
-                        Ok(listener) => self.accept(listener),
+                        Ok(listener) => self.accept(listener, at),
                         Err(error) => eprintln!("cannot accept connections: {error}"),
                     }
+                }
+            }
+            Command::Close(address, confirm) => {
+                // Without it here, there is nothing to wait for: the sender is dropped.
+                if let Some(closing) = self.closings.borrow_mut().remove(&address) {
+                    closing.confirm.replace(Some(confirm));
+                    closing.told.notify_one();
                 }
             }
             Command::Deafen(confirm) => {
@@ -275,69 +294,6 @@ impl Worker {
         for client in self.clients.borrow().values() {
             client.sweep(self.second.get(), self.leaving_since_s.get());
         }
-    }
-
-    fn accept(self: &Rc<Self>, listener: TcpListener) {
-        self.load().accepts.store(true, Ordering::SeqCst);
-        self.accepting.set(self.accepting.get() + 1);
-        let (worker, told) = (self.clone(), self.deafenings.get());
-        self.spawn(async move {
-            worker.accept_from(listener, told).await;
-            worker.accepting.set(worker.accepting.get() - 1);
-            worker.deafened.notify_waiters();
-        });
-    }
-
-    /// Accepts until it is told to stop once more than before; the listener goes with it.
-    async fn accept_from(self: &Rc<Self>, listener: TcpListener, told: u64) {
-        let mut deaf = std::pin::pin!(self.deaf.notified());
-        while self.deafenings.get() == told {
-            tokio::select! {
-                biased;
-                () = &mut deaf => return,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer),
-                    Err(error) => {
-                        eprintln!("connection cannot be accepted: {error}");
-                        tokio::time::sleep(BREATH).await;
-                    }
-                },
-            }
-        }
-    }
-
-    /// Serves a new connection, or passes it on when another worker has fewer.
-    fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let own = self.load().clients.load(Ordering::Relaxed);
-        let mut others = self.handles.iter();
-        let fewer = |load: &Load| {
-            load.accepts.load(Ordering::Relaxed)
-                && load.clients.load(Ordering::Relaxed) + LEAD < own
-        };
-        let Some(other) = others.find(|handle| fewer(&handle.load)) else {
-            self.serve(stream, peer, Place::new(self.load()));
-            return;
-        };
-        // Counted there at once, or all of a burst would be passed on.
-        let place = Place::new(&other.load);
-        match stream.into_std() {
-            Ok(stream) => {
-                let sent = other.commands.send(Command::Take(stream, peer, place));
-                if sent.is_err() {
-                    eprintln!("connection of {peer} was lost: its worker has ended");
-                }
-            }
-            Err(error) => eprintln!("connection of {peer} was lost: {error}"),
-        }
-    }
-
-    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
-        if self.load().clients.load(Ordering::Relaxed) > self.most_clients {
-            self.totals.refused_clients.add(1);
-            refuse(&stream);
-            return;
-        }
-        self.spawn(serve(self.clone(), stream, peer, place));
     }
 
     /// Runs a task on this worker.
@@ -438,19 +394,20 @@ impl Worker {
     }
 }
 
-fn refuse(stream: &TcpStream) {
-    let text = b"HTTP/1.1 503 Service Unavailable\r\nx-balancer-error: too_many_connections\r\n\
-                 retry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    // A connection just accepted has room for these bytes; if not, it is closed without them.
-    let _unsaid = stream.try_write(text);
-}
-
 /// A client's connection in the list.
 #[derive(Debug)]
 pub(crate) struct Registered {
     worker: Rc<Worker>,
     number: u64,
     _place: Place,
+}
+
+impl Registered {
+    /// Enters another client in its place: the same connection, by another name.
+    pub(crate) fn replace(&self, client: Rc<Client>) {
+        let mut clients = self.worker.clients.borrow_mut();
+        clients.insert(self.number, client);
+    }
 }
 
 impl Drop for Registered {

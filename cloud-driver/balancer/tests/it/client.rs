@@ -75,6 +75,14 @@ impl Connection<UnixStream> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// On a stream that is there.
+    pub(crate) fn over(stream: S) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
     /// Sends a head and a body.
     pub(crate) async fn send(
         &mut self,

@@ -1,8 +1,17 @@
 //! Rules taken away: each of these must be noticed, or the other tests prove nothing.
 
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
 use crate::backend::Backend;
+use crate::client::Connection;
+use crate::listeners::lost_by_coming_and_going;
 use crate::stand::{Stand, config, group, instance};
 use crate::succession::Load;
+use crate::tls::Front;
+use crate::tls_client::Valid;
 
 #[tokio::test]
 async fn control_posts_on_kept_connections_are_lost() {
@@ -95,4 +104,64 @@ async fn control_a_client_that_stays_whatever_happens_holds_a_drain_up() {
 async fn control_without_its_floor_a_group_falls_below_it() {
     let group = crate::outlier::left_of_four(Some("no-floor")).await;
     assert_eq!(group["capacity"], 2, "{group}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_socket_closed_at_once_loses_what_waits_in_its_queue() {
+    let mut lost = Vec::new();
+    for _ in 0..10 {
+        lost = lost_by_coming_and_going(Some("close-at-once"), 4).await;
+        if !lost.is_empty() {
+            break;
+        }
+    }
+    assert!(!lost.is_empty());
+}
+
+#[tokio::test]
+async fn control_without_trust_anybody_names_a_client() {
+    let more = json!({"proxyProtocol": "optional", "trusted": ["10.0.0.0/8"]});
+    let (front, _) = Front::with(&[], Some("trust-all"), &[&["a.test"]], more).await;
+    let mut stream = tokio::net::TcpStream::connect(front.address).await.unwrap();
+    let header = b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 443\r\n";
+    stream.write_all(header).await.unwrap();
+    let client = front.authority.client().speaking(&["http/1.1"]);
+    let mut connection = Connection::over(client.over(stream, "a.test").await.unwrap());
+    assert_eq!(
+        connection.ask("GET /x", &[], b"").await.unwrap().status,
+        200
+    );
+    let seen = front.backend.seen().remove(0);
+    assert_eq!(seen.header("x-forwarded-for"), Some("203.0.113.7"));
+}
+
+#[tokio::test]
+async fn control_a_broken_certificate_that_is_taken_is_noticed_by_new_clients() {
+    let (front, pairs) = Front::with(&[], Some("drop-broken"), &[&["a.test"]], json!({})).await;
+    let other = front.authority.pair(&["a.test"], Valid::Now);
+    std::fs::write(front.files(0).key, other.key).unwrap();
+    drop(pairs);
+    let client = front.authority.client();
+    crate::stand::eventually("a handshake fails", async || {
+        match client.connect(front.address, "a.test").await {
+            Ok(_) => Err("it does not"),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn control_with_one_handshake_at_a_time_a_slow_one_holds_up_the_others() {
+    let more = json!({"greetingTimeoutMs": 5_000});
+    let arguments = ["--workers", "1"];
+    let (front, _) = Front::with(&arguments, Some("one-handshake"), &[&["a.test"]], more).await;
+    let mut slow = tokio::net::TcpStream::connect(front.address).await.unwrap();
+    slow.write_all(b"\x16\x03\x01").await.unwrap();
+    let client = front.authority.client();
+    // It has the place once a later one has to wait.
+    let held = tokio::time::timeout(Duration::from_secs(2), async {
+        while client.connect(front.address, "a.test").await.is_ok() {}
+    });
+    assert!(held.await.is_err());
 }

@@ -225,6 +225,26 @@ impl Stand {
         self.ask(&format!("GET {path}"), &[], b"").await.unwrap()
     }
 
+    /// What is known of a listener.
+    pub(crate) async fn listening(&self, address: SocketAddr) -> Value {
+        let state = self.state().await;
+        let all = state["listening"].as_array().cloned().unwrap_or_default();
+        let found = all
+            .into_iter()
+            .find(|l| l["address"] == address.to_string());
+        found.unwrap_or(Value::Null)
+    }
+
+    /// One series of a metric.
+    pub(crate) async fn series(&self, series: &str) -> f64 {
+        let text = self.admin("GET /metrics", &[], b"").await.text();
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(series));
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("no {series} in {text}"));
+        line.trim().parse().unwrap()
+    }
+
     /// The sum of a metric over all its series.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self.admin("GET /metrics", &[], b"").await.text();
@@ -262,6 +282,23 @@ pub(crate) fn group(name: &str, weight: u32, instances: &[Value]) -> Value {
         "name": name, "weight": weight, "instances": instances,
         "health": {"path": "/health", "intervalMs": 50, "warmIntervalMs": 10, "timeoutMs": 1000},
     })
+}
+
+/// An address that nobody listens on, below the ports that the system gives out by itself.
+pub(crate) fn free_address() -> SocketAddr {
+    loop {
+        let port = 10_000 + rand::random::<u16>() % 20_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// A configuration with listeners.
+pub(crate) fn with_listeners(mut config: Value, listeners: &[Value]) -> Value {
+    config["listeners"] = json!(listeners);
+    config
 }
 
 /// One load balancer for everything.

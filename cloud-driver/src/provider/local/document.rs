@@ -247,6 +247,9 @@ pub struct LoadBalancer {
     /// How it passes requests on.
     #[serde(default, skip_serializing_if = "Traffic::is_default")]
     pub traffic: Traffic,
+    /// Where clients reach it, beside the balancer's own port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<balancer::Listener>,
 }
 
 #[cfg(test)]

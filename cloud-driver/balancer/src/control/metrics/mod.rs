@@ -7,6 +7,7 @@
 pub(crate) mod export;
 mod figures;
 mod limits;
+mod listeners;
 mod otlp;
 mod text;
 
@@ -81,6 +82,7 @@ impl Plane {
         self.totals(&mut figures);
         self.limits(&mut figures);
         self.holds(&mut figures);
+        self.listeners(&mut figures);
         self.keeping(&mut figures);
         figures.families()
     }

@@ -1,7 +1,10 @@
-//! What load balancers are to do beyond what every router knows: the balancer's own words, by name.
+//! What load balancers are to do beyond what every router knows: the balancer's own words.
 
 use std::collections::BTreeMap;
 
+use balancer::Listener;
+
+use super::listeners::{Unheard, merge};
 use crate::config::Config;
 use crate::provider::local::document::Capacity;
 use crate::provider::local::journal::Everything;
@@ -10,10 +13,14 @@ use crate::provider::local::traffic::Traffic;
 /// What is said of all load balancers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Details {
-    /// How they pass requests on.
+    /// How they pass requests on, by name.
     pub(crate) traffic: BTreeMap<String, Traffic>,
     /// How many instances their server groups are to have, by name.
     pub(crate) capacity: BTreeMap<String, Capacity>,
+    /// Where clients reach them, beside the balancer's own port.
+    pub(crate) listeners: Vec<Listener>,
+    /// What of that cannot stand together.
+    pub(crate) unheard: Vec<Unheard>,
 }
 
 impl Details {
@@ -24,11 +31,24 @@ impl Details {
         let configured = config.accounts.iter().flat_map(|a| &a.load_balancers);
         let configured = configured.map(|b| (b.name.clone(), b.traffic.clone()));
         let groups = everything.groups.iter();
+        let (listeners, unheard) = Self::listeners_of(config, everything);
         Self {
             traffic: made.chain(configured).collect(),
-            capacity: groups
-                .map(|g| (g.name.clone(), g.capacity))
-                .collect(),
+            capacity: groups.map(|g| (g.name.clone(), g.capacity)).collect(),
+            listeners,
+            unheard,
         }
+    }
+
+    /// The listeners of all load balancers, the operator's first, and what of them cannot be.
+    pub(crate) fn listeners_of(
+        config: &Config,
+        everything: &Everything,
+    ) -> (Vec<Listener>, Vec<Unheard>) {
+        let configured = config.accounts.iter().flat_map(|a| &a.load_balancers);
+        let configured = configured.map(|b| (b.name.as_str(), b.listeners.as_slice()));
+        let made = everything.balancers.iter();
+        let made = made.map(|b| (b.name.as_str(), b.listeners.as_slice()));
+        merge(configured.chain(made), config.balancer_port)
     }
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod details;
+mod listeners;
 mod port;
 mod render;
 mod supervise;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
 pub(crate) use details::Details;
+pub use listeners::Unheard;
 pub use port::check_port;
 pub(crate) use render::{UNROUTED, instance_of};
 
@@ -63,6 +65,8 @@ struct Latest {
     desired: Arc<Desired>,
     /// What is said beside it.
     details: Arc<Details>,
+    /// What it could not listen on then.
+    unheard: Vec<Unheard>,
 }
 
 impl Control {
@@ -136,10 +140,12 @@ impl Control {
         Ok(observed)
     }
 
-    /// Writes a configuration; the one in force then.
+    /// Writes a configuration; the one in force then. Listeners that the balancer cannot have are left
+    /// out: see [`Self::unheard`].
     async fn put(&self, desired: &Desired, fence: u64) -> Result<Applied, router::Error> {
-        let config = render::render(desired, &self.details());
-        let body = serde_json::to_vec(&config).map_err(|e| unavailable(&e))?;
+        let details = self.details();
+        let mut config = render::render(desired, &details);
+        let mut unheard = details.unheard.clone();
         let mut generation = match self.observed() {
             Some(observed) => observed.generation,
             None => {
@@ -148,22 +154,30 @@ impl Control {
             }
         };
         for _ in 0..PUT_TRIES {
+            let body = serde_json::to_vec(&config).map_err(|e| unavailable(&e))?;
             let headers = [
                 ("if-match", format!("\"{generation}\"")),
                 (balancer::FENCE_HEADER, fence.to_string()),
             ];
-            let asked = self
-                .admin
-                .ask(Method::PUT, "/v1/config", &headers, body.clone());
+            let asked = self.admin.ask(Method::PUT, "/v1/config", &headers, body);
             let answer = asked.await.map_err(|e| unavailable(&e))?;
             let understood = |e: Error| unavailable(&e);
             match answer.status {
                 StatusCode::OK => {
                     let applied: balancer::Applied = read(&answer).map_err(understood)?;
+                    self.set_unheard(unheard);
                     return Ok(Applied {
                         epoch: epoch(&applied.epoch),
                         generation: applied.generation,
                     });
+                }
+                StatusCode::UNPROCESSABLE_ENTITY => {
+                    let faults: balancer::Faults = read(&answer).map_err(understood)?;
+                    let Some((rest, more)) = listeners::without(&config, &faults) else {
+                        return Err(refusal(answer.status, &answer, fence));
+                    };
+                    config = rest;
+                    unheard.extend(more);
                 }
                 StatusCode::PRECONDITION_FAILED => {
                     let applied: balancer::Applied = read(&answer).map_err(understood)?;
@@ -175,6 +189,26 @@ impl Control {
         Err(router::Error::Unavailable(
             "somebody else writes the load balancer's configuration".to_owned(),
         ))
+    }
+
+    /// What the balancer could not listen on when the last configuration was applied.
+    pub fn unheard(&self) -> Vec<Unheard> {
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        latest.unheard.clone()
+    }
+
+    fn set_unheard(&self, new: Vec<Unheard>) {
+        self.note(|latest| {
+            for one in new.iter().filter(|one| !latest.unheard.contains(one)) {
+                tracing::warn!(
+                    address = one.address,
+                    why = one.why,
+                    "a listener cannot be had"
+                );
+            }
+            latest.unheard = new;
+            false
+        });
     }
 
     /// What was measured over the last seconds, as the balancer tells it.

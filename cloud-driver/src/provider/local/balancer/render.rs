@@ -72,6 +72,7 @@ pub(crate) fn render(desired: &Desired, details: &Details) -> Config {
             })
             .collect(),
         settings: balancer::Settings::default(),
+        listeners: details.listeners.clone(),
     }
 }
 
