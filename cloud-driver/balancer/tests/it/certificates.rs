@@ -117,7 +117,7 @@ async fn what_cannot_be_used_never_takes_the_place_of_what_is() {
         front.address,
         files.certificate.display()
     );
-    assert_eq!(front.stand.series(&series).await as u64, 1);
+    assert_eq!(front.stand.sample(&series).await as u64, 1);
     // Other things can be changed meanwhile.
     let mut config = front.config(&[front.listener(1)]);
     config["loadBalancers"][0]["groups"][0]["weight"] = json!(7);
@@ -126,7 +126,7 @@ async fn what_cannot_be_used_never_takes_the_place_of_what_is() {
     files.write(&other);
     fault(&front, None).await;
     shows(&front, &other).await;
-    assert_eq!(front.stand.series(&series).await as u64, 0);
+    assert_eq!(front.stand.sample(&series).await as u64, 0);
 }
 
 #[tokio::test]

@@ -222,7 +222,7 @@ async fn a_listener_survives_a_kill_and_waits_for_its_address() {
     let fault = stand.listening(address).await["fault"].clone();
     assert!(fault.as_str().unwrap().contains("in use"), "{fault}");
     let up = format!("balancer_listener_up{{listener=\"{address}\"}}");
-    assert_eq!(stand.series(&up).await as u64, 0);
+    assert_eq!(stand.sample(&up).await as u64, 0);
     let same = stand.set(&wanted).await;
     assert_eq!(same, 2, "the same again is no fault");
     drop(thief);
@@ -236,7 +236,7 @@ async fn a_listener_survives_a_kill_and_waits_for_its_address() {
     })
     .await;
     assert_eq!(get(address).await.as_deref(), Some("a"));
-    assert_eq!(stand.series(&up).await as u64, 1);
+    assert_eq!(stand.sample(&up).await as u64, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

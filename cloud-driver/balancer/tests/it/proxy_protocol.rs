@@ -54,7 +54,7 @@ async fn connect(address: SocketAddr, header: &[u8]) -> TcpStream {
 
 async fn counted(front: &Front, result: &str) -> u64 {
     let series = format!("balancer_proxy_protocol_total{{result=\"{result}\"}}");
-    front.stand.series(&series).await as u64
+    front.stand.sample(&series).await as u64
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ impl Stand {
     }
 
     /// One series of a metric.
-    pub(crate) async fn series(&self, series: &str) -> f64 {
+    pub(crate) async fn sample(&self, series: &str) -> f64 {
         let text = self.admin("GET /metrics", &[], b"").await.text();
         let mut lines = text.lines().filter_map(|line| line.strip_prefix(series));
         let line = lines

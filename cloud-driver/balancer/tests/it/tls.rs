@@ -132,7 +132,7 @@ async fn certificates_are_chosen_by_name_and_protocols_by_agreement() {
         front.address,
         front.files(1).certificate.display()
     );
-    assert_eq!(front.stand.series(&series).await as i64, end);
+    assert_eq!(front.stand.sample(&series).await as i64, end);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn without_agreement_the_first_bytes_tell_the_protocol() {
     eventually("it is counted", async || {
         match front
             .stand
-            .series("balancer_tls_handshakes_total{result=\"failed\"}")
+            .sample("balancer_tls_handshakes_total{result=\"failed\"}")
             .await
         {
             failed if failed > 0.5 => Ok(()),
@@ -201,8 +201,8 @@ async fn versions_are_spoken_from_the_least_on_and_sessions_are_taken_up_again()
         }
     }
     let handshakes = |result: &str| format!("balancer_tls_handshakes_total{{result=\"{result}\"}}");
-    assert_eq!(front.stand.series(&handshakes("full")).await as u64, 2);
-    assert_eq!(front.stand.series(&handshakes("resumed")).await as u64, 2);
+    assert_eq!(front.stand.sample(&handshakes("full")).await as u64, 2);
+    assert_eq!(front.stand.sample(&handshakes("resumed")).await as u64, 2);
 
     let mut listener = front.listener(1);
     listener["tls"]["minVersion"] = json!("1.3");
@@ -233,7 +233,7 @@ async fn who_does_not_speak_tls_is_told_so() {
     assert!(begun.elapsed() < Duration::from_secs(15));
     assert_eq!(front.backend.seen().len(), 0);
     let plain = "balancer_tls_handshakes_total{result=\"plain_http\"}";
-    assert_eq!(front.stand.series(plain).await as u64, 3);
+    assert_eq!(front.stand.sample(plain).await as u64, 3);
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn slow_handshakes_hold_up_nobody_and_end_in_time() {
         let _reset = soon("the end", stream.read_to_end(&mut rest)).await;
     }
     let timeout = "balancer_tls_handshakes_total{result=\"timeout\"}";
-    assert_eq!(front.stand.series(timeout).await as u64, 300);
+    assert_eq!(front.stand.sample(timeout).await as u64, 300);
     assert_eq!(
         connection.ask("GET /x", &[], b"").await.unwrap().status,
         200,
