@@ -274,6 +274,7 @@ mod tests {
     fn look(worker: &mut Tended, idle: bool, jobs: Option<u64>, draining: Option<bool>) {
         let order = worker.wants();
         worker.note(Look {
+            asked_ms: 0,
             process: Some(Process::Listening),
             order: order.map(|order| (order, Ok(()))),
             was_told: order.is_none(),
