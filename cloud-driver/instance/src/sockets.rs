@@ -5,21 +5,22 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 
-/// Inodes of the TCP sockets that listen on a port.
+/// The kernel's tables. The second one is only read when the first does not have it: where nobody
+/// listens in it, the kernel goes through all connections of the host to say so.
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+/// Inodes of the TCP sockets of a table that listen on a port.
 ///
 /// The kernel tells sockets that listen before all others (`net/ipv4/tcp_ipv4.c`, `tcp_get_idx`), and
 /// of the others a busy host has tens of thousands: they are not read.
-fn listening(port: u16) -> BTreeSet<u64> {
-    let mut found = BTreeSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let Ok(file) = File::open(table) else {
-            continue;
-        };
-        let rows = BufReader::new(file).lines().map_while(Result::ok).skip(1);
-        let listening = rows.map_while(|line| listens_at(&line));
-        found.extend(listening.filter_map(|(at, inode)| (at == port).then_some(inode)));
-    }
-    found
+fn listening(table: &str, port: u16) -> BTreeSet<u64> {
+    let Ok(file) = File::open(table) else {
+        return BTreeSet::new();
+    };
+    let rows = BufReader::new(file).lines().map_while(Result::ok).skip(1);
+    let listening = rows.map_while(|line| listens_at(&line));
+    let inodes = listening.filter_map(|(at, inode)| (at == port).then_some(inode));
+    inodes.collect()
 }
 
 /// Port and inode of a row of the kernel's table, if it is that of a socket that listens.
@@ -51,12 +52,12 @@ fn members(group: u32) -> Vec<u32> {
 
 /// Whether a process of the group has a socket that listens on the port.
 pub(crate) fn listens(group: u32, port: u16) -> bool {
-    let inodes = listening(port);
-    if inodes.is_empty() {
-        return false;
-    }
-    // Most often it is the first process itself; the others are only looked for when it is not.
-    holds(group, &inodes) || members(group).into_iter().any(|pid| holds(pid, &inodes))
+    TABLES.into_iter().any(|table| {
+        let inodes = listening(table, port);
+        // Most often it is the first process itself; the others are only looked for when it is not.
+        !inodes.is_empty()
+            && (holds(group, &inodes) || members(group).into_iter().any(|pid| holds(pid, &inodes)))
+    })
 }
 
 /// Whether a process has one of these sockets.
@@ -94,5 +95,12 @@ mod tests {
         let group = rustix::process::getpgrp().as_raw_nonzero().get();
         assert!(listens(u32::try_from(group).unwrap(), port));
         assert!(!listens(1, port));
+        // In the second table as well.
+        let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+            println!("skipped: this host has no IPv6");
+            return;
+        };
+        let port = listener.local_addr().unwrap().port();
+        assert!(listens(u32::try_from(group).unwrap(), port));
     }
 }
