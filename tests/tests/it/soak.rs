@@ -1,7 +1,7 @@
 //! A day of deployments, one after the other, under load: no request fails, and neither memory nor
 //! descriptors of anything that lives as long as the stack grow with their number.
 //!
-//! `SOAK=long` makes it 1,440, one a minute of a day; the gate makes 24.
+//! `SOAK=long` makes it 1,440, one a minute of a day; the gate makes 12.
 
 use serde_json::json;
 use tests::census::{self, Role};
@@ -83,7 +83,7 @@ async fn deploy(world: &World, image: &str) {
 #[tokio::test]
 async fn memory_and_descriptors_stay_flat_over_many_deployments() {
     let long = std::env::var("SOAK").is_ok_and(|asked| asked == "long");
-    let deployments = if long { 1_440 } else { 24 };
+    let deployments = if long { 1_440 } else { 12 };
     let pace = Pace {
         settle: "0s",
         ..Pace::default()
