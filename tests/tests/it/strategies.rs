@@ -48,7 +48,7 @@ impl Plan {
             Ok("long") => Self {
                 deployments: 70,
                 requests: 700_000,
-                rate: 320,
+                rate: 500,
                 users: [
                     "--slow-ms",
                     "10000",
