@@ -191,11 +191,14 @@ function shareBox(s, several) {
   const text = (v) => `version ${v.version}: ${view.percent(v.now)}`;
   const title = `Share of requests${several ? ` of ${s.loadBalancer}` : ""}, last minute`;
   const late = s.ageS > 5 ? el("span", { class: "soft" }, `${view.span(s.ageS * 1000)} ago`) : null;
-  return el("div", { "data-testid": "shares" }, el("p", { class: "soft" }, title),
-    known.length ? el("svg", { class: "chart shares", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${known.map(text).join(", ")}` },
-      el("line", { x1: 0, x2: 100, y1: 39.8, y2: 39.8, "stroke-width": 0.4 }), ...bands(s)) : null,
-    known.length ? el("ul", { class: "legend" }, ...known.map((v) => el("li", { "data-testid": "share" },
-      el("span", { class: `swatch share-${v.color}`, "aria-hidden": "true" }), text(v))), late) : el("p", { class: "soft" }, "No request was sent."));
+  const box = (...children) => el("div", { class: "share-box", "data-testid": "shares" }, ...children);
+  if (!known.length) return box(el("p", { class: "soft" }, `${title}: no request was sent`));
+  return box(el("p", { class: "soft" }, title),
+    el("svg", { class: "chart shares", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${known.map(text).join(", ")}` },
+      el("line", { x1: 0, x2: 100, y1: 39.8, y2: 39.8, "stroke-width": 0.4 }), ...bands(s)),
+    el("ul", { class: "legend" }, ...known.map((v) => el("li", { "data-testid": "share" },
+      el("span", { class: `swatch share-${v.color}`, "aria-hidden": "true" }), text(v))),
+    late ? el("li", {}, late) : null));
 }
 
 // Traffic comes more often than clusters, so it is drawn into their cards by itself.
@@ -210,7 +213,7 @@ function clusterCard(c) {
   return el("article", { class: "card", "data-testid": "cluster-pod", "aria-label": `${c.cluster} in ${c.account}` },
     el("div", { class: "row" }, el("h3", {}, c.account), el("span", { class: "soft" }, c.cluster), el("span", { class: "push" }, tag(c.health))),
     ...c.addresses.map(addressLine),
-    el("div", { id: `shares-${c.key}`, class: "stack" }),
+    el("div", { id: `shares-${c.key}` }),
     ...c.groups.map(groupRow));
 }
 

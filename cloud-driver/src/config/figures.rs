@@ -257,7 +257,7 @@ mod tests {
                 "https://a:4318",
                 "http://HOST:PORT",
             ),
-            ("otlp-interval: 2h", "otlp-interval", "2h", "write 10s"),
+            ("otlp-interval: 2h", "otlp-interval", "7200s", "write 10s"),
             ("otlp-interval: 0s", "otlp-interval", "0s", "write 10s"),
         ] {
             let fault = checked(yaml).unwrap_err();
