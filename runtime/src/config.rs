@@ -133,6 +133,18 @@ impl Document {
         })
     }
 
+    /// Ends the reading by somebody who asked for some sections only.
+    ///
+    /// # Errors
+    /// Every section that was asked for and did not fit.
+    pub fn finish_some(self) -> Result<(), Error> {
+        if self.faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Sections(self.faults))
+        }
+    }
+
     /// Ends the reading.
     ///
     /// # Errors
@@ -147,11 +159,7 @@ impl Document {
                 ));
             }
         }
-        if self.faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Sections(self.faults))
-        }
+        self.finish_some()
     }
 }
 

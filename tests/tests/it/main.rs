@@ -14,6 +14,7 @@ mod environments;
 mod exactly_once;
 mod execution_log;
 mod faults;
+mod figures;
 mod first_pipeline;
 mod harness;
 mod identity;

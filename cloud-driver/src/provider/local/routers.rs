@@ -176,6 +176,7 @@ impl Routers {
     /// When one cannot be started or does not take the configuration.
     pub async fn begin(&self, journal: &Journal) -> Result<(), Error> {
         self.balancer.start().await?;
+        self.balancer.tell_pending().await;
         self.balancer.clear_former().await;
         while !self.renew(journal).await? {
             tracing::warn!("another control plane writes the load balancer's configuration");
