@@ -283,11 +283,13 @@ async fn figures_are_sent_to_the_receiver_that_is_configured() {
     drop(world);
 }
 
-/// The seconds of a group, as the page reads them.
-fn seconds<'a>(traffic: &'a Value, group: &str) -> &'a Vec<Value> {
-    let series = traffic["history"]["series"].as_array().unwrap();
-    let of = series.iter().find(|one| one["group"] == group).unwrap();
-    of["seconds"].as_array().unwrap()
+/// The seconds of a group, as the page reads them; none before the first second of the group is
+/// over.
+fn seconds<'a>(traffic: &'a Value, group: &str) -> &'a [Value] {
+    let series = traffic["history"]["series"].as_array();
+    let of = series.and_then(|all| all.iter().find(|one| one["group"] == group));
+    of.and_then(|one| one["seconds"].as_array())
+        .map_or(&[], Vec::as_slice)
 }
 
 fn sum(seconds: &[Value], key: &str) -> u64 {
@@ -307,18 +309,20 @@ async fn a_canary_of_a_tenth_has_a_tenth_and_nobody_has_any_of_nothing() {
     world.succeed("cloneServerGroup", canary).await;
     let weights = json!({"weights": {"shop-v000": 90, "shop-v001": 10}});
     world.succeed("shiftTraffic", weights).await;
-    // What was sent to prove the instances is over once a second without anything follows it.
-    let quiet = |traffic: &Value| {
-        let last = |group| seconds(traffic, group).last().cloned().unwrap_or_default();
-        [last("shop-v000"), last("shop-v001")]
-    };
+    // What was sent to prove the instances is over once a second without anything follows it: one
+    // that began after the weights were seen to hold.
+    let shifted = world.traffic().await["history"]["untilS"]
+        .as_i64()
+        .unwrap_or(0);
     let idle = eventually("a second is quiet", LIMIT, async || {
         let traffic = world.traffic().await;
-        let last = quiet(&traffic);
-        if last.iter().all(|second| second.get("sent").is_none()) {
-            Ok(last)
-        } else {
-            Err(last)
+        let last = ["shop-v000", "shop-v001"].map(|group| seconds(&traffic, group).last().cloned());
+        let later = traffic["history"]["untilS"].as_i64().unwrap_or(0) >= shifted + 2;
+        match last.clone() {
+            [Some(old), Some(new)] if later && old["sent"].is_null() && new["sent"].is_null() => {
+                Ok([old, new])
+            }
+            _ => Err(last),
         }
     })
     .await;
