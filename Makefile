@@ -16,7 +16,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests replicas chaos skew restore smuggling clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records kill zero-failed-requests soak replicas chaos skew restore smuggling clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -68,6 +68,9 @@ e2e: controls build              ## real binaries, real registry, real Redis
 
 zero-failed-requests: controls build  ## every strategy: 100 deployments, at least 1,000,000 requests
 	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests:: strategies:: promote::
+
+soak: build                      ## 1,440 deployments, one after the other, under load: memory and descriptors stay flat
+	SOAK=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture soak::
 
 replicas: build                  ## processes on Redis under kills: 200 executions, 1,500 events, 1,000 webhooks in an outage
 	REPLICAS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture replicas:: exactly_once::

@@ -72,7 +72,7 @@ impl AccessLog {
         };
         if let Some(fault) = alone.check().faults.into_iter().next() {
             let own = fault.strip_prefix("settings.accessLog.");
-            return Err(own.map_or(fault.clone(), |own| format!("local.access-log.{own}")));
+            return Err(own.map_or_else(|| fault.clone(), |own| format!("local.access-log.{own}")));
         }
         // The balancer's own folder is made with it.
         let file = balancers_folder.join(&self.path);

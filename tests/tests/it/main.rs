@@ -28,6 +28,7 @@ mod replicas;
 mod repository;
 mod restore;
 mod skew;
+mod soak;
 mod spin;
 mod strategies;
 mod up_down;

@@ -20,10 +20,12 @@ use tokio::net::TcpStream;
 
 use super::forward::forward;
 use super::listener::{Terms, Way};
+use super::parting::part;
 use super::peek::{Told, peek};
 use super::pipe::MOST_HEAD;
 use super::proxy_protocol::{self, Header, HeaderError};
 use super::shared::Local;
+use super::spoken::{LOOKED_AT, Spoken, spoken};
 use super::tls;
 use super::worker::{Place, Registered, Worker};
 use crate::fault::Fault;
@@ -184,11 +186,12 @@ pub(crate) async fn serve(
         return Box::pin(tls::serve(worker, client, stream, config, limit)).await;
     }
     drop(terms);
-    let told = tokio::time::timeout(HEAD, until_ended(&client, spoken(&stream))).await;
+    let told = tokio::time::timeout(HEAD, until_ended(&client, looked_at(&stream))).await;
     // Each kind in memory of its own size: idle connections are many.
     match told {
         Ok(Some(Ok(Spoken::Http1))) => Box::pin(http1(worker, client, stream)).await,
         Ok(Some(Ok(Spoken::Http2))) => Box::pin(http2(worker, client, stream)).await,
+        Ok(Some(Ok(Spoken::Neither))) => Box::pin(part(stream, b"")).await,
         // It went away without a word, or said nothing for too long.
         Ok(Some(Err(_)) | None) | Err(_) => {}
     }
@@ -255,24 +258,9 @@ fn renamed(
     client
 }
 
-/// What a client speaks.
-enum Spoken {
-    Http1,
-    Http2,
-}
-
-/// How HTTP/2 begins; no method of HTTP/1.1 begins so (RFC 9113, section 3.4).
-pub(crate) const PREFACE: &[u8; 4] = b"PRI ";
-
 /// Looks at the first bytes of a connection.
-async fn spoken(stream: &TcpStream) -> std::io::Result<Spoken> {
-    let tell = |bytes: &[u8]| {
-        if bytes.is_empty() || bytes != &PREFACE[..bytes.len()] {
-            return Some(Spoken::Http1);
-        }
-        (bytes.len() == PREFACE.len()).then_some(Spoken::Http2)
-    };
-    match peek(stream, &mut [0; PREFACE.len()], tell).await? {
+async fn looked_at(stream: &TcpStream) -> std::io::Result<Spoken> {
+    match peek(stream, &mut [0; LOOKED_AT], spoken).await? {
         Told::This(spoken) => Ok(spoken),
         Told::Full | Told::Ended(_) => Ok(Spoken::Http1),
     }

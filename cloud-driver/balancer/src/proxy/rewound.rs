@@ -6,14 +6,13 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// How many bytes may be read ahead.
-pub(crate) const AHEAD: usize = 4;
+use super::spoken::LOOKED_AT;
 
 /// A stream with a few bytes put back in front.
 #[derive(Debug)]
 pub(crate) struct Rewound<S> {
     stream: S,
-    ahead: [u8; AHEAD],
+    ahead: [u8; LOOKED_AT],
     from: u8,
     to: u8,
 }
@@ -23,7 +22,7 @@ impl<S: AsyncRead + Unpin> Rewound<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self {
             stream,
-            ahead: [0; AHEAD],
+            ahead: [0; LOOKED_AT],
             from: 0,
             to: 0,
         }
@@ -34,22 +33,27 @@ impl<S: AsyncRead + Unpin> Rewound<S> {
         &self.stream
     }
 
-    /// Whether the stream begins with these bytes; reads no further than to the first that differs.
+    /// Reads ahead until `tell` knows; none: the stream has ended, or no more may be read ahead.
     /// Asked once, before anything else is read.
     ///
     /// # Errors
     /// When the stream fails.
-    pub(crate) async fn begins_with(&mut self, bytes: &[u8; AHEAD]) -> io::Result<bool> {
-        while usize::from(self.to) < AHEAD {
+    pub(crate) async fn look<T>(
+        &mut self,
+        tell: impl Fn(&[u8]) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        loop {
             let to = usize::from(self.to);
-            let read = self.stream.read(&mut self.ahead[to..]).await?;
-            self.to += u8::try_from(read).unwrap_or(0);
-            let seen = usize::from(self.to);
-            if read == 0 || self.ahead[..seen] != bytes[..seen] {
-                return Ok(false);
+            let told = tell(&self.ahead[..to]);
+            if told.is_some() || to == LOOKED_AT {
+                return Ok(told);
             }
+            let read = self.stream.read(&mut self.ahead[to..]).await?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.to += u8::try_from(read).unwrap_or(0);
         }
-        Ok(true)
     }
 }
 
@@ -108,20 +112,18 @@ mod tests {
     fn what_was_looked_at_is_read_again() {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(async {
-            for (text, begins) in [
-                ("PRI * HTTP/2.0", true),
-                ("PRI ", true),
-                ("PRO", false),
-                ("PR", false),
-                ("GET /", false),
-                ("", false),
+            let long = "x".repeat(LOOKED_AT + 1);
+            let semicolon = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b';');
+            for (text, told) in [
+                ("some;thing", Some(4)),
+                (";", Some(0)),
+                ("no end", None),
+                (&long, None),
+                ("", None),
             ] {
                 let mut rewound = Rewound::new(text.as_bytes());
-                assert_eq!(
-                    rewound.begins_with(b"PRI ").await.unwrap(),
-                    begins,
-                    "{text}"
-                );
+                let looked = rewound.look(semicolon).await.unwrap();
+                assert_eq!(looked, told, "{text}");
                 let mut read = String::new();
                 rewound.read_to_string(&mut read).await.unwrap();
                 assert_eq!(read, text);

@@ -134,6 +134,16 @@ impl Routers {
         })
     }
 
+    /// Asks all of them now and makes the answers the latest.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn observe(&self) -> Result<(), Error> {
+        self.workers.observe().await?;
+        self.balancer.observe().await?;
+        Ok(())
+    }
+
     /// Sends the instance something to do, the way users do.
     ///
     /// # Errors

@@ -29,10 +29,10 @@ pub use listeners::Unheard;
 pub use port::check_port;
 pub(crate) use render::{UNROUTED, instance_of};
 
-use super::Error;
 use super::observed::{InstanceState, Observed, epoch};
 use super::shim::Shims;
 use super::traffic::Traffic;
+use super::{Error, now_ms};
 use crate::config::Config;
 use crate::provider::router::{self, Abilities, Router};
 pub(crate) use admin::Admin;
@@ -122,6 +122,7 @@ impl Control {
         // Numbered before it is asked: an answer never counts as newer than one
         // to a later question.
         let sequence = self.sequence.fetch_add(1, Ordering::SeqCst) + 1;
+        let asked_ms = now_ms();
         let answer = self
             .admin
             .ask(Method::GET, "/v1/state", &[], Vec::new())
@@ -129,7 +130,8 @@ impl Control {
         if answer.status != StatusCode::OK {
             return Err(Error::Balancer(format!("its state is {}", answer.status)));
         }
-        let observed = Arc::new(Observed::of(read::<balancer::State>(&answer)?, sequence));
+        let state = read::<balancer::State>(&answer)?;
+        let observed = Arc::new(Observed::of(state, sequence, asked_ms));
         self.note(|latest| {
             let older = latest
                 .observed
