@@ -44,7 +44,8 @@ async fn settings_that_do_not_fit_are_refused_before_a_port_is_bound() {
         ("access-log: {path: config.json}", "local.access-log.path"),
         ("metrics-listen: '0.0.0.0:9090'", "local.metrics-listen"),
         ("otlp-endpoint: 'https://a:4318'", "local.otlp-endpoint"),
-        ("access-log: {header: true}", "header"),
+        ("access-log: {header: true}", "local.access-log.header"),
+        ("access-log: {sample: -1}", "local.access-log.sample"),
     ] {
         let mut stack = Stack::prepare(Setup::default()).await.unwrap();
         std::fs::write(stack.data.join("gennaker.yml"), local(fields)).unwrap();
