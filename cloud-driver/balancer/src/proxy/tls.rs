@@ -16,7 +16,8 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::server::TlsStream;
 
-use super::client::{Client, HEAD, http1, http2, until_ended};
+use super::client::{Client, http1, http2, until_ended};
+use super::gathered::MOST;
 use super::parting::part;
 use super::peek::{Told, peek};
 use super::rewound::Rewound;
@@ -135,10 +136,9 @@ pub(crate) async fn serve(
                 Some(_) => (as_agreed, Spoken::Neither),
                 None => (spoken, Spoken::Http1),
             };
-            let first = until_ended(&client, stream.look(tell));
-            match timeout(HEAD, first).await {
-                Ok(Some(Ok(told))) => told.unwrap_or(default),
-                Ok(Some(Err(_)) | None) | Err(_) => return,
+            match until_ended(&client, stream.look(tell)).await {
+                Some(Ok(told)) => told.unwrap_or(default),
+                Some(Err(_)) | None => return,
             }
         }
     };
@@ -174,9 +174,11 @@ async fn shake(worker: &Worker, stream: TcpStream, config: Arc<ServerConfig>) ->
     let Ok(_place) = worker.handshakes.acquire().await else {
         return Shaken::Failed;
     };
-    let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
+    let Ok(mut stream) = TlsAcceptor::from(config).accept(stream).await else {
         return Shaken::Failed;
     };
+    // What is written at once is encrypted at once, and sent in one piece.
+    stream.get_mut().1.set_buffer_limit(Some(MOST));
     let figures = &worker.totals.greetings;
     match stream.get_ref().1.handshake_kind() {
         Some(HandshakeKind::Resumed) => figures.resumed.add(1),
