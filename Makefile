@@ -16,7 +16,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records canary-records kill zero-failed-requests replicas chaos skew restore smuggling clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records canary-records versus kill zero-failed-requests soak replicas chaos skew restore smuggling clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -29,7 +29,16 @@ push: build                      ## push the next version: make push VERSION=2
 down:                            ## stop control plane, balancer, instances and the registry
 	@demo/down.sh "$(DATA)"
 
-PRODUCT = $(CARGO) build --release -p deploy -p balancer -p instance -p demo
+# The balancer is optimized as a whole: that saves a tenth of its processor time, and takes minutes of
+# linking that the other programs would not repay.
+define BALANCER
+$(CARGO) build --profile balancer -p balancer --bin balancer
+install -m 755 $(TARGET)/balancer/balancer $(TARGET)/release/balancer
+endef
+define PRODUCT
+$(CARGO) build --release -p deploy -p instance -p demo
+$(BALANCER)
+endef
 
 ## Building -----------------------------------------------------------------
 
@@ -68,6 +77,9 @@ e2e: controls build              ## real binaries, real registry, real Redis
 
 zero-failed-requests: controls build  ## every strategy: 100 deployments, at least 1,000,000 requests
 	ZERO_FAILED_REQUESTS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture zero_failed_requests:: strategies:: promote::
+
+soak: build                      ## 1,440 deployments, one after the other, under load: memory and descriptors stay flat
+	SOAK=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture soak::
 
 replicas: build                  ## processes on Redis under kills: 200 executions, 1,500 events, 1,000 webhooks in an outage
 	REPLICAS=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture replicas:: exactly_once::
@@ -116,6 +128,11 @@ fuzz:                            ## readers of expressions and pipelines, MINUTE
 bench: build                     ## prints the table of docs/benchmarks.md
 	$(CARGO) build --release -p store --example commit_rate
 	$(CARGO) run --release -p tests --bin bench
+
+versus:                          ## the balancer against nginx and HAProxy: make versus RUN_SECONDS=4 CASES=keep-alive
+	$(BALANCER)
+	$(CARGO) build --release -p balancer --example versus
+	$(TARGET)/release/examples/versus
 
 clean:
 	$(CARGO) clean

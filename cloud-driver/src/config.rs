@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
-use runtime::config::Document;
+use runtime::config::{Document, Span};
 use serde::Deserialize;
 
 use crate::account::{self, Account};
 use crate::registry;
+
+mod figures;
+
+pub use figures::AccessLog;
 
 /// What the service is built from.
 #[derive(Debug, Clone, Default)]
@@ -92,20 +96,30 @@ pub struct Local {
     /// Last port instances may get. Default: 24999.
     pub last_port: u16,
     /// How long new instances stay ready before they get traffic. Default: 2 s.
-    pub settle: runtime::config::Span,
+    pub settle: Span,
     /// How long an instance may take to become healthy. Default: 60 s.
-    pub start_timeout: runtime::config::Span,
+    pub start_timeout: Span,
     /// How long requests in flight may take to end. Default: 60 s.
-    pub drain_timeout: runtime::config::Span,
+    pub drain_timeout: Span,
     /// From SIGTERM to SIGKILL. Default: 30 s.
-    pub grace: runtime::config::Span,
+    pub grace: Span,
     /// Worker threads of the load balancer; 0: one per processor, at most 2. Default: 0.
     pub balancer_workers: u16,
+    /// What the load balancer writes of each request. Default: nothing.
+    pub access_log: Option<AccessLog>,
+    /// Where the load balancer answers `GET /metrics` beside its admin socket, `127.0.0.1:9090` or another
+    /// address of loopback. Default: nowhere. This and the two below are given to a load balancer when it starts: one that runs goes on
+    /// as before until it is replaced (`gennaker balancer upgrade`).
+    pub metrics_listen: Option<String>,
+    /// Where the load balancer sends its figures as OTLP: `http://HOST:PORT`. Default: nowhere.
+    pub otlp_endpoint: Option<String>,
+    /// How often it sends them, 1 ms to 1 h. Default: 10 s.
+    pub otlp_interval: Span,
 }
 
 impl Default for Local {
     fn default() -> Self {
-        let seconds = |s| runtime::config::Span(std::time::Duration::from_secs(s));
+        let seconds = |s| Span(std::time::Duration::from_secs(s));
         Self {
             first_port: 20_000,
             last_port: 24_999,
@@ -114,6 +128,10 @@ impl Default for Local {
             drain_timeout: seconds(60),
             grace: seconds(30),
             balancer_workers: 0,
+            access_log: None,
+            metrics_listen: None,
+            otlp_endpoint: None,
+            otlp_interval: seconds(10),
         }
     }
 }
@@ -143,7 +161,7 @@ impl Config {
                 "local.first-port {first} and local.last-port {last} are no range above 1023"
             ));
         }
-        Ok(())
+        self.local.check_figures(&self.data, self.balancer_port)
     }
 
     /// The account of this name.

@@ -123,8 +123,20 @@ pub(crate) struct Up {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Balancer {
     /// Replace it by this installation's, without a failed request: the new one takes the sockets over, the
-    /// old one ends when its last connection does.
-    Upgrade(Folder),
+    /// old one ends when its last connection does. It gets the settings of the configuration that gennaker up
+    /// uses and listens where the old one does.
+    Upgrade(Upgrade),
+}
+
+/// Options of `gennaker balancer upgrade`.
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// The folder given to `gennaker up`.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// Configuration; by default the one that `gennaker up` was given last, else gennaker.yml in the data folder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// What to do to a users file.
@@ -304,7 +316,7 @@ impl Arguments {
             Command::Orchestrator(options) => replica::run(Kind::Orchestrator, &options),
             Command::CloudDriver(options) => replica::run(Kind::CloudDriver, &options),
             Command::Trigger(options) => replica::run(Kind::Trigger, &options),
-            Command::Balancer(Balancer::Upgrade(options)) => balancer::upgrade(&options.data),
+            Command::Balancer(Balancer::Upgrade(options)) => balancer::upgrade(&options),
             Command::Doctor(options) => doctor::run(&options.up),
             Command::Restore(options) => restore::run(&options),
         }

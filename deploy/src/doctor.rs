@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 
+use cloud_driver::provider::local::upgrade::pending;
 use store::redis::RedisSettings;
 use store::{Presence, Shards};
 
@@ -57,6 +58,7 @@ pub(crate) fn run(options: &Up) -> anyhow::Result<ExitCode> {
                 u32::from(local.first_port),
                 u32::from(local.last_port),
             );
+            balancer(&list, &settings.cloud_driver)?;
         }
         Err(error) => list.bad("configuration", format!("{error:#}")),
     }
@@ -192,6 +194,20 @@ fn ports(list: &mut List, first: u32, last: u32) {
             "the range of outgoing connections is not known here",
         ),
     }
+}
+
+/// Whether the load balancer that runs has the settings that are configured.
+fn balancer(list: &List, config: &cloud_driver::Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for change in runtime.block_on(pending(config)) {
+        list.note(
+            "balancer",
+            format!("gennaker balancer upgrade would tell it {change}"),
+        );
+    }
+    Ok(())
 }
 
 fn isolation(list: &List) {

@@ -29,6 +29,9 @@ pub(crate) struct Holder {
     /// It supervises processes, one or more for each service.
     #[serde(default)]
     pub(crate) processes: bool,
+    /// The configuration it was given, absolute; none: that of the folder.
+    #[serde(default)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl Holder {
@@ -41,6 +44,7 @@ impl Holder {
             port,
             balancer_port,
             processes: false,
+            config: None,
         }
     }
 
@@ -157,6 +161,7 @@ mod tests {
             port: 8084,
             balancer_port: 8080,
             processes: false,
+            config: None,
         };
         let first = hold(folder.path(), &holder(1)).unwrap();
         let refused = hold(folder.path(), &holder(2)).unwrap_err().to_string();

@@ -4,12 +4,12 @@ import * as view from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const EVERY = { clusters: 2000, traffic: 1000, executions: 15000, fallback: 3000 };
-const state = { application: "", failed: new Map(), drawn: new Map(), updated: new Map(), live: false };
+const state = { application: "", failed: new Map(), drawn: new Map(), updated: new Map(), live: false, clusters: [], traffic: null };
 
 // --- building ---------------------------------------------------------------
 
 function el(name, attributes = {}, ...children) {
-  const svg = ["svg", "rect", "line"].includes(name);
+  const svg = ["svg", "rect", "line", "path"].includes(name);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
@@ -172,10 +172,48 @@ function addressLine(a) {
   return el("p", { class: "soft mono" }, el("a", { href: url }, url));
 }
 
+// One shape for each version: a bar for each second, those of a second one upon the other.
+function bands(s) {
+  const width = 100 / Math.max(1, s.seconds.length), high = 38;
+  return s.versions.map((v, n) => {
+    const bar = (shares, i) => {
+      if (!shares?.[n]) return "";
+      const below = shares.slice(0, n).reduce((sum, share) => sum + share, 0);
+      const [x, y, height] = [i * width, 39.6 - below * high, shares[n] * high].map((number) => number.toFixed(2));
+      return `M${x} ${y}h${width.toFixed(2)}v-${height}h-${width.toFixed(2)}z`;
+    };
+    return el("path", { class: `share-${v.color}`, d: s.seconds.map(bar).join("") });
+  });
+}
+
+function shareBox(s, several) {
+  const known = s.versions.filter((v) => v.now !== null);
+  const text = (v) => `version ${v.version}: ${view.percent(v.now)}`;
+  const title = `Share of requests${several ? ` of ${s.loadBalancer}` : ""}, last minute`;
+  const late = s.ageS > 5 ? el("span", { class: "soft" }, `${view.span(s.ageS * 1000)} ago`) : null;
+  const box = (...children) => el("div", { class: "share-box", "data-testid": "shares" }, ...children);
+  if (!known.length) return box(el("p", { class: "soft" }, `${title}: no request was sent`));
+  return box(el("p", { class: "soft" }, title),
+    el("svg", { class: "chart shares", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${known.map(text).join(", ")}` },
+      el("line", { x1: 0, x2: 100, y1: 39.8, y2: 39.8, "stroke-width": 0.4 }), ...bands(s)),
+    el("ul", { class: "legend" }, ...known.map((v) => el("li", { "data-testid": "share" },
+      el("span", { class: `swatch share-${v.color}`, "aria-hidden": "true" }), text(v))),
+    late ? el("li", {}, late) : null));
+}
+
+// Traffic comes more often than clusters, so it is drawn into their cards by itself.
+function drawShares() {
+  for (const c of state.clusters) {
+    if ($(`shares-${c.key}`)) draw(`shares-${c.key}`, view.shares(c, state.traffic), (all) => all.map((s) => shareBox(s, all.length > 1)));
+  }
+}
+
 function clusterCard(c) {
+  state.drawn.delete(`shares-${c.key}`);
   return el("article", { class: "card", "data-testid": "cluster-pod", "aria-label": `${c.cluster} in ${c.account}` },
     el("div", { class: "row" }, el("h3", {}, c.account), el("span", { class: "soft" }, c.cluster), el("span", { class: "push" }, tag(c.health))),
     ...c.addresses.map(addressLine),
+    el("div", { id: `shares-${c.key}` }),
     ...c.groups.map(groupRow));
 }
 
@@ -186,7 +224,9 @@ async function readClusters() {
     attempt("Load balancers", () => ask(path("applications", state.application, "loadBalancers"))),
   ]);
   if (groups) {
-    draw("clusters", view.clusters(groups, balancers ?? []), (all) => all.length ? all.map(clusterCard) : [empty("Nothing is deployed yet.")]);
+    state.clusters = view.clusters(groups, balancers ?? []);
+    draw("clusters", state.clusters, (all) => all.length ? all.map(clusterCard) : [empty("Nothing is deployed yet.")]);
+    drawShares();
   }
 }
 
@@ -216,7 +256,10 @@ function trafficCard(t) {
 async function readTraffic() {
   if (!state.application) return;
   const found = await attempt("Load balancer", () => ask(`/traffic?application=${encodeURIComponent(state.application)}&seconds=60`));
-  if (found) draw("traffic", view.traffic(found, state.application), (all) => all.length ? all.map(trafficCard) : [empty("No request has passed yet.")]);
+  if (!found) return;
+  state.traffic = found;
+  drawShares();
+  draw("traffic", view.traffic(found, state.application), (all) => all.length ? all.map(trafficCard) : [empty("No request has passed yet.")]);
 }
 
 // --- deciding ----------------------------------------------------------------------
@@ -291,7 +334,7 @@ async function readApplications() {
 }
 
 function choose(application) {
-  state.application = application;
+  Object.assign(state, { application, clusters: [], traffic: null });
   for (const id of ["executions", "pipelines", "clusters", "traffic"]) state.drawn.delete(id);
   if (!application) draw("executions", [], () => [empty("There is no application yet. Save one with POST /tasks, or start with --demo.")]);
   readPipelines(); readExecutions(); readClusters(); readTraffic();

@@ -171,6 +171,57 @@ export function traffic(answer, application) {
   }).filter((g) => g.name !== "-" || g.ownError > 0).sort((x, y) => y.rate - x.rate || x.name.localeCompare(y.name));
 }
 
+// Seconds over which a share is measured: of a few requests it would jump from 0 to 100 %.
+const SHARE_OVER = 5;
+
+// The group's number, so that a version keeps its color while others come and go.
+const colorOf = (group) => Number(/-v(\d+)$/.exec(group.name)?.[1] ?? 0) % 6;
+
+// What share of its load balancers' requests each version of a cluster got: for each load balancer the
+// versions, newest first, and for each second their shares in this order, measured over the last few; null
+// where nothing was sent. `now` is a version's last share, `ageS` how many seconds ago that was.
+export function shares(cluster, answer) {
+  const series = answer?.history?.series ?? [];
+  const length = Math.max(0, ...series.map((one) => one.seconds.length));
+  const at = (one, i, key) => one.seconds[i - length + one.seconds.length]?.[key] ?? 0;
+  const own = new Map(cluster.groups.map((g) => [g.name, g]));
+  const balancers = [...new Set(series.filter((one) => own.has(one.group)).map((one) => one.loadBalancer))].sort();
+  return balancers.map((loadBalancer) => {
+    const of = series.filter((one) => one.loadBalancer === loadBalancer);
+    // Groups of others behind the same load balancer are not told; what is missing to the whole is theirs.
+    const total = Array.from({ length }, (_, i) => {
+      const sum = (key) => of.reduce((n, one) => n + at(one, i, key), 0);
+      const share = sum("share");
+      return share ? (sum("sent") * 1000) / share : 0;
+    });
+    const versions = new Map();
+    for (const one of of.filter((s) => own.has(s.group))) {
+      const group = own.get(one.group);
+      const sent = Array.from({ length }, (_, i) => at(one, i, "sent"));
+      if (group.disabled && !sent.some(Boolean)) continue;
+      const before = versions.get(group.version);
+      versions.set(group.version, {
+        created: Math.max(before?.created ?? 0, group.created ?? 0), color: before?.color ?? colorOf(group),
+        sent: sent.map((n, i) => n + (before?.sent[i] ?? 0)),
+      });
+    }
+    const list = [...versions].sort((a, b) => b[1].created - a[1].created || b[0].localeCompare(a[0]));
+    const over = (numbers, i) => numbers.slice(Math.max(0, i - SHARE_OVER + 1), i + 1).reduce((n, m) => n + m, 0);
+    const seconds = total.map((n, i) => (n ? list.map(([, v]) => over(v.sent, i) / over(total, i)) : null));
+    const last = seconds.findLastIndex(Boolean);
+    return {
+      loadBalancer, seconds, ageS: last < 0 ? null : length - 1 - last,
+      versions: list.map(([version, { color }], n) => ({ version, color, now: seconds[last]?.[n] ?? null })),
+    };
+  });
+}
+
+export function percent(share) {
+  if (share > 0 && share < 0.005) return "<1 %";
+  if (share < 1 && share > 0.995) return ">99 %";
+  return `${Math.round(share * 100)} %`;
+}
+
 export const millis = (ms) => (ms <= 0 ? "–" : ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`);
 
 export function defaultApplication(applications, wanted) {

@@ -89,6 +89,65 @@ test("a group behind two load balancers is shown once", () => {
   assert.deepEqual(g.bars.map((b) => b.ok), [1, 7]);
 });
 
+const second = (sent, share) => ({ sent, share });
+const series = (group, seconds, loadBalancer = "lb") => ({ group, loadBalancer, seconds });
+const clusterOf = (...groups) => ({ groups: groups.map(([name, version, more]) => ({ name, version, disabled: false, created: Number(name.slice(-3)), ...more })) });
+const near = (value, wanted) => assert.ok(Math.abs(value - wanted) < 0.005, `${value} is not about ${wanted}`);
+
+test("each version's share of its load balancer's requests, newest first", () => {
+  const canary = clusterOf(["shop-v000", "1"], ["shop-v001", "2"]);
+  const seconds = (...sent) => sent.map(([n, all]) => second(n, Math.round((1000 * n) / all)));
+  const [lb, ...more] = view.shares(canary, { history: { series: [
+    series("shop-v000", seconds([91, 100], [88, 100], [181, 200])), series("shop-v001", seconds([9, 100], [12, 100], [19, 200])),
+    series("-", seconds([0, 1], [0, 1], [0, 1])), series("other-v000", seconds([7, 7], [7, 7], [7, 7]), "another"),
+  ] } });
+  assert.equal(more.length, 0);
+  assert.deepEqual([lb.loadBalancer, lb.ageS, lb.seconds.length], ["lb", 0, 3]);
+  assert.deepEqual(lb.versions.map((v) => [v.version, v.color, view.percent(v.now)]), [["2", 1, "10 %"], ["1", 0, "90 %"]]);
+  for (const [i, share] of [0.09, 0.105, 0.1].entries()) {
+    near(lb.seconds[i][0], share);
+    near(lb.seconds[i][1], 1 - share);
+  }
+});
+
+test("a second in which nothing was sent has no share, and the last one known is told with its age", () => {
+  const two = clusterOf(["shop-v000", "1"], ["shop-v001", "2"]);
+  const idle = second(0, 0), after = (n, ...first) => [...first, ...Array.from({ length: n }, () => idle)];
+  const [lb] = view.shares(two, { history: { series: [
+    series("shop-v000", after(9, second(3, 750))), series("shop-v001", after(9, second(1, 250)))] } });
+  assert.deepEqual(lb.seconds, [[0.25, 0.75], ...Array(9).fill(null)]);
+  assert.deepEqual([lb.ageS, ...lb.versions.map((v) => view.percent(v.now))], [9, "25 %", "75 %"]);
+  const [none] = view.shares(two, { history: { series: [series("shop-v000", after(3)), series("shop-v001", after(3))] } });
+  assert.deepEqual([none.seconds, none.ageS, none.versions.map((v) => v.now)], [[null, null, null], null, [null, null]]);
+  // A balancer of before has no such figures.
+  const [old] = view.shares(two, { history: { series: [series("shop-v000", [{ ok: 9 }])] } });
+  assert.deepEqual([old.seconds, old.versions.map((v) => v.now)], [[null], [null]]);
+  for (const answer of [null, {}, { history: {} }, { history: { series: [] } }]) assert.deepEqual(view.shares(two, answer), []);
+});
+
+test("a share is measured over five seconds and no longer", () => {
+  const two = clusterOf(["shop-v000", "1"], ["shop-v001", "2"]);
+  const once = (n) => Array.from({ length: 7 }, (_, i) => second(Number(i === n), 1000 * (i === n)));
+  const [lb] = view.shares(two, { history: { series: [series("shop-v000", once(0)),
+    series("shop-v001", Array.from({ length: 7 }, (_, i) => second(Number(i > 0), 1000 * (i > 0))))] } });
+  assert.deepEqual(lb.seconds.map(([canary]) => canary), [0, 1 / 2, 2 / 3, 3 / 4, 4 / 5, 1, 1]);
+});
+
+test("groups of one version are one, the rest of a shared load balancer is nobody's here", () => {
+  const cluster = clusterOf(["shop-v003", "1"], ["shop-v004", "1"], ["shop-v008", "2", { disabled: true }]);
+  const [a, b] = view.shares(cluster, { history: { series: [
+    series("shop-v003", [second(1, 100)], "b"), series("shop-v003", [second(2, 200)], "a"),
+    series("shop-v004", [second(3, 300)], "a"), series("shop-v008", [second(0, 0)], "a"),
+  ] } });
+  assert.deepEqual([a.loadBalancer, b.loadBalancer], ["a", "b"]);
+  assert.deepEqual(a.versions, [{ version: "1", color: 3, now: 0.5 }]);
+  assert.deepEqual(b.seconds, [[0.1]]);
+});
+
+test("shares that are not whole are not told as whole", () => {
+  assert.deepEqual([0, 0.001, 0.1, 0.9951, 1].map(view.percent), ["0 %", "<1 %", "10 %", ">99 %", "100 %"]);
+});
+
 test("the application is the wanted one, else one that runs somewhere", () => {
   const list = [{ name: "a" }, { name: "b", accounts: "prod" }];
   assert.equal(view.defaultApplication(list, "a"), "a");

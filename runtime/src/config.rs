@@ -127,10 +127,26 @@ impl Document {
         let Some(value) = self.sections.get(name).filter(|v| !v.is_null()) else {
             return T::default();
         };
-        T::deserialize(value.clone()).unwrap_or_else(|error| {
-            self.faults.push(format!("  {name}: {error}"));
+        serde_path_to_error::deserialize(value.clone()).unwrap_or_else(|error| {
+            let fault = match error.path().iter().next() {
+                Some(_) => format!("  {name}.{}: {}", error.path(), error.inner()),
+                None => format!("  {name}: {}", error.inner()),
+            };
+            self.faults.push(fault);
             T::default()
         })
+    }
+
+    /// Ends the reading by somebody who asked for some sections only.
+    ///
+    /// # Errors
+    /// Every section that was asked for and did not fit.
+    pub fn finish_some(self) -> Result<(), Error> {
+        if self.faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Sections(self.faults))
+        }
     }
 
     /// Ends the reading.
@@ -147,11 +163,7 @@ impl Document {
                 ));
             }
         }
-        if self.faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Sections(self.faults))
-        }
+        self.finish_some()
     }
 }
 
@@ -299,14 +311,26 @@ mod tests {
         document.section::<Poll>("poll");
         document.section::<Poll>("other");
         let text = document.finish().unwrap_err().to_string();
+        assert!(text.contains("\n  poll.interval: invalid type"), "{text}");
         assert!(
-            text.contains("poll:") && text.contains("intervall"),
+            text.contains("\n  other.intervall: unknown field"),
             "{text}"
         );
         assert!(
             text.contains("nobody: there is no such section; known are poll, other"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn who_reads_some_sections_judges_those_alone() {
+        let mut document = Document::parse("poll: {interval: 5s}\nnobody: 1").unwrap();
+        document.section::<Poll>("poll");
+        document.clone().finish_some().unwrap();
+        assert!(document.clone().finish().is_err());
+        document.section::<Poll>("nobody");
+        let text = document.finish_some().unwrap_err().to_string();
+        assert!(text.contains("\n  nobody: "), "{text}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use hyper::Method;
 use serde_json::Value;
@@ -62,6 +62,28 @@ pub async fn metrics(data: &Path) -> Result<Metrics> {
         .expect(200)?
         .text();
     Ok(Metrics { text })
+}
+
+/// Requires that the balancer in force has repeated nothing and answered nothing by itself.
+///
+/// # Errors
+/// It has, or does not answer.
+pub async fn require_untroubled(data: &Path) -> Result<()> {
+    let metrics = metrics(data).await?;
+    for name in [
+        "balancer_retries_total",
+        "balancer_not_repeated_total",
+        "balancer_no_instance_total",
+    ] {
+        ensure!(metrics.knows(name), "the balancer has no {name}");
+        let sum = metrics.sum(name, &[]);
+        ensure!(sum < 0.5, "{name}: {sum}");
+    }
+    let state = state(data).await?;
+    for name in ["retries", "notRepeated", "ownErrors"] {
+        ensure!(state[name] == 0, "the balancer's {name}: {state}");
+    }
+    Ok(())
 }
 
 /// Prometheus text.
@@ -193,6 +215,10 @@ async fn watch(client: Client, sight: Arc<Mutex<Sight>>) {
     loop {
         ticks.tick().await;
         match look(&client, &mut connection).await {
+            // It leaves, and its successor's socket has its name by now.
+            Ok(state) if state["listeners"].as_array().is_some_and(Vec::is_empty) => {
+                connection = None;
+            }
             Ok(state) => lock(&sight).see(&state),
             Err(_) => {
                 connection = None;

@@ -53,6 +53,26 @@ impl Report {
             .with_context(|| format!("no {name} in {}", self.summary))
     }
 
+    /// What is proven by no failure among so many requests: with 95 % confidence, fewer than this many
+    /// of a million fail. (Of n requests that fail independently with the chance p, none does with the
+    /// chance (1 - p)^n, which is 0.05 for p = 1 - 0.05^(1/n).)
+    ///
+    /// # Errors
+    /// There is no count.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub fn upper_bound_per_million(&self) -> Result<f64> {
+        let answered = self.count("answered")?;
+        ensure!(answered > 0, "nothing was answered: {}", self.summary);
+        Ok((1.0 - 0.05_f64.powf(1.0 / answered as f64)) * 1e6)
+    }
+
+    /// How many of each kind were answered, in one line.
+    pub fn by_kind(&self) -> String {
+        let kinds = self.summary["kinds"].as_object().into_iter().flatten();
+        let counts = kinds.map(|(kind, counts)| format!("{kind} {}", counts["answered"]));
+        counts.collect::<Vec<_>>().join(", ")
+    }
+
     /// The kinds that were sent and had no request in flight at any of these times (milliseconds since the
     /// epoch).
     pub fn kinds_not_across(&self, times: &[u64]) -> Vec<String> {

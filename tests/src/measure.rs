@@ -23,6 +23,17 @@ pub fn pss_kib(pid: i32) -> Result<u64> {
         .with_context(|| format!("{} has no Pss", path.display()))
 }
 
+/// How many descriptors a process has open.
+///
+/// # Errors
+/// The process has ended, or belongs to somebody else.
+pub fn descriptors(pid: i32) -> Result<usize> {
+    let path = PathBuf::from(format!("/proc/{pid}/fd"));
+    let entries =
+        std::fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(entries.count())
+}
+
 /// The processor time a process has used, all its threads, user and system.
 ///
 /// # Errors

@@ -305,6 +305,16 @@ impl Stack {
         Ok(())
     }
 
+    /// `gennaker balancer upgrade`: another balancer in place of the one that runs; what it says.
+    ///
+    /// # Errors
+    /// It fails.
+    pub async fn upgrade_balancer(&self) -> Result<String> {
+        let gennaker = self.program("gennaker")?;
+        let data = self.data.display().to_string();
+        program::run(&gennaker, ["balancer", "upgrade", "--data", &data]).await
+    }
+
     /// SIGTERM, and waits for the end; returns how long that took.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::control::metrics::export::{Endpoint, EndpointError};
+use balancer::{Endpoint, EndpointError, MAX_OTLP_INTERVAL_MS};
 
 /// How to use it.
 pub(crate) const USAGE: &str = "balancer --data FOLDER [options]
@@ -54,6 +54,13 @@ pub(crate) enum ArgumentError {
         name: String,
         value: String,
         expected: String,
+    },
+    /// Figures cannot be sent there.
+    #[error("{name}: {source}")]
+    Endpoint {
+        name: String,
+        #[source]
+        source: EndpointError,
     },
     /// A part that has no default.
     #[error("{0} is missing; see --help")]
@@ -110,14 +117,15 @@ pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, Arg
                 read.metrics_listen = Some(address);
             }
             "--otlp-endpoint" => {
-                let text = value()?;
-                let endpoint = text.parse();
-                read.otlp = Some(endpoint.map_err(|error: EndpointError| {
-                    no_value(&name, &shown(&text), &error.to_string())
-                })?);
+                let endpoint = value()?.parse();
+                let wrong = |source| ArgumentError::Endpoint {
+                    name: name.clone(),
+                    source,
+                };
+                read.otlp = Some(endpoint.map_err(wrong)?);
             }
             "--otlp-interval-ms" => {
-                let ms = count(&name, &value()?, 3_600_000)?;
+                let ms = count(&name, &value()?, MAX_OTLP_INTERVAL_MS as usize)?;
                 read.otlp_interval = Duration::from_millis(ms as u64);
             }
             _ => return Err(ArgumentError::Unknown(name)),
@@ -144,16 +152,6 @@ fn no_value(name: &str, value: &str, expected: &str) -> ArgumentError {
         name: name.to_owned(),
         value: value.to_owned(),
         expected: expected.to_owned(),
-    }
-}
-
-/// A URL as it may be told: a name and a password before its host are left out.
-fn shown(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            format!("{}://…{}", &url[..scheme], &url[at..])
-        }
-        _ => url.to_owned(),
     }
 }
 

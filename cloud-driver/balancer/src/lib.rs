@@ -19,6 +19,7 @@
 //! The protocol is versioned by its path because the balancer outlives upgrades.
 
 mod config;
+mod endpoint;
 pub mod handover;
 mod history;
 mod listening;
@@ -30,6 +31,7 @@ pub use config::{
     MAX_LISTENERS, MAX_TRUSTED, Mirror, Network, NetworkError, Outlier, Protocol, ProxyProtocol,
     Role, Route, RouteLimits, STDOUT, Settings, Sticky, Tls, TlsVersion,
 };
+pub use endpoint::{Endpoint, EndpointError, MAX_OTLP_INTERVAL_MS};
 pub use history::{Counted, History, Rest, Second, Series};
 pub use listening::{CertificateState, Listening};
 pub use state::{

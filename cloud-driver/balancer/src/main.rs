@@ -13,6 +13,9 @@ use std::process::ExitCode;
 
 use arguments::Asked;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = match arguments::read(std::env::args().skip(1)) {
         Ok(Asked::Run(arguments)) => arguments,

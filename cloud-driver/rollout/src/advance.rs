@@ -360,6 +360,13 @@ impl Rollout {
         if now.ms() < end {
             return Progress::Wait(Some(end));
         }
+        // Counts change without news: what is left is known from an answer to a question of now. A router
+        // that does not answer for long is told of with what was seen last.
+        let is_old = left.iter().any(|(_, seen)| seen.asked_ms < end);
+        if is_old && now.ms() < end.saturating_add(self.settings.capacity_timeout_ms) {
+            step.effects.push(Effect::Observe);
+            return Progress::Wait(None);
+        }
         let tunnels_only = left.iter().all(|(_, s)| s.in_flight.requests == 0);
         let then = if tunnels_only {
             OnDrainTimeout::Cut

@@ -65,6 +65,8 @@ pub enum Effect {
         /// Revision that answers carry once this is applied.
         revision: u64,
     },
+    /// Ask the router anew: its latest answer is too old to decide by.
+    Observe,
     /// Send the instance one request through the router's own path.
     Prove {
         /// Instance id.

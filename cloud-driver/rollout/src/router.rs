@@ -164,6 +164,8 @@ pub struct Seen {
     pub connections: Option<u64>,
     /// Why it is not ready, as the router says it.
     pub reason: Option<String>,
+    /// When the question was asked that this answers, ms since the epoch: counts change without news.
+    pub asked_ms: u64,
 }
 
 /// One answer of the router.

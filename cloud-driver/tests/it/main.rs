@@ -7,6 +7,7 @@ mod bad_luck;
 mod conformance;
 mod crash;
 mod deployments;
+mod figures;
 mod jobs;
 mod permissions;
 mod programs;

@@ -84,7 +84,12 @@ pub(crate) struct World {
     slots: u32,
     /// Only the role `team` may write account `prod`.
     guarded: bool,
+    /// What the test configures otherwise.
+    change: Change,
 }
+
+/// Changes a configuration.
+type Change = Box<dyn Fn(&mut Config) + Send + Sync>;
 
 impl World {
     /// A service with three hosts of one slot each.
@@ -93,15 +98,24 @@ impl World {
     }
 
     pub(crate) fn with_slots(slots: u32) -> Self {
-        Self::made(slots, false)
+        Self::made(slots, false, |_| {})
+    }
+
+    /// With two slots each, configured otherwise.
+    pub(crate) fn configured(change: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
+        Self::made(2, false, change)
     }
 
     /// People have to authenticate, and account `prod` is the team's.
     pub(crate) fn guarded() -> Self {
-        Self::made(1, true)
+        Self::made(1, true, |_| {})
     }
 
-    fn made(slots: u32, guarded: bool) -> Self {
+    fn made(
+        slots: u32,
+        guarded: bool,
+        change: impl Fn(&mut Config) + Send + Sync + 'static,
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("gnk-").tempdir().unwrap();
         let file = FileSettings::new(folder.path().join("store.redb"));
         let store = Embedded::open(file, store::Shards::default()).unwrap();
@@ -118,6 +132,7 @@ impl World {
             port,
             slots,
             guarded,
+            change: Box::new(change),
         };
         for version in ["1", "2", "3"] {
             world.image(version, &[]);
@@ -157,7 +172,12 @@ impl World {
         self.folder.path()
     }
 
-    fn config(&self) -> Config {
+    /// What the service is built from; a service that runs has read it already.
+    pub(crate) fn configure(&mut self, change: impl Fn(&mut Config) + Send + Sync + 'static) {
+        self.change = Box::new(change);
+    }
+
+    pub(crate) fn config(&self) -> Config {
         let account = format!(
             "{{name: prod, regions: {{local: {{hosts: 3, slots-per-host: {}}}}}, \
              secrets: {{token: 'file:{}/token'}}, \
@@ -185,6 +205,7 @@ impl World {
         config.local.settle = ms(100);
         config.local.start_timeout = ms(20_000);
         config.local.grace = ms(1_000);
+        (self.change)(&mut config);
         config
     }
 

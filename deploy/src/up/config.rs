@@ -1,5 +1,6 @@
 //! The configuration of all services: one file, its sections and the command line.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,6 +87,16 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
             file.display()
         );
     }
+    let figures = cloud_driver.local.metrics_listen.as_ref();
+    if let Some(figures) = figures.and_then(|text| text.parse::<SocketAddr>().ok())
+        && figures.port() == options.port
+        && (options.bind.is_unspecified() || options.bind == figures.ip())
+    {
+        bail!(
+            "local.metrics-listen: {figures} is where REST interface and page are; choose another port in {}",
+            file.display()
+        );
+    }
     if !options.bind.is_unspecified() {
         // What is listened on is a name browsers may use.
         gateway.hosts.push(options.bind.to_string());
@@ -133,6 +144,23 @@ fn place_archive(orchestrator: &mut orchestrator::Config, data: &Path) {
 /// The orchestrator's part alone, for tools that read what it wrote.
 pub(crate) fn orchestrator(data: &Path) -> anyhow::Result<orchestrator::Config> {
     Ok(restoring(None, data)?.0)
+}
+
+/// The cloud driver's part alone and checked, as `up` would read it from this file; its port is not in it.
+pub(crate) fn cloud_driver(
+    file: &Path,
+    data: &Path,
+    balancer_port: u16,
+) -> anyhow::Result<cloud_driver::Config> {
+    let mut document = Document::load(file)?;
+    document.override_from(std::env::vars().filter(|(name, _)| name != "GENNAKER_LOG"));
+    let mut config = cloud_driver::Config::from_document(&mut document);
+    config.data = data.to_owned();
+    config.balancer_port = balancer_port;
+    let checked = document.finish_some().map_err(anyhow::Error::from);
+    let checked = checked.and_then(|()| config.check().map_err(anyhow::Error::msg));
+    checked.with_context(|| file.display().to_string())?;
+    Ok(config)
 }
 
 /// The parts that say where the archive is and how long what is known again.

@@ -29,8 +29,10 @@ const WORKERS: usize = 2;
 /// Runs until a signal.
 pub(crate) fn run(options: Up) -> anyhow::Result<ExitCode> {
     telemetry::init(&options.log, telemetry::Format::Text)?;
+    let given = options.config.as_deref().map(std::path::absolute);
     let holder = Holder {
         processes: options.processes,
+        config: given.transpose().context("--config")?,
         ..Holder::this(options.port, options.balancer_port)
     };
     let held = folder::hold(&options.data, &holder)?;

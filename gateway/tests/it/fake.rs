@@ -46,6 +46,8 @@ struct State {
     executions: Vec<Value>,
     /// What tests set: permissions of application `a` and of account `k8s`.
     pub(crate) kept: Kept,
+    /// What runs, unless it is the one group, and what it got.
+    deployed: Option<(Vec<Value>, Value)>,
     watchers: Vec<mpsc::Sender<Result<orca::WatchEvent, Status>>>,
 }
 
@@ -65,6 +67,11 @@ impl Peers {
     /// Replaces the list of executions.
     pub(crate) fn executions(&self, executions: Vec<Value>) {
         self.0.lock().unwrap().executions = executions;
+    }
+
+    /// Replaces what runs, and what was measured of it.
+    pub(crate) fn deployed(&self, groups: Vec<Value>, traffic: Value) {
+        self.0.lock().unwrap().deployed = Some((groups, traffic));
     }
 
     /// Sends an event to everybody who watches; false when nobody does.

@@ -48,14 +48,13 @@ async fn predecessors_end(world: &World) {
 #[tokio::test]
 async fn users_notice_nothing_when_the_balancer_is_upgraded() {
     let mut world = World::serving_one(Setup::default(), ACCOUNT).await.unwrap();
-    let gennaker = world.stack.program("gennaker").unwrap();
     let folder = world.folder().unwrap();
     let host = world::host(ACCOUNT);
     let load = Load::start(&folder, world.stack.balancer_port, &host, 200, &[]).unwrap();
     let mut epochs = vec![state(&world).await["epoch"].clone()];
     for round in 2..5 {
         let before = pid(&state(&world).await);
-        let said = upgrade(&gennaker, &world).await.unwrap();
+        let said = world.stack.upgrade_balancer().await.unwrap();
         let now = state(&world).await;
         assert!(said.contains(&pid(&now).to_string()), "{said}");
         assert!(said.contains(&before.to_string()), "{said}");

@@ -52,8 +52,8 @@ impl AccessLog {
         }
         if self.sample == 0 {
             faults.push(format!(
-                "{path}.sample: one of 0 requests cannot be written; set 1 or more, or leave out \
-                 accessLog"
+                "{path}.sample: one of 0 requests cannot be written; set 1 or more, or leave the \
+                 log out"
             ));
         }
         for (b, name) in self.load_balancers.iter().enumerate() {

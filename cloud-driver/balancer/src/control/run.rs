@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use balancer::handover::leaving_socket;
-use balancer::{ADMIN_SOCKET, Observed, Role, State};
+use balancer::{ADMIN_SOCKET, Endpoint, Observed, Role, State};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -14,7 +14,6 @@ use super::admin;
 use super::apply::Refused;
 use super::journal::JournalError;
 use super::listeners::{Listeners, Open, listen};
-use super::metrics::export::Endpoint;
 use super::plane::Plane;
 use super::predecessor::found;
 use super::succession::{SuccessionError, Taken, take};

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -284,6 +284,18 @@ pub(crate) enum Carrier {
 }
 
 impl Carrier {
+    fn hear(
+        &self,
+        cx: &mut Context<'_>,
+        body: &mut Incoming,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let body = Pin::new(body);
+        match self {
+            Self::Pipe(pipe) => pipe.hear(cx, |cx| body.poll_frame(cx)),
+            Self::Stream(_) | Self::Apart => body.poll_frame(cx),
+        }
+    }
+
     fn has_ended(&self) -> bool {
         matches!(self, Self::Pipe(pipe) if pipe.has_ended())
     }
@@ -301,18 +313,18 @@ pub(crate) struct Exchange {
 }
 
 /// Takes an answer's body over. What has come whole already is handed on at once and the
-/// connection laid down.
+/// connection laid down; the rest is asked for by whoever polls the body, and so nobody is woken here.
 pub(crate) fn take_over(
     mut body: Incoming,
     carrier: Carrier,
     guard: Rc<Guard>,
     cuts: u32,
     count: Count,
-    cx: &mut Context<'_>,
 ) -> ResponseBody {
+    let cx = &mut Context::from_waker(Waker::noop());
     let mut first = None;
     if !body.is_end_stream()
-        && let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(cx)
+        && let Poll::Ready(Some(Ok(frame))) = carrier.hear(cx, &mut body)
     {
         first = Some(frame);
     }
@@ -389,7 +401,7 @@ impl Exchange {
         if let Carrier::Pipe(pipe) = &mut self.carrier {
             pipe.drive(cx);
         }
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        match self.carrier.hear(cx, &mut self.body) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.count.passed(&frame);
                 if let Some(watch) = self.guard.watch() {

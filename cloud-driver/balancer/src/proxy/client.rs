@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use balancer::ProxyProtocol;
+use bytes::Bytes;
 use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -19,11 +20,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::forward::forward;
+use super::gathered::Gathered;
 use super::listener::{Terms, Way};
-use super::peek::{Told, peek};
+use super::parting::part;
 use super::pipe::MOST_HEAD;
 use super::proxy_protocol::{self, Header, HeaderError};
+use super::rewound::Rewound;
 use super::shared::Local;
+use super::spoken::{Spoken, spoken};
 use super::tls;
 use super::worker::{Place, Registered, Worker};
 use crate::fault::Fault;
@@ -31,9 +35,9 @@ use crate::fault::Fault;
 /// How long a connection may be without a request, seconds.
 const IDLE_S: u64 = 75;
 
-/// From the end of an answer to the end of the next request's head: above the idle time, so
+/// From the end of an answer to the end of the next request's head, seconds: above the idle time, so
 /// that it only ends who sends a head too slowly.
-pub(crate) const HEAD: Duration = Duration::from_secs(IDLE_S + 15);
+const HEAD_S: u64 = IDLE_S + 15;
 
 /// The same once the process leaves.
 const IDLE_LEAVING_S: u64 = 10;
@@ -49,6 +53,8 @@ pub(crate) struct Client {
     /// Second of the worker's clock of its last request or answer.
     last: Cell<u64>,
     ends: Cell<bool>,
+    /// Whether the head of its request takes too long.
+    late: Cell<bool>,
     waker: RefCell<Waker>,
     /// Whether requests share it, each in a task of its own.
     shared: Cell<bool>,
@@ -59,13 +65,13 @@ pub(crate) struct Client {
 
 impl Client {
     fn new(peer: SocketAddr, way: Way, now_s: u64) -> Self {
-        let text = peer.ip().to_canonical().to_string();
         Self {
-            peer: HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown")),
+            peer: written(peer.ip().to_canonical()),
             way,
             busy: Cell::new(0),
             last: Cell::new(now_s),
             ends: Cell::new(false),
+            late: Cell::new(false),
             waker: RefCell::new(Waker::noop().clone()),
             shared: Cell::new(false),
             tasks: RefCell::default(),
@@ -103,7 +109,14 @@ impl Client {
         } else {
             IDLE_S
         };
-        if self.busy.get() == 0 && now_s.saturating_sub(idle_since) >= limit {
+        if self.busy.get() > 0 {
+            return;
+        }
+        // A timer for each head would do the same, and cost more than all of this.
+        if now_s.saturating_sub(self.last.get()) >= HEAD_S {
+            self.late.set(true);
+        }
+        if now_s.saturating_sub(idle_since) >= limit {
             self.end();
         }
     }
@@ -113,6 +126,31 @@ impl Client {
         self.ends.set(true);
         self.wake();
     }
+}
+
+/// An address as it is written into requests.
+fn written(address: IpAddr) -> HeaderValue {
+    let value = match address {
+        // By hand: each new connection needs it, and formatting takes ten times as long.
+        IpAddr::V4(address) => {
+            let mut text = Vec::with_capacity("255.255.255.255".len());
+            for octet in address.octets() {
+                if !text.is_empty() {
+                    text.push(b'.');
+                }
+                if octet >= 100 {
+                    text.push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    text.push(b'0' + octet / 10 % 10);
+                }
+                text.push(b'0' + octet % 10);
+            }
+            HeaderValue::from_maybe_shared(Bytes::from(text))
+        }
+        IpAddr::V6(address) => HeaderValue::try_from(address.to_string()),
+    };
+    value.unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// A request of a client that has not been answered whole.
@@ -165,8 +203,6 @@ pub(crate) async fn serve(
     place: Place,
     terms: Arc<Terms>,
 ) {
-    // Small answers must not wait for acknowledgements; without it they are only slower.
-    let _slower = stream.set_nodelay(true);
     let mut client = Rc::new(Client::new(peer, terms.way(peer), worker.now_s()));
     let registered = worker.register(client.clone(), place);
     if terms.proxy_protocol != ProxyProtocol::Off {
@@ -184,13 +220,14 @@ pub(crate) async fn serve(
         return Box::pin(tls::serve(worker, client, stream, config, limit)).await;
     }
     drop(terms);
-    let told = tokio::time::timeout(HEAD, until_ended(&client, spoken(&stream))).await;
+    let mut stream = Rewound::new(stream);
     // Each kind in memory of its own size: idle connections are many.
-    match told {
-        Ok(Some(Ok(Spoken::Http1))) => Box::pin(http1(worker, client, stream)).await,
-        Ok(Some(Ok(Spoken::Http2))) => Box::pin(http2(worker, client, stream)).await,
+    match until_ended(&client, stream.look(spoken)).await {
+        Some(Ok(Some(Spoken::Http1) | None)) => Box::pin(http1(worker, client, stream)).await,
+        Some(Ok(Some(Spoken::Http2))) => Box::pin(http2(worker, client, stream)).await,
+        Some(Ok(Some(Spoken::Neither))) => Box::pin(part(stream, b"")).await,
         // It went away without a word, or said nothing for too long.
-        Ok(Some(Err(_)) | None) | Err(_) => {}
+        Some(Err(_)) | None => {}
     }
 }
 
@@ -255,29 +292,6 @@ fn renamed(
     client
 }
 
-/// What a client speaks.
-enum Spoken {
-    Http1,
-    Http2,
-}
-
-/// How HTTP/2 begins; no method of HTTP/1.1 begins so (RFC 9113, section 3.4).
-pub(crate) const PREFACE: &[u8; 4] = b"PRI ";
-
-/// Looks at the first bytes of a connection.
-async fn spoken(stream: &TcpStream) -> std::io::Result<Spoken> {
-    let tell = |bytes: &[u8]| {
-        if bytes.is_empty() || bytes != &PREFACE[..bytes.len()] {
-            return Some(Spoken::Http1);
-        }
-        (bytes.len() == PREFACE.len()).then_some(Spoken::Http2)
-    };
-    match peek(stream, &mut [0; PREFACE.len()], tell).await? {
-        Told::This(spoken) => Ok(spoken),
-        Told::Full | Told::Ended(_) => Ok(Spoken::Http1),
-    }
-}
-
 /// The result of a future, none when the connection is to end before.
 pub(crate) async fn until_ended<T>(client: &Client, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
@@ -298,13 +312,14 @@ pub(crate) async fn http1(
 ) {
     let service = {
         let (worker, client) = (worker, client.clone());
-        service_fn(move |request| forward(worker.clone(), client.clone(), request))
+        // In memory of its own: connections that are idle need none for it.
+        service_fn(move |request| {
+            Box::pin(forward(worker.clone(), client.clone(), Box::new(request)))
+        })
     };
     let connection = http1::Builder::new()
         .max_buf_size(MOST_HEAD)
         .max_header_size(MOST_HEAD)
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -312,6 +327,9 @@ pub(crate) async fn http1(
         client.watch(cx.waker());
         if client.ends.take() {
             connection.as_mut().graceful_shutdown();
+        }
+        if client.late.get() {
+            return Poll::Ready(Ok(()));
         }
         connection.as_mut().poll(cx)
     })
@@ -330,7 +348,7 @@ const WINDOW: (u32, u32) = (256 * 1024, 1024 * 1024);
 pub(crate) async fn http2(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
 ) {
     client.shared.set(true);
     if worker.is_leaving() {
@@ -338,8 +356,12 @@ pub(crate) async fn http2(
     }
     let service = {
         let (worker, client) = (worker, client.clone());
-        service_fn(move |request| forward(worker.clone(), client.clone(), request))
+        // It is moved several times until it runs in a task of its own.
+        service_fn(move |request| {
+            Box::pin(forward(worker.clone(), client.clone(), Box::new(request)))
+        })
     };
+    let gathered = Gathered::new(stream);
     let connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
@@ -347,19 +369,69 @@ pub(crate) async fn http2(
         .max_header_list_size(u32::try_from(MOST_HEAD).unwrap_or(u32::MAX))
         .initial_stream_window_size(WINDOW.0)
         .initial_connection_window_size(WINDOW.1)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(gathered.clone()), service);
     let mut connection = pin!(connection);
-    let ended = poll_fn(|cx| {
+    poll_fn(|cx| {
         client.watch(cx.waker());
         if client.ends.take() {
             // Tells the client with GOAWAY; what it has sent meanwhile is answered.
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
+        let ended = connection.as_mut().poll(cx).map(drop);
+        match gathered.poll_send(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(())) | Poll::Pending => ended,
+        }
     })
     .await;
-    drop(ended);
 }
 
 /// Longest time a worker takes to notice an idle connection.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_everybody_writes_them() {
+        for text in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "10.20.30.4",
+            "100.99.109.200",
+            "255.255.255.255",
+            "2001:db8::1",
+        ] {
+            assert_eq!(written(text.parse().unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_client_without_a_request_is_ended_and_one_that_goes_on_with_its_head_later() {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let way = Way {
+            secure: false,
+            believed: false,
+            redirect: None,
+        };
+        let client = Client::new(peer, way, 100);
+        let state = |now_s, leaving_since_s| {
+            client.sweep(now_s, leaving_since_s);
+            (client.ends.take(), client.late.get())
+        };
+        client.busy.set(1);
+        assert_eq!(
+            state(100 + 10 * HEAD_S, None),
+            (false, false),
+            "it is answered"
+        );
+        client.busy.set(0);
+        assert_eq!(state(100 + IDLE_S - 1, None), (false, false));
+        assert_eq!(state(100 + IDLE_S, None), (true, false));
+        let left = 100 + IDLE_S - 5;
+        assert_eq!(state(left + IDLE_LEAVING_S - 1, Some(left)), (false, false));
+        assert_eq!(state(left + IDLE_LEAVING_S, Some(left)), (true, false));
+        assert_eq!(state(100 + HEAD_S, None), (true, true));
+    }
+}

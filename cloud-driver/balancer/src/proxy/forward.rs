@@ -13,9 +13,7 @@
 //! In HTTP/1.1, requests of the second kind take a new connection, so that the third row cannot happen
 //! to them.
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
 use http::header::{CONNECTION, HOST};
@@ -52,11 +50,11 @@ pub(crate) enum Reset {
     Broken,
 }
 
-/// Answers one request.
+/// Answers one request. It is boxed, and so moved cheaply from step to step.
 pub(crate) async fn forward(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Result<Response<ResponseBody>, Reset> {
     let began = Instant::now();
     let busy = Busy::new(client.clone(), worker.clone());
@@ -80,7 +78,7 @@ async fn route(
     client: &Rc<Client>,
     busy: Busy,
     began: Instant,
-    mut request: Request<Incoming>,
+    mut request: Box<Request<Incoming>>,
     passage: &Passage,
 ) -> Result<Response<ResponseBody>, Reset> {
     let reads = reads(request.method());
@@ -135,7 +133,7 @@ async fn route(
         Err(answer) => return Ok(*answer),
     };
     if let Some(protocol) = headers::upgrade(request.headers()) {
-        let tried = tunnel::forward(worker, client, busy, &ask, request, protocol, passage);
+        let tried = tunnel::forward(worker, client, busy, &ask, *request, protocol, passage);
         return Box::pin(ask.within(worker, tried)).await;
     }
     let (mut parts, body) = request.into_parts();
@@ -162,7 +160,7 @@ async fn route(
         tries: 0,
         tried: Vec::new(),
     };
-    let request = Request::from_parts(parts, body);
+    let request = Box::new(Request::from_parts(parts, body));
     if ask.watch.is_none() {
         return attempt.run(request, busy).await;
     }
@@ -262,7 +260,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(
         mut self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         busy: Busy,
     ) -> Result<Response<ResponseBody>, Reset> {
         let limits = self.worker.table().limits;
@@ -315,12 +313,10 @@ impl Attempt<'_> {
                         Way::Pipe(pipe) => Carrier::Pipe(pipe),
                         Way::Stream(stream) => Carrier::Stream(stream),
                     };
-                    return Ok(self
-                        .answer(response, carrier, guard, group, cuts, busy)
-                        .await);
+                    return Ok(self.answer(response, carrier, guard, group, cuts, busy));
                 }
                 Sent::Unsent(back) => {
-                    request = *back;
+                    request = back;
                     release(&mut request);
                     if self.tries >= limits.tries || !self.worker.budget.may_repeat(self.worker) {
                         return Ok(self.lost(&group, "it could not be written"));
@@ -378,12 +374,12 @@ impl Attempt<'_> {
         pooled: bool,
         most: u32,
         request: &Request<RequestBody>,
-    ) -> Option<Request<RequestBody>> {
+    ) -> Option<Box<Request<RequestBody>>> {
         let may = match way {
             Way::Pipe(_) => pooled && self.repeatable,
             Way::Stream(_) => self.tries < most && matches!(request.body(), RequestBody::Empty),
         };
-        (may && most > 1).then(|| copy(request))
+        (may && most > 1).then(|| Box::new(copy(request)))
     }
 
     /// Nothing was sent: another instance may be tried, unless this was the last try.
@@ -421,7 +417,7 @@ impl Attempt<'_> {
         answer_own(self.worker, &group.meter, self.ask.reads, Own::Lost, text)
     }
 
-    async fn answer(
+    fn answer(
         &self,
         response: Response<Incoming>,
         carrier: Carrier,
@@ -445,14 +441,7 @@ impl Attempt<'_> {
             first: self.ask.began.elapsed(),
             journey: self.passage.take(),
         };
-        let mut taken = Some((body, carrier, guard, count));
-        let body = poll_fn(|cx| {
-            let whole = taken.take().map(|(body, carrier, guard, count)| {
-                take_over(body, carrier, guard, cuts, count, cx)
-            });
-            Poll::Ready(whole.unwrap_or(ResponseBody::Whole(None)))
-        })
-        .await;
+        let body = take_over(body, carrier, guard, cuts, count);
         Response::from_parts(parts, body)
     }
 }

@@ -17,28 +17,55 @@ pub(crate) const ADDED: usize = 3;
 
 /// Takes out what belongs to this connection only, also what `Connection` names.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(header::CONNECTION).iter();
-    if let Some(first) = lines.next().cloned() {
-        // Hardly anybody writes more than one line.
-        let more: Vec<HeaderValue> = lines.cloned().collect();
-        headers.remove(header::CONNECTION);
-        strip_named(headers, &first);
-        for line in more {
-            strip_named(headers, &line);
-        }
+    // Most heads have none of these or one: looking once is cheaper than asking for each.
+    let (mut connection, mut te, mut others) = (false, false, false);
+    for name in headers.keys() {
+        connection |= *name == header::CONNECTION;
+        te |= *name == header::TE;
+        others |= *name == header::TRANSFER_ENCODING
+            || *name == header::UPGRADE
+            || *name == KEEP_ALIVE
+            || *name == PROXY_CONNECTION;
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
-        headers.remove(name);
+    if connection {
+        strip_connection(headers);
     }
-    if let Some(te) = headers.remove(header::TE)
+    if te
+        && let Some(te) = headers.remove(header::TE)
         && te
             .to_str()
             .is_ok_and(|te| te.eq_ignore_ascii_case("trailers"))
     {
         headers.insert(header::TE, te);
     }
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::UPGRADE);
+    if others {
+        for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
+            headers.remove(name);
+        }
+        headers.remove(header::TRANSFER_ENCODING);
+        headers.remove(header::UPGRADE);
+    }
+}
+
+fn strip_connection(headers: &mut HeaderMap) {
+    // Hardly anybody writes more than one word, or more than one line.
+    let names_nothing = headers.get_all(header::CONNECTION).iter().all(is_of_itself);
+    if names_nothing {
+        headers.remove(header::CONNECTION);
+        return;
+    }
+    let lines = headers.get_all(header::CONNECTION);
+    let lines: Vec<HeaderValue> = lines.iter().cloned().collect();
+    headers.remove(header::CONNECTION);
+    for line in lines {
+        strip_named(headers, &line);
+    }
+}
+
+/// Whether one word says what becomes of the connection, and no header is named.
+fn is_of_itself(line: &HeaderValue) -> bool {
+    line.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+        || line.as_bytes().eq_ignore_ascii_case(b"close")
 }
 
 fn strip_named(headers: &mut HeaderMap, connection: &HeaderValue) {
@@ -78,10 +105,10 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         let mut words = line.as_bytes().split(|&byte| byte == b',');
         words.any(|w| w.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
     };
+    let protocol = headers.get(header::UPGRADE)?;
     let mut lines = headers.get_all(header::CONNECTION).iter();
     let asks = lines.any(|line| has(line, "upgrade"));
-    let protocol = asks.then(|| headers.get(header::UPGRADE)).flatten()?;
-    (!has(protocol, "h2c")).then(|| protocol.clone())
+    (asks && !has(protocol, "h2c")).then(|| protocol.clone())
 }
 
 /// Says how long a body is, if nobody did: hyper leaves a body out that has no length, when the

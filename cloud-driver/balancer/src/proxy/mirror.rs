@@ -162,7 +162,7 @@ async fn send(worker: &Worker, balancer: &Balancer, request: Request<RequestBody
             upstream.target.failed();
             return None;
         };
-        let sent = Box::pin(way.send(request, upstream, cuts, grpc)).await;
+        let sent = Box::pin(way.send(Box::new(request), upstream, cuts, grpc)).await;
         let Sent::Answer(response) = sent else {
             return None;
         };

@@ -21,10 +21,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::body::RequestBody;
+use super::relay::Relay;
 use super::target::Target;
 
 /// Most bytes of an answer's head.
 pub(crate) const MOST_HEAD: usize = 64 * 1024;
+
+/// Most bytes that are read of an answer at a time: 64 KiB and its head.
+const MOST_READ: usize = 80 * 1024;
 
 /// Counts a connection as long as it lives.
 #[derive(Debug)]
@@ -43,11 +47,20 @@ impl Drop for Open {
     }
 }
 
-/// A stream that notes whether anything was read, and counts as long as it lives.
+/// What is known of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Whether anything was read.
+    any: Cell<bool>,
+    /// Whether there was nothing to read when it was read last: it wakes when there is.
+    waits: Cell<bool>,
+}
+
+/// A stream that notes what is known of it, and counts as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Watched {
     stream: TcpStream,
-    seen: Rc<Cell<bool>>,
+    seen: Rc<Seen>,
     _open: Open,
 }
 
@@ -71,8 +84,9 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.seen.set(true);
+            self.seen.any.set(true);
         }
+        self.seen.waits.set(read.is_pending());
         read
     }
 }
@@ -172,8 +186,11 @@ pub(crate) struct Pipe {
     sender: http1::SendRequest<RequestBody>,
     connection: Box<http1::Connection<TokioIo<Watched>, RequestBody>>,
     ended: bool,
-    seen: Rc<Cell<bool>>,
+    seen: Rc<Seen>,
     since: Instant,
+    relay: Arc<Relay>,
+    /// The relay, as what it is woken by knows it.
+    waker: Waker,
 }
 
 impl std::fmt::Debug for Pipe {
@@ -193,7 +210,7 @@ impl Pipe {
         let watched = Watched::new(connect(target, limit).await?);
         let seen = watched.seen.clone();
         let made = http1::Builder::new()
-            .max_buf_size(MOST_HEAD)
+            .max_buf_size(MOST_READ)
             .max_header_size(MOST_HEAD)
             .handshake(TokioIo::new(watched))
             .await;
@@ -201,20 +218,35 @@ impl Pipe {
             address: target.address,
             source,
         })?;
+        let relay = Relay::new();
         Ok(Self {
             sender,
             connection: Box::new(connection),
             ended: false,
             seen,
             since: Instant::now(),
+            waker: Waker::from(relay.clone()),
+            relay,
         })
     }
 
     /// Drives it.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.ended && Pin::new(&mut *self.connection).poll(cx).is_ready() {
-            self.ended = true;
+    pub(crate) fn drive(&mut self, cx: &Context<'_>) {
+        if self.ended {
+            return;
         }
+        self.relay.follow(cx.waker());
+        let mut cx = Context::from_waker(&self.waker);
+        self.ended = Pin::new(&mut *self.connection).poll(&mut cx).is_ready();
+    }
+
+    /// Polls what comes on it, after it was driven.
+    pub(crate) fn hear<T>(
+        &self,
+        cx: &Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.relay.hear(cx, poll)
     }
 
     /// Whether it has ended.
@@ -222,16 +254,25 @@ impl Pipe {
         self.ended
     }
 
-    /// Whether it waits for a request, looked at now.
+    /// Whether it waits for a request, looked at now if anything has come since it was driven.
     pub(crate) fn is_usable(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.ended && self.sender.is_ready()
+        if self.seen.waits.get() && !self.relay.is_stirred() {
+            return self.is_ready();
+        }
+        self.drive(&Context::from_waker(Waker::noop()));
+        self.is_ready()
     }
 
     /// Lays it down for the next request; false when it cannot take one.
     pub(crate) fn rest(&mut self, now: Instant) -> bool {
         self.since = now;
-        !self.ended && self.sender.is_ready()
+        let stirred = self.relay.is_stirred();
+        // Whoever drove it has nothing more to do with it.
+        self.relay.follow(Waker::noop());
+        if stirred {
+            self.drive(&Context::from_waker(Waker::noop()));
+        }
+        self.is_ready()
     }
 
     /// Since when it rests.
@@ -247,29 +288,27 @@ impl Pipe {
     /// Sends a request and waits for the head of its answer, or until `cut` says so.
     pub(crate) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         cut: impl Fn() -> bool,
     ) -> Sent {
-        self.seen.set(false);
-        let mut answer = pin!(self.sender.try_send_request(request));
+        self.seen.any.set(false);
+        let mut answer = pin!(self.sender.try_send_request(*request));
         poll_fn(|cx| {
             if cut() {
                 return Poll::Ready(Sent::Cut);
             }
-            if !self.ended && Pin::new(&mut *self.connection).poll(cx).is_ready() {
-                self.ended = true;
-            }
-            match answer.as_mut().poll(cx) {
+            self.drive(cx);
+            match self.hear(cx, |cx| answer.as_mut().poll(cx)) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Sent::Answer(response)),
                 Poll::Ready(Err(mut error)) => Poll::Ready(match error.take_message() {
                     Some(request) => Sent::Unsent(Box::new(request)),
                     None => Sent::Lost {
-                        seen: self.seen.get(),
+                        seen: self.seen.any.get(),
                         why: error.into_error().to_string(),
                     },
                 }),
                 Poll::Pending if self.ended => Poll::Ready(Sent::Lost {
-                    seen: self.seen.get(),
+                    seen: self.seen.any.get(),
                     why: "connection ended".to_owned(),
                 }),
                 Poll::Pending => Poll::Pending,
@@ -322,7 +361,7 @@ mod tests {
             assert!(pipe.is_usable());
             drop(stream);
             turn().await;
-            let mut request = Request::new(RequestBody::Empty);
+            let mut request = Box::new(Request::new(RequestBody::Empty));
             *request.method_mut() = http::Method::POST;
             match pipe.send(request, || false).await {
                 Sent::Unsent(back) => assert_eq!(back.method(), http::Method::POST),
@@ -348,7 +387,7 @@ mod tests {
                     stream.write_all(bytes).await.unwrap();
                     drop(stream);
                 };
-                let request = Request::new(RequestBody::Empty);
+                let request = Box::new(Request::new(RequestBody::Empty));
                 let (sent, ()) = tokio::join!(pipe.send(request, || false), answer);
                 assert!(matches!(sent, Sent::Lost { seen, .. } if seen == begun));
             });

@@ -1,21 +1,30 @@
 //! A stream whose first bytes were read already and are to be read again.
+//!
+//! Reading them is cheaper than looking at them and reading them later: most often they are the whole
+//! request.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes may be read ahead.
-pub(crate) const AHEAD: usize = 4;
+use super::spoken::LOOKED_AT;
+
+/// Most bytes that are read ahead at a time.
+const AHEAD: usize = 1024;
+
+/// Most bytes that are put together before they are sent: one small piece is cheaper than two.
+const SMALL: usize = 1024;
 
 /// A stream with a few bytes put back in front.
 #[derive(Debug)]
 pub(crate) struct Rewound<S> {
     stream: S,
-    ahead: [u8; AHEAD],
-    from: u8,
-    to: u8,
+    ahead: Vec<u8>,
+    /// Of these, how many were read again.
+    at: usize,
 }
 
 impl<S: AsyncRead + Unpin> Rewound<S> {
@@ -23,9 +32,8 @@ impl<S: AsyncRead + Unpin> Rewound<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self {
             stream,
-            ahead: [0; AHEAD],
-            from: 0,
-            to: 0,
+            ahead: Vec::new(),
+            at: 0,
         }
     }
 
@@ -34,22 +42,34 @@ impl<S: AsyncRead + Unpin> Rewound<S> {
         &self.stream
     }
 
-    /// Whether the stream begins with these bytes; reads no further than to the first that differs.
+    /// Reads ahead until `tell` knows; none: the stream has ended, or no more may be looked at.
     /// Asked once, before anything else is read.
     ///
     /// # Errors
     /// When the stream fails.
-    pub(crate) async fn begins_with(&mut self, bytes: &[u8; AHEAD]) -> io::Result<bool> {
-        while usize::from(self.to) < AHEAD {
-            let to = usize::from(self.to);
-            let read = self.stream.read(&mut self.ahead[to..]).await?;
-            self.to += u8::try_from(read).unwrap_or(0);
-            let seen = usize::from(self.to);
-            if read == 0 || self.ahead[..seen] != bytes[..seen] {
-                return Ok(false);
+    pub(crate) async fn look<T>(
+        &mut self,
+        tell: impl Fn(&[u8]) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        loop {
+            let seen = self.ahead.len().min(LOOKED_AT);
+            let told = tell(&self.ahead[..seen]);
+            if told.is_some() || seen == LOOKED_AT {
+                return Ok(told);
+            }
+            if poll_fn(|cx| self.poll_ahead(cx)).await? == 0 {
+                return Ok(None);
             }
         }
-        Ok(true)
+    }
+
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Here, and not in what waits: connections that say nothing shall need no memory for it.
+        let mut buffer = [0; AHEAD];
+        let mut read = ReadBuf::new(&mut buffer);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        self.ahead.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
 }
 
@@ -59,11 +79,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.from < self.to {
-            let ahead = &self.ahead[usize::from(self.from)..usize::from(self.to)];
+        if self.at < self.ahead.len() {
+            let ahead = &self.ahead[self.at..];
             let count = ahead.len().min(buf.remaining());
             buf.put_slice(&ahead[..count]);
-            self.from += u8::try_from(count).unwrap_or(0);
+            self.at += count;
+            if self.at == self.ahead.len() {
+                (self.ahead, self.at) = (Vec::new(), 0);
+            }
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
@@ -84,7 +107,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if length > SMALL {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        }
+        let (mut piece, mut at) = ([0; SMALL], 0);
+        for buf in bufs {
+            piece[at..at + buf.len()].copy_from_slice(buf);
+            at += buf.len();
+        }
+        self.poll_write(cx, &piece[..length])
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -102,26 +134,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     #[test]
     fn what_was_looked_at_is_read_again() {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(async {
-            for (text, begins) in [
-                ("PRI * HTTP/2.0", true),
-                ("PRI ", true),
-                ("PRO", false),
-                ("PR", false),
-                ("GET /", false),
-                ("", false),
+            let long = "x".repeat(LOOKED_AT + 1);
+            let semicolon = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b';');
+            for (text, told) in [
+                ("some;thing", Some(4)),
+                (";", Some(0)),
+                ("no end", None),
+                (&long, None),
+                ("", None),
             ] {
                 let mut rewound = Rewound::new(text.as_bytes());
-                assert_eq!(
-                    rewound.begins_with(b"PRI ").await.unwrap(),
-                    begins,
-                    "{text}"
-                );
+                let looked = rewound.look(semicolon).await.unwrap();
+                assert_eq!(looked, told, "{text}");
                 let mut read = String::new();
                 rewound.read_to_string(&mut read).await.unwrap();
                 assert_eq!(read, text);

@@ -79,7 +79,7 @@ impl Stream {
     /// Sends a request and waits for the head of its answer, or until its instance is cut off.
     pub(crate) async fn send(
         &self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         upstream: &Upstream,
         cuts: u32,
     ) -> Sent {
@@ -90,7 +90,7 @@ impl Stream {
         }
         let sent = tokio::select! {
             biased;
-            sent = sender.try_send_request(request) => sent,
+            sent = sender.try_send_request(*request) => sent,
             () = cut => return Sent::Cut,
         };
         let mut error = match sent {

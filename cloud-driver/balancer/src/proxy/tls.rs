@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balancer::TlsVersion;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::HandshakeKind;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -17,9 +16,12 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::server::TlsStream;
 
-use super::client::{Client, HEAD, PREFACE, http1, http2, until_ended};
+use super::client::{Client, http1, http2, until_ended};
+use super::gathered::MOST;
+use super::parting::part;
 use super::peek::{Told, peek};
 use super::rewound::Rewound;
+use super::spoken::{Spoken, as_agreed, spoken};
 use super::worker::Worker;
 
 /// Handshakes of one worker at the same time; more wait, as long as a handshake may take.
@@ -27,10 +29,6 @@ pub(crate) const MOST_HANDSHAKES: usize = 1_024;
 
 /// The type of a TLS record that begins a handshake.
 const HANDSHAKE_RECORD: u8 = 0x16;
-
-/// Most bytes that a client which does not speak TLS may still send, and how long it has, so that it
-/// reads its answer before its connection is reset.
-const LINGER: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 
 /// What TLS is made with.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -130,21 +128,24 @@ pub(crate) async fn serve(
         Ok(Some(Shaken::Gone) | None) => return,
         Err(_) => return worker.totals.greetings.slow.add(1),
     };
-    let http2_agreed = match agreed(&stream) {
-        Some(agreed) => agreed,
-        None => {
+    let spoken = match agreed(&stream) {
+        Some(false) => Spoken::Http1,
+        agreed => {
             // Without a word on what it speaks, its first bytes tell, as without TLS.
-            let first = until_ended(&client, stream.begins_with(PREFACE));
-            match timeout(HEAD, first).await {
-                Ok(Some(Ok(begins))) => begins,
-                Ok(Some(Err(_)) | None) | Err(_) => return,
+            let (tell, default): (fn(&[u8]) -> _, _) = match agreed {
+                Some(_) => (as_agreed, Spoken::Neither),
+                None => (spoken, Spoken::Http1),
+            };
+            match until_ended(&client, stream.look(tell)).await {
+                Some(Ok(told)) => told.unwrap_or(default),
+                Some(Err(_)) | None => return,
             }
         }
     };
-    if http2_agreed {
-        Box::pin(http2(worker, client, stream)).await;
-    } else {
-        Box::pin(http1(worker, client, stream)).await;
+    match spoken {
+        Spoken::Http1 => Box::pin(http1(worker, client, stream)).await,
+        Spoken::Http2 => Box::pin(http2(worker, client, stream)).await,
+        Spoken::Neither => Box::pin(part(stream, b"")).await,
     }
 }
 
@@ -173,9 +174,11 @@ async fn shake(worker: &Worker, stream: TcpStream, config: Arc<ServerConfig>) ->
     let Ok(_place) = worker.handshakes.acquire().await else {
         return Shaken::Failed;
     };
-    let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
+    let Ok(mut stream) = TlsAcceptor::from(config).accept(stream).await else {
         return Shaken::Failed;
     };
+    // What is written at once is encrypted at once, and sent in one piece.
+    stream.get_mut().1.set_buffer_limit(Some(MOST));
     let figures = &worker.totals.greetings;
     match stream.get_ref().1.handshake_kind() {
         Some(HandshakeKind::Resumed) => figures.resumed.add(1),
@@ -185,30 +188,14 @@ async fn shake(worker: &Worker, stream: TcpStream, config: Arc<ServerConfig>) ->
 }
 
 /// Tells a client that does not speak TLS so, in words it may understand.
-async fn refuse_plain(mut stream: TcpStream) {
+async fn refuse_plain(stream: TcpStream) {
     let text = "plain_http: this port speaks TLS; ask with https://\n";
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\nx-balancer-error: plain_http\r\ncontent-type: text/plain; \
          charset=utf-8\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}",
         text.len()
     );
-    let (most, limit) = LINGER;
-    let end = Instant::now() + limit;
-    let said = timeout_at(end, async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        let mut buffer = [0; 1024];
-        let mut left = most;
-        while left > 0 {
-            match stream.read(&mut buffer).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        Ok::<_, std::io::Error>(())
-    });
-    // Who does not listen has been closed by then, too.
-    let _unheard = said.await;
+    part(stream, answer.as_bytes()).await;
 }
 
 #[cfg(test)]

@@ -180,14 +180,7 @@ pub(crate) async fn forward(
         first: began.elapsed(),
         journey: passage.take(),
     };
-    let mut taken = Some((body, guard, count));
-    let body = std::future::poll_fn(|cx| {
-        let body = taken
-            .take()
-            .map(|(body, guard, count)| take_over(body, Carrier::Apart, guard, cuts, count, cx));
-        std::task::Poll::Ready(body.unwrap_or(ResponseBody::Whole(None)))
-    })
-    .await;
+    let body = take_over(body, Carrier::Apart, guard, cuts, count);
     Ok(Response::from_parts(parts, body))
 }
 

@@ -61,7 +61,7 @@ impl Way {
     /// Sends a request and waits for the head of its answer, or until its instance is cut off.
     pub(crate) async fn send(
         &mut self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         upstream: &Upstream,
         cuts: u32,
         grpc: bool,

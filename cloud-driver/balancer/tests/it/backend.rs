@@ -35,6 +35,7 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     sick: AtomicBool,
     breaks_reused: AtomicBool,
+    reads_chunks: AtomicBool,
     open: AtomicUsize,
 }
 
@@ -109,6 +110,11 @@ impl Backend {
         self.shared.breaks_reused.store(true, Ordering::SeqCst);
     }
 
+    /// Bodies in chunks are read to their end before they are answered.
+    pub(crate) fn read_chunks(&self) {
+        self.shared.reads_chunks.store(true, Ordering::SeqCst);
+    }
+
     /// Requests so far, without probes.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
@@ -179,6 +185,10 @@ async fn serve(mut stream: TcpStream, shared: &Shared, held: &Semaphore) -> std:
         if path == "/early" {
             answer(&mut stream, 200, "early", false).await?;
         }
+        let is_chunked = seen.header("transfer-encoding") == Some("chunked");
+        if is_chunked && shared.reads_chunks.load(Ordering::SeqCst) {
+            skip_chunks(&mut stream, &mut buffer).await?;
+        }
         let mut got = buffer.len().min(length);
         buffer.drain(..got);
         while got < length {
@@ -241,6 +251,42 @@ async fn serve(mut stream: TcpStream, shared: &Shared, held: &Semaphore) -> std:
             }
             _ => answer(&mut stream, 200, &shared.name, is_head).await?,
         }
+    }
+}
+
+/// Reads a body in chunks to its end, its trailers too.
+async fn skip_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut is_last = false;
+    loop {
+        let line = loop {
+            if let Some(end) = find(buffer, b"\r\n") {
+                break buffer.drain(..end + 2).collect::<Vec<_>>();
+            }
+            more(stream, buffer).await?;
+        };
+        if is_last {
+            // Trailers, and then an empty line.
+            if line == b"\r\n" {
+                return Ok(());
+            }
+            continue;
+        }
+        let size = std::str::from_utf8(&line[..line.len() - 2]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        is_last = size == 0;
+        while !is_last && buffer.len() < size + 2 {
+            more(stream, buffer).await?;
+        }
+        if !is_last {
+            buffer.drain(..size + 2);
+        }
+    }
+}
+
+async fn more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    match stream.read_buf(buffer).await? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
     }
 }
 

@@ -22,6 +22,7 @@ mod figures;
 mod health;
 mod hold;
 mod http2;
+mod http2_spec;
 mod life;
 mod limits;
 mod listeners;

@@ -54,6 +54,7 @@ fn drain(then: OnDrainTimeout) -> (Vec<Overdue>, u32, Outcome) {
                     world.cut(member);
                     cuts += 1;
                 }
+                Effect::Observe => world.ask(),
                 Effect::Prove { member } => world.prove(member),
                 other => panic!("{other:?}"),
             }

@@ -88,6 +88,10 @@ fn drive(mut rollout: Rollout, old: &[Present], version: Version) -> (Vec<String
                     known = Some(world.configure());
                     continue;
                 }
+                Effect::Observe => {
+                    world.ask();
+                    continue;
+                }
                 Effect::Prove { member } => {
                     world.prove(member);
                     continue;

@@ -11,6 +11,9 @@ use crate::world::{Version, World};
 /// More steps than any rollout of a seed may need.
 const MAX_STEPS: u32 = 6_000;
 
+/// How long a router is asked again before what it said last must do: `capacity_timeout_ms` of the scene.
+const PATIENCE_MS: u64 = 15_000;
+
 /// Nothing goes wrong after this many steps.
 const LAST_FAULT: u32 = 1_500;
 
@@ -150,6 +153,9 @@ fn simulate(seed: u64, controls: Controls) -> Run {
             past.clear();
             continue;
         }
+        for overdue in &step.overdue {
+            world.told(overdue, PATIENCE_MS);
+        }
         if step.changed {
             stored = serde_json::to_string(&rollout).unwrap();
             stored_informed = informed;
@@ -232,6 +238,7 @@ fn perform(
                 *known = Some(answer);
             }
         }
+        Effect::Observe => world.ask(),
         Effect::Prove { member } => world.prove(member),
         Effect::Cut { member } => world.cut(member),
         Effect::Stop { member, grace_ms } => world.stop(member, *grace_ms, random),

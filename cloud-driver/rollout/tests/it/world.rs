@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rollout::{InFlight, Journal, Observation, Process, Role, Rollout, Seen, State, View};
+use rollout::{InFlight, Journal, Observation, Overdue, Process, Role, Rollout, Seen, State, View};
 
 use crate::random::Random;
 
@@ -37,6 +37,9 @@ pub(crate) struct Routed {
     pub(crate) drain_since: Option<u64>,
     /// Last time it stopped serving by itself.
     pub(crate) lost_at: Option<u64>,
+    /// What was in flight when the router was asked last, and when that was.
+    counted: u64,
+    counted_at: u64,
 }
 
 /// What the store holds.
@@ -165,6 +168,7 @@ impl World {
             }
         }
         let ids: Vec<String> = self.router.keys().cloned().collect();
+        let mut news = false;
         for id in ids {
             let (up, ready) = self.processes.get(&id).map_or((false, false), |p| {
                 let up = p.exited_at.is_none() && p.listens_at <= now;
@@ -182,6 +186,7 @@ impl World {
             if r.ready && !ready {
                 r.lost_at = Some(now);
             }
+            let before = (r.ready, r.served, r.drained);
             r.ready = ready;
             let serves = r.role == Some(Role::Serve) && ready;
             if traffic && (serves || eager && r.role != Some(Role::Drain)) {
@@ -196,8 +201,36 @@ impl World {
                     p.exited_at = Some(p.exited_at.unwrap_or(now));
                 }
             }
+            news |= before != (r.ready, r.served, r.drained);
         }
         self.sequence += 1;
+        if news {
+            self.ask();
+        }
+    }
+
+    /// The router is asked: at news, and when somebody wants to know. Otherwise its counts change unseen.
+    pub(crate) fn ask(&mut self) {
+        for r in self.router.values_mut() {
+            (r.counted, r.counted_at) = (r.in_flight.len() as u64, self.now);
+        }
+    }
+
+    /// What a drain left was told: it must have been counted after the deadline, unless the router did not
+    /// answer for long.
+    pub(crate) fn told(&mut self, overdue: &Overdue, patience_ms: u64) {
+        let Some(r) = self.router.get(&overdue.member) else {
+            return;
+        };
+        let Some(end) = r.drain_since.map(|since| since + self.drain_timeout_ms) else {
+            return;
+        };
+        if r.counted_at < end && self.now < end + patience_ms {
+            let (told, late) = (overdue.in_flight.requests, end - r.counted_at);
+            let member = &overdue.member;
+            let text = format!("{member} has {told} at its deadline, counted {late} ms before");
+            self.violate(text);
+        }
     }
 
     pub(crate) fn kill(&mut self, id: &str) {
@@ -259,7 +292,7 @@ impl World {
         };
         let instances = self.router.iter().map(|(id, r)| {
             let in_flight = InFlight {
-                requests: r.in_flight.len() as u64,
+                requests: r.counted,
                 tunnels: 0,
             };
             let seen = Seen {
@@ -269,6 +302,7 @@ impl World {
                 in_flight,
                 connections: Some(in_flight.requests),
                 reason: None,
+                asked_ms: r.counted_at,
             };
             (id.clone(), seen)
         });
@@ -489,6 +523,7 @@ impl World {
                 .collect();
             self.router.retain(|id, _| kept.contains(id));
         }
+        self.ask();
         (self.epoch, self.generation, self.documents.revision)
     }
 

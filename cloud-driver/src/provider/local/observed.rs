@@ -73,6 +73,8 @@ pub struct Seen {
     pub served: u64,
     /// Why it is not healthy.
     pub reason: Option<String>,
+    /// When this was asked for, ms since the epoch.
+    pub asked_ms: i64,
     /// Entries of the configuration that stand for it.
     pub(super) entries: Vec<String>,
 }
@@ -110,7 +112,8 @@ pub(crate) fn join_epochs(one: u64, other: u64) -> u64 {
 }
 
 impl Observed {
-    pub(crate) fn of(answer: balancer::State, sequence: u64) -> Self {
+    /// The balancer's answer to a question of this number, asked at this time.
+    pub(crate) fn of(answer: balancer::State, sequence: u64, asked_ms: i64) -> Self {
         let mut instances: BTreeMap<String, Seen> = BTreeMap::new();
         for wire in answer.instances {
             let id = instance_of(&wire.id).to_owned();
@@ -125,6 +128,7 @@ impl Observed {
                 connections: Some(wire.connections.open),
                 served: wire.served,
                 reason: wire.reason,
+                asked_ms,
                 entries: vec![wire.id],
             };
             match instances.get_mut(&id) {
@@ -197,6 +201,7 @@ impl Observed {
             },
             connections: s.connections,
             reason: s.reason.clone(),
+            asked_ms: u64::try_from(s.asked_ms).unwrap_or(0),
         };
         View {
             epoch: self.epoch,
@@ -223,6 +228,7 @@ impl Seen {
         self.tunnels += other.tunnels;
         self.connections = self.connections.zip(other.connections).map(|(a, b)| a + b);
         self.served += other.served;
+        self.asked_ms = self.asked_ms.min(other.asked_ms);
         self.reason = self.reason.take().or(other.reason);
         self.entries.extend(other.entries);
     }
@@ -241,7 +247,7 @@ mod tests {
                 {"name": "b", "loadBalancer": "x", "weight": 10, "weightEffective": 10, "capacity": 1},
             ],
         });
-        Observed::of(serde_json::from_str(&answer.to_string()).unwrap(), 1)
+        Observed::of(serde_json::from_str(&answer.to_string()).unwrap(), 1, 0)
     }
 
     fn instance(id: &str, state: &str, requests: u64) -> serde_json::Value {

@@ -134,6 +134,16 @@ impl Routers {
         })
     }
 
+    /// Asks all of them now and makes the answers the latest.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn observe(&self) -> Result<(), Error> {
+        self.workers.observe().await?;
+        self.balancer.observe().await?;
+        Ok(())
+    }
+
     /// Sends the instance something to do, the way users do.
     ///
     /// # Errors
@@ -166,6 +176,7 @@ impl Routers {
     /// When one cannot be started or does not take the configuration.
     pub async fn begin(&self, journal: &Journal) -> Result<(), Error> {
         self.balancer.start().await?;
+        self.balancer.tell_pending().await;
         self.balancer.clear_former().await;
         while !self.renew(journal).await? {
             tracing::warn!("another control plane writes the load balancer's configuration");

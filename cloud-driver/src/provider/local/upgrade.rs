@@ -13,8 +13,8 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::balancer::Admin;
-use super::shim::Shims;
-use super::{Error, stop};
+use super::shim::{self, Change, Shims};
+use super::{Error, stop, unix};
 use crate::config::Config;
 
 /// How long the successor may take to serve.
@@ -33,6 +33,33 @@ pub struct Upgraded {
     pub before: u32,
     /// Process that serves now.
     pub now: u32,
+    /// What it was told otherwise.
+    pub changes: Vec<Change>,
+}
+
+/// What of its settings a balancer is told by its command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The same as the one before.
+    Again,
+    /// What the configuration says; it listens where the one before does.
+    Configured,
+}
+
+/// In what the balancer that runs in a data folder was started otherwise than is configured now. Nothing
+/// when none runs there.
+pub async fn pending(config: &Config) -> Vec<Change> {
+    let folder = config.data.join("balancer");
+    if unix::connect(&folder, ::balancer::ADMIN_SOCKET)
+        .await
+        .is_err()
+    {
+        return Vec::new();
+    }
+    let order = shim::order(&shim::balancer_shim(&folder));
+    order.map_or_else(Vec::new, |order| {
+        shim::changes(&order.command, &config.local)
+    })
 }
 
 /// Replaces the balancer of a data folder by this installation's.
@@ -40,7 +67,7 @@ pub struct Upgraded {
 /// # Errors
 /// When none runs there, somebody else upgrades it, or the successor does not begin to serve within 15 s;
 /// the present one then serves on.
-pub async fn upgrade_balancer(config: &Config) -> Result<Upgraded, Error> {
+pub async fn upgrade_balancer(config: &Config, told: Told) -> Result<Upgraded, Error> {
     let folder = config.data.join("balancer");
     let failed = |reason: String| Error::Balancer(reason);
     let before = state(&folder).await.map_err(|error| {
@@ -60,7 +87,8 @@ pub async fn upgrade_balancer(config: &Config) -> Result<Upgraded, Error> {
         Err(TryLockError::Error(error)) => return Err(failed(error.to_string())),
     }
     let shims = Shims::open(config)?;
-    let shim = shims.start_successor(&folder).await?;
+    let local = (told == Told::Configured).then_some(&config.local);
+    let (shim, changes) = shims.start_successor(&folder, local).await?;
     let end = Instant::now() + LIMIT;
     while Instant::now() < end {
         // Between the two nobody answers for a moment.
@@ -70,6 +98,7 @@ pub async fn upgrade_balancer(config: &Config) -> Result<Upgraded, Error> {
             return Ok(Upgraded {
                 before: before.pid,
                 now: now.pid,
+                changes,
             });
         }
         tokio::time::sleep(LOOK).await;

@@ -169,6 +169,9 @@ pub(super) async fn drive(
                     let applied = router.apply(&board.desired(h), FENCE).await;
                     known = Some((applied.map_err(|e| e.to_string())?, *revision));
                 }
+                Effect::Observe => {
+                    router.observe().await.map_err(|e| e.to_string())?;
+                }
                 // A proof may come too early; it is asked for again.
                 Effect::Prove { member } => drop(router.prove(member).await),
                 Effect::Cut { member } => {

@@ -74,7 +74,8 @@ impl QueryService for Peers {
         call: Call<cloud::ApplicationQuery>,
     ) -> Result<Response<cloud::JsonList>, Status> {
         self.note("list_server_groups", call.get_ref())?;
-        list(&[group()])
+        let deployed = self.0.lock().unwrap().deployed.clone();
+        list(&deployed.map_or_else(|| vec![group()], |(groups, _)| groups))
     }
 
     async fn get_server_group(
@@ -130,7 +131,8 @@ impl QueryService for Peers {
 
     async fn get_traffic(&self, call: Call<cloud::TrafficQuery>) -> Result<Response<Json>, Status> {
         self.note("get_traffic", call.get_ref())?;
-        json_reply(&json!({"seconds": []}))
+        let deployed = self.0.lock().unwrap().deployed.clone();
+        json_reply(&deployed.map_or_else(|| json!({"seconds": []}), |(_, traffic)| traffic))
     }
 }
 

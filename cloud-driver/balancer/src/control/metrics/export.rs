@@ -4,12 +4,12 @@
 //! the next round tells it too. The endpoint is the operator's, given on the command line.
 
 use std::rc::Rc;
-use std::str::FromStr;
 use std::time::Duration;
 
+use balancer::Endpoint;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -29,47 +29,6 @@ const LIMIT: Duration = Duration::from_secs(5);
 const LAST: Duration = Duration::from_secs(2);
 /// Most bytes of an answer.
 const MOST_ANSWER: usize = 64 * 1024;
-
-/// Where figures are sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    host: String,
-    port: u16,
-    path: String,
-}
-
-/// Why it is none.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("http://HOST:PORT without user, query and TLS; a collector on this machine may add TLS")]
-pub(crate) struct EndpointError;
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let uri: Uri = text.parse().map_err(|_| EndpointError)?;
-        let authority = uri.authority().ok_or(EndpointError)?;
-        if uri.scheme_str() != Some("http")
-            || authority.as_str().contains('@')
-            || uri.query().is_some()
-            || authority.host().is_empty()
-        {
-            return Err(EndpointError);
-        }
-        let base = uri.path().trim_end_matches('/');
-        Ok(Self {
-            host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(4_318),
-            path: format!("{base}/v1/metrics"),
-        })
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "http://{}:{}{}", self.host, self.port, self.path)
-    }
-}
 
 /// What became of exports.
 #[derive(Debug, Default)]
@@ -246,28 +205,6 @@ fn rejected(answer: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_endpoint_is_plain_http_and_says_nothing_secret() {
-        for (text, shown) in [
-            ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/metrics"),
-            ("http://collector/", "http://collector:4318/v1/metrics"),
-            ("http://[::1]:9/otlp/", "http://[::1]:9/otlp/v1/metrics"),
-        ] {
-            let endpoint: Endpoint = text.parse().unwrap();
-            assert_eq!(endpoint.to_string(), shown);
-        }
-        for text in [
-            "",
-            "127.0.0.1:4318",
-            "https://a:4318",
-            "http://user:word@a:4318",
-            "http://a:4318?token=1",
-            "grpc://a:4317",
-        ] {
-            assert_eq!(text.parse::<Endpoint>(), Err(EndpointError), "{text}");
-        }
-    }
 
     #[test]
     fn rejections_are_read_however_the_number_is_written() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use balancer::Listener;
+use balancer::{AccessLog, Listener};
 
 use super::listeners::{Unheard, merge};
 use crate::config::Config;
@@ -21,6 +21,8 @@ pub(crate) struct Details {
     pub(crate) listeners: Vec<Listener>,
     /// What of that cannot stand together.
     pub(crate) unheard: Vec<Unheard>,
+    /// What is written of requests, as the operator says it.
+    pub(crate) access_log: Option<AccessLog>,
 }
 
 impl Details {
@@ -37,6 +39,7 @@ impl Details {
             capacity: groups.map(|g| (g.name.clone(), g.capacity)).collect(),
             listeners,
             unheard,
+            access_log: config.local.access_log.as_ref().map(|log| log.told()),
         }
     }
 

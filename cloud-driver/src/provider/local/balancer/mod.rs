@@ -4,6 +4,7 @@
 //! must never restart the balancer because this process restarts, and never acts on
 //! a state it did not ask for after the last configuration.
 
+mod access_log;
 mod admin;
 mod details;
 mod listeners;
@@ -28,10 +29,10 @@ pub use listeners::Unheard;
 pub use port::check_port;
 pub(crate) use render::{UNROUTED, instance_of};
 
-use super::Error;
 use super::observed::{InstanceState, Observed, epoch};
 use super::shim::Shims;
 use super::traffic::Traffic;
+use super::{Error, now_ms};
 use crate::config::Config;
 use crate::provider::router::{self, Abilities, Router};
 pub(crate) use admin::Admin;
@@ -67,6 +68,8 @@ struct Latest {
     details: Arc<Details>,
     /// What it could not listen on then.
     unheard: Vec<Unheard>,
+    /// Why its access log is not as configured.
+    unlogged: Vec<String>,
 }
 
 impl Control {
@@ -119,6 +122,7 @@ impl Control {
         // Numbered before it is asked: an answer never counts as newer than one
         // to a later question.
         let sequence = self.sequence.fetch_add(1, Ordering::SeqCst) + 1;
+        let asked_ms = now_ms();
         let answer = self
             .admin
             .ask(Method::GET, "/v1/state", &[], Vec::new())
@@ -126,7 +130,8 @@ impl Control {
         if answer.status != StatusCode::OK {
             return Err(Error::Balancer(format!("its state is {}", answer.status)));
         }
-        let observed = Arc::new(Observed::of(read::<balancer::State>(&answer)?, sequence));
+        let state = read::<balancer::State>(&answer)?;
+        let observed = Arc::new(Observed::of(state, sequence, asked_ms));
         self.note(|latest| {
             let older = latest
                 .observed
@@ -140,12 +145,17 @@ impl Control {
         Ok(observed)
     }
 
-    /// Writes a configuration; the one in force then. Listeners that the balancer cannot have are left
-    /// out: see [`Self::unheard`].
+    /// Writes a configuration; the one in force then. Listeners and an access log that the balancer cannot
+    /// have are left out: see [`Self::unheard`].
     async fn put(&self, desired: &Desired, fence: u64) -> Result<Applied, router::Error> {
         let details = self.details();
         let mut config = render::render(desired, &details);
         let mut unheard = details.unheard.clone();
+        let is_there = |name: &str| desired.entrances.iter().any(|e| e.name == name);
+        let log = details.access_log.iter();
+        let mut unlogged: Vec<_> = log
+            .flat_map(|log| access_log::absent(log, is_there))
+            .collect();
         let mut generation = match self.observed() {
             Some(observed) => observed.generation,
             None => {
@@ -165,7 +175,7 @@ impl Control {
             match answer.status {
                 StatusCode::OK => {
                     let applied: balancer::Applied = read(&answer).map_err(understood)?;
-                    self.set_unheard(unheard);
+                    self.set_unheard(unheard, unlogged);
                     return Ok(Applied {
                         epoch: epoch(&applied.epoch),
                         generation: applied.generation,
@@ -173,11 +183,15 @@ impl Control {
                 }
                 StatusCode::UNPROCESSABLE_ENTITY => {
                     let faults: balancer::Faults = read(&answer).map_err(understood)?;
-                    let Some((rest, more)) = listeners::without(&config, &faults) else {
+                    if let Some((rest, why)) = access_log::without(&config, &faults) {
+                        config = rest;
+                        unlogged.push(why);
+                    } else if let Some((rest, more)) = listeners::without(&config, &faults) {
+                        config = rest;
+                        unheard.extend(more);
+                    } else {
                         return Err(refusal(answer.status, &answer, fence));
-                    };
-                    config = rest;
-                    unheard.extend(more);
+                    }
                 }
                 StatusCode::PRECONDITION_FAILED => {
                     let applied: balancer::Applied = read(&answer).map_err(understood)?;
@@ -197,8 +211,12 @@ impl Control {
         latest.unheard.clone()
     }
 
-    fn set_unheard(&self, new: Vec<Unheard>) {
+    fn set_unheard(&self, new: Vec<Unheard>, unlogged: Vec<String>) {
         self.note(|latest| {
+            for why in unlogged.iter().filter(|why| !latest.unlogged.contains(why)) {
+                tracing::warn!(why, "the access log is not as configured");
+            }
+            latest.unlogged = unlogged;
             for one in new.iter().filter(|one| !latest.unheard.contains(one)) {
                 tracing::warn!(
                     address = one.address,

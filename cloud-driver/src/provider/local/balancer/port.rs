@@ -42,10 +42,7 @@ pub async fn check_port(data: &Path, port: u16) -> Result<(), String> {
 
 /// The port of a balancer's command.
 fn listens(command: &[String]) -> Option<u16> {
-    let value = command
-        .iter()
-        .skip_while(|word| *word != "--listen")
-        .nth(1)?;
+    let value = shim::value_of(command, "--listen")?;
     value.rsplit(':').next()?.parse().ok()
 }
 

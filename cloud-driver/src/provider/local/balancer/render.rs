@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use balancer::{Config, Group, Health, Instance, LoadBalancer, Role, Route};
 use rollout::router::{Desired, Group as Wanted, Probe, Target};
 
+use super::access_log;
 use super::details::Details;
 
 /// The load balancer of server groups that are behind none: without a route,
@@ -71,7 +72,13 @@ pub(crate) fn render(desired: &Desired, details: &Details) -> Config {
                 }
             })
             .collect(),
-        settings: balancer::Settings::default(),
+        settings: balancer::Settings {
+            access_log: details
+                .access_log
+                .as_ref()
+                .and_then(|log| access_log::of_those_there(log, is_there)),
+            ..balancer::Settings::default()
+        },
         listeners: details.listeners.clone(),
     }
 }
@@ -110,6 +117,7 @@ fn render_group(group: &Wanted, again: Option<&str>) -> Group {
 
 #[cfg(test)]
 mod tests {
+    use balancer::AccessLog;
     use rollout::router::Entrance;
 
     use super::*;
@@ -200,6 +208,33 @@ mod tests {
         let config = render(&desired, &details);
         assert_eq!(config.check().faults, Vec::<String>::new());
         assert!(config.routes[0].mirror.is_none());
+    }
+
+    #[test]
+    fn a_log_of_load_balancers_that_are_not_there_is_no_log_of_all() {
+        let mut details = Details::default();
+        let desired = group("x-v000", &["a"], &[rollout::Role::Serve]);
+        assert!(render(&desired, &details).settings.access_log.is_none());
+        for (named, logged) in [
+            (&[][..], Some(&[][..])),
+            (&["b", "later", "a"][..], Some(&["b", "a"][..])),
+            (&["later", UNROUTED][..], None),
+        ] {
+            let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+            details.access_log = Some(AccessLog {
+                sample: 3,
+                load_balancers: names(named),
+                ..AccessLog::default()
+            });
+            let config = render(&desired, &details);
+            assert_eq!(config.check().faults, Vec::<String>::new(), "{named:?}");
+            let expected = logged.map(|logged| AccessLog {
+                sample: 3,
+                load_balancers: names(logged),
+                ..AccessLog::default()
+            });
+            assert_eq!(config.settings.access_log, expected, "{named:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::Control;
-use crate::provider::local::Error;
+use crate::provider::local::{Error, upgrade};
 
 /// Changes that come within this time are looked at together.
 const GATHER: Duration = Duration::from_millis(3);
@@ -42,6 +42,18 @@ impl Control {
             tokio::time::sleep(Self::PAUSE / 4).await;
         }
         Ok(())
+    }
+
+    /// Tells the operator in what the balancer that runs was started otherwise than is configured.
+    pub(crate) async fn tell_pending(&self) {
+        for change in upgrade::pending(&self.config).await {
+            tracing::warn!(
+                setting = change.setting,
+                configured = change.now,
+                runs = change.before,
+                "load balancer keeps a setting until it is replaced: gennaker balancer upgrade"
+            );
+        }
     }
 
     /// Clears away what balancers that were replaced have left.

@@ -333,6 +333,7 @@ impl<'a> Run<'a> {
                 });
                 Ok(())
             }
+            Effect::Observe => self.local.routers().observe().await,
             Effect::Prove { member } => self.local.routers().prove(member).await,
             Effect::Cut { member } => {
                 let ended = self.local.routers().cut(member).await?;

@@ -9,8 +9,8 @@ use ::instance::{EXIT, Ids, LAUNCH, LOCK, Launch as Order, SOCKET, STATE};
 
 use super::look::{Look, has_ended, look, shim_runs};
 use super::record::{io, read, tail};
-use super::{MAX_FILES, START_LIMIT, Shims};
-use crate::config::Config;
+use super::{Change, MAX_FILES, START_LIMIT, Shims, command};
+use crate::config::{Config, Local};
 use crate::provider::local::Error;
 
 /// Folder of the balancer's first shim within the balancer's; those of successors have a number behind.
@@ -75,7 +75,7 @@ impl Shims {
         }
         let order = Order {
             token: self.token("balancer"),
-            command: balancer_command(&program, config, folder),
+            command: command::first(&program, config, folder),
             environment: balancer_environment(),
             working_folder: None,
             root: None,
@@ -90,28 +90,29 @@ impl Shims {
     }
 
     /// Starts a successor of the balancer that runs in a folder, from this installation's program and
-    /// under a shim of its own; that shim's folder.
+    /// under a shim of its own: that shim's folder, and what it is told otherwise than the one before.
+    /// Without a configuration that is nothing.
     ///
     /// # Errors
     /// When no balancer was started there, a program is missing, or the shim does not start.
-    pub(crate) async fn start_successor(&self, folder: &Path) -> Result<PathBuf, Error> {
+    pub(crate) async fn start_successor(
+        &self,
+        folder: &Path,
+        local: Option<&Local>,
+    ) -> Result<(PathBuf, Vec<Change>), Error> {
         let program = self.program("balancer")?;
         let present = balancer_shim(folder);
         let mut order = order(&present).ok_or_else(|| Error::Shim {
             instance: "balancer".to_owned(),
             reason: format!("{} has no order", present.display()),
         })?;
-        if let Some(first) = order.command.first_mut() {
-            *first = program.display().to_string();
-        }
-        if !order.command.iter().any(|word| word == HANDOVER) {
-            order.command.push(HANDOVER.to_owned());
-        }
+        let changes = local.map(|local| command::changes(&order.command, local));
+        order.command = command::successor(&order.command, &program, local);
         let name = present.file_name().and_then(|name| name.to_str());
         let number = name.and_then(number_of).unwrap_or_default() + 1;
         let shim = folder.join(format!("{BALANCER_SHIM}.{number}"));
         self.launch(&shim, &order, "balancer").await?;
-        Ok(shim)
+        Ok((shim, changes.unwrap_or_default()))
     }
 
     /// Clears away what former balancers of a folder left, except the shim in force.
@@ -133,10 +134,6 @@ impl Shims {
     }
 }
 
-/// Tells a balancer to take over from the one that runs in its folder. One that is started again under
-/// the same order finds nobody there, and begins by itself.
-const HANDOVER: &str = "--handover";
-
 /// Removes what a former life left in the shim's folder; false when a shim runs there.
 ///
 /// Whoever ordered that shim may have been killed before it had its socket and its record, so it
@@ -153,21 +150,6 @@ fn cleared(shim: &Path) -> std::io::Result<bool> {
         let _absent = std::fs::remove_file(shim.join(name));
     }
     Ok(true)
-}
-
-fn balancer_command(program: &Path, config: &Config, folder: &Path) -> Vec<String> {
-    let mut command = vec![
-        program.display().to_string(),
-        "--data".to_owned(),
-        folder.display().to_string(),
-        "--listen".to_owned(),
-        format!("127.0.0.1:{}", config.balancer_port),
-    ];
-    if config.local.balancer_workers > 0 {
-        command.push("--workers".to_owned());
-        command.push(config.local.balancer_workers.to_string());
-    }
-    command
 }
 
 /// Variables of the balancer: none in a product build.

@@ -5,6 +5,7 @@
 //! when the shim is gone, that of `/proc`.
 
 mod balancer;
+mod command;
 pub(crate) mod job;
 mod look;
 mod record;
@@ -25,6 +26,8 @@ use super::launch::Launch;
 use super::{Error, port};
 use crate::config::Config;
 pub(crate) use balancer::{balancer_shim, balancer_shims, order};
+pub use command::Change;
+pub(crate) use command::{changes, value_of};
 use look::signal_once;
 use look::{Look, describe, look, never_started, runs};
 pub(crate) use look::{has_ended, stop};

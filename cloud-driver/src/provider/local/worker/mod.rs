@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::document::SIGNALS;
+use super::now_ms;
 use super::observed::{InstanceState, Observed, Seen};
 use super::shim::Shims;
 use crate::config::Config;
@@ -107,6 +108,7 @@ impl Workers {
                 connections: None,
                 served: 0,
                 reason: member.reason(),
+                asked_ms: member.asked_ms,
                 entries: Vec::new(),
             };
             (id.clone(), seen)
@@ -186,11 +188,13 @@ impl Workers {
         let Some(task) = self.task(id) else {
             return;
         };
+        let asked_ms = now_ms();
         let process = self.shared.shims.process_of(id, task.port).await;
         let runs = matches!(process, Some(Process::Running | Process::Listening));
         let mut look = Look {
             process,
             was_told: task.order.is_none(),
+            asked_ms,
             ..Look::default()
         };
         if runs {

@@ -27,6 +27,8 @@ pub(super) enum Order {
 /// What one look at a worker showed.
 #[derive(Debug, Default)]
 pub(super) struct Look {
+    /// When it began, ms since the epoch.
+    pub(super) asked_ms: i64,
     /// Its process; none when nobody could say.
     pub(super) process: Option<Process>,
     /// What it was told in this look, before it was asked, and whether it agreed.
@@ -63,6 +65,8 @@ pub(super) struct Tended {
     has_served: bool,
     ended: Option<String>,
     reason: Option<String>,
+    /// When the last look began, ms since the epoch.
+    pub(super) asked_ms: i64,
 }
 
 impl Tended {
@@ -85,6 +89,7 @@ impl Tended {
             has_served: false,
             ended: None,
             reason: None,
+            asked_ms: 0,
         }
     }
 
@@ -134,6 +139,7 @@ impl Tended {
 
     /// Takes a look into account.
     pub(super) fn note(&mut self, look: Look) {
+        self.asked_ms = look.asked_ms;
         match look.process {
             Some(Process::Exited(how)) => {
                 self.ended = Some(how);
@@ -268,6 +274,7 @@ mod tests {
     fn look(worker: &mut Tended, idle: bool, jobs: Option<u64>, draining: Option<bool>) {
         let order = worker.wants();
         worker.note(Look {
+            asked_ms: 0,
             process: Some(Process::Listening),
             order: order.map(|order| (order, Ok(()))),
             was_told: order.is_none(),

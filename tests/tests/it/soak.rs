@@ -1,0 +1,166 @@
+//! A day of deployments, one after the other, under load: no request fails, and neither memory nor
+//! descriptors of anything that lives as long as the stack grow with their number.
+//!
+//! `SOAK=long` makes it 1,440, one a minute of a day; the gate makes 12.
+
+use serde_json::json;
+use tests::census::{self, Role};
+use tests::fixture::{pipeline, stage};
+use tests::load::Load;
+use tests::measure::{descriptors, pss_kib};
+use tests::world::{self, APPLICATION, HOSTS, Pace, REGION};
+use tests::{Setup, World};
+
+const ACCOUNT: &str = "prod";
+
+/// Users whose requests are short: drains are to be many, not long.
+const USERS: [&str; 8] = [
+    "--mix",
+    "get=500,new=200,post=200,slow=20,upload=20,http2=200,grpc=20,socket=20",
+    "--slow-ms",
+    "300",
+    "--stream-ms",
+    "300",
+    "--socket-ms",
+    "600",
+];
+
+/// Samples of a run.
+const SAMPLES: usize = 12;
+
+/// What one process of a role needs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    kib: u64,
+    descriptors: usize,
+    /// Processes of the role.
+    count: usize,
+}
+
+fn sample(world: &World, role: Role) -> Sample {
+    let all = census::of(&world.stack.data);
+    let of_role: Vec<_> = all.iter().filter(|process| process.role == role).collect();
+    Sample {
+        kib: of_role.iter().map(|p| pss_kib(p.pid).unwrap_or(0)).sum(),
+        descriptors: of_role
+            .iter()
+            .map(|p| descriptors(p.pid).unwrap_or(0))
+            .sum(),
+        count: of_role.len(),
+    }
+}
+
+/// The mean of a figure over samples.
+fn mean(samples: &[Sample], of: impl Fn(&Sample) -> u64) -> u64 {
+    samples.iter().map(of).sum::<u64>() / samples.len().max(1) as u64
+}
+
+/// How a role's figures grow from the second third of the run to the last; in the first, caches fill.
+fn growth(samples: &[Sample], of: impl Fn(&Sample) -> u64) -> (u64, u64) {
+    let third = samples.len() / 3;
+    let (before, after) = (&samples[third..2 * third], &samples[2 * third..]);
+    (mean(before, &of), mean(after, &of))
+}
+
+/// Replaces the version that serves, and deletes the groups that are left of those before the last.
+async fn deploy(world: &World, image: &str) {
+    let cluster = world.cluster(ACCOUNT, image, "inplacedrain");
+    let shrink = json!({
+        "credentials": ACCOUNT, "cloudProvider": "local", "regions": [REGION],
+        "cluster": world::cluster(ACCOUNT), "shrinkToSize": 2, "allowDeleteActive": false,
+        "retainLargerOverNewer": false,
+        "moniker": {"app": APPLICATION, "cluster": world::cluster(ACCOUNT)},
+    });
+    let stages = [
+        world.deploy_stage("1", &[], &cluster),
+        stage("shrinkCluster", "Shrink", "2", &["1"], shrink),
+    ];
+    let pipeline = pipeline(APPLICATION, "Deploy", &stages);
+    let id = world.stack.gate.start_ad_hoc(&pipeline).await.unwrap();
+    world.ended(&id, "SUCCEEDED").await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_and_descriptors_stay_flat_over_many_deployments() {
+    let long = std::env::var("SOAK").is_ok_and(|asked| asked == "long");
+    let deployments = if long { 1_440 } else { 12 };
+    let pace = Pace {
+        settle: "0s",
+        ..Pace::default()
+    };
+    let world = World::up_at(Setup::default(), &pace).await.unwrap();
+    let mut images = Vec::new();
+    for version in ["1", "2"] {
+        let image = world.push(&world.image(version)).await.unwrap();
+        images.push(world.reference(&image));
+    }
+    let first = world.deploy(ACCOUNT, &images[0], "none", "SUCCEEDED").await;
+    first.unwrap();
+    let folder = world.folder().unwrap();
+    let (port, host) = (world.stack.balancer_port, world::host(ACCOUNT));
+    let load = Load::start(&folder, port, &host, 100, &USERS).unwrap();
+    let roles = [
+        (Role::ControlPlane, "control plane"),
+        (Role::Balancer, "balancer"),
+        (Role::Shim, "shims"),
+    ];
+    let mut samples = [(); 3].map(|()| Vec::new());
+    let begun = std::time::Instant::now();
+    for number in 1..=deployments {
+        deploy(&world, &images[number % 2]).await;
+        if number % (deployments / SAMPLES) == 0 {
+            for ((role, name), samples) in roles.into_iter().zip(&mut samples) {
+                let one = sample(&world, role);
+                println!(
+                    "{number} deployments, {:?}: {name}: {} KiB, {} descriptors, {} processes",
+                    begun.elapsed(),
+                    one.kib,
+                    one.descriptors,
+                    one.count
+                );
+                samples.push(one);
+            }
+        }
+    }
+    let report = load.stop().await.unwrap();
+    println!(
+        "{} requests ({}), {deployments} deployments, longest gap {} ms",
+        report.count("answered").unwrap(),
+        report.by_kind(),
+        report.count("longestGapMs").unwrap()
+    );
+    report.require_clean().unwrap();
+    assert_eq!(world.serving(ACCOUNT).await.unwrap(), HOSTS);
+    for ((_, name), samples) in roles.into_iter().zip(&samples) {
+        let (before, after) = growth(samples, |s| s.kib);
+        println!("{name}: {before} KiB, then {after}");
+        // A leak of a KiB a deployment would be half of this over the last third of a day.
+        let slack = if long { 1_024 } else { 8 * 1_024 };
+        assert!(
+            after <= before + before / 20 + slack,
+            "the memory of {name} grows: {samples:?}"
+        );
+        let (before, after) = growth(samples, |s| s.descriptors as u64);
+        assert!(
+            after <= before + 16,
+            "the descriptors of {name} grow: {samples:?}"
+        );
+        let (before, after) = growth(samples, |s| s.count as u64);
+        assert!(after <= before + 1, "more and more {name}: {samples:?}");
+    }
+}
+
+/// A process that keeps something of each deployment would be found.
+#[test]
+fn control_a_leak_is_seen_in_the_growth() {
+    let leaking: Vec<_> = (0..12)
+        .map(|n| Sample {
+            kib: 20_000 + n * 500,
+            ..Sample::default()
+        })
+        .collect();
+    let (before, after) = growth(&leaking, |s| s.kib);
+    assert!(after > before + before / 20 + 256, "{before} {after}");
+    let flat = vec![Sample::default(); 12];
+    assert_eq!(growth(&flat, |s| s.kib), (0, 0));
+}
