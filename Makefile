@@ -93,6 +93,7 @@ kill: controls build             ## kill -9 between every pair of consecutive st
 skew: needs                      ## the previous version and this one, one after the other and side by side on one Redis
 	previous=$$(tests/previous.sh "$(TARGET)") && $(PRODUCT) && GENNAKER_PREVIOUS_DIR=$$previous \
 	    $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture skew::
+
 restore: build                   ## the store is emptied under load; nothing acknowledged is lost
 	RESTORE=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture restore::
 

@@ -13,14 +13,27 @@ const TICKS_PER_SECOND: u64 = 100;
 /// # Errors
 /// The process has ended, or belongs to somebody else.
 pub fn pss_kib(pid: i32) -> Result<u64> {
+    rollup_kib(pid, "Pss:")
+}
+
+/// The part of it that no file stands behind, KiB: heap and stacks. Pages of the program itself are not in it, which
+/// the kernel takes back and brings in again by the dozen as it sees fit.
+///
+/// # Errors
+/// The process has ended, or belongs to somebody else.
+pub fn anonymous_kib(pid: i32) -> Result<u64> {
+    rollup_kib(pid, "Pss_Anon:")
+}
+
+fn rollup_kib(pid: i32, field: &str) -> Result<u64> {
     let path = PathBuf::from(format!("/proc/{pid}/smaps_rollup"));
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
     text.lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
+        .find_map(|line| line.strip_prefix(field))
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse().ok())
-        .with_context(|| format!("{} has no Pss", path.display()))
+        .with_context(|| format!("{} has no {field}", path.display()))
 }
 
 /// How many descriptors a process has open.

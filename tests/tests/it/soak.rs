@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::census::{self, Role};
 use tests::fixture::{pipeline, stage};
 use tests::load::Load;
-use tests::measure::{descriptors, pss_kib};
+use tests::measure::{anonymous_kib, descriptors, pss_kib};
 use tests::world::{self, APPLICATION, HOSTS, Pace, REGION};
 use tests::{Setup, World};
 
@@ -31,7 +31,10 @@ const SAMPLES: usize = 12;
 /// What one process of a role needs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sample {
+    /// Memory that no file stands behind: what a leak is made of.
     kib: u64,
+    /// All of it, with the program's own pages.
+    whole_kib: u64,
     descriptors: usize,
     /// Processes of the role.
     count: usize,
@@ -41,7 +44,11 @@ fn sample(world: &World, role: Role) -> Sample {
     let all = census::of(&world.stack.data);
     let of_role: Vec<_> = all.iter().filter(|process| process.role == role).collect();
     Sample {
-        kib: of_role.iter().map(|p| pss_kib(p.pid).unwrap_or(0)).sum(),
+        kib: of_role
+            .iter()
+            .map(|p| anonymous_kib(p.pid).unwrap_or(0))
+            .sum(),
+        whole_kib: of_role.iter().map(|p| pss_kib(p.pid).unwrap_or(0)).sum(),
         descriptors: of_role
             .iter()
             .map(|p| descriptors(p.pid).unwrap_or(0))
@@ -112,9 +119,10 @@ async fn memory_and_descriptors_stay_flat_over_many_deployments() {
             for ((role, name), samples) in roles.into_iter().zip(&mut samples) {
                 let one = sample(&world, role);
                 println!(
-                    "{number} deployments, {:?}: {name}: {} KiB, {} descriptors, {} processes",
+                    "{number} deployments, {:?}: {name}: {} KiB of {}, {} descriptors, {} processes",
                     begun.elapsed(),
                     one.kib,
+                    one.whole_kib,
                     one.descriptors,
                     one.count
                 );
