@@ -16,7 +16,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records versus kill zero-failed-requests soak replicas chaos skew restore smuggling clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records canary-records versus kill zero-failed-requests soak replicas chaos skew restore smuggling clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -96,6 +96,9 @@ skew: needs                      ## the previous version and this one, one after
 
 restore: build                   ## the store is emptied under load; nothing acknowledged is lost
 	RESTORE=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture restore::
+
+canary-records:                  ## compares recorded judgements: make canary-records FILE=records.jsonl.gz
+	CANARY_RECORDS=$(abspath $(FILE)) $(CARGO) test -q -p judge --test it -- --nocapture golden::every
 
 smuggling:                       ## requests with two readings, against nginx: make smuggling CASES=1000000 SEED=2
 	SMUGGLING_CASES=$(CASES) SMUGGLING_SEED=$(SEED) $(CARGO) test -p balancer --test it -- --nocapture smuggling::

@@ -1,6 +1,6 @@
 //! The canary judge: so far a service that answers for its health and serves
-//! no call. Judges, metric stores and canary runs are not built yet; nothing
-//! pretends that they are.
+//! no call. The judges are in `judge`; metric stores and canary runs are not
+//! built yet, and nothing pretends that they are.
 
 use runtime::Service;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::processes::{Kind, replica, restart};
-use crate::{balancer, doctor, down, execution, expression, restore, up, user};
+use crate::{balancer, canary, doctor, down, execution, expression, restore, up, user};
 
 /// Continuous delivery: pipelines that replace running services without a failed request.
 #[derive(Debug, Parser)]
@@ -41,6 +41,9 @@ enum Command {
     /// Expressions, tried on an execution in a file.
     #[command(subcommand)]
     Expression(Expression),
+    /// Canary judgements, tried on metrics in a file.
+    #[command(subcommand)]
+    Canary(Canary),
     /// One replica, as `up --processes` starts it.
     #[command(hide = true)]
     Gateway(Replica),
@@ -247,6 +250,25 @@ pub(crate) struct EvalExpression {
     pub(crate) stage: String,
 }
 
+/// What to do with canaries.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Canary {
+    /// Judge {"id", "canaryConfig", "scoreThresholds", "metricSetPairList", "rngSeed"?} of standard input by
+    /// NetflixACAJudge-v1.0. Nothing is fetched.
+    Judge(JudgeCanary),
+}
+
+/// Options of `gennaker canary judge`.
+#[derive(Debug, Args)]
+pub(crate) struct JudgeCanary {
+    /// Read a judgement a line, and answer lines {"id", "result"} or {"id", "error"}.
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+    /// Add "trace": interval, estimate and effect of each test.
+    #[arg(long)]
+    pub(crate) trace: bool,
+}
+
 /// A data folder.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Folder {
@@ -289,6 +311,7 @@ impl Arguments {
             Command::User(order) => user::run(&order),
             Command::Execution(order) => execution::run(&order),
             Command::Expression(order) => expression::run(&order),
+            Command::Canary(order) => canary::run(&order),
             Command::Gateway(options) => replica::run(Kind::Gateway, &options),
             Command::Orchestrator(options) => replica::run(Kind::Orchestrator, &options),
             Command::CloudDriver(options) => replica::run(Kind::CloudDriver, &options),

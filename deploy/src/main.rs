@@ -1,6 +1,7 @@
 //! The `gennaker` binary: the control plane in one process, and its operator's commands.
 
 mod balancer;
+mod canary;
 mod cli;
 mod doctor;
 mod down;

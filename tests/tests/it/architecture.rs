@@ -13,12 +13,13 @@ const SERVICES: [&str; 5] = [
     "canary-judge",
 ];
 const LEAVES: [&str; 5] = ["proto", "store", "authorization", "artifact", "runtime"];
-const PURE: [&str; 5] = [
+const PURE: [&str; 6] = [
     "orchestrator-core",
     "expression",
     "rollout",
     "authorization",
     "artifact",
+    "judge",
 ];
 /// What is not a service, not `deploy`, and which of ours it may depend on.
 const OTHERS: [(&str, &[&str]); 7] = [

@@ -1,0 +1,69 @@
+//! The judges, by name.
+
+mod dredd;
+mod netflix;
+
+use std::fmt::Debug;
+
+use crate::config::{CanaryConfig, MetricConfig, Thresholds};
+use crate::error::Error;
+use crate::metric_set::MetricSetPair;
+use crate::noise::Noise;
+use crate::result::JudgeResult;
+use crate::trace::Traced;
+
+pub use dredd::Dredd;
+pub use netflix::NetflixAca;
+
+/// Who compares the canary with its baseline.
+pub trait Judge: Debug + Sync {
+    /// The name configs have it by.
+    fn name(&self) -> &'static str;
+
+    /// Whether it is proposed to people.
+    fn is_visible(&self) -> bool;
+
+    /// Judges all pairs of a canary. The judge that the config names is not asked for: whoever calls has chosen.
+    fn judge(
+        &self,
+        config: &CanaryConfig,
+        thresholds: Thresholds,
+        pairs: &[MetricSetPair],
+        noise: &mut Noise,
+    ) -> Result<JudgeResult, Error>;
+
+    /// The values on the way to its classifications, one entry a pair in order; none if it has no such values.
+    fn trace(
+        &self,
+        _config: &CanaryConfig,
+        _pairs: &[MetricSetPair],
+        _noise: &mut Noise,
+    ) -> Option<Result<Vec<Traced>, Error>> {
+        None
+    }
+}
+
+/// All judges, the one for configs that name none first.
+pub const JUDGES: [&dyn Judge; 2] = [&NetflixAca, &Dredd];
+
+/// The judge of this name, the first one without a name.
+pub fn resolve(name: Option<&str>) -> Result<&'static dyn Judge, Error> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Ok(JUDGES[0]);
+    };
+    let found = JUDGES.iter().find(|judge| judge.name() == name).copied();
+    found.ok_or_else(|| Error::UnknownJudge {
+        name: name.to_owned(),
+    })
+}
+
+/// The metric that `pair` is of.
+fn metric_of<'a>(
+    config: &'a CanaryConfig,
+    pair: &MetricSetPair,
+) -> Result<&'a MetricConfig, Error> {
+    let metric = config.metric(&pair.name);
+    metric.ok_or_else(|| Error::NoMetricConfig {
+        name: pair.name.clone(),
+    })
+}

@@ -1,0 +1,125 @@
+//! What a judge is given of one metric: the values of both sides (`kayenta: MetricSetPair`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::error::Unreadable;
+use crate::{number, read};
+
+/// Values of control and experiment of one metric, or of one of its tag sets.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MetricSetPair {
+    /// Name of the metric; empty if it has none.
+    pub name: String,
+    /// Id.
+    pub id: Option<String>,
+    /// Tags, as they came.
+    pub tags: Option<Map<String, Value>>,
+    /// Values by side, in the order of time, NaN where there was none: `control`, `experiment`.
+    pub values: BTreeMap<String, Vec<f64>>,
+    /// Scopes, attributes and what else there is.
+    pub rest: Map<String, Value>,
+}
+
+impl MetricSetPair {
+    /// Reads the pair that stands at `path`.
+    pub fn read(value: Value, path: &str) -> Result<Self, Unreadable> {
+        let Value::Object(mut rest) = value else {
+            return Err(Unreadable::new(path, Some(&value), "give an object"));
+        };
+        let at = |name: &str| format!("{path}.{name}");
+        let name = read::text(rest.remove("name").as_ref(), &at("name"))?;
+        let id = read::text(rest.remove("id").as_ref(), &at("id"))?;
+        let tags = match rest.remove("tags") {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(tags)) => Some(tags),
+            other => {
+                return Err(Unreadable::new(
+                    &at("tags"),
+                    other.as_ref(),
+                    "give an object",
+                ));
+            }
+        };
+        let values = match rest.remove("values") {
+            None | Some(Value::Null) => BTreeMap::new(),
+            values => sides(read::object(values.as_ref(), &at("values"))?, &at("values"))?,
+        };
+        Ok(Self {
+            name: name.unwrap_or_default(),
+            id,
+            tags,
+            values,
+            rest,
+        })
+    }
+
+    /// The list of pairs that stands at `metricSetPairList`.
+    pub fn read_list(value: Value) -> Result<Vec<Self>, Unreadable> {
+        const PATH: &str = "metricSetPairList";
+        let Value::Array(pairs) = value else {
+            return Err(Unreadable::new(PATH, Some(&value), "give a list"));
+        };
+        let pairs = pairs.into_iter().enumerate();
+        pairs
+            .map(|(index, pair)| Self::read(pair, &format!("{PATH}[{index}]")))
+            .collect()
+    }
+
+    /// The values of `side`, which a judge cannot do without.
+    pub(crate) fn side(&self, side: &str) -> Result<&[f64], Unreadable> {
+        let values = self.values.get(side).map(Vec::as_slice);
+        values.ok_or_else(|| {
+            let field = format!("values.{side} of the metric set pair {:?}", self.name);
+            Unreadable::new(&field, None, "give a list of numbers, which may be empty")
+        })
+    }
+}
+
+fn sides(
+    values: &Map<String, Value>,
+    path: &str,
+) -> Result<BTreeMap<String, Vec<f64>>, Unreadable> {
+    let mut sides = BTreeMap::new();
+    for (side, values) in values.iter().filter(|(_, values)| !values.is_null()) {
+        let path = format!("{path}.{side}");
+        let values = read::list(Some(values), &path)?.iter().enumerate();
+        // Null is zero, as there.
+        let read = |(index, value): (usize, &Value)| match value.as_number() {
+            Some(number) => Ok(number::of_number(number)),
+            None => Ok(number::read(value, &format!("{path}[{index}]"))?.unwrap_or(0.0)),
+        };
+        sides.insert(side.clone(), values.map(read).collect::<Result<_, _>>()?);
+    }
+    Ok(sides)
+}
+
+impl Serialize for MetricSetPair {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = Map::new();
+        document.insert("name".to_owned(), Value::String(self.name.clone()));
+        if let Some(id) = &self.id {
+            document.insert("id".to_owned(), Value::String(id.clone()));
+        }
+        if let Some(tags) = &self.tags {
+            document.insert("tags".to_owned(), Value::Object(tags.clone()));
+        }
+        let side = |(side, values): (&String, &Vec<f64>)| {
+            let values = values.iter().map(|value| number::to_json(*value));
+            (side.clone(), Value::Array(values.collect()))
+        };
+        let values = self.values.iter().map(side).collect();
+        document.insert("values".to_owned(), Value::Object(values));
+        document.extend(self.rest.clone());
+        document.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for MetricSetPair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::read(value, "metricSetPair").map_err(serde::de::Error::custom)
+    }
+}

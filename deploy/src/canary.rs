@@ -1,0 +1,154 @@
+//! `gennaker canary`: canary judgements tried on metrics in a file, without a running installation. The judging is the
+//! crate `judge`'s.
+
+use std::io::{BufRead, Read, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use judge::offline;
+use serde_json::Value;
+
+use crate::cli::{Canary, JudgeCanary};
+
+/// The longest line, in bytes: two sides of a hundred metrics with ten thousand values each.
+const MAX: u64 = 32 * 1024 * 1024;
+
+/// Runs the command.
+pub(crate) fn run(order: &Canary) -> anyhow::Result<ExitCode> {
+    let Canary::Judge(options) = order;
+    let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    if options.jsonl {
+        lines(options, input, output)
+    } else {
+        one(options, input, output)
+    }
+}
+
+/// The whole input is one judgement; 1 when it failed.
+fn one(
+    options: &JudgeCanary,
+    input: impl Read,
+    mut output: impl Write,
+) -> anyhow::Result<ExitCode> {
+    let mut text = Vec::new();
+    input.take(MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX {
+        bail!("standard input is larger than {MAX} bytes");
+    }
+    let question: Value = serde_json::from_slice(&text).context("standard input is no JSON")?;
+    let told = offline::answer(question, options.trace);
+    let failed = told.contains_key("error");
+    serde_json::to_writer_pretty(&mut output, &told)?;
+    writeln!(output)?;
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// A line for each line, in order; 65 when one was no JSON.
+fn lines(
+    options: &JudgeCanary,
+    mut input: impl BufRead,
+    mut output: impl Write,
+) -> anyhow::Result<ExitCode> {
+    let mut unread = 0;
+    for number in 1_u64.. {
+        let mut line = Vec::new();
+        let read = (&mut input).take(MAX + 1).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            break;
+        }
+        if read as u64 > MAX && !line.ends_with(b"\n") {
+            bail!("line {number} is longer than {MAX} bytes");
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let question = serde_json::from_slice(&line).unwrap_or_else(|error| {
+            eprintln!("gennaker: line {number} is no JSON: {error}");
+            unread += 1;
+            Value::Null
+        });
+        serde_json::to_writer(&mut output, &offline::answer(question, options.trace))?;
+        output.write_all(b"\n")?;
+        // Whoever writes line after line waits for each answer.
+        output.flush()?;
+    }
+    Ok(ExitCode::from(if unread > 0 { 65 } else { 0 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn question(id: &str, seed: Option<i64>) -> Value {
+        let mut question = json!({
+            "id": id,
+            "canaryConfig": {
+                "metrics": [{"name": "m", "groups": ["g"], "analysisConfigurations": {"canary": {}}}],
+                "classifier": {"groupWeights": {"g": 100.0}},
+            },
+            "scoreThresholds": {"pass": 95, "marginal": 75},
+            "metricSetPairList": [{"name": "m", "id": "p", "values": {
+                "control": [3.0, 3.0, 3.0], "experiment": [9.0, 9.0, 9.0, "NaN"]}}],
+        });
+        if let Some(seed) = seed {
+            question["rngSeed"] = json!(seed);
+        }
+        question
+    }
+
+    fn told(input: &str, trace: bool) -> (Vec<Value>, ExitCode) {
+        let mut output = Vec::new();
+        let options = JudgeCanary { jsonl: true, trace };
+        let code = lines(&options, input.as_bytes(), &mut output).unwrap();
+        let text = String::from_utf8(output).unwrap();
+        let told = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        (told.collect(), code)
+    }
+
+    #[test]
+    fn each_line_is_answered_in_order() {
+        let input = format!("{}\n\nno\n{}\n", question("a", None), json!({"id": 7}));
+        let (told, code) = told(&input, false);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(65)));
+        assert_eq!(told.len(), 3);
+        assert_eq!(told[0]["id"], "a");
+        assert_eq!(
+            told[0]["result"]["results"][0]["experimentMetadata"]["stats"]["count"],
+            3
+        );
+        assert!(told[0].get("trace").is_none());
+        let refused = |value: &Value| value["error"]["message"].as_str().unwrap().to_owned();
+        assert_eq!(refused(&told[1]), "the line is null: give an object");
+        assert_eq!(told[2]["id"], 7);
+        assert_eq!(refused(&told[2]), "canaryConfig is missing: give it");
+    }
+
+    #[test]
+    fn a_seed_begins_anew_for_result_and_trace() {
+        let input = format!("{}\n{}\n", question("a", Some(42)), question("b", Some(43)));
+        let (first, code) = told(&input, true);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+        let ratio =
+            |value: &Value| value["result"]["results"][0]["resultMetadata"]["ratio"].clone();
+        assert_eq!(first[0]["trace"][0]["deviation"], ratio(&first[0]));
+        assert_ne!(ratio(&first[0]), ratio(&first[1]));
+        assert_eq!(told(&input, true).0, first);
+    }
+
+    #[test]
+    fn one_judgement_is_printed_for_people() {
+        let options = JudgeCanary {
+            jsonl: false,
+            trace: false,
+        };
+        let mut output = Vec::new();
+        let text = question("a", None).to_string();
+        let code = one(&options, text.as_bytes(), &mut output).unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+        let told: Value = serde_json::from_slice(&output).unwrap();
+        assert_eq!(told["result"]["score"]["classification"], "Fail");
+        assert!(one(&options, &b"no"[..], Vec::new()).is_err());
+    }
+}
