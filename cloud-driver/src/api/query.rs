@@ -58,9 +58,10 @@ impl Queries {
             .instances
             .iter()
             .map(|i| async { (i.id.clone(), self.local.shims().facts(i).await) });
-        let facts = futures_util::future::join_all(asked).await;
+        let facts = futures_util::future::join_all(asked);
+        let (facts, observed) = tokio::join!(facts, self.local.routers().look());
         Ok(Look {
-            observed: self.local.routers().observed(),
+            observed,
             facts: facts.into_iter().collect(),
             everything,
         })
@@ -269,12 +270,9 @@ impl QueryService for Queries {
         let query = request.into_inner();
         let everything = self.local.journal().everything().await;
         let everything = everything.map_err(|e| of_journal(&e))?;
-        let history = self
-            .local
-            .routers()
-            .balancer()
-            .history(query.seconds.min(3_600))
-            .await;
+        let balancer = self.local.routers().balancer();
+        let history = balancer.history(query.seconds.min(3_600));
+        let (history, live) = tokio::join!(history, balancer.look());
         let history = history.map_err(|e| internal(&e))?;
         let groups: Vec<_> = everything
             .groups
@@ -286,7 +284,6 @@ impl QueryService for Queries {
             "" => view::Wanted::All,
             _ => view::Wanted::Of(&groups),
         };
-        let observed = self.local.routers().balancer().observed();
-        Ok(one(&view::traffic(history, observed.as_deref(), wanted)))
+        Ok(one(&view::traffic(history, live.as_deref(), wanted)))
     }
 }

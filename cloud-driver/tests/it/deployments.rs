@@ -65,6 +65,35 @@ async fn a_server_group_is_created_and_shown_with_health_image_and_output() {
 }
 
 #[tokio::test]
+async fn requests_under_way_are_shown_while_nothing_else_happens() {
+    let world = World::up();
+    world
+        .succeed("createServerGroup", World::create("test/demo:1"))
+        .await;
+    let under_way = async |wanted: u64| {
+        let sum = |instances: &Value, count: &str| -> u64 {
+            let instances = instances.as_array().unwrap().iter();
+            instances.map(|i| i[count].as_u64().unwrap()).sum()
+        };
+        eventually("requests under way", Duration::from_secs(5), async || {
+            let traffic = sum(&world.traffic().await["live"]["instances"], "requests");
+            let group = world.server_group("shop-v000").await.unwrap();
+            let shown = (traffic, sum(&group["instances"], "inFlight"));
+            if shown == (wanted, wanted) {
+                Ok(())
+            } else {
+                Err(shown)
+            }
+        })
+        .await;
+    };
+    let asked = tokio::spawn(visit(world.port, "/slow?ms=2000"));
+    under_way(1).await;
+    assert_eq!(asked.await.unwrap().unwrap().0, 200);
+    under_way(0).await;
+}
+
+#[tokio::test]
 async fn an_effect_id_is_performed_once_and_who_waits_is_told() {
     let world = World::up();
     let input = World::create("test/demo:1");

@@ -77,7 +77,13 @@ impl Routers {
         Some(Arc::new(balancer.joined(&self.workers.observed())))
     }
 
-    /// The same as the rollout machine takes it; `revision` says what an epoch and
+    /// The same as it is now, for people to see; none while the load balancer does not answer.
+    pub async fn look(&self) -> Option<Arc<Observed>> {
+        let balancer = self.balancer.look().await?;
+        Some(Arc::new(balancer.joined(&self.workers.observed())))
+    }
+
+    /// What was observed as the rollout machine takes it; `revision` says what an epoch and
     /// generation contain.
     pub fn view(&self, revision: impl Fn(u64, u64) -> u64) -> Option<View> {
         let observed = self.observed()?;

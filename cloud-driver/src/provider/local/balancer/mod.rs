@@ -117,8 +117,16 @@ impl Control {
         }
     }
 
-    /// Asks for the state and makes it the latest.
-    async fn refresh(&self) -> Result<Arc<Observed>, Error> {
+    /// The state as it is now, for people to see: [`Self::observed`] is that of the last event, and requests that come
+    /// come and go are none. That one is told where the answer fails or takes too long.
+    pub async fn look(&self) -> Option<Arc<Observed>> {
+        match tokio::time::timeout(Self::PATIENCE, self.state()).await {
+            Ok(Ok(observed)) => Some(Arc::new(observed)),
+            Ok(Err(_)) | Err(_) => self.observed(),
+        }
+    }
+
+    async fn state(&self) -> Result<Observed, Error> {
         // Numbered before it is asked: an answer never counts as newer than one
         // to a later question.
         let sequence = self.sequence.fetch_add(1, Ordering::SeqCst) + 1;
@@ -131,12 +139,17 @@ impl Control {
             return Err(Error::Balancer(format!("its state is {}", answer.status)));
         }
         let state = read::<balancer::State>(&answer)?;
-        let observed = Arc::new(Observed::of(state, sequence, asked_ms));
+        Ok(Observed::of(state, sequence, asked_ms))
+    }
+
+    /// Asks for the state and makes it the latest.
+    async fn refresh(&self) -> Result<Arc<Observed>, Error> {
+        let observed = Arc::new(self.state().await?);
         self.note(|latest| {
             let older = latest
                 .observed
                 .as_ref()
-                .is_some_and(|l| l.epoch == observed.epoch && l.sequence > sequence);
+                .is_some_and(|l| l.epoch == observed.epoch && l.sequence > observed.sequence);
             if !older {
                 latest.observed = Some(observed.clone());
             }
@@ -238,6 +251,9 @@ impl Control {
         let answer = self.admin.ask(Method::GET, &path, &[], Vec::new()).await?;
         read(&answer)
     }
+
+    /// How long who looks waits for the state.
+    const PATIENCE: Duration = Duration::from_secs(1);
 
     /// How long to wait before asking again what did not answer.
     pub(crate) const PAUSE: Duration = Duration::from_millis(100);
