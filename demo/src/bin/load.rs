@@ -48,6 +48,9 @@ struct Arguments {
     /// Milliseconds an upload of 256 KiB takes.
     #[arg(long, default_value_t = 500)]
     upload_ms: u64,
+    /// Milliseconds an upload of 50 MiB takes.
+    #[arg(long, default_value_t = 2000)]
+    big_ms: u64,
     /// Milliseconds a stream of gRPC takes.
     #[arg(long, default_value_t = 2000)]
     stream_ms: u64,
@@ -103,6 +106,7 @@ async fn generate(arguments: Arguments) -> Result<ExitCode> {
         mix: arguments.mix,
         slow: Duration::from_millis(arguments.slow_ms),
         upload: Duration::from_millis(arguments.upload_ms),
+        big: Duration::from_millis(arguments.big_ms),
         stream: Duration::from_millis(arguments.stream_ms),
         socket: Duration::from_millis(arguments.socket_ms),
         timeout: Duration::from_secs(arguments.timeout),

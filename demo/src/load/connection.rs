@@ -122,6 +122,7 @@ pub(super) struct Target {
     host: HeaderValue,
     paths: [String; Kind::ALL.len()],
     upload: Duration,
+    big: Duration,
     stream: Duration,
     socket: Duration,
 }
@@ -154,6 +155,7 @@ impl Target {
                 .with_context(|| format!("host {host:?} is not a header value"))?,
             paths: Kind::ALL.map(path),
             upload: options.upload,
+            big: options.big,
             stream: options.stream,
             socket: options.socket,
         })
@@ -190,7 +192,7 @@ impl Target {
             Kind::Get | Kind::New | Kind::Slow | Kind::Socket => (Method::GET, empty()),
             Kind::Big => {
                 let piece = Bytes::from_static(&[b'b'; BIG / BIG_PIECES as usize]);
-                let body = Trickle::new(piece, BIG_PIECES, Duration::ZERO);
+                let body = Trickle::new(piece, BIG_PIECES, self.big);
                 (Method::POST, body.boxed_unsync())
             }
             Kind::Post => (

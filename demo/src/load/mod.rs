@@ -45,6 +45,8 @@ pub struct Options {
     pub slow: Duration,
     /// How long an upload of 256 KiB takes.
     pub upload: Duration,
+    /// How long one of 50 MiB takes.
+    pub big: Duration,
     /// How long a stream of gRPC takes.
     pub stream: Duration,
     /// How long a conversation on a WebSocket takes.

@@ -98,11 +98,22 @@ fn fifty_mebibytes_are_one_request() {
     let server = Server::start(&[]);
     let load = start(
         &server.url(),
-        &["--rate", "1", "--mix", "big=1", "--duration", "1"],
+        &[
+            "--rate",
+            "1",
+            "--mix",
+            "big=1",
+            "--duration",
+            "1",
+            "--big-ms",
+            "700",
+        ],
     );
     let (lines, content) = finish(load);
     assert!(content, "{lines:?}");
-    assert!(number(&lines.last().unwrap()["kinds"]["big"], "answered") > 0);
+    let big = &lines.last().unwrap()["kinds"]["big"];
+    assert!(number(big, "answered") > 0);
+    assert!(number(big, "p50Us") >= 600_000, "{big}");
 }
 
 /// A service that leaves a conversation at its fourth message, with or without a word, and answers all
