@@ -9,6 +9,7 @@ use judge::offline;
 use serde_json::Value;
 
 use crate::cli::{Canary, JudgeCanary};
+use crate::jsonl::{self, Answer};
 
 /// The longest line, in bytes: two sides of a hundred metrics with ten thousand values each.
 const MAX: u64 = 32 * 1024 * 1024;
@@ -25,11 +26,7 @@ pub(crate) fn run(order: &Canary) -> anyhow::Result<ExitCode> {
 }
 
 /// The whole input is one judgement; 1 when it failed.
-fn one(
-    options: &JudgeCanary,
-    input: impl Read,
-    mut output: impl Write,
-) -> anyhow::Result<ExitCode> {
+fn one(options: &JudgeCanary, input: impl Read, output: impl Write) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     input.take(MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX {
@@ -37,42 +34,23 @@ fn one(
     }
     let question: Value = serde_json::from_slice(&text).context("standard input is no JSON")?;
     let told = offline::answer(question, options.trace);
-    let failed = told.contains_key("error");
-    serde_json::to_writer_pretty(&mut output, &told)?;
-    writeln!(output)?;
-    Ok(ExitCode::from(u8::from(failed)))
+    jsonl::one(&told, told.contains_key("error"), output)
 }
 
 /// A line for each line, in order; 65 when one was no JSON.
 fn lines(
     options: &JudgeCanary,
-    mut input: impl BufRead,
-    mut output: impl Write,
+    input: impl BufRead,
+    output: impl Write,
 ) -> anyhow::Result<ExitCode> {
-    let mut unread = 0;
-    for number in 1_u64.. {
-        let mut line = Vec::new();
-        let read = (&mut input).take(MAX + 1).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            break;
+    jsonl::each(input, output, MAX, |number, line| {
+        let question = serde_json::from_slice(line);
+        let unread = question.as_ref().err();
+        Answer {
+            unread: unread.map(|error| format!("line {number} is no JSON: {error}")),
+            told: offline::answer(question.unwrap_or(Value::Null), options.trace),
         }
-        if read as u64 > MAX && !line.ends_with(b"\n") {
-            bail!("line {number} is longer than {MAX} bytes");
-        }
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let question = serde_json::from_slice(&line).unwrap_or_else(|error| {
-            eprintln!("gennaker: line {number} is no JSON: {error}");
-            unread += 1;
-            Value::Null
-        });
-        serde_json::to_writer(&mut output, &offline::answer(question, options.trace))?;
-        output.write_all(b"\n")?;
-        // Whoever writes line after line waits for each answer.
-        output.flush()?;
-    }
-    Ok(ExitCode::from(if unread > 0 { 65 } else { 0 }))
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use expression::Offline;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{EvalExpression, Expression};
+use crate::jsonl::{self, Answer};
 
 /// The longest line, and the largest execution, in bytes.
 const MAX: u64 = 10 * 1024 * 1024;
@@ -55,50 +56,27 @@ fn answer(offline: &Offline, text: &str) -> Map<String, Value> {
 }
 
 /// One expression; 1 when it failed.
-fn one(offline: &Offline, text: &str, mut output: impl Write) -> anyhow::Result<ExitCode> {
+fn one(offline: &Offline, text: &str, output: impl Write) -> anyhow::Result<ExitCode> {
     let told = answer(offline, text);
-    let failed = told.contains_key("detail");
-    serde_json::to_writer_pretty(&mut output, &told)?;
-    writeln!(output)?;
-    Ok(ExitCode::from(u8::from(failed)))
+    jsonl::one(&told, told.contains_key("detail"), output)
 }
 
 /// A line for each line, in order; 65 when one was no question.
-fn lines(
-    offline: &Offline,
-    mut input: impl BufRead,
-    mut output: impl Write,
-) -> anyhow::Result<ExitCode> {
-    let mut unread = 0;
-    for number in 1_u64.. {
-        let mut line = Vec::new();
-        let read = (&mut input).take(MAX + 1).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            break;
-        }
-        if read as u64 > MAX && !line.ends_with(b"\n") {
-            bail!("line {number} is longer than {MAX} bytes");
-        }
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let asked: Value = serde_json::from_slice(&line).unwrap_or_default();
+fn lines(offline: &Offline, input: impl BufRead, output: impl Write) -> anyhow::Result<ExitCode> {
+    jsonl::each(input, output, MAX, |number, line| {
+        let asked: Value = serde_json::from_slice(line).unwrap_or_default();
         let id = asked.get("id").cloned().unwrap_or_default();
         let mut told = Map::from_iter([("id".to_owned(), id)]);
+        let mut unread = None;
         if let Some(text) = asked.get("expression").and_then(Value::as_str) {
             told.extend(answer(offline, text));
         } else {
             let message = format!("line {number} is no {{\"id\": …, \"expression\": \"…\"}}");
-            eprintln!("gennaker: {message}");
             told.insert("error".to_owned(), json!({ "message": message }));
-            unread += 1;
+            unread = Some(message);
         }
-        serde_json::to_writer(&mut output, &told)?;
-        output.write_all(b"\n")?;
-        // Whoever writes line after line waits for each answer.
-        output.flush()?;
-    }
-    Ok(ExitCode::from(if unread > 0 { 65 } else { 0 }))
+        Answer { told, unread }
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod execution;
 mod expression;
 mod folder;
 mod ground;
+mod jsonl;
 mod processes;
 mod restore;
 mod up;
