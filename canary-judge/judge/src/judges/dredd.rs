@@ -1,6 +1,6 @@
 //! `dredd-v1.0`: classifies by chance, for trying out what comes after a judgement. Source: `kayenta: RandomDummyJudge`.
 
-use super::{Judge, metric_of};
+use super::{Judge, metric_of, pair_by_pair};
 use crate::classify::Classification;
 use crate::config::{CanaryConfig, Thresholds};
 use crate::descriptive::Statistics;
@@ -9,7 +9,7 @@ use crate::metric_set::MetricSetPair;
 use crate::noise::Noise;
 use crate::random::Random;
 use crate::result::{AnalysisResult, JudgeResult};
-use crate::score::{round_half_up, score};
+use crate::score::round_half_up;
 
 /// The judge that looks at no value.
 #[derive(Debug, Clone, Copy)]
@@ -61,10 +61,6 @@ impl Judge for Dredd {
         pairs: &[MetricSetPair],
         noise: &mut Noise,
     ) -> Result<JudgeResult, Error> {
-        let results = pairs
-            .iter()
-            .map(|pair| analyse(config, pair, noise.begin(pair)));
-        let results = results.collect::<Result<_, _>>()?;
-        Ok(score(self.name(), config, thresholds, results)?)
+        pair_by_pair(self, config, thresholds, pairs, noise, analyse)
     }
 }

@@ -9,7 +9,9 @@ use crate::config::{CanaryConfig, MetricConfig, Thresholds};
 use crate::error::Error;
 use crate::metric_set::MetricSetPair;
 use crate::noise::Noise;
-use crate::result::JudgeResult;
+use crate::random::Random;
+use crate::result::{AnalysisResult, JudgeResult};
+use crate::score::score;
 use crate::trace::Traced;
 
 pub use dredd::Dredd;
@@ -55,6 +57,22 @@ pub fn resolve(name: Option<&str>) -> Result<&'static dyn Judge, Error> {
     found.ok_or_else(|| Error::UnknownJudge {
         name: name.to_owned(),
     })
+}
+
+/// What `analyse` says of each pair, and the score of all: a judge that looks at one pair at a time.
+fn pair_by_pair(
+    judge: &dyn Judge,
+    config: &CanaryConfig,
+    thresholds: Thresholds,
+    pairs: &[MetricSetPair],
+    noise: &mut Noise,
+    analyse: fn(&CanaryConfig, &MetricSetPair, &mut Random) -> Result<AnalysisResult, Error>,
+) -> Result<JudgeResult, Error> {
+    let results = pairs
+        .iter()
+        .map(|pair| analyse(config, pair, noise.begin(pair)));
+    let results = results.collect::<Result<_, _>>()?;
+    Ok(score(judge.name(), config, thresholds, results)?)
 }
 
 /// The metric that `pair` is of.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::Map;
 
-use super::{Judge, metric_of};
+use super::{Judge, metric_of, pair_by_pair};
 use crate::classify::{Classification, Classifier, MannWhitney, Rules, Samples};
 use crate::config::{CanaryConfig, MetricConfig, Thresholds};
 use crate::descriptive::Statistics;
@@ -17,7 +17,6 @@ use crate::options::Options;
 use crate::random::Random;
 use crate::rank::Ranking;
 use crate::result::{AnalysisResult, JudgeResult};
-use crate::score::score;
 use crate::trace::{Test, Traced};
 use crate::transform::transform;
 
@@ -135,11 +134,7 @@ impl Judge for NetflixAca {
         pairs: &[MetricSetPair],
         noise: &mut Noise,
     ) -> Result<JudgeResult, Error> {
-        let results = pairs
-            .iter()
-            .map(|pair| analyse(config, pair, noise.begin(pair)));
-        let results = results.collect::<Result<_, _>>()?;
-        Ok(score(self.name(), config, thresholds, results)?)
+        pair_by_pair(self, config, thresholds, pairs, noise, analyse)
     }
 
     fn trace(
