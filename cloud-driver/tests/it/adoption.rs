@@ -29,8 +29,12 @@ async fn a_new_control_plane_adopts_instances_and_balancer() {
 }
 
 fn kill(process: u32) {
+    signal(process, Signal::KILL);
+}
+
+fn signal(process: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// Three are up, and the one that was killed is none of them.
@@ -107,4 +111,19 @@ async fn down_ends_every_process_of_the_folder() {
         if up == 3 { Ok(()) } else { Err(up) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_balancer_that_hangs_does_not_hold_up_who_looks() {
+    let world = World::up();
+    world
+        .succeed("createServerGroup", World::create("test/demo:1"))
+        .await;
+    let balancer = *world.processes("balancer").iter().next().unwrap();
+    signal(balancer, Signal::STOP);
+    // A question to the balancer is given up after ten seconds; who looks is told earlier what was seen last.
+    let looked = tokio::time::timeout(Duration::from_secs(6), world.up_instances("shop-v000"));
+    let up = looked.await;
+    signal(balancer, Signal::CONT);
+    assert_eq!(up.map(|up| up.len()), Ok(3));
 }

@@ -118,7 +118,7 @@ impl Control {
     }
 
     /// The state as it is now, for people to see: [`Self::observed`] is that of the last event, and requests that come
-    /// come and go are none. That one is told where the answer fails or takes too long.
+    /// and go are none. That one is told where the answer fails or takes too long.
     pub async fn look(&self) -> Option<Arc<Observed>> {
         match tokio::time::timeout(Self::PATIENCE, self.state()).await {
             Ok(Ok(observed)) => Some(Arc::new(observed)),
@@ -126,6 +126,7 @@ impl Control {
         }
     }
 
+    /// Asks for the state.
     async fn state(&self) -> Result<Observed, Error> {
         // Numbered before it is asked: an answer never counts as newer than one
         // to a later question.
