@@ -23,6 +23,7 @@ use super::forward::forward;
 use super::gathered::Gathered;
 use super::listener::{Terms, Way};
 use super::parting::part;
+use super::patient::Patient;
 use super::pipe::MOST_HEAD;
 use super::proxy_protocol::{self, Header, HeaderError};
 use super::rewound::Rewound;
@@ -190,7 +191,9 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.client.busy.set(self.client.busy.get() - 1);
-        self.client.tasks.borrow_mut().remove(&self.number);
+        if self.client.is_shared() {
+            self.client.tasks.borrow_mut().remove(&self.number);
+        }
         self.client.last.set(self.worker.now_s());
     }
 }
@@ -220,7 +223,7 @@ pub(crate) async fn serve(
         return Box::pin(tls::serve(worker, client, stream, config, limit)).await;
     }
     drop(terms);
-    let mut stream = Rewound::new(stream);
+    let mut stream = Rewound::new(Patient::new(stream));
     // Each kind in memory of its own size: idle connections are many.
     match until_ended(&client, stream.look(spoken)).await {
         Some(Ok(Some(Spoken::Http1) | None)) => Box::pin(http1(worker, client, stream)).await,

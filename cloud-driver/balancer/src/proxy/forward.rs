@@ -35,7 +35,7 @@ use super::refuse;
 use super::shared::is_grpc;
 use super::table::{Balancer, Group, Upstream};
 use super::tunnel;
-use super::way::{Wanted, Way};
+use super::way::{How, Wanted, Way};
 use super::worker::Worker;
 use crate::fault::Fault;
 
@@ -296,13 +296,18 @@ impl Attempt<'_> {
                     }
                 }
             };
-            let spare = self.spare(&way, pooled, limits.tries, &request);
+            let spare = self.spare(&way, limits.tries, &request);
+            let how = How {
+                grpc: self.grpc,
+                cuts,
+                noted: pooled && self.repeatable && limits.tries > 1,
+            };
             let guard = Rc::new(guard);
             if let RequestBody::Upload { guard: held, .. } = request.body_mut() {
                 *held = Some(guard.clone());
             }
             group.meter.sent.add(1);
-            let sent = way.send(request, &upstream, cuts, self.grpc).await;
+            let sent = way.send(request, &upstream, how).await;
             match sent {
                 // It is not the instance that broke it off.
                 Sent::Lost { .. } | Sent::Unsent(_) if let Some(breach) = self.ask.breach() => {
@@ -349,7 +354,8 @@ impl Attempt<'_> {
                     if !pooled {
                         upstream.target.failed();
                     }
-                    match spare.filter(|_| pooled && self.repeatable) {
+                    let spare = spare.or_else(|| way.noted().map(Box::new));
+                    match spare.filter(|_| how.noted) {
                         Some(spare) if self.worker.budget.may_repeat(self.worker) => {
                             self.worker.totals.retried_closed.add(1);
                             group.meter.repeated(Repeat::Closed);
@@ -367,19 +373,17 @@ impl Attempt<'_> {
         }
     }
 
-    /// What may be sent a second time, should this one not have been answered.
+    /// What may be sent a second time on a shared connection, should this one not have been
+    /// answered. What is sent on a connection of its own can be had again from there.
     fn spare(
         &self,
         way: &Way,
-        pooled: bool,
         most: u32,
         request: &Request<RequestBody>,
     ) -> Option<Box<Request<RequestBody>>> {
-        let may = match way {
-            Way::Pipe(_) => pooled && self.repeatable,
-            Way::Stream(_) => self.tries < most && matches!(request.body(), RequestBody::Empty),
-        };
-        (may && most > 1).then(|| Box::new(copy(request)))
+        let shared = matches!(way, Way::Stream(_));
+        let may = shared && self.tries < most && matches!(request.body(), RequestBody::Empty);
+        may.then(|| Box::new(copy(request)))
     }
 
     /// Nothing was sent: another instance may be tried, unless this was the last try.

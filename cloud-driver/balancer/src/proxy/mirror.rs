@@ -22,7 +22,7 @@ use super::pipe::Sent;
 use super::shared::is_grpc;
 use super::table::Balancer;
 use super::tap::Tap;
-use super::way::{Wanted, Way};
+use super::way::{How, Wanted, Way};
 use super::worker::Worker;
 
 static MIRRORED: HeaderName = HeaderName::from_static("x-mirrored");
@@ -162,7 +162,12 @@ async fn send(worker: &Worker, balancer: &Balancer, request: Request<RequestBody
             upstream.target.failed();
             return None;
         };
-        let sent = Box::pin(way.send(Box::new(request), upstream, cuts, grpc)).await;
+        let how = How {
+            grpc,
+            cuts,
+            noted: false,
+        };
+        let sent = Box::pin(way.send(Box::new(request), upstream, how)).await;
         let Sent::Answer(response) = sent else {
             return None;
         };

@@ -4,7 +4,7 @@
 //! nothing is handed from task to task. A connection at rest is driven by nobody; it is looked at
 //! before it is used again, and once a second.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,7 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::body::RequestBody;
+use super::patient::Patient;
 use super::relay::Relay;
+use super::spare;
 use super::target::Target;
 
 /// Most bytes of an answer's head.
@@ -29,6 +31,9 @@ pub(crate) const MOST_HEAD: usize = 64 * 1024;
 
 /// Most bytes that are read of an answer at a time: 64 KiB and its head.
 const MOST_READ: usize = 80 * 1024;
+
+/// Most bytes of a request's head that a connection at rest has memory for.
+const HEAD_AT_REST: usize = 1024;
 
 /// Counts a connection as long as it lives.
 #[derive(Debug)]
@@ -54,12 +59,16 @@ pub(crate) struct Seen {
     any: Cell<bool>,
     /// Whether there was nothing to read when it was read last: it wakes when there is.
     waits: Cell<bool>,
+    /// Whether what is written next is to be noted.
+    notes: Cell<bool>,
+    /// What was noted: all of a head, for hyper writes a head at once.
+    noted: RefCell<Vec<u8>>,
 }
 
 /// A stream that notes what is known of it, and counts as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    stream: TcpStream,
+    stream: Patient,
     seen: Rc<Seen>,
     _open: Open,
 }
@@ -68,7 +77,7 @@ impl Watched {
     /// Nothing was read of it yet.
     pub(crate) fn new((stream, open): (TcpStream, Open)) -> Self {
         Self {
-            stream,
+            stream: Patient::new(stream),
             seen: Rc::default(),
             _open: open,
         }
@@ -97,6 +106,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.seen.notes.take() {
+            self.seen.noted.borrow_mut().extend_from_slice(buf);
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -107,7 +119,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         // A request without a body is one piece, and sending one piece is the cheaper call.
         match bufs {
-            [only] => Pin::new(&mut self.stream).poll_write(cx, only),
+            [only] => self.poll_write(cx, only),
             _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -266,6 +278,7 @@ impl Pipe {
     /// Lays it down for the next request; false when it cannot take one.
     pub(crate) fn rest(&mut self, now: Instant) -> bool {
         self.since = now;
+        self.seen.noted.borrow_mut().shrink_to(HEAD_AT_REST);
         let stirred = self.relay.is_stirred();
         // Whoever drove it has nothing more to do with it.
         self.relay.follow(Waker::noop());
@@ -285,13 +298,17 @@ impl Pipe {
         !self.ended && self.sender.is_ready()
     }
 
-    /// Sends a request and waits for the head of its answer, or until `cut` says so.
+    /// Sends a request and waits for the head of its answer, or until `cut` says so; `noted`: one
+    /// without a body, to be had again from [`Pipe::noted`].
     pub(crate) async fn send(
         &mut self,
         request: Box<Request<RequestBody>>,
+        noted: bool,
         cut: impl Fn() -> bool,
     ) -> Sent {
         self.seen.any.set(false);
+        self.seen.notes.set(noted);
+        self.seen.noted.borrow_mut().clear();
         let mut answer = pin!(self.sender.try_send_request(*request));
         poll_fn(|cx| {
             if cut() {
@@ -315,6 +332,11 @@ impl Pipe {
             }
         })
         .await
+    }
+
+    /// The request that was sent last, as it was written; none when it was not to be noted.
+    pub(crate) fn noted(&self) -> Option<Request<RequestBody>> {
+        spare::read(&self.seen.noted.borrow())
     }
 }
 
@@ -363,7 +385,7 @@ mod tests {
             turn().await;
             let mut request = Box::new(Request::new(RequestBody::Empty));
             *request.method_mut() = http::Method::POST;
-            match pipe.send(request, || false).await {
+            match pipe.send(request, false, || false).await {
                 Sent::Unsent(back) => assert_eq!(back.method(), http::Method::POST),
                 _ => panic!("it was sent"),
             }
@@ -388,7 +410,7 @@ mod tests {
                     drop(stream);
                 };
                 let request = Box::new(Request::new(RequestBody::Empty));
-                let (sent, ()) = tokio::join!(pipe.send(request, || false), answer);
+                let (sent, ()) = tokio::join!(pipe.send(request, false, || false), answer);
                 assert!(matches!(sent, Sent::Lost { seen, .. } if seen == begun));
             });
         }

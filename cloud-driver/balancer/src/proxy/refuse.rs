@@ -87,32 +87,39 @@ fn is_host(host: &[u8]) -> bool {
             let of_address = |&byte: &u8| is_of_name(byte) || byte == b':';
             !address.is_empty() && address.iter().all(of_address)
         }
-        name => name.iter().all(|&byte| is_of_name(byte)) && !name.windows(2).any(|w| w == b".."),
+        name => {
+            let mut before = 0;
+            name.iter().all(|&byte| {
+                let fits = is_of_name(byte) && !(byte == b'.' && before == b'.');
+                before = byte;
+                fits
+            })
+        }
     };
     fits && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit))
 }
 
-const fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-        )
+/// Asked for each byte of each request's host: a look into a table instead of twenty comparisons.
+fn is_of_name(byte: u8) -> bool {
+    OF_NAME[usize::from(byte)]
 }
+
+static OF_NAME: [bool; 256] = {
+    let others = b"-._~%!$&'()*+,;=";
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < table.len() {
+        // In a constant there are no iterators.
+        table[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,7 @@ struct Load {
     requests: AtomicU64,
     tunnels: AtomicU64,
     open: AtomicU64,
+    idle: AtomicU64,
     served: AtomicU64,
     draining: AtomicBool,
 }
@@ -59,7 +60,6 @@ pub(crate) struct Target {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     load: Load,
-    idle: AtomicU64,
     standing: AtomicU8,
     failures: AtomicU32,
     /// 5xx in a row.
@@ -81,7 +81,6 @@ impl Target {
             id,
             address,
             load: Load::default(),
-            idle: AtomicU64::new(0),
             standing: AtomicU8::new(0),
             failures: AtomicU32::new(0),
             server_errors: AtomicU32::new(0),
@@ -143,12 +142,12 @@ impl Target {
 
     /// Connections kept for later, by difference.
     pub(crate) fn keep(&self) {
-        self.idle.fetch_add(1, Ordering::Relaxed);
+        self.load.idle.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One of them is used or closed.
     pub(crate) fn unkeep(&self) {
-        self.idle.fetch_sub(1, Ordering::Relaxed);
+        self.load.idle.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn tell_if_draining(&self) {
@@ -175,7 +174,7 @@ impl Target {
             requests,
             tunnels,
             open: self.load.open.load(Ordering::SeqCst),
-            idle: self.idle.load(Ordering::Relaxed),
+            idle: self.load.idle.load(Ordering::Relaxed),
         }
     }
 

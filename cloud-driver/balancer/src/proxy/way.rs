@@ -31,6 +31,18 @@ pub(crate) struct Wanted {
     pub(crate) limit: Duration,
 }
 
+/// How a request is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    /// Whether it is one of gRPC.
+    pub(crate) grpc: bool,
+    /// How often its instance has been cut off so far.
+    pub(crate) cuts: u32,
+    /// Whether it may be wanted again, see [`Way::noted`]: one without a body, and not on a shared
+    /// connection.
+    pub(crate) noted: bool,
+}
+
 impl Way {
     /// A way to an instance; whether it was there before.
     ///
@@ -63,15 +75,25 @@ impl Way {
         &mut self,
         mut request: Box<Request<RequestBody>>,
         upstream: &Upstream,
-        cuts: u32,
-        grpc: bool,
+        how: How,
     ) -> Sent {
         match self {
-            Self::Pipe(pipe) => pipe.send(request, || upstream.cuts.get() != cuts).await,
-            Self::Stream(stream) => {
-                to_http2(&mut request, grpc);
-                Box::pin(stream.send(request, upstream, cuts)).await
+            Self::Pipe(pipe) => {
+                let cut = || upstream.cuts.get() != how.cuts;
+                pipe.send(request, how.noted, cut).await
             }
+            Self::Stream(stream) => {
+                to_http2(&mut request, how.grpc);
+                Box::pin(stream.send(request, upstream, how.cuts)).await
+            }
+        }
+    }
+
+    /// The request that was sent, if it was noted.
+    pub(crate) fn noted(&self) -> Option<Request<RequestBody>> {
+        match self {
+            Self::Pipe(pipe) => pipe.noted(),
+            Self::Stream(_) => None,
         }
     }
 }
