@@ -33,7 +33,7 @@ down:                            ## stop control plane, balancer, instances and 
 # linking that the other programs would not repay.
 define BALANCER
 $(CARGO) build --profile balancer -p balancer --bin balancer
-install -m 755 $(TARGET)/balancer/balancer $(TARGET)/release/balancer
+install -D -m 755 $(TARGET)/balancer/balancer $(TARGET)/release/balancer
 endef
 define PRODUCT
 $(CARGO) build --release -p deploy -p instance -p demo

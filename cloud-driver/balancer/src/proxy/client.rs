@@ -11,7 +11,6 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use balancer::ProxyProtocol;
-use bytes::Bytes;
 use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -134,22 +133,26 @@ fn written(address: IpAddr) -> HeaderValue {
     let value = match address {
         // By hand: each new connection needs it, and formatting takes ten times as long.
         IpAddr::V4(address) => {
-            let mut text = Vec::with_capacity("255.255.255.255".len());
-            for octet in address.octets() {
-                if !text.is_empty() {
-                    text.push(b'.');
+            let (mut text, mut length) = ([0; "255.255.255.255".len()], 0);
+            let mut put = |byte| {
+                text[length] = byte;
+                length += 1;
+            };
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    put(b'.');
                 }
                 if octet >= 100 {
-                    text.push(b'0' + octet / 100);
+                    put(b'0' + octet / 100);
                 }
                 if octet >= 10 {
-                    text.push(b'0' + octet / 10 % 10);
+                    put(b'0' + octet / 10 % 10);
                 }
-                text.push(b'0' + octet % 10);
+                put(b'0' + octet % 10);
             }
-            HeaderValue::from_maybe_shared(Bytes::from(text))
+            HeaderValue::from_bytes(&text[..length])
         }
-        IpAddr::V6(address) => HeaderValue::try_from(address.to_string()),
+        IpAddr::V6(address) => HeaderValue::from_bytes(address.to_string().as_bytes()),
     };
     value.unwrap_or(HeaderValue::from_static("unknown"))
 }
@@ -320,12 +323,14 @@ pub(crate) async fn http1(
             Box::pin(forward(worker.clone(), client.clone(), Box::new(request)))
         })
     };
-    let connection = http1::Builder::new()
-        .max_buf_size(MOST_HEAD)
-        .max_header_size(MOST_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
+    // Pinned where it is made: it is large, and each new connection would move it once more.
+    let mut connection = pin!(
+        http1::Builder::new()
+            .max_buf_size(MOST_HEAD)
+            .max_header_size(MOST_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
     let ended = poll_fn(|cx| {
         client.watch(cx.waker());
         if client.ends.take() {

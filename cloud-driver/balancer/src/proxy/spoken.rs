@@ -45,6 +45,10 @@ fn names_another(bytes: &[u8]) -> bool {
     let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
         return false;
     };
+    // What nearly every first line ends with.
+    if bytes[..end].ends_with(b" HTTP/1.1\r") {
+        return false;
+    }
     let mut words = bytes[..end].trim_ascii_end().split(|&byte| byte == b' ');
     let (name, more) = (words.nth(2), words.next());
     let is_http = |name: &[u8]| name.len() >= 4 && name[..4].eq_ignore_ascii_case(b"HTTP");

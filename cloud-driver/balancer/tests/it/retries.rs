@@ -2,7 +2,7 @@
 
 use tokio::net::TcpListener;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Seen};
 use crate::client::Failure;
 use crate::stand::{Stand, config, eventually, group, instance, soon};
 
@@ -84,23 +84,39 @@ async fn a_kept_connection_that_ends_before_the_answer_costs_an_idempotent_reque
         .serve(&config(&[unprobed("g", &[instance("a", &a, "serve")])]))
         .await;
     a.break_reused();
-    for line in ["GET /x", "HEAD /x", "OPTIONS /x", "PUT /x", "DELETE /x"] {
+    let mut number = 0;
+    for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
         let before = repeats(&stand).await;
         // The first leaves a connection behind; the second meets it.
         for _ in 0..2 {
-            assert_eq!(
-                stand.ask(line, &[], b"").await.unwrap().status,
-                200,
-                "{line}"
-            );
+            number += 1;
+            let (line, number) = (format!("{method} /x?y=%20"), number.to_string());
+            let headers = [
+                ("x-number", number.as_str()),
+                ("x-more", "1"),
+                ("x-more", "2\t3"),
+            ];
+            let answer = stand.ask(&line, &headers, b"").await;
+            assert_eq!(answer.unwrap().status, 200, "{line}");
         }
-        assert!(repeats(&stand).await > before, "{line}");
+        assert!(repeats(&stand).await > before, "{method}");
     }
     let seen = a.seen();
-    assert!(
-        seen.iter().any(|seen| seen.nth == 2),
-        "a kept connection was used"
-    );
+    let broken = seen.iter().filter(|seen| seen.nth == 2);
+    let (mut repeated, count) = (0, broken.clone().count());
+    for broken in broken {
+        let same = |seen: &&Seen| seen.header("x-number") == broken.header("x-number");
+        for again in seen.iter().filter(same).filter(|seen| seen.nth == 1) {
+            assert_eq!(
+                (&again.line, &again.headers),
+                (&broken.line, &broken.headers)
+            );
+            assert!(broken.line.contains("/x?y=%20"));
+            repeated += 1;
+        }
+    }
+    assert!(count > 0, "a kept connection was used");
+    assert_eq!(repeated, count, "each came once more");
 }
 
 #[tokio::test]

@@ -20,12 +20,14 @@ use crate::fault::Fault;
 use crate::proxy::client::serve;
 use crate::proxy::listener::Listener;
 
-/// How many more connections than another worker one with `own` may have before it passes a new one on.
+/// How many more connections than another worker one with `own`, of which `ended` have ended within a
+/// second, may have before it passes a new one on.
 ///
-/// Passing on costs about as much as a short request: with a fixed small number, a third of the
-/// connections of clients that make a new one for each request would be passed on.
-const fn lead(own: usize) -> usize {
-    2 + own / 2
+/// Passing on costs about as much as a short request. Where clients make a new connection for each, a
+/// worker that has more for a moment has fewer in the next: what ends within a tenth of a second need
+/// not be evened out.
+const fn lead(own: usize, ended: usize) -> usize {
+    2 + own / 2 + ended / 10
 }
 
 /// Why no more is accepted at an address, for now or for good.
@@ -138,8 +140,11 @@ impl Worker {
     /// Serves a new connection, or passes it on when another worker has fewer.
     fn welcome(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, at: &Arc<Listener>) {
         let own = self.load().clients.load(Ordering::Relaxed);
-        let mut others = self.handles.iter();
-        let most = own.saturating_sub(lead(own));
+        let ended = self.ended.0.get().max(self.ended.1.get());
+        let most = own.saturating_sub(lead(own, ended));
+        // Nobody has fewer than none: most often the others' counts, which are theirs to write, are not
+        // even read.
+        let mut others = self.handles.iter().filter(|_| most > 0);
         let fewer = |load: &Load| {
             load.accepts.load(Ordering::Relaxed) && load.clients.load(Ordering::Relaxed) < most
         };
