@@ -297,10 +297,11 @@ impl Attempt<'_> {
                 }
             };
             let spare = self.spare(&way, limits.tries, &request);
+            let repeatable = pooled && self.repeatable && limits.tries > 1;
             let how = How {
                 grpc: self.grpc,
                 cuts,
-                noted: pooled && self.repeatable && limits.tries > 1,
+                noted: repeatable,
             };
             let guard = Rc::new(guard);
             if let RequestBody::Upload { guard: held, .. } = request.body_mut() {
@@ -355,7 +356,7 @@ impl Attempt<'_> {
                         upstream.target.failed();
                     }
                     let spare = spare.or_else(|| way.noted().map(Box::new));
-                    match spare.filter(|_| how.noted) {
+                    match spare.filter(|_| repeatable) {
                         Some(spare) if self.worker.budget.may_repeat(self.worker) => {
                             self.worker.totals.retried_closed.add(1);
                             group.meter.repeated(Repeat::Closed);

@@ -114,21 +114,12 @@ impl AsyncWrite for Patient {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::atomic::AtomicUsize;
 
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
+    use super::super::relay::tests::Count;
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     fn read(stream: &mut Patient, waker: &Waker) -> Poll<Vec<u8>> {
         let mut bytes = [0; 8];

@@ -278,7 +278,10 @@ impl Pipe {
     /// Lays it down for the next request; false when it cannot take one.
     pub(crate) fn rest(&mut self, now: Instant) -> bool {
         self.since = now;
-        self.seen.noted.borrow_mut().shrink_to(HEAD_AT_REST);
+        let mut noted = self.seen.noted.borrow_mut();
+        noted.clear();
+        noted.shrink_to(HEAD_AT_REST);
+        drop(noted);
         let stirred = self.relay.is_stirred();
         // Whoever drove it has nothing more to do with it.
         self.relay.follow(Waker::noop());
@@ -308,7 +311,6 @@ impl Pipe {
     ) -> Sent {
         self.seen.any.set(false);
         self.seen.notes.set(noted);
-        self.seen.noted.borrow_mut().clear();
         let mut answer = pin!(self.sender.try_send_request(*request));
         poll_fn(|cx| {
             if cut() {
@@ -414,5 +416,36 @@ mod tests {
                 assert!(matches!(sent, Sent::Lost { seen, .. } if seen == begun));
             });
         }
+    }
+
+    #[test]
+    fn what_was_sent_can_be_had_again_until_the_connection_rests() {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (mut pipe, mut stream, _target) = pipe(&listener).await;
+            for noted in [true, false] {
+                let answer = async {
+                    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(stream.read_u8().await.unwrap());
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    stream.write_all(answer).await.unwrap();
+                };
+                let mut request = Box::new(Request::new(RequestBody::Empty));
+                let long = http::HeaderValue::try_from("x".repeat(20 * HEAD_AT_REST)).unwrap();
+                request.headers_mut().insert("x-long", long);
+                let headers = request.headers().clone();
+                let (sent, ()) = tokio::join!(pipe.send(request, noted, || false), answer);
+                assert!(matches!(sent, Sent::Answer(_)));
+                drop(sent);
+                let again = pipe.noted().map(|request| request.headers().clone());
+                assert_eq!(again, noted.then_some(headers));
+                assert!(pipe.rest(Instant::now()));
+                assert!(pipe.noted().is_none());
+                assert!(pipe.seen.noted.borrow().capacity() <= HEAD_AT_REST);
+            }
+        });
     }
 }

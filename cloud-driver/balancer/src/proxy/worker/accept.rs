@@ -207,6 +207,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn connections_that_stay_are_evened_out_and_those_that_end_soon_are_not() {
+        let passes = |own: usize, ended| own.saturating_sub(lead(own, ended)) > 0;
+        assert!(passes(40, 0) && passes(1_000, 100));
+        assert!(!passes(40, 1_000) && !passes(1_000, 10_000));
+        assert!(!passes(3, 0), "a few more are no matter");
+    }
+
+    #[test]
     fn what_is_accepted_need_not_wait_for_acknowledgements_because_its_listener_need_not() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
