@@ -32,9 +32,14 @@ mod generated {
             include!("gen/gennaker.trigger.v1.rs");
         }
     }
+    pub mod canary_judge {
+        pub mod v1 {
+            include!("gen/gennaker.canary_judge.v1.rs");
+        }
+    }
 }
 
-pub use generated::{cloud_driver, common, orchestrator, trigger};
+pub use generated::{canary_judge, cloud_driver, common, orchestrator, trigger};
 
 /// The largest gRPC message either side accepts, in bytes: an execution of the
 /// largest allowed size and its envelope.
