@@ -19,6 +19,7 @@
     clippy::cast_possible_truncation
 )]
 
+pub mod blind_spots;
 mod brent;
 pub mod classify;
 mod config;
@@ -28,6 +29,8 @@ mod error;
 mod judges;
 pub mod mann_whitney;
 mod metric_set;
+mod metric_set_list;
+mod mix;
 mod noise;
 mod number;
 pub mod offline;
@@ -38,7 +41,10 @@ mod rank;
 mod read;
 pub mod remote;
 mod result;
+mod reviewed;
+pub mod run;
 mod score;
+pub mod sequential;
 mod trace;
 mod transform;
 pub mod validate;
@@ -46,11 +52,14 @@ pub mod validate;
 pub use classify::Classification;
 pub use config::{CanaryConfig, MetricConfig, Thresholds};
 pub use error::{AllTied, Error, Unreadable};
-pub use judges::{Dredd, JUDGES, Judge, NetflixAca, resolve};
+pub use judges::{Dredd, JUDGES, Judge, NetflixAca, Outlook, Sequential, resolve};
 pub use metric_set::MetricSetPair;
+pub use metric_set_list::{MetricSet, iso};
+pub use mix::{MixError, mix};
 pub use noise::Noise;
 pub use options::{Direction, Measure, NanStrategy, Options, OutlierStrategy};
 pub use random::Random;
-pub use result::{AnalysisResult, GroupScore, JudgeResult, Score};
+pub use result::{AnalysisResult, Comparison, Decision, GroupScore, JudgeResult, Score};
+pub use reviewed::reviewed;
 pub use trace::{Test, Traced};
 pub use transform::{transform, without_outliers};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::Unreadable;
 use crate::{number, read};
@@ -19,6 +19,9 @@ pub struct MetricSetPair {
     pub tags: Option<Map<String, Value>>,
     /// Values by side, in the order of time, NaN where there was none: `control`, `experiment`.
     pub values: BTreeMap<String, Vec<f64>>,
+    /// When the values are of, by side: Unix milliseconds, one for each value. Empty if nobody said; then values of
+    /// both sides belong together by their place. Differs from Spinnaker: there a pair has no times.
+    pub timestamps: BTreeMap<String, Vec<i64>>,
     /// Scopes, attributes and what else there is.
     pub rest: Map<String, Value>,
 }
@@ -47,11 +50,20 @@ impl MetricSetPair {
             None | Some(Value::Null) => BTreeMap::new(),
             values => sides(read::object(values.as_ref(), &at("values"))?, &at("values"))?,
         };
+        let timestamps = match rest.remove("timestamps") {
+            None | Some(Value::Null) => BTreeMap::new(),
+            times => times_of(
+                read::object(times.as_ref(), &at("timestamps"))?,
+                &values,
+                &at("timestamps"),
+            )?,
+        };
         Ok(Self {
             name: name.unwrap_or_default(),
             id,
             tags,
             values,
+            timestamps,
             rest,
         })
     }
@@ -96,6 +108,31 @@ fn sides(
     Ok(sides)
 }
 
+fn times_of(
+    times: &Map<String, Value>,
+    values: &BTreeMap<String, Vec<f64>>,
+    path: &str,
+) -> Result<BTreeMap<String, Vec<i64>>, Unreadable> {
+    let mut sides = BTreeMap::new();
+    for (side, times) in times.iter().filter(|(_, times)| !times.is_null()) {
+        let path = format!("{path}.{side}");
+        let list = read::list(Some(times), &path)?;
+        if values.get(side).map_or(0, Vec::len) != list.len() {
+            let remedy = "give one time for each value of that side, or leave the times out";
+            return Err(Unreadable::new(&path, Some(times), remedy));
+        }
+        let read = |(index, time): (usize, &Value)| {
+            let refused = "give a whole number: Unix time in milliseconds";
+            let path = format!("{path}[{index}]");
+            time.as_i64()
+                .ok_or_else(|| Unreadable::new(&path, Some(time), refused))
+        };
+        let read: Result<_, _> = list.iter().enumerate().map(read).collect();
+        sides.insert(side.clone(), read?);
+    }
+    Ok(sides)
+}
+
 impl Serialize for MetricSetPair {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut document = Map::new();
@@ -112,6 +149,9 @@ impl Serialize for MetricSetPair {
         };
         let values = self.values.iter().map(side).collect();
         document.insert("values".to_owned(), Value::Object(values));
+        if !self.timestamps.is_empty() {
+            document.insert("timestamps".to_owned(), json!(self.timestamps));
+        }
         document.extend(self.rest.clone());
         document.serialize(serializer)
     }

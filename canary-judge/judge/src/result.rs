@@ -22,6 +22,86 @@ pub struct JudgeResult {
     /// The whole.
     #[serde(default)]
     pub score: Score,
+    /// What a judge that looks again and again says is to be done now. None of those that look once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Why it says so, and what is missing if it cannot decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_reason: Option<String>,
+    /// Steps of the canary that had been seen when it was decided, or all if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_steps: Option<u64>,
+    /// What a reader must know before relying on this result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What a second judge says of the same values, if one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+}
+
+/// What a second judge says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comparison {
+    /// Who says it.
+    pub judge_name: String,
+    /// The whole.
+    pub score: Score,
+    /// What is to be done, of a judge that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_reason: Option<String>,
+}
+
+impl Comparison {
+    /// Of its `result`.
+    pub(crate) fn of(result: &JudgeResult) -> Self {
+        Self {
+            judge_name: result.judge_name.clone(),
+            score: result.score.clone(),
+            decision: result.decision,
+            decision_reason: result.decision_reason.clone(),
+        }
+    }
+}
+
+/// What is to be done with a canary after a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Decision {
+    /// It is not worse than its margins: it can be promoted, now.
+    Pass,
+    /// It is worse: it must go, now.
+    Fail,
+    /// Not known yet, and more steps will come: look again after the next one.
+    Continue,
+    /// Not known, and no more steps will come: a human decides, or a setting.
+    Inconclusive,
+}
+
+impl Decision {
+    /// As JSON has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Continue => "CONTINUE",
+            Self::Inconclusive => "INCONCLUSIVE",
+        }
+    }
+
+    /// Whether there is nothing to wait for.
+    pub fn is_final(self) -> bool {
+        self != Self::Continue
+    }
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What is said of one metric set pair.

@@ -53,6 +53,11 @@ pub(crate) fn score(
             classification: classification.to_owned(),
             classification_reason: reason,
         },
+        decision: None,
+        decision_reason: None,
+        decision_steps: None,
+        warnings: Vec::new(),
+        comparison: None,
     })
 }
 

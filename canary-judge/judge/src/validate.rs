@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use crate::config::CanaryConfig;
 use crate::error::Error;
-use crate::judges::resolve;
+use crate::judges::{Judge, Sequential, resolve};
 use crate::remote;
+use crate::sequential::Settings;
+use crate::sequential::unit::Units;
 
 /// Why a config is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +64,11 @@ pub fn for_saving(config: &CanaryConfig) -> Result<(), Invalid> {
         Some(name) => Err(Invalid::DuplicateMetric {
             name: name.to_owned(),
         }),
-        None => Ok(()),
+        None => match resolve(config.judge.as_deref()) {
+            Ok(judge) => sequential(judge, config),
+            // Another judge than ours can be saved, as there.
+            Err(_) => Ok(()),
+        },
     }
 }
 
@@ -72,7 +78,18 @@ pub fn for_judging(config: &CanaryConfig) -> Result<(), Invalid> {
         return Err(Invalid::NoMetric);
     }
     if config.judge.as_deref() != Some(remote::NAME) {
-        resolve(config.judge.as_deref())?;
+        let judge = resolve(config.judge.as_deref())?;
+        sequential(judge, config)?;
+    }
+    Ok(())
+}
+
+/// Whether the sequential judge can use what is asked of it, as far as that shows without values. The others read options
+/// when they judge, and not before.
+fn sequential(judge: &dyn Judge, config: &CanaryConfig) -> Result<(), Invalid> {
+    if judge.name() == Sequential.name() {
+        let settings = Settings::read(config).map_err(Error::from)?;
+        Units::of(config, &settings, &[], true)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod dredd;
 mod netflix;
+mod sequential;
 
 use std::fmt::Debug;
 
@@ -16,6 +17,7 @@ use crate::trace::Traced;
 
 pub use dredd::Dredd;
 pub use netflix::NetflixAca;
+pub use sequential::Sequential;
 
 /// Who compares the canary with its baseline.
 pub trait Judge: Debug + Sync {
@@ -34,6 +36,19 @@ pub trait Judge: Debug + Sync {
         noise: &mut Noise,
     ) -> Result<JudgeResult, Error>;
 
+    /// Looks at what there is of a canary that runs, with `outlook` on what may still come. A judge that decides only
+    /// at the end judges as ever.
+    fn look(
+        &self,
+        config: &CanaryConfig,
+        thresholds: Thresholds,
+        pairs: &[MetricSetPair],
+        noise: &mut Noise,
+        _outlook: Outlook,
+    ) -> Result<JudgeResult, Error> {
+        self.judge(config, thresholds, pairs, noise)
+    }
+
     /// The values on the way to its classifications, one entry a pair in order; none if it has no such values.
     fn trace(
         &self,
@@ -45,8 +60,15 @@ pub trait Judge: Debug + Sync {
     }
 }
 
+/// What a look may still hope for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outlook {
+    /// Steps that are still to come until the canary's horizon; 0 if this is the last look.
+    pub remaining: u64,
+}
+
 /// All judges, the one for configs that name none first.
-pub const JUDGES: [&dyn Judge; 2] = [&NetflixAca, &Dredd];
+pub const JUDGES: [&dyn Judge; 3] = [&NetflixAca, &Sequential, &Dredd];
 
 /// The judge of this name, the first one without a name.
 pub fn resolve(name: Option<&str>) -> Result<&'static dyn Judge, Error> {
@@ -76,7 +98,7 @@ fn pair_by_pair(
 }
 
 /// The metric that `pair` is of.
-fn metric_of<'a>(
+pub(crate) fn metric_of<'a>(
     config: &'a CanaryConfig,
     pair: &MetricSetPair,
 ) -> Result<&'a MetricConfig, Error> {

@@ -14,5 +14,7 @@ mod judges;
 mod mann_whitney;
 mod noise;
 mod properties;
+mod reviewed;
 mod scoring;
+mod sequential;
 mod statistics;

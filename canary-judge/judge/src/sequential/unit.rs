@@ -1,0 +1,319 @@
+//! What is judged as one: a pair, a pair with its denominators, or the pods of a metric.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::align::{Both, Steps};
+use super::counts;
+use super::pods::{self, Pods};
+use super::settings::{MetricSettings, Settings};
+use super::shift::{Minded, Point, Run};
+use super::weights::weights;
+use crate::config::CanaryConfig;
+use crate::error::{Error, Unreadable};
+use crate::judges::metric_of;
+use crate::metric_set::MetricSetPair;
+
+/// Where the evidence of a unit comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Evidence {
+    /// Values that are compared step by step.
+    Shift(Box<Run>),
+    /// Events of requests.
+    Counts(Box<counts::Run>),
+    /// Pods.
+    Pods,
+}
+
+/// What is judged as one.
+#[derive(Debug, Clone)]
+pub(crate) struct Unit<'a> {
+    pub(crate) name: &'a str,
+    /// Places of its pairs; the first one's id and tags tell it apart.
+    pub(crate) pairs: Vec<usize>,
+    pub(crate) settings: MetricSettings,
+    pub(crate) minded: Minded,
+    /// Its part of the whole, at most 1; 0 if it is muted.
+    pub(crate) weight: f64,
+    pub(crate) evidence: Evidence,
+    /// After each step.
+    pub(crate) points: Vec<Point>,
+    /// Whether each step has what is needed.
+    pub(crate) valid: Vec<bool>,
+    /// When each step is, Unix milliseconds.
+    pub(crate) times: Option<Vec<i64>>,
+    /// Values of the steps that have both sides.
+    pub(crate) values: Vec<Both>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// All units of a canary.
+#[derive(Debug, Clone)]
+pub(crate) struct Units<'a> {
+    pub(crate) judged: Vec<Unit<'a>>,
+    /// Places of pairs that are denominators of others.
+    pub(crate) denominators: BTreeSet<usize>,
+    /// Metrics that count and have no pair.
+    pub(crate) absent: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl<'a> Units<'a> {
+    /// Of all `pairs`. The newest steps are left out unless `last`.
+    pub(crate) fn of(
+        config: &CanaryConfig,
+        settings: &Settings,
+        pairs: &'a [MetricSetPair],
+        last: bool,
+    ) -> Result<Self, Error> {
+        let unsettled = if last { 0 } else { settings.settle };
+        let mut own: BTreeMap<&str, MetricSettings> = BTreeMap::new();
+        for metric in &config.metrics {
+            let name = metric.name.as_deref().unwrap_or_default();
+            if !own.contains_key(name) {
+                own.insert(name, MetricSettings::read(metric, settings)?);
+            }
+        }
+        let denominators = denominators(config, &own)?;
+        let judged = |name: &str| !denominators.contains(name);
+        let counting: Vec<&str> = own
+            .iter()
+            .filter(|(name, own)| judged(name) && !own.options.muted)
+            .map(|(name, _)| *name)
+            .collect();
+        let (weights, warnings) = weights(config, &counting)?;
+        let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (place, pair) in pairs.iter().enumerate() {
+            metric_of(config, pair)?;
+            places.entry(&pair.name).or_default().push(place);
+        }
+        let absent = counting.iter().filter(|name| !places.contains_key(**name));
+        let mut units = Self {
+            judged: Vec::new(),
+            denominators: BTreeSet::new(),
+            absent: absent.map(|name| (*name).to_owned()).collect(),
+            warnings,
+        };
+        for (name, places) in places {
+            if !judged(name) {
+                units.denominators.extend(places);
+                continue;
+            }
+            let Some(own) = own.get(name) else { continue };
+            let weight = weights.get(name).copied().unwrap_or(0.0);
+            let together: Vec<Vec<usize>> = match own.pods {
+                Some(_) => vec![places],
+                None => places.into_iter().map(|place| vec![place]).collect(),
+            };
+            let weight = weight / together.len() as f64;
+            for places in together {
+                let unit = Builder {
+                    settings,
+                    own,
+                    pairs,
+                    weight,
+                    unsettled,
+                };
+                units.judged.push(unit.build(name, places)?);
+            }
+        }
+        // In the order of the pairs, as results are.
+        units.judged.sort_by_key(|unit| unit.pairs.first().copied());
+        Ok(units)
+    }
+}
+
+/// The names of all metrics that others are counted by.
+fn denominators<'a>(
+    config: &CanaryConfig,
+    own: &'a BTreeMap<&str, MetricSettings>,
+) -> Result<BTreeSet<&'a str>, Unreadable> {
+    let mut names = BTreeSet::new();
+    for (name, own) in own {
+        if let Some(requests) = own.requests.as_deref() {
+            let known = config.metric(requests).is_some() && requests != *name;
+            if !known {
+                let field =
+                    format!("analysisConfigurations.canary.sequential.requests of metric {name:?}");
+                let value = serde_json::Value::from(requests);
+                let remedy =
+                    "give the name of another metric of this config, the one with the requests";
+                return Err(Unreadable::new(&field, Some(&value), remedy));
+            }
+            names.insert(requests);
+        }
+    }
+    Ok(names)
+}
+
+/// What a unit is built of.
+struct Builder<'a, 's> {
+    settings: &'s Settings,
+    own: &'s MetricSettings,
+    pairs: &'a [MetricSetPair],
+    weight: f64,
+    unsettled: usize,
+}
+
+impl<'a> Builder<'a, '_> {
+    fn build(self, name: &'a str, places: Vec<usize>) -> Result<Unit<'a>, Error> {
+        let direction = self.own.options.direction;
+        let minded = Minded {
+            up: direction.minds_increase().then_some(self.own.up),
+            down: direction.minds_decrease().then_some(self.own.down),
+        };
+        let mut warnings = Vec::new();
+        let (evidence, points, steps, valid) = if let Some(tag) = &self.own.pods {
+            self.pods(&places, tag, minded, &mut warnings)?
+        } else {
+            self.single(&places, minded, &mut warnings)?
+        };
+        if !steps.values.is_empty() && !steps.values.iter().any(Option::is_some) {
+            warnings.push(format!(
+                "metric {name:?} has {} steps and none with values on both sides: look whether both have data, and at the \
+                 same times",
+                steps.values.len()
+            ));
+        }
+        Ok(Unit {
+            name,
+            pairs: places,
+            settings: self.own.clone(),
+            minded,
+            weight: self.weight,
+            evidence,
+            points,
+            valid,
+            values: steps.valid().collect(),
+            times: steps.times,
+            warnings,
+        })
+    }
+
+    fn single(
+        &self,
+        places: &[usize],
+        minded: Minded,
+        warnings: &mut Vec<String>,
+    ) -> Result<Built, Error> {
+        let pair = places.first().and_then(|place| self.pairs.get(*place));
+        let Some(pair) = pair else {
+            return Ok(shifted(self.own, Steps::default(), minded));
+        };
+        let strategy = self.own.options.nan_strategy;
+        let steps = Steps::of(pair, strategy, self.unsettled)?;
+        let Some(requests) = &self.own.requests else {
+            return Ok(shifted(self.own, steps, minded));
+        };
+        // Those of the same tags; else those without any.
+        let of = |pair: &&MetricSetPair| pair.name == *requests;
+        let tags = |pair: &MetricSetPair| pair.tags.clone().unwrap_or_default();
+        let mut candidates = self.pairs.iter().filter(of);
+        let same = candidates.find(|other| tags(other) == tags(pair));
+        let other = same.or_else(|| {
+            self.pairs
+                .iter()
+                .filter(of)
+                .find(|other| tags(other).is_empty())
+        });
+        let Some(other) = other else {
+            warnings.push(format!(
+                "metric {:?} has no requests: there is no metric set pair of {requests:?} with its tags or without any",
+                pair.name
+            ));
+            let nothing = Steps {
+                values: vec![None; steps.values.len()],
+                ..steps
+            };
+            return Ok(shifted(self.own, nothing, minded));
+        };
+        let requests = Steps::of(other, strategy, self.unsettled)?;
+        let run = counts::Run::of(&steps, &requests, self.own, minded);
+        let (points, valid) = (run.points.clone(), run.valid.clone());
+        let steps = Steps {
+            times: run.times.clone(),
+            ..steps
+        };
+        Ok((Evidence::Counts(Box::new(run)), points, steps, valid))
+    }
+
+    fn pods(
+        &self,
+        places: &[usize],
+        tag: &str,
+        minded: Minded,
+        warnings: &mut Vec<String>,
+    ) -> Result<Built, Error> {
+        let pairs: Vec<&MetricSetPair> = places
+            .iter()
+            .filter_map(|place| self.pairs.get(*place))
+            .collect();
+        let pods = Pods::of(&pairs, tag, self.unsettled)?;
+        let (canary, baseline) = pods.counts();
+        let name = pairs.first().map_or("", |pair| pair.name.as_str());
+        let steps = pods.averaged();
+        if canary < pods::FEWEST || baseline < pods::FEWEST {
+            warnings.push(format!(
+                "metric {name:?} has {canary} pods of the canary and {baseline} of the baseline by the tag {tag:?}: \
+                 fewer than {} a side are not compared pod by pod, so their means are compared step by step",
+                pods::FEWEST
+            ));
+            return Ok(shifted(self.own, steps, minded));
+        }
+        // A level of its own, so that what is proved alone fails the canary.
+        let level = if self.weight > 0.0 {
+            self.settings.alpha * self.weight
+        } else {
+            self.settings.alpha
+        };
+        let points = pods.points(minded, level, self.settings.beta);
+        let valid = steps.values.iter().map(Option::is_some).collect();
+        Ok((Evidence::Pods, points, steps, valid))
+    }
+}
+
+type Built = (Evidence, Vec<Point>, Steps, Vec<bool>);
+
+fn shifted(own: &MetricSettings, steps: Steps, minded: Minded) -> Built {
+    let run = Run::of(&steps.values, minded, own.block);
+    let valid = steps.values.iter().map(Option::is_some).collect();
+    let points = run.points.clone();
+    (Evidence::Shift(Box::new(run)), points, steps, valid)
+}
+
+impl Unit<'_> {
+    /// The evidence once `steps` of its steps are seen.
+    pub(crate) fn after(&self, steps: usize) -> Point {
+        let last = steps.min(self.points.len()).checked_sub(1);
+        last.and_then(|last| self.points.get(last).copied())
+            .unwrap_or(Point::NOTHING)
+    }
+
+    /// The largest harm of its first `steps` steps.
+    pub(crate) fn most_harm(&self, steps: usize) -> f64 {
+        self.points
+            .iter()
+            .take(steps)
+            .map(|point| point.harm)
+            .fold(1.0, f64::max)
+    }
+
+    /// Whether more speaks for an increase.
+    pub(crate) fn leans_up(&self) -> bool {
+        match &self.evidence {
+            Evidence::Shift(run) => run.accepted().watch.leans_up(),
+            Evidence::Counts(run) => run.leans_up(),
+            Evidence::Pods => {
+                let (canary, baseline) = self
+                    .values
+                    .iter()
+                    .fold((0.0, 0.0), |(c, b), (x, y)| (c + x, b + y));
+                self.minded.down.is_none() || (self.minded.up.is_some() && canary >= baseline)
+            }
+        }
+    }
+
+    /// Whether it is reported and does not count.
+    pub(crate) fn is_muted(&self) -> bool {
+        self.settings.options.muted
+    }
+}

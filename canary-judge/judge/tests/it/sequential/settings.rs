@@ -1,0 +1,146 @@
+//! What a config may not ask for.
+
+use serde_json::{Value, json};
+
+use super::{configured, increase, last, metric, refusal};
+
+#[test]
+fn settings_that_make_no_sense_are_refused_with_field_value_and_remedy() {
+    let m = || [metric("m", &increase(), &[1.0], &[1.0])];
+    let at = "canaryConfig.judge.judgeConfigurations";
+    for (judge, told) in [
+        (
+            json!({"alpha": 0}),
+            format!("{at}.alpha is 0: give a probability above 0 and up to 0.5, as in 0.01"),
+        ),
+        (
+            json!({"alpha": "0.01"}),
+            format!("{at}.alpha is \"0.01\": give a probability above 0 and up to 0.5, as in 0.01"),
+        ),
+        (
+            json!({"beta": 0.6}),
+            format!("{at}.beta is 0.6: give a probability above 0 and up to 0.5, as in 0.01"),
+        ),
+        (
+            json!({"block": 0}),
+            format!(
+                "{at}.block is 0: give a whole number of steps from 1 to 1440, best the one that calibration found"
+            ),
+        ),
+        (
+            json!({"block": 1.5}),
+            format!(
+                "{at}.block is 1.5: give a whole number of steps from 1 to 1440, best the one that calibration found"
+            ),
+        ),
+        (
+            json!({"settle": -1}),
+            format!("{at}.settle is -1: give a whole number of steps from 0 to 1000"),
+        ),
+        (
+            json!({"silence": 0}),
+            format!("{at}.silence is 0: give a whole number of steps from 1 on"),
+        ),
+        (
+            json!({"earlyPass": "no"}),
+            format!("{at}.earlyPass is \"no\": give true or false, not a text"),
+        ),
+        (
+            json!({"pods": 7}),
+            format!(
+                "{at}.pods is 7: give the name of the tag that tells pods apart, as in \"pod\""
+            ),
+        ),
+        (json!([]), format!("{at} is a list: give an object")),
+    ] {
+        assert_eq!(refusal(&m(), &json!({"g": 100.0}), &judge), told);
+    }
+    let options = |options: Value| {
+        refusal(
+            &[metric("m", &options, &[1.0], &[1.0])],
+            &json!({"g": 100.0}),
+            &json!({}),
+        )
+    };
+    let at = "analysisConfigurations.canary";
+    assert_eq!(
+        options(json!({"effectSize": {"allowedIncrease": 0.1}})),
+        format!(
+            "{at}.effectSize.allowedIncrease of metric \"m\" is 0.1: give a ratio from 1 on, as in 1.05 for five per cent more"
+        )
+    );
+    assert_eq!(
+        options(json!({"effectSize": {"allowedDecrease": 1.5}})),
+        format!(
+            "{at}.effectSize.allowedDecrease of metric \"m\" is 1.5: give a ratio from 0 to 1, as in 0.95 for five per cent less"
+        )
+    );
+    assert_eq!(
+        options(json!({"effectSize": {"allowedIncrease": 1.5, "criticalIncrease": 1.2}})),
+        format!(
+            "{at}.effectSize.criticalIncrease of metric \"m\" is 1.2: give one that is further from 1 than the allowed one, or leave it out"
+        )
+    );
+    assert_eq!(
+        options(json!({"effectSize": {"measure": "cles"}})),
+        format!(
+            "{at}.effectSize.measure of metric \"m\" is \"cles\": leave it out and give ratios: SequentialJudge-v1.0 compares by them"
+        )
+    );
+    assert_eq!(
+        options(json!({"sequential": {"requests": "other"}})),
+        format!(
+            "{at}.sequential.requests of metric \"m\" is \"other\": give the name of another metric of this config, the one with the requests"
+        )
+    );
+    assert_eq!(
+        options(json!({"sequential": {"acceptable": 1}})),
+        format!(
+            "{at}.sequential.acceptable of metric \"m\" is 1: give a share from 0 up to, not including, 1, as in 0.005"
+        )
+    );
+    assert_eq!(
+        refusal(&m(), &json!({"g": -5.0}), &json!({})),
+        "canaryConfig.classifier.groupWeights.g is -5.0: give a weight from 0 to 100"
+    );
+    let typo = last(&m(), &json!({"alhpa": 0.05}));
+    assert_eq!(
+        typo.warnings,
+        ["canaryConfig.judge.judgeConfigurations.alhpa is not known and has no effect"]
+    );
+}
+
+#[test]
+fn an_unknown_judge_is_refused_by_name() {
+    let error = judge::resolve(Some("SequentialJudge-v2.0")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Unable to resolve canary judge 'SequentialJudge-v2.0'."
+    );
+}
+
+#[test]
+fn a_config_that_the_sequential_judge_cannot_use_is_not_saved() {
+    let with = |judge: serde_json::Value, options: serde_json::Value| {
+        let config = configured(
+            &[metric("m", &options, &[], &[])],
+            &json!({"g": 100.0}),
+            &judge,
+        );
+        let saved = judge::validate::for_saving(&config).map_err(|error| error.to_string());
+        let judged = judge::validate::for_judging(&config).map_err(|error| error.to_string());
+        assert_eq!(saved, judged);
+        saved
+    };
+    assert_eq!(with(json!({}), increase()), Ok(()));
+    let refused = with(json!({"alpha": 2}), increase()).unwrap_err();
+    assert!(
+        refused.starts_with("canaryConfig.judge.judgeConfigurations.alpha is 2: "),
+        "{refused}"
+    );
+    let refused = with(json!({}), json!({"effectSize": {"allowedIncrease": 0.1}})).unwrap_err();
+    assert!(
+        refused.contains("allowedIncrease of metric \"m\" is 0.1"),
+        "{refused}"
+    );
+}
