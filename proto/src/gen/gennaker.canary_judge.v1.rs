@@ -478,6 +478,34 @@ pub mod canary_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Judges once, over past data, and keeps nothing: `{canaryConfig, executionRequest, queries, result,
+        /// metricSetPairList}`. FAILED_PRECONDITION or UNAVAILABLE tells what the metric store said.
+        pub async fn dry_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.canary_judge.v1.CanaryService/DryRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("gennaker.canary_judge.v1.CanaryService", "DryRun"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The metric set pairs that a run was judged on.
         pub async fn get_metric_set_pairs(
             &mut self,
@@ -703,6 +731,15 @@ pub mod canary_service_server {
             request: tonic::Request<super::CancelRunRequest>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Empty>,
+            tonic::Status,
+        >;
+        /// Judges once, over past data, and keeps nothing: `{canaryConfig, executionRequest, queries, result,
+        /// metricSetPairList}`. FAILED_PRECONDITION or UNAVAILABLE tells what the metric store said.
+        async fn dry_run(
+            &self,
+            request: tonic::Request<super::StartRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
         >;
         /// The metric set pairs that a run was judged on.
@@ -1204,6 +1241,51 @@ pub mod canary_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.canary_judge.v1.CanaryService/DryRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct DryRunSvc<T: CanaryService>(pub Arc<T>);
+                    impl<
+                        T: CanaryService,
+                    > tonic::server::UnaryService<super::StartRunRequest>
+                    for DryRunSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CanaryService>::dry_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DryRunSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

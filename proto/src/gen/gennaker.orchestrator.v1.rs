@@ -899,7 +899,7 @@ pub mod definition_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Objects of one kind (`pipelineTemplate`, `project`, `environment`, `quarantine`), by id.
+        /// Objects of one kind (`pipelineTemplate`, `project`, `environment`, `quarantine`, `canaryConfig`), by id.
         pub async fn list_objects(
             &mut self,
             request: impl tonic::IntoRequest<super::ObjectKey>,
@@ -1011,6 +1011,36 @@ pub mod definition_service_client {
                     GrpcMethod::new(
                         "gennaker.orchestrator.v1.DefinitionService",
                         "DeleteObject",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What is kept of the versions of an object, newest first: `[{version, object}]`.
+        pub async fn object_versions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ObjectKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/gennaker.orchestrator.v1.DefinitionService/ObjectVersions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "gennaker.orchestrator.v1.DefinitionService",
+                        "ObjectVersions",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -1154,7 +1184,7 @@ pub mod definition_service_server {
             &self,
             request: tonic::Request<super::PipelineHistoryRequest>,
         ) -> std::result::Result<tonic::Response<super::DefinitionList>, tonic::Status>;
-        /// Objects of one kind (`pipelineTemplate`, `project`, `environment`, `quarantine`), by id.
+        /// Objects of one kind (`pipelineTemplate`, `project`, `environment`, `quarantine`, `canaryConfig`), by id.
         async fn list_objects(
             &self,
             request: tonic::Request<super::ObjectKey>,
@@ -1180,6 +1210,14 @@ pub mod definition_service_server {
             request: tonic::Request<super::ObjectKey>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Empty>,
+            tonic::Status,
+        >;
+        /// What is kept of the versions of an object, newest first: `[{version, object}]`.
+        async fn object_versions(
+            &self,
+            request: tonic::Request<super::ObjectKey>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
         >;
         /// The stage types that are known: type, whether it is built, label, description, category, JSON schema.
@@ -1950,6 +1988,52 @@ pub mod definition_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteObjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/gennaker.orchestrator.v1.DefinitionService/ObjectVersions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ObjectVersionsSvc<T: DefinitionService>(pub Arc<T>);
+                    impl<
+                        T: DefinitionService,
+                    > tonic::server::UnaryService<super::ObjectKey>
+                    for ObjectVersionsSvc<T> {
+                        type Response = super::super::super::common::v1::Json;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ObjectKey>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DefinitionService>::object_versions(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ObjectVersionsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
