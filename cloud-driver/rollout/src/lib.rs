@@ -34,7 +34,8 @@ mod settings;
 
 pub use effect::{Effect, Journal, Overdue, Step};
 pub use goal::{
-    Create, Destroy, Disable, Enable, Newcomer, Present, Refusal, ReplaceInPlace, Resize, Shift,
+    Create, CreateTogether, Destroy, Disable, Enable, Newcomer, Present, Refusal, ReplaceInPlace,
+    Resize, Shift,
 };
 pub use machine::{Direction, Rollout};
 pub use member::{Member, Origin, Pair, Role, Standing};

@@ -7,6 +7,7 @@
 
 mod clone_server_group;
 mod create_server_group;
+mod create_server_groups;
 mod destroy_server_group;
 mod disable_server_group;
 mod drain;
@@ -39,9 +40,10 @@ use crate::provider::local::job::Order;
 use crate::provider::local::journal::Stored;
 
 /// Every kind of operation.
-pub static KINDS: [&dyn Kind; 12] = [
+pub static KINDS: [&dyn Kind; 13] = [
     &clone_server_group::CloneServerGroup,
     &create_server_group::CreateServerGroup,
+    &create_server_groups::CreateServerGroups,
     &destroy_server_group::DestroyServerGroup,
     &disable_server_group::DisableServerGroup,
     &enable_server_group::EnableServerGroup,

@@ -7,6 +7,7 @@
 use proto::status::FieldError;
 use serde_json::{Map, Value, json};
 
+use super::create_server_groups;
 use super::run_job::RunJob;
 use super::{Changes, Completion, Fault, Input, Kind, Memory, Phase, Planning, Refused, input};
 use crate::config::Config;
@@ -63,17 +64,20 @@ fn parts(input: &Input) -> Result<Vec<Part>, Fault> {
     }
 }
 
-/// The input that says what a sequence is about: that of its first operation.
+/// The input that says what a sequence, or a creation of several groups, is about: that of its first.
 pub(crate) fn first_input(input: &Input) -> Option<Input> {
-    parts(input).ok()?.into_iter().next().map(|p| p.input)
+    let first = inputs(input).into_iter().next();
+    first.filter(|first| first != input)
 }
 
-/// The inputs of all of them; the input itself where it is no sequence.
+/// The inputs of all of them; the input itself where it is neither.
 pub(crate) fn inputs(input: &Input) -> Vec<Input> {
-    match parts(input) {
+    let each = match parts(input) {
         Ok(parts) => parts.into_iter().map(|part| part.input).collect(),
         Err(_) => vec![input.clone()],
-    }
+    };
+    let groups = |one: Input| create_server_groups::parts(&one).unwrap_or_else(|_| vec![one]);
+    each.into_iter().flat_map(groups).collect()
 }
 
 /// Which operation it is at, since which phase, and what that one remembers.

@@ -1,5 +1,6 @@
 //! What the kinds plan, as tables over a small journal.
 
+mod together;
 mod workers;
 
 use std::collections::BTreeSet;

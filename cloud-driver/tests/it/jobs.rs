@@ -253,7 +253,10 @@ async fn a_job_that_was_killed_with_its_shim_fails_and_is_not_run_again() {
     let pid: i32 = appears(&world, "pid").await.parse().unwrap();
     world.crash();
     let state = world.data().join("jobs").join(&id).join("state.json");
-    let ids: Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
+    // The job may come to its first line before its shim has written down whom it started.
+    let soon = Duration::from_secs(10);
+    let text = eventually("its shim tells", soon, async || std::fs::read(&state)).await;
+    let ids: Value = serde_json::from_slice(&text).unwrap();
     let shim = i32::try_from(ids["shimPid"].as_i64().unwrap()).unwrap();
     for pid in [shim, pid] {
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();

@@ -13,6 +13,7 @@ mod permissions;
 mod programs;
 mod queue;
 mod registry;
+mod together;
 mod traffic;
 mod workers;
 mod world;

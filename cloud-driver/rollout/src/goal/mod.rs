@@ -10,7 +10,7 @@ mod shift;
 
 use serde::{Deserialize, Serialize};
 
-pub use create::Create;
+pub use create::{Create, CreateTogether};
 pub use destroy::Destroy;
 pub use disable::Disable;
 pub use enable::Enable;
