@@ -99,7 +99,8 @@ fn serve(store: &Shared, fake: Fake, config: Config) -> Result<(Client, Shutdown
     let outside = Outside {
         cloud_driver: Arc::new(fake.clone()),
         http: Arc::new(fake.clone()),
-        builds: Arc::new(fake),
+        builds: Arc::new(fake.clone()),
+        canary_judge: Arc::new(fake),
         policy: None,
     };
     let mut service = assemble(config, store.clone(), outside, Ground::system());

@@ -65,8 +65,8 @@ pub use start::Start;
 use audit::Audit;
 use definition::Definitions;
 use services::{
-    Access, Builds, CloudDriver, Doors, EgressHttp, GrpcBuilds, GrpcCloudDriver, Http, Open,
-    OwnExecutions, Rules, Services,
+    Access, Builds, CanaryJudge, CloudDriver, Doors, EgressHttp, GrpcBuilds, GrpcCanaryJudge,
+    GrpcCloudDriver, Http, Open, OwnExecutions, Rules, Services,
 };
 use task::Pool;
 
@@ -82,6 +82,8 @@ pub struct Deps {
     pub cloud_driver: Peer,
     /// Reaches build servers.
     pub trigger: Peer,
+    /// Judges canaries.
+    pub canary_judge: Peer,
     /// Reaches the addresses that users choose.
     pub egress: Egress,
     /// The operator's rules; none where nobody has to authenticate.
@@ -96,6 +98,7 @@ pub fn build(config: Config, deps: Deps) -> Service {
         cloud_driver,
         http,
         builds: Arc::new(GrpcBuilds::new(deps.trigger)),
+        canary_judge: Arc::new(GrpcCanaryJudge::new(deps.canary_judge)),
         policy: deps.policy,
     };
     assemble(config, deps.store, peers, Ground::system())
@@ -109,6 +112,8 @@ pub struct Outside {
     pub http: Arc<dyn Http>,
     /// Build servers.
     pub builds: Arc<dyn Builds>,
+    /// The canary judge.
+    pub canary_judge: Arc<dyn CanaryJudge>,
     /// The operator's rules; none where nobody has to authenticate.
     pub policy: Option<Arc<Policy>>,
 }
@@ -124,6 +129,7 @@ pub fn assemble(
         cloud_driver,
         http,
         builds,
+        canary_judge,
         policy,
     } = outside;
     // Opened once, for executions and definitions.
@@ -142,6 +148,7 @@ pub fn assemble(
         definitions: Arc::new(definitions.clone()),
         executions: executions.clone(),
         builds,
+        canary_judge,
         access,
         settings: settings(&config),
     });

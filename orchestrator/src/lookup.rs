@@ -4,7 +4,7 @@
 use orchestrator_core::{Answers, Lookup, LookupRequest};
 use serde_json::Value;
 
-use crate::services::{HttpRequest, Services};
+use crate::services::{HttpRequest, OnBehalf, Services};
 
 /// An answer is no longer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -59,6 +59,10 @@ async fn one(services: &dyn Services, key: &str, url: &str) -> Result<String, St
             .await;
         return json(found.map(|found| found.and_then(|p| p.get("id").cloned())));
     }
+    if let Some(path) = url.strip_prefix("canary-config-id:") {
+        let (application, name) = path.split_once('/').unwrap_or((path, ""));
+        return canary_config_id(services, &decoded(application), &decoded(name)).await;
+    }
     // Without a store of artifacts a reference stands for itself.
     if url.starts_with("ref://") {
         return Ok(url.to_owned());
@@ -84,6 +88,27 @@ async fn one(services: &dyn Services, key: &str, url: &str) -> Result<String, St
         return Err(format!("{url} answered {}", answer.status));
     }
     String::from_utf8(answer.body).map_err(|_| format!("the answer of {url} is not text"))
+}
+
+/// The id of an application's canary config; `null` if there is none of the name, or several.
+async fn canary_config_id(
+    services: &dyn Services,
+    application: &str,
+    name: &str,
+) -> Result<String, String> {
+    // An expression has no user of its own: what it learns is an id.
+    let nobody = OnBehalf {
+        user: String::new(),
+        roles: Vec::new(),
+    };
+    let configs = services.canary_judge().configs(&nobody, application).await;
+    let configs = configs.map_err(|failure| failure.to_string())?;
+    let mut named = configs
+        .iter()
+        .filter(|c| c.get("name") == Some(&name.into()));
+    let id = named.next().and_then(|config| config.get("id")).cloned();
+    let only = id.filter(|_| named.next().is_none());
+    Ok(only.unwrap_or_default().to_string())
 }
 
 fn json(found: Result<Option<Value>, proto::status::Failure>) -> Result<String, String> {

@@ -7,6 +7,7 @@
 
 mod access;
 mod builds;
+mod canary_judge;
 mod cloud_driver;
 mod executions;
 pub mod fake;
@@ -25,6 +26,7 @@ pub use crate::definition::Object;
 pub(crate) use access::permissions_of;
 pub use access::{Open, Rules};
 pub use builds::GrpcBuilds;
+pub use canary_judge::{GrpcCanaryJudge, NoJudge};
 pub use cloud_driver::GrpcCloudDriver;
 pub use executions::OwnExecutions;
 pub use http::EgressHttp;
@@ -323,6 +325,90 @@ pub trait Access: Send + Sync {
     ) -> Result<(), Failure>;
 }
 
+/// On whose behalf something is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnBehalf {
+    /// The user.
+    pub user: String,
+    /// The user's roles, from [`Access::roles`].
+    pub roles: Vec<String>,
+}
+
+/// A canary run to start, once per effect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    /// `<execution>/<stage>/<attempt>/<task>/<step>`.
+    pub effect_id: String,
+    /// The application.
+    pub application: String,
+    /// The execution that asks.
+    pub execution_id: String,
+    /// Id of the canary config.
+    pub config_id: String,
+    /// Kayenta's execution request: `{scopes, thresholds, siteLocal}`.
+    pub request: Value,
+    /// Where metrics come from; empty: the judge's choice.
+    pub metrics_account: String,
+    /// Where configs are kept; empty: the judge's choice.
+    pub configuration_account: String,
+    /// Where results are kept; empty: the judge's choice.
+    pub storage_account: String,
+    /// Judgements one after the other; none: one, now.
+    pub plan: Option<CanaryPlan>,
+}
+
+/// When a canary run judges. Times are milliseconds; 0 is "not given".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CanaryPlan {
+    /// How long is judged, after the warm-up.
+    pub lifetime_ms: u64,
+    /// Between judgements; a judge that decides after each step looks after each step.
+    pub interval_ms: u64,
+    /// Warm-up, which is judged by nobody.
+    pub begin_after_ms: u64,
+    /// The window of a judgement; 0: from the start on.
+    pub lookback_ms: u64,
+    /// By how much the control's window is earlier.
+    pub baseline_offset_ms: u64,
+    /// When the run began, Unix.
+    pub start_ms: i64,
+    /// A score that is not above the marginal threshold ends the run.
+    pub stop_at_marginal: bool,
+}
+
+/// One query of a metric store over one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricQuestion {
+    /// The application.
+    pub application: String,
+    /// The metric store's account.
+    pub account: String,
+    /// As in a canary config's metric, with its `type`.
+    pub query: Value,
+    /// Kayenta's scope: `{scope, location, start, end, step, extendedScopeParams}`.
+    pub scope: Value,
+    /// Templates that the query names.
+    pub templates: Value,
+}
+
+/// What stages ask of the canary judge.
+#[async_trait]
+pub trait CanaryJudge: Send + Sync {
+    /// Summaries of an application's configs, `{id, name, applications, …}`.
+    async fn configs(&self, by: &OnBehalf, application: &str) -> Result<Vec<Value>, Failure>;
+    /// A config; none if there is none.
+    async fn config(&self, by: &OnBehalf, id: &str) -> Result<Option<Value>, Failure>;
+    /// Starts a run, or finds the one of the same effect id; answers its id.
+    async fn start(&self, by: &OnBehalf, run: NewRun) -> Result<String, Failure>;
+    /// A run as Kayenta tells of it, with `intervals`, `decision` and `warnings` beside it; none if there is none.
+    async fn run(&self, by: &OnBehalf, id: &str) -> Result<Option<Value>, Failure>;
+    /// Cancels a run; one that is over or gone is no error.
+    async fn cancel(&self, by: &OnBehalf, id: &str, reason: &str) -> Result<(), Failure>;
+    /// Asks a metric store: `{query, metricSets: […]}`.
+    async fn query(&self, by: &OnBehalf, question: MetricQuestion) -> Result<Value, Failure>;
+}
+
 /// All doors together.
 pub trait Services: Send + Sync {
     /// cloud-driver.
@@ -335,6 +421,10 @@ pub trait Services: Send + Sync {
     fn executions(&self) -> &dyn Executions;
     /// Build servers.
     fn builds(&self) -> &dyn Builds;
+    /// The canary judge.
+    fn canary_judge(&self) -> &dyn CanaryJudge {
+        &NoJudge
+    }
     /// Who may do what; without authentication everybody everything.
     fn access(&self) -> &dyn Access {
         &Open
@@ -358,6 +448,8 @@ pub struct Doors {
     pub executions: std::sync::Arc<dyn Executions>,
     /// See [`Services::builds`].
     pub builds: std::sync::Arc<dyn Builds>,
+    /// See [`Services::canary_judge`].
+    pub canary_judge: std::sync::Arc<dyn CanaryJudge>,
     /// See [`Services::access`].
     pub access: std::sync::Arc<dyn Access>,
     /// See [`Services::settings`].
@@ -383,6 +475,10 @@ impl Services for Doors {
 
     fn builds(&self) -> &dyn Builds {
         &*self.builds
+    }
+
+    fn canary_judge(&self) -> &dyn CanaryJudge {
+        &*self.canary_judge
     }
 
     fn access(&self) -> &dyn Access {

@@ -6,6 +6,7 @@
 //! | SUCCEEDED, REDIRECT, SKIPPED, FAILED_CONTINUE, STOPPED | merged | `completeTask` |
 //! | TERMINAL, CANCELED, another error | merged, `exception` | `completeTask` by the failure options |
 //! | of a run that was superseded | – | none |
+//! | to a cancel: RUNNING, or an error that may pass | merged | `cancelStage` after the backoff, for some minutes |
 
 use serde_json::{Map, Value};
 
@@ -23,6 +24,10 @@ use crate::timing;
 /// A key of a result's outputs that stays with the stage.
 const NOT_AN_OUTPUT: &str = "stageTimeoutMs";
 
+/// How long what a cancelled stage does outside is tried to be undone, from its end on, and how often.
+const CANCEL_FOR_MS: i64 = 300_000;
+const CANCEL_AGAIN_MS: u64 = 2_000;
+
 /// Handles the answer of a worker. Total, like [`crate::handle`].
 pub fn task_finished(
     run: &TaskRun,
@@ -35,7 +40,7 @@ pub fn task_finished(
         return ignored(Reason::Gone);
     };
     if run.run == RunKind::Cancel {
-        return cancelled(run, result, execution);
+        return cancelled(run, result, execution, env);
     }
     let Some(task) = stage.task(&run.task_id) else {
         return ignored(Reason::Gone);
@@ -159,17 +164,45 @@ fn cancelled(
     run: &TaskRun,
     result: Result<TaskResult, TaskError>,
     execution: &Execution,
+    env: &Env<'_>,
 ) -> Outcome {
     let mut change = Change::of(execution);
+    let stage = execution.stage(&run.stage_id);
+    let ended = stage.and_then(|s| s.end_time).unwrap_or(env.now);
+    let in_time = env.now - ended < CANCEL_FOR_MS;
+    // A restart began another attempt, whose cancelling is its own.
+    let current = stage.is_some_and(|s| s.status.is_halt() && s.undone);
+    let open = match &result {
+        Ok(result) => result.status == Status::Running,
+        Err(error) => error.class == ErrorClass::Transient,
+    };
+    let again = open && in_time && current;
     let context = match result {
-        Ok(result) => result.context,
+        Ok(mut result) => {
+            if open && !again {
+                let text = "what it did outside was still under way when it was given up";
+                result
+                    .context
+                    .insert("cancelFailure".to_owned(), text.into());
+            }
+            result.context
+        }
+        Err(_) if again => Map::new(),
         Err(error) => {
             let mut context = error.context;
             context.insert("cancelFailure".to_owned(), Value::String(error.message));
             context
         }
     };
-    if context.is_empty() {
+    if again {
+        if let Some(stage) = change.stage(&run.stage_id) {
+            stage.undone = false;
+        }
+        let message = Message::CancelStage {
+            stage_id: run.stage_id.clone(),
+        };
+        change.send_as(message, Mode::Push, CANCEL_AGAIN_MS);
+    } else if context.is_empty() {
         return ignored(Reason::AlreadyDone);
     }
     merge(&mut change, run, context, Map::new());

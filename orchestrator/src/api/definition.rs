@@ -230,6 +230,13 @@ impl DefinitionService for DefinitionApi {
         Ok(Response::new(Empty {}))
     }
 
+    async fn object_versions(&self, request: Request<ObjectKey>) -> Result<Response<Json>, Status> {
+        let key = request.into_inner();
+        let kind = Object::of(&key.kind)?;
+        let found = self.definitions.object_versions(kind, &key.id).await?;
+        Ok(Response::new(Json::of(&serde_json::Value::Array(found))))
+    }
+
     async fn list_stage_types(
         &self,
         _request: Request<Empty>,

@@ -6,6 +6,7 @@
 
 mod account;
 mod application;
+mod canary;
 mod check;
 mod environment;
 mod keep;
@@ -82,6 +83,7 @@ enum Collection {
     Pipeline,
     PipelineTemplate,
     Project,
+    CanaryConfig,
     Quarantine,
     Notification,
     User,
@@ -91,12 +93,13 @@ enum Collection {
 }
 
 impl Collection {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Application,
         Self::Environment,
         Self::Pipeline,
         Self::PipelineTemplate,
         Self::Project,
+        Self::CanaryConfig,
         Self::Quarantine,
         Self::Notification,
         Self::User,
@@ -112,6 +115,7 @@ impl Collection {
             Self::Pipeline => "pipeline",
             Self::PipelineTemplate => "pipelineTemplate",
             Self::Project => "project",
+            Self::CanaryConfig => "canaryConfig",
             Self::Quarantine => "quarantine",
             Self::Notification => "notification",
             Self::User => "user",

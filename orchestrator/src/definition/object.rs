@@ -3,11 +3,12 @@
 //! Source of the first two: `front50: PipelineTemplate`, `Project`.
 
 use proto::status::{Failure, FieldError, Kind};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use store::{IndexChange, Refused, Shard};
 
 use super::{
-    Collection, Definitions, TRIES, account, environment, project, refused, same, template, text,
+    BODY, Collection, Definitions, TRIES, account, canary, environment, parse, project, refused,
+    same, template, text, unavailable,
 };
 use crate::notification::address;
 
@@ -20,6 +21,8 @@ pub enum Object {
     Project,
     /// A place that versions are promoted to, such as staging.
     Environment,
+    /// A canary config, by id; what it may hold is canary-judge's to say.
+    CanaryConfig,
     /// Images that must not be deployed again to a cluster until they are released.
     Quarantine,
     /// Notifications of an application, by its name: `{application, <type>: [{…}]}`.
@@ -36,10 +39,11 @@ pub enum Object {
 
 impl Object {
     /// All kinds.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::PipelineTemplate,
         Self::Project,
         Self::Environment,
+        Self::CanaryConfig,
         Self::Quarantine,
         Self::Notification,
         Self::User,
@@ -57,6 +61,7 @@ impl Object {
             "pipelineTemplate" => Ok(Self::PipelineTemplate),
             "project" => Ok(Self::Project),
             "environment" => Ok(Self::Environment),
+            "canaryConfig" => Ok(Self::CanaryConfig),
             "quarantine" => Ok(Self::Quarantine),
             "notification" => Ok(Self::Notification),
             "user" => Ok(Self::User),
@@ -64,8 +69,8 @@ impl Object {
             "apiToken" => Ok(Self::ApiToken),
             "session" => Ok(Self::Session),
             other => {
-                let known = "pipelineTemplate, project, environment, quarantine, notification, user, \
-                             serviceAccount, apiToken or session";
+                let known = "pipelineTemplate, project, environment, canaryConfig, quarantine, notification, \
+                             user, serviceAccount, apiToken or session";
                 let message = format!("\"{other}\" is unknown; use {known}");
                 Err(Failure::field("kind", message))
             }
@@ -77,6 +82,7 @@ impl Object {
             Self::PipelineTemplate => Collection::PipelineTemplate,
             Self::Project => Collection::Project,
             Self::Environment => Collection::Environment,
+            Self::CanaryConfig => Collection::CanaryConfig,
             Self::Quarantine => Collection::Quarantine,
             Self::Notification => Collection::Notification,
             Self::User => Collection::User,
@@ -94,7 +100,11 @@ impl Object {
                 id.to_lowercase()
             }
             Self::PipelineTemplate => template::key(id),
-            Self::Project | Self::Quarantine | Self::ApiToken | Self::Session => id.to_owned(),
+            Self::Project
+            | Self::CanaryConfig
+            | Self::Quarantine
+            | Self::ApiToken
+            | Self::Session => id.to_owned(),
         }
     }
 
@@ -102,6 +112,7 @@ impl Object {
     fn unique(self, body: &Map<String, Value>) -> Vec<String> {
         match self {
             Self::Environment => environment::claims(body),
+            Self::CanaryConfig => canary::claims(body),
             Self::Project => project::claims(body),
             Self::PipelineTemplate
             | Self::Quarantine
@@ -117,6 +128,7 @@ impl Object {
     fn taken(self, key: &str, value: &str) -> FieldError {
         match self {
             Self::Project => project::taken(key),
+            Self::CanaryConfig => canary::taken(key),
             Self::Environment
             | Self::PipelineTemplate
             | Self::Quarantine
@@ -140,7 +152,7 @@ impl Object {
             }
             Self::User => required("id").map(str::to_lowercase),
             Self::Notification => required("application").map(str::to_lowercase),
-            Self::Quarantine | Self::ApiToken | Self::Session => {
+            Self::CanaryConfig | Self::Quarantine | Self::ApiToken | Self::Session => {
                 required("id").map(ToOwned::to_owned)
             }
         }
@@ -154,7 +166,9 @@ impl Object {
             Self::PipelineTemplate => template::check(body),
             Self::Project => project::check(body),
             Self::ServiceAccount => account::check(body),
-            Self::Quarantine | Self::User | Self::ApiToken | Self::Session => Vec::new(),
+            Self::CanaryConfig | Self::Quarantine | Self::User | Self::ApiToken | Self::Session => {
+                Vec::new()
+            }
         };
         if faults.is_empty() {
             Ok(())
@@ -216,6 +230,27 @@ impl Definitions {
             .load(kind.collection(), self.shard_of(kind), &id)
             .await?;
         Ok(found.map(|stored| Value::Object(stored.body)))
+    }
+
+    /// What is kept of the versions of an object, newest first, each with its number.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn object_versions(&self, kind: Object, id: &str) -> Result<Vec<Value>, Failure> {
+        let (collection, shard, id) = (kind.collection(), self.shard_of(kind), kind.key(id));
+        let mut kept = self.members(shard, &collection.history(&id)).await?;
+        kept.reverse();
+        let mut versions = Vec::with_capacity(kept.len());
+        for entry in kept {
+            let key = collection.version_key(&id, entry.score.unsigned_abs());
+            let found = self.store.load(shard, &key).await.map_err(unavailable)?;
+            let Some(body) = found.as_ref().and_then(|found| found.parts.get(BODY)) else {
+                continue;
+            };
+            let object = parse(body, collection, &id)?;
+            versions.push(json!({"version": entry.score, "object": object}));
+        }
+        Ok(versions)
     }
 
     /// Creates or replaces an object and answers what is stored.

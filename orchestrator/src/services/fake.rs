@@ -2,6 +2,7 @@
 //! answers, a record of every call, and faults drawn from a seed.
 
 mod builds;
+mod canary_judge;
 mod executions;
 mod world;
 
@@ -18,6 +19,7 @@ use super::{
     Operation, OperationState, Services, Target,
 };
 use crate::task::SEQUENCE;
+pub use canary_judge::judged;
 use world::{World, default_result};
 
 /// How a call goes wrong.
@@ -562,6 +564,10 @@ impl Services for Fake {
     }
 
     fn executions(&self) -> &dyn super::Executions {
+        self
+    }
+
+    fn canary_judge(&self) -> &dyn super::CanaryJudge {
         self
     }
 

@@ -6,7 +6,9 @@
 mod apply_source_server_group_capacity;
 mod bulk_destroy_server_group;
 mod capture_source_server_group_capacity;
+mod check_metric;
 mod check_preconditions;
+mod cleanup_canary_clusters;
 mod clone_server_group;
 mod cluster_wide;
 pub(crate) mod configured;
@@ -19,6 +21,7 @@ mod delete_project;
 mod delete_v2_pipeline_template;
 mod depends_on_execution;
 mod deploy;
+mod deploy_canary_server_groups;
 mod deploy_previous_version;
 mod deployment_monitor;
 mod destroy_job;
@@ -35,6 +38,7 @@ mod find_image;
 mod find_image_from_tags;
 mod get_properties;
 mod jenkins;
+mod kayenta_canary;
 pub(crate) mod manual_judgment;
 mod modify_aws_scaling_process;
 mod monitor_pipeline;
@@ -50,10 +54,13 @@ mod promote_environment;
 mod reorder_pipelines;
 mod replace_in_place;
 mod resize_server_group;
+mod resolve_canary_config;
 mod restore_server_group;
 pub(crate) mod restrict_execution_during_time_window;
 mod rollback_cluster;
 mod rollback_server_group;
+mod run_canary;
+mod run_canary_intervals;
 mod run_job;
 mod run_multiple_pipelines;
 mod save_pipeline;
@@ -89,7 +96,9 @@ pub static STAGES: &[&dyn StageType] = &[
     &apply_source_server_group_capacity::STAGE,
     &bulk_destroy_server_group::STAGE,
     &capture_source_server_group_capacity::STAGE,
+    &check_metric::STAGE,
     &check_preconditions::STAGE,
+    &cleanup_canary_clusters::STAGE,
     &clone_server_group::STAGE,
     &create_application::STAGE,
     &create_server_group::STAGE,
@@ -100,6 +109,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &delete_v2_pipeline_template::STAGE,
     &depends_on_execution::STAGE,
     &deploy::STAGE,
+    &deploy_canary_server_groups::STAGE,
     &deploy_previous_version::STAGE,
     &destroy_job::STAGE,
     &destroy_server_group::STAGE,
@@ -115,6 +125,7 @@ pub static STAGES: &[&dyn StageType] = &[
     &find_image_from_tags::STAGE,
     &get_properties::STAGE,
     &jenkins::STAGE,
+    &kayenta_canary::STAGE,
     &manual_judgment::STAGE,
     &modify_aws_scaling_process::STAGE,
     &monitor_pipeline::STAGE,
@@ -129,11 +140,14 @@ pub static STAGES: &[&dyn StageType] = &[
     &promote_environment::STAGE,
     &reorder_pipelines::STAGE,
     &replace_in_place::STAGE,
+    &resolve_canary_config::STAGE,
     &resize_server_group::STAGE,
     &restore_server_group::STAGE,
     &restrict_execution_during_time_window::STAGE,
     &rollback_cluster::STAGE,
     &rollback_server_group::STAGE,
+    &run_canary::STAGE,
+    &run_canary_intervals::STAGE,
     &run_job::STAGE,
     &run_multiple_pipelines::STAGE,
     &save_pipeline::STAGE,

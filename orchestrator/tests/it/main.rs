@@ -10,6 +10,7 @@ mod api;
 mod archive;
 mod artifacts;
 mod bench;
+mod canary;
 mod cause;
 mod children;
 mod commit;

@@ -39,6 +39,64 @@ async fn ids(rig: &Rig, kind: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn canary_configs_keep_their_versions_and_a_name_for_each_application() {
+    let rig = Rig::up().await;
+    let config = |id: &str, name: &str, applications: &[&str], text: &str| json!({"id": id, "name": name, "applications": applications, "description": text});
+    let kind = "canaryConfig";
+    for text in ["first", "second"] {
+        let saved = config("c", "n", &["a", "b"], text);
+        save(&rig, kind, saved, false).await.unwrap();
+    }
+    let refused = save(&rig, kind, config("d", "n", &["B"], ""), true).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        refused.fields[0].message,
+        "Canary config with name 'n' already exists in the scope of applications [b]."
+    );
+    save(&rig, kind, config("d", "n", &["x"], ""), true)
+        .await
+        .unwrap();
+    // A name that is given up is free.
+    save(&rig, kind, config("c", "m", &["a"], "third"), false)
+        .await
+        .unwrap();
+    save(&rig, kind, config("e", "n", &["b"], ""), true)
+        .await
+        .unwrap();
+    let told = rig
+        .definitions
+        .clone()
+        .object_versions(key(kind, "c"))
+        .await;
+    let told = told.unwrap().into_inner().value("versions").unwrap();
+    let told: Vec<_> = told
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| {
+            (
+                v["version"].as_u64().unwrap(),
+                v["object"]["description"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (3, json!("third")),
+            (2, json!("second")),
+            (1, json!("first"))
+        ]
+    );
+    rig.definitions
+        .clone()
+        .delete_object(key(kind, "c"))
+        .await
+        .unwrap();
+    assert_eq!(ids(&rig, kind).await, ["d", "e"]);
+}
+
+#[tokio::test]
 async fn objects_are_saved_found_listed_and_deleted() {
     let rig = Rig::up().await;
     let template = json!({"id": "t", "schema": "v2",

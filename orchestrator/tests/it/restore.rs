@@ -124,6 +124,10 @@ async fn fill(definitions: &Definitions) {
             json!({"name": "P", "config": {"applications": ["app"]}}),
         ),
         (Object::Quarantine, json!({"id": "q", "image": "i:1"})),
+        (
+            Object::CanaryConfig,
+            json!({"id": "c", "name": "canary", "applications": ["app"], "unknown": {"kept": 1}}),
+        ),
         (Object::User, json!({"id": "ann", "roles": ["team"]})),
         (
             Object::ServiceAccount,
@@ -177,6 +181,12 @@ async fn everything_comes_back_as_it_was_and_goes_on_from_there() {
     assert_eq!(all(&after).await, had);
 
     // Names are taken, versions go on.
+    let kind = Object::CanaryConfig;
+    let double = json!({"id": "d", "name": "canary", "applications": ["App", "other"]});
+    let refused = after.put_object(kind, double, "ann", true).await;
+    assert_eq!(refused.unwrap_err().kind, Kind::Invalid);
+    let versions = after.object_versions(kind, "c").await.unwrap();
+    assert_eq!((versions.len(), &versions[0]["version"]), (1, &json!(1)));
     let double = pipeline("FIRST", json!([]));
     let refused = after.put_pipeline(double, "ann", false).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Invalid, "{refused}");

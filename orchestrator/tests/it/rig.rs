@@ -125,6 +125,7 @@ impl Rig {
             cloud_driver: driver,
             http,
             builds: Arc::new(fake.clone()),
+            canary_judge: Arc::new(fake.clone()),
             policy,
         };
         let mut service = assemble(config, store.clone(), outside, Ground::system());

@@ -369,6 +369,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     ]
     .into_iter()
     .chain(cluster_samples())
+    .chain(crate::canary::samples())
     .collect()
 }
 

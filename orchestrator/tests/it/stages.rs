@@ -108,6 +108,10 @@ async fn every_task_may_run_twice() {
 #[tokio::test]
 async fn every_task_that_fails_ends_its_stage_with_the_reason() {
     for sample in samples() {
+        if sample.stage["type"] == "cleanupCanaryClusters" {
+            // It goes on whatever becomes of one cluster; tried by itself.
+            continue;
+        }
         let mut whole = bench(&sample);
         whole.drive(|_, _| Act::Run).await;
         for nth in 0..whole.ran.len() {

@@ -65,14 +65,6 @@ fn written(kind: &str) -> Value {
             &json!({"stackName": "s", "templateBody": {"Resources": {}}}),
         ]),
         "deleteCloudFormation" => joined(&[&place, &json!({"stackName": "s"})]),
-        "kayentaCanary" => {
-            json!({"canaryConfig": {"canaryConfigId": "c", "lifetimeDuration": "PT1H",
-            "scopes": [{"scopeName": "default"}]}})
-        }
-        "runCanaryIntervals"
-        | "runCanary"
-        | "deployCanaryServerGroups"
-        | "cleanupCanaryClusters" => json!({"canaryConfig": {"canaryConfigId": "c"}}),
         other => panic!("{other} has no sample"),
     }
 }
@@ -105,7 +97,7 @@ async fn ended(stage: &Value) -> (Status, String) {
 
 #[tokio::test]
 async fn what_is_not_built_is_saved_and_refused_when_it_begins() {
-    assert_eq!(UNBUILT.len(), 36);
+    assert_eq!(UNBUILT.len(), 31);
     for known in UNBUILT {
         for name in known.aliases.iter().chain([&known.kind]) {
             let stage = make(name, "1", &[], written(name));
@@ -204,16 +196,6 @@ fn other_ways_to_write_them_are_known() {
             json!({"templateRenderer": "KUSTOMIZE", "inputArtifact": {"id": "a"},
                 "expectedArtifacts": [{}, {}]}),
             "stages[0].expectedArtifacts: it has 2 entries; it must have exactly one",
-        ),
-        (
-            "kayentaCanary",
-            json!({"canaryConfig": {"canaryConfigId": "c", "scopes": [{"endTimeIso": "2026"}]}}),
-            "",
-        ),
-        (
-            "kayentaCanary",
-            json!({"canaryConfig": {"canaryConfigId": "c", "scopes": [{"scopeName": "s"}]}}),
-            "stages[0].canaryConfig.scopes.endTimeIso: none of",
         ),
     ] {
         let told = faults(make(kind, "1", &[], fields));

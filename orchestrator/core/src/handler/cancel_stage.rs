@@ -4,7 +4,7 @@
 //! |---|---|
 //! | RUNNING or PAUSED, of an execution that a restart took up again | none |
 //! | RUNNING or PAUSED | `runTask` of its running tasks at once, which cancels them; without any, `completeStage` |
-//! | halted, its type can cancel | a run of kind cancel, once per attempt |
+//! | halted, its type can cancel | a run of kind cancel, one at a time, until it says it is done |
 //! | otherwise | none |
 
 use crate::catalog::StageView;

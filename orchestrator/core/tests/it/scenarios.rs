@@ -1,7 +1,8 @@
 //! Whole pipelines, as in `orca: QueueIntegrationTest`.
 
 use orchestrator_core::{
-    ExecutionId, Mode, Outgoing, Owner, StageId, Status, Target, TaskError, TaskResult, command,
+    ExecutionId, Mode, Outgoing, Owner, RunKind, StageId, Status, Target, TaskError, TaskResult,
+    command,
     testing::{ToyCatalog, execution, pipeline},
 };
 use serde_json::{Value, json};
@@ -326,12 +327,42 @@ fn act(
 }
 
 #[test]
+fn what_a_cancelled_stage_does_outside_is_undone_until_that_is_done_or_given_up() {
+    for (done_after, failure) in [(3, Value::Null), (usize::MAX, json!("still"))] {
+        let mut asked = 0;
+        let mut runner =
+            run(json!([stage("1", &[], json!({"cancellable": true}))])).answering(move |run, _| {
+                asked += usize::from(run.run == RunKind::Cancel);
+                match run.run {
+                    RunKind::Cancel if asked >= done_after => Ok(TaskResult::succeeded()),
+                    RunKind::Cancel if asked % 2 == 0 => Err(TaskError::transient("away")),
+                    RunKind::Run | RunKind::Cancel => Ok(TaskResult::running()),
+                }
+            });
+        runner.until(|r| !r.ran.is_empty());
+        act(&mut runner, |execution, _| {
+            command::cancel(execution, "ann", None)
+        });
+        let runner = runner.end();
+        assert_eq!(runner.summary(), "1=CANCELED CANCELED");
+        let given_up = done_after == usize::MAX;
+        assert!(given_up && runner.cancelled.len() > 100 || runner.cancelled.len() == done_after);
+        let execution = runner.execution();
+        let told = execution.stages[0].context.get("cancelFailure").is_some();
+        assert_eq!(told, !failure.is_null());
+    }
+}
+
+#[test]
 fn cancelling_ends_what_runs_and_undoes_it_outside() {
     let mut runner = run(json!([
         stage("1", &[], json!({"cancellable": true})),
         stage("2", &["1"], json!({}))
     ]))
-    .answering(|_, _| Ok(TaskResult::running()));
+    .answering(|run, _| match run.run {
+        RunKind::Run => Ok(TaskResult::running()),
+        RunKind::Cancel => Ok(TaskResult::succeeded()),
+    });
     runner.until(|r| !r.ran.is_empty());
     act(&mut runner, |execution, _| {
         command::cancel(execution, "ann", Some("enough"))

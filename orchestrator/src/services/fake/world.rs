@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use proto::status::Failure;
 use serde_json::{Map, Value, json};
 
 use super::{Dice, HttpError, HttpRequest, HttpResponse, NewOperation, Object, Operation, Plan};
+use crate::services::{MetricQuestion, NewRun};
 
 #[derive(Debug, Default)]
 pub(super) struct World {
@@ -26,11 +28,24 @@ pub(super) struct World {
     pub(super) build_result: Option<String>,
     pub(super) build_parameters: Vec<Map<String, Value>>,
     pub(super) property_failures: u32,
+    pub(super) canary_configs: Vec<Value>,
+    pub(super) canary_plans: VecDeque<Value>,
+    pub(super) canary_runs: Vec<(NewRun, Value)>,
+    pub(super) metric_questions: Vec<MetricQuestion>,
+    pub(super) metric_answers: VecDeque<Result<Value, Failure>>,
     pub(super) faults: Option<(Dice, u64)>,
 }
 
 /// What an operation of this kind makes when nobody says otherwise.
 pub(super) fn default_result(new: &NewOperation) -> Value {
+    let together = super::parts(new).into_iter();
+    if let Some(made) = together
+        .into_iter()
+        .find(|one| one.kind == "createServerGroups")
+        && new.kind != made.kind
+    {
+        return default_result(&made);
+    }
     let region = new
         .input
         .get("region")
@@ -39,6 +54,12 @@ pub(super) fn default_result(new: &NewOperation) -> Value {
     match new.kind.as_str() {
         "createServerGroup" | "cloneServerGroup" | "replaceInPlace" => {
             json!({"serverGroupNames": [format!("{region}:{}", next_name(new))]})
+        }
+        "createServerGroups" => {
+            let names = parts_of(new)
+                .into_iter()
+                .map(|one| format!("{region}:{}", next_name(&one)));
+            json!({"serverGroupNames": names.collect::<Vec<_>>()})
         }
         "runJob" => json!({
             "deployedNamesByLocation": {region: ["job"]},
@@ -50,6 +71,17 @@ pub(super) fn default_result(new: &NewOperation) -> Value {
     }
 }
 
+/// The groups that are made together, each as an operation of its own.
+fn parts_of(new: &NewOperation) -> Vec<NewOperation> {
+    let listed = new.input.get("serverGroups").and_then(Value::as_array);
+    let one = |input: &Value| NewOperation {
+        kind: "createServerGroup".to_owned(),
+        input: input.clone(),
+        ..new.clone()
+    };
+    listed.into_iter().flatten().map(one).collect()
+}
+
 /// The name of the group an operation makes.
 fn next_name(new: &NewOperation) -> String {
     let text = |key: &str| new.input.get(key).and_then(Value::as_str);
@@ -57,9 +89,10 @@ fn next_name(new: &NewOperation) -> String {
         return target.to_owned();
     }
     let application = text("application").unwrap_or("app");
-    let cluster = match text("stack") {
-        Some(stack) => format!("{application}-{stack}"),
-        None => application.to_owned(),
+    let cluster = match (text("stack"), text("freeFormDetails")) {
+        (Some(stack), Some(details)) => format!("{application}-{stack}-{details}"),
+        (Some(stack), None) => format!("{application}-{stack}"),
+        (None, _) => application.to_owned(),
     };
     let source = new
         .input
@@ -119,6 +152,11 @@ impl World {
                     .retain(|g| g["name"].as_str() != name.as_deref());
             }
             ("createServerGroup" | "cloneServerGroup" | "replaceInPlace", _) => self.make(new),
+            ("createServerGroups", _) => {
+                for one in parts_of(new) {
+                    self.make(&one);
+                }
+            }
             _ => {}
         }
     }

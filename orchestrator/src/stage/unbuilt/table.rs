@@ -21,7 +21,6 @@ const TO_BALANCERS: &[Rule] = &[
     ACCOUNT,
 ];
 const ON_OBJECT: &[Rule] = &[ACCOUNT, LOCATION, NAME];
-const OF_CANARY: &[Rule] = &[Need(&["canaryConfig"], "say what to judge")];
 const FROM_TEXT: &[&str] = &["", "text"];
 const CRITERIA: &[&str] = &["oldest", "smallest", "newest", "second_newest", "largest"];
 
@@ -53,7 +52,6 @@ const AWS: &str = "the provider aws";
 const FIREWALLS: &str = "a provider with firewalls";
 const SCALING: &str = "a provider with scaling policies";
 const FORMATION: &str = "the provider aws with CloudFormation";
-const JUDGE: &str = "the canary judge";
 
 /// A type without another name.
 const fn unbuilt(
@@ -382,56 +380,6 @@ pub static UNBUILT: &[Unbuilt] = &[
         "Delete CloudFormation stack",
         FORMATION,
         &[ACCOUNT, REGION, STACK],
-    ),
-    unbuilt(
-        "kayentaCanary",
-        "Canary analysis",
-        JUDGE,
-        &[
-            Need(
-                &[
-                    "canaryConfig.canaryConfigId",
-                    "canaryConfig.canaryConfigName",
-                ],
-                "name the configuration of the analysis",
-            ),
-            Need(&["canaryConfig.scopes"], "say what to compare"),
-            Need(
-                &[
-                    "canaryConfig.scopes.endTimeIso",
-                    "canaryConfig.lifetimeDuration",
-                    "canaryConfig.lifetimeHours",
-                ],
-                "say how long to judge, as in PT2H",
-            ),
-            If(
-                "analysisType",
-                &["realTimeAutomatic"],
-                &[Need(
-                    &["deployments"],
-                    "say what to deploy for the comparison",
-                )],
-            ),
-        ],
-    ),
-    unbuilt(
-        "runCanaryIntervals",
-        "Run canary intervals",
-        JUDGE,
-        OF_CANARY,
-    ),
-    unbuilt("runCanary", "Run canary", JUDGE, OF_CANARY),
-    unbuilt(
-        "deployCanaryServerGroups",
-        "Deploy canary server groups",
-        JUDGE,
-        OF_CANARY,
-    ),
-    unbuilt(
-        "cleanupCanaryClusters",
-        "Clean up canary clusters",
-        JUDGE,
-        OF_CANARY,
     ),
 ];
 

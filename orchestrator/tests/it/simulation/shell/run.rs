@@ -139,6 +139,7 @@ impl Story {
             cloud_driver: Arc::new(Fake::new()),
             http: door(),
             builds: Arc::new(Fake::new()),
+            canary_judge: Arc::new(Fake::new()),
             policy: None,
         };
         let (time, own, dice) = (Arc::clone(&world.time), Arc::clone(&life), door());

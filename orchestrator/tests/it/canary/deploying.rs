@@ -1,0 +1,279 @@
+//! What is deployed for a comparison, and that it is taken away again whatever happens.
+
+use orchestrator::services::fake::{Fake, Plan};
+use orchestrator_core::{Status, command};
+use serde_json::json;
+
+use super::{canary, deployments, driven, named, serving, settings, why, worse};
+use crate::bench::{Act, Bench};
+use crate::samples::group;
+
+#[tokio::test]
+async fn a_person_is_asked_where_the_judge_cannot_tell_and_the_stage_says_so() {
+    let fake = Fake::new();
+    serving(&fake);
+    fake.canary_run(worse(50.0, json!({"decision": "INCONCLUSIVE"})));
+    let pausing = json!({"onInconclusive": "pause", "deployments": deployments()});
+    let short = json!({"canaryConfigId": "s", "canaryAnalysisIntervalMins": null});
+    let mut bench = Bench::new(fake.clone(), json!([canary(pausing, settings(short))]));
+    let until = bench.now + 600_000;
+    while bench.step(Some(until), &mut |_, _| Act::Run).await != crate::bench::Moved::To {}
+    assert_eq!(
+        named(&bench, "Go on with the canary?").status,
+        Status::Running
+    );
+    // Until somebody answers, the canary stays.
+    assert!(
+        fake.operations()
+            .iter()
+            .all(|o| o.kind != "destroyServerGroup")
+    );
+    bench.drive(|_, _| Act::Run).await;
+    // Nobody did.
+    assert_eq!(bench.status(), Status::Terminal);
+    assert_eq!(
+        named(&bench, "Cleanup Canary Clusters").status,
+        Status::Succeeded
+    );
+}
+
+#[tokio::test]
+async fn a_config_that_cannot_be_found_deploys_nothing() {
+    for (more, twice, told) in [
+        (
+            json!({"canaryConfigId": "nothing"}),
+            false,
+            "canary config nothing does not exist",
+        ),
+        (
+            json!({"canaryConfigId": null, "canaryConfigName": "other"}),
+            false,
+            "Couldn't find a canary configId for configName other and application app",
+        ),
+        (
+            json!({"canaryConfigId": "", "canaryConfigName": "c-config"}),
+            true,
+            "Found more than one canary configId for configName c-config and application app",
+        ),
+        (
+            json!({"scopes": [{"scopeName": "x", "controlScope": "a", "experimentScope": "b"}]}),
+            false,
+            "asks for scope \"default\", which is not among them",
+        ),
+    ] {
+        let fake = Fake::new();
+        serving(&fake);
+        if twice {
+            fake.canary_config(
+                json!({"id": "d", "name": "c-config", "applications": ["app", "b"]}),
+            );
+        }
+        let stage = canary(json!({"deployments": deployments()}), settings(more));
+        let bench = driven(&fake, stage).await;
+        assert_eq!(bench.status(), Status::Terminal);
+        let text = why(named(&bench, "Resolve Canary Config"));
+        assert!(text.contains(told), "{told}: {text}");
+        assert!(
+            fake.operations()
+                .iter()
+                .all(|o| o.kind != "operations" && o.kind != "createServerGroups")
+        );
+        assert!(fake.canary_runs().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn baseline_and_canary_are_created_in_one_operation_judged_and_taken_away() {
+    let fake = Fake::new();
+    serving(&fake);
+    fake.server_group(group("app-main-canary-v000", 1, 1, true));
+    let stage = canary(json!({"deployments": deployments()}), settings(json!({})));
+    let bench = driven(&fake, stage).await;
+    assert_eq!(
+        bench.status(),
+        Status::Succeeded,
+        "{:#?}",
+        bench.execution()
+    );
+    let operations = fake.operations();
+    let parts = operations[0].input["operations"].as_array().unwrap();
+    let kinds: Vec<&String> = parts
+        .iter()
+        .flat_map(|p| p.as_object().unwrap().keys())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "disableServerGroup",
+            "destroyServerGroup",
+            "createServerGroups"
+        ]
+    );
+    let together = &parts[2]["createServerGroups"]["serverGroups"];
+    for (n, (details, image)) in [("baseline", "registry/app:1"), ("canary", "registry/app:2")]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(together[n]["freeFormDetails"], details);
+        assert_eq!(together[n]["imageId"], image);
+        assert_eq!(together[n]["trafficShare"], 10.0);
+    }
+    let scope = &fake.canary_runs()[0].request["scopes"]["default"];
+    assert_eq!(scope["controlScope"]["scope"], "app-main-baseline-v000");
+    assert_eq!(scope["experimentScope"]["scope"], "app-main-canary-v000");
+    assert_eq!(
+        scope["experimentScope"]["extendedScopeParams"],
+        json!({"dataset": "regional", "type": "asg"})
+    );
+    assert!(remaining(&fake).await, "the canary is still there");
+}
+
+/// Whether the version that serves is all that is left.
+async fn remaining(fake: &Fake) -> bool {
+    use orchestrator::services::CloudDriver;
+    let all = fake
+        .cluster("app", "prod", "app-main", "local")
+        .await
+        .unwrap();
+    let gone = async |cluster: &str| {
+        fake.cluster("app", "prod", cluster, "local")
+            .await
+            .unwrap()
+            .is_none()
+    };
+    all.is_some() && gone("app-main-baseline").await && gone("app-main-canary").await
+}
+
+#[tokio::test]
+async fn whatever_fails_the_canary_is_taken_away_and_the_old_version_stays() {
+    let bad = |fake: &Fake| fake.canary_run(worse(0.0, json!({})));
+    let broken = |fake: &Fake| {
+        let lines = vec!["panic: no".to_owned()];
+        fake.plan(
+            "createServerGroups",
+            Plan::Fail("instance i did not become healthy".into(), lines),
+        );
+    };
+    for (what, told) in [
+        (&bad as &dyn Fn(&Fake), "canary is worse than the baseline"),
+        (&broken, "instance i did not become healthy"),
+    ] {
+        let fake = Fake::new();
+        serving(&fake);
+        what(&fake);
+        let stage = canary(json!({"deployments": deployments()}), settings(json!({})));
+        let bench = driven(&fake, stage).await;
+        assert_eq!(bench.status(), Status::Terminal);
+        let text = bench.execution().to_json().to_string();
+        assert!(text.contains(told), "{told}");
+        assert_eq!(
+            named(&bench, "Cleanup Canary Clusters").status,
+            Status::Succeeded
+        );
+        assert!(remaining(&fake).await);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_canary_is_taken_away_at_every_moment_and_its_run_ends() {
+    let stage = || canary(json!({"deployments": deployments()}), settings(json!({})));
+    let whole = {
+        let fake = Fake::new();
+        serving(&fake);
+        driven(&fake, stage()).await.ran.len()
+    };
+    for nth in 0..whole {
+        let fake = Fake::new();
+        serving(&fake);
+        fake.canary_run(json!({"status": "running", "complete": false}));
+        let mut bench = Bench::new(fake.clone(), json!([stage()]));
+        // Its run never ends, so what follows is reached by cancelling while it runs.
+        bench
+            .drive(|n, _| {
+                if n == nth.min(12) {
+                    Act::Cancel
+                } else {
+                    Act::Run
+                }
+            })
+            .await;
+        assert_eq!(
+            bench.status(),
+            Status::Canceled,
+            "{nth}: {:#?}",
+            bench.execution()
+        );
+        assert!(remaining(&fake).await, "{nth}: {:#?}", bench.execution());
+        let runs = fake.canary_runs().len();
+        let canceled = fake
+            .canceled()
+            .iter()
+            .filter(|c| c.starts_with("canary"))
+            .count();
+        assert_eq!(canceled, runs, "{nth}");
+    }
+}
+
+#[tokio::test]
+async fn a_creation_that_is_under_way_is_waited_for_before_it_is_taken_away() {
+    let fake = Fake::new();
+    serving(&fake);
+    fake.plan("createServerGroups", Plan::Wait);
+    let stage = canary(json!({"deployments": deployments()}), settings(json!({})));
+    let mut bench = Bench::new(fake.clone(), json!([stage]));
+    let until = bench.now + 20_000;
+    while bench.step(Some(until), &mut |_, _| Act::Run).await != crate::bench::Moved::To {}
+    let effects = command::cancel(bench.execution(), "bob", None).unwrap();
+    bench.command(effects);
+    bench.drive(|_, _| Act::Run).await;
+    assert_eq!(bench.status(), Status::Canceled);
+    assert_eq!(fake.canceled(), ["op-1"]);
+    assert!(remaining(&fake).await);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_away_while_a_canary_is_cancelled_is_asked_again() {
+    for seed in 0..20 {
+        let fake = Fake::new();
+        serving(&fake);
+        fake.canary_run(json!({"status": "running", "complete": false}));
+        let stage = canary(json!({"deployments": deployments()}), settings(json!({})));
+        let mut bench = Bench::new(fake.clone(), json!([stage]));
+        let until = bench.now + 2_400_000;
+        while bench.step(Some(until), &mut |_, _| Act::Run).await != crate::bench::Moved::To {}
+        bench.fake = bench.fake.clone().with_faults(seed, 2);
+        let effects = command::cancel(bench.execution(), "bob", None).unwrap();
+        bench.command(effects);
+        bench.drive(|_, _| Act::Run).await;
+        bench.fake = bench.fake.clone().with_faults(seed, u64::MAX);
+        assert!(remaining(&fake).await, "{seed}: {:#?}", bench.execution());
+        assert_eq!(fake.canceled(), ["canary run-1"], "{seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_canary_deploys_and_judges_anew() {
+    let fake = Fake::new();
+    serving(&fake);
+    fake.canary_run(worse(0.0, json!({})));
+    let stage = canary(json!({"deployments": deployments()}), settings(json!({})));
+    let mut bench = driven(&fake, stage).await;
+    assert_eq!(bench.status(), Status::Terminal);
+    let top = named(&bench, "kayentaCanary 1").id.clone();
+    let restart = command::restart_stage(bench.execution(), &top, "bob").unwrap();
+    bench.command(restart);
+    bench.drive(|_, _| Act::Run).await;
+    assert_eq!(
+        bench.status(),
+        Status::Succeeded,
+        "{:#?}",
+        bench.execution()
+    );
+    assert_eq!(fake.canary_runs().len(), 3);
+    assert!(
+        !named(&bench, "kayentaCanary 1")
+            .context
+            .contains_key("canaryFindings")
+    );
+    assert!(remaining(&fake).await);
+}
