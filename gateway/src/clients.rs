@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use proto::MAX_MESSAGE_BYTES;
+use proto::canary_judge::v1::canary_service_client::CanaryServiceClient;
 use proto::cloud_driver::v1::query_service_client::QueryServiceClient;
 use proto::cloud_driver::v1::registry_service_client::RegistryServiceClient;
 use proto::orchestrator::v1::audit_service_client::AuditServiceClient;
@@ -29,6 +30,7 @@ pub(crate) struct Clients {
     pub(crate) registry: RegistryServiceClient<Peer>,
     pub(crate) events: EventServiceClient<Peer>,
     pub(crate) builds: BuildServiceClient<Peer>,
+    pub(crate) canaries: CanaryServiceClient<Peer>,
 }
 
 macro_rules! client {
@@ -40,7 +42,12 @@ macro_rules! client {
 }
 
 impl Clients {
-    pub(crate) fn new(orchestrator: Peer, cloud_driver: Peer, trigger: Peer) -> Self {
+    pub(crate) fn new(
+        orchestrator: Peer,
+        cloud_driver: Peer,
+        trigger: Peer,
+        canary_judge: Peer,
+    ) -> Self {
         Self {
             audit: client!(AuditServiceClient, orchestrator.clone()),
             executions: client!(ExecutionServiceClient, orchestrator.clone()),
@@ -49,6 +56,7 @@ impl Clients {
             registry: client!(RegistryServiceClient, cloud_driver),
             events: client!(EventServiceClient, trigger.clone()),
             builds: client!(BuildServiceClient, trigger),
+            canaries: client!(CanaryServiceClient, canary_judge),
         }
     }
 }

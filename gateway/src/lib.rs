@@ -64,6 +64,8 @@ pub struct Deps {
     pub cloud_driver: Peer,
     /// Takes events in and starts by hand.
     pub trigger: Peer,
+    /// Keeps canary configs and runs canaries.
+    pub canary_judge: Peer,
     /// The checks of everything else in this process; `/health` reports them too.
     pub health: Health,
     /// Ends live connections when it begins.
@@ -99,6 +101,7 @@ pub fn build(config: Config, deps: Deps) -> Service {
             deps.orchestrator,
             deps.cloud_driver,
             deps.trigger,
+            deps.canary_judge,
         )),
         live: Arc::new(Semaphore::new(config.live_clients)),
         hub: Arc::new(live::Hub::new()),

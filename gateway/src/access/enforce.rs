@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::needs::{Need, needs};
 use super::target::{Said, Target};
-use super::{Access, cut, filter, text};
+use super::{Access, canary, cut, filter, text};
 use crate::answer::value;
 use crate::audit::{self, Change};
 use crate::clients::answer;
@@ -37,7 +37,8 @@ static HANDLERS: LazyLock<HashMap<&'static str, Served>> = LazyLock::new(|| {
 });
 
 /// Handlers of changing methods that change nothing, or write down what they take themselves.
-const UNAUDITED: [&str; 7] = [
+const UNAUDITED: [&str; 8] = [
+    "canaries.dry_run",
     "login.form",
     "pipeline_templates.plan",
     "login.logout",
@@ -90,7 +91,7 @@ async fn allowed(gate: &Gateway, request: Request, next: Next) -> Result<Respons
         .iter()
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .collect();
-    let asks_body = audited || matches!(need, Need::Body(_));
+    let asks_body = audited || matches!(need, Need::Body(_) | Need::CanaryStart);
     let (body, document) = if asks_body && handler != "webhooks.receive" {
         let whole = Request::from_parts(parts.clone(), body);
         let Raw(bytes) = Definition::from_request(whole, &()).await?;
@@ -216,6 +217,19 @@ impl Asks<'_> {
                     .application(application, Permission::Write)
                     .await
             }
+            Need::CanaryConfig(permission) => {
+                canary::config(self.access, id, self.said.body, permission).await
+            }
+            Need::CanaryStart => {
+                canary::start(
+                    self.access,
+                    id,
+                    self.said.body,
+                    self.query.get("application"),
+                )
+                .await
+            }
+            Need::CanaryRun(permission) => canary::run(self.access, id, permission).await,
             Need::Instance => self.instance().await,
         }
     }

@@ -26,6 +26,12 @@ fn application_of(item: &Value) -> Option<&str> {
         .filter(|name| !name.is_empty())
 }
 
+/// The texts in a list of an element.
+fn texts<'a>(item: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
+    let list = item.get(key).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str)
+}
+
 impl Readable {
     fn application(&self, name: &str) -> bool {
         let known = self.applications.get(&name.to_lowercase());
@@ -76,6 +82,9 @@ impl Readable {
             (lose, Value::Array(items)) => items.retain_mut(|item| match lose {
                 // What names no application cannot be shown to be readable.
                 Lose::Applications(key) => self.application(text(item, key)),
+                Lose::EachApplications(key) => {
+                    texts(item, key).any(|application| self.application(application))
+                }
                 Lose::Accounts(key) => self.account(text(item, key)),
                 Lose::Places => self.place(item),
                 Lose::Balancers => self.balancer(item),
@@ -103,6 +112,9 @@ fn named(body: &Value, lose: Lose, into: &mut BTreeSet<String>) {
     for item in body.as_array().into_iter().flatten() {
         into.insert(text(item, key).to_lowercase());
         into.extend(application_of(item).map(str::to_lowercase));
+        if let Lose::EachApplications(key) = lose {
+            into.extend(texts(item, key).map(str::to_lowercase));
+        }
         for inner in ["results", "applications"] {
             let inner = item.get(inner).and_then(Value::as_array);
             into.extend(

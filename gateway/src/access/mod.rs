@@ -3,6 +3,7 @@
 //! Permissions are read with each request from where they are stored, so a
 //! change counts at the next one. What is refused names the rule.
 
+mod canary;
 mod directory;
 mod enforce;
 mod filter;

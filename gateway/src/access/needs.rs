@@ -40,6 +40,13 @@ pub(crate) enum Need {
     Environment,
     /// WRITE on the application of the cluster in `account/cluster/image`.
     Cluster,
+    /// A permission on the applications of the canary config that the path names, and of the body: READ on one of them,
+    /// any other on all.
+    CanaryConfig(Permission),
+    /// EXECUTE on the application of the run that the query and the body describe, READ on the config that the path names.
+    CanaryStart,
+    /// A permission on the application of the canary run that the path names, or whose pairs it names.
+    CanaryRun(Permission),
     /// READ on the application of the instance that the path names.
     Instance,
 }
@@ -51,6 +58,8 @@ pub(crate) enum Lose {
     Nothing,
     /// Elements of whose application, under this key, READ is missing.
     Applications(&'static str),
+    /// Elements of whose list of applications, under this key, READ is missing on every one.
+    EachApplications(&'static str),
     /// Elements of whose account, under this key, READ is missing.
     Accounts(&'static str),
     /// Elements with an `account` or an `application` that may not be read.
@@ -68,12 +77,13 @@ pub(crate) enum Lose {
 }
 
 use Lose::{
-    Accounts, Applications, Balancers, ByAccount, Clusters, Nothing, Places, ProjectClusters,
-    Results,
+    Accounts, Applications, Balancers, ByAccount, Clusters, EachApplications, Nothing, Places,
+    ProjectClusters, Results,
 };
 use Need::{
-    Admin, Anybody, Application, Body, BuildServer, Cluster, Definition, Definitions, Environment,
-    Execution, Executions, Instance, Pipeline, Query, Search, Task, Template,
+    Admin, Anybody, Application, Body, BuildServer, CanaryConfig, CanaryRun, CanaryStart, Cluster,
+    Definition, Definitions, Environment, Execution, Executions, Instance, Pipeline, Query, Search,
+    Task, Template,
 };
 
 /// The line of a handler.
@@ -103,6 +113,23 @@ pub(crate) const NEEDS: &[(&str, Need, Lose)] = &[
     ("builds.list_by_path", BuildServer, Nothing),
     ("builds.list_by_query", BuildServer, Nothing),
     ("builds.masters", BuildServer, Nothing),
+    ("canaries.cancel", CanaryRun(Execute), Nothing),
+    ("canaries.credentials", Anybody, Nothing),
+    ("canaries.dry_run", CanaryStart, Nothing),
+    ("canaries.executions", Application(Read), Nothing),
+    ("canaries.get", CanaryRun(Read), Nothing),
+    ("canaries.get_of_config", CanaryRun(Read), Nothing),
+    ("canaries.judges", Anybody, Nothing),
+    ("canaries.metrics", Anybody, Nothing),
+    ("canaries.pairs", CanaryRun(Read), Nothing),
+    ("canaries.start", CanaryStart, Nothing),
+    ("canaries.start_ad_hoc", CanaryStart, Nothing),
+    ("canary_configs.create", CanaryConfig(Write), Nothing),
+    ("canary_configs.delete", CanaryConfig(Write), Nothing),
+    ("canary_configs.get", CanaryConfig(Read), Nothing),
+    ("canary_configs.list", Anybody, EachApplications("applications")),
+    ("canary_configs.update", CanaryConfig(Write), Nothing),
+    ("canary_configs.versions", CanaryConfig(Read), Nothing),
     ("clusters.get", Application(Read), Nothing),
     ("clusters.names", Application(Read), ByAccount),
     ("clusters.of_account", Application(Read), Nothing),

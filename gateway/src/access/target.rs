@@ -57,6 +57,13 @@ impl Target {
         };
         let controller = handler.split('.').next().unwrap_or_default();
         match controller {
+            "canary_configs" => object("canaryConfig", &["id"]),
+            // A run is begun with what the path names, or is of it.
+            "canaries" => Self::Other(
+                format!("canary/{}", said.any(&["id", "application"]))
+                    .trim_end_matches('/')
+                    .to_owned(),
+            ),
             "environments" => object("environment", &["name"]),
             "notifications" => object("notification", &["application"]),
             "pipeline_templates" => object("pipelineTemplate", &["id"]),

@@ -140,9 +140,6 @@ pub(crate) const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/capabilities/quietPeriod", "quiet periods"),
     ("GET", "/history/{name}", "managed delivery"),
     ("ANY", "/managed/{*rest}", "managed delivery"),
-    ("ANY", "/v2/canaryConfig", "canary analysis"),
-    ("ANY", "/v2/canaryConfig/{*rest}", "canary analysis"),
-    ("ANY", "/v2/canaries/{*rest}", "canary analysis"),
     (
         "ANY",
         "/canaries/{*rest}",

@@ -11,6 +11,8 @@ mod artifacts;
 mod audit;
 mod auth;
 mod builds;
+mod canaries;
+mod canary_configs;
 mod clusters;
 mod configured;
 mod credentials;
@@ -147,6 +149,8 @@ fn routes() -> Routes {
         .route("/auth/logout", get(login::logout).post(login::logout))
         .route("/auth/user", get(auth::user))
         .route("/auth/user/serviceAccounts", get(auth::service_accounts))
+        .route("/canary/{id}", get(canaries::get).post(canaries::start))
+        .route("/canaryConfig", get(canary_configs::list))
         .route("/credentials", get(credentials::list))
         .route("/credentials/{account}", get(credentials::get))
         .route("/environments", get(environments::list).post(environments::create))
@@ -223,6 +227,19 @@ fn routes() -> Routes {
         .route("/v2/builds/{master}/builds/{*job}", get(builds::list_by_path))
         .route("/v2/builds/{master}/jobs", get(builds::jobs))
         .route("/v2/builds/{master}/jobs/{*job}", get(builds::job_by_path))
+        .route("/v2/canaries/canary", post(canaries::start_ad_hoc))
+        .route("/v2/canaries/canary/{id}", get(canaries::get).post(canaries::start))
+        .route("/v2/canaries/canary/{configId}/{id}", get(canaries::get_of_config))
+        .route("/v2/canaries/credentials", get(canaries::credentials))
+        .route("/v2/canaries/dryRun", post(canaries::dry_run))
+        .route("/v2/canaries/judges", get(canaries::judges))
+        .route("/v2/canaries/metadata/metricsService", get(canaries::metrics))
+        .route("/v2/canaries/metricSetPairList/{id}", get(canaries::pairs))
+        .route("/v2/canaries/{application}/executions", get(canaries::executions))
+        .route("/v2/canaries/{application}/executions/{id}/cancel", put(canaries::cancel))
+        .route("/v2/canaryConfig", get(canary_configs::list).post(canary_configs::create))
+        .route("/v2/canaryConfig/{id}", get(canary_configs::get).put(canary_configs::update).delete(canary_configs::delete))
+        .route("/v2/canaryConfig/{id}/versions", get(canary_configs::versions))
         .route("/v2/pipelineTemplates", get(pipeline_templates::list))
         .route("/v2/pipelineTemplates/create", post(pipeline_templates::create))
         .route("/v2/pipelineTemplates/plan", post(pipeline_templates::plan))

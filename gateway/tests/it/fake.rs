@@ -9,6 +9,7 @@ use axum::body::Body;
 use gateway::{Config, Deps};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
+use proto::canary_judge::v1::canary_service_server::CanaryServiceServer;
 use proto::cloud_driver::v1::query_service_server::QueryServiceServer;
 use proto::cloud_driver::v1::registry_service_server::RegistryServiceServer;
 use proto::common::v1::Json;
@@ -27,6 +28,7 @@ use tonic::service::Routes;
 use tonic::{Response, Status};
 use tower::ServiceExt;
 
+mod canary_judge;
 mod cloud_driver;
 mod orchestrator;
 mod trigger;
@@ -174,6 +176,7 @@ impl Gate {
                 Routes::new(EventServiceServer::new(peers.clone()))
                     .add_service(BuildServiceServer::new(Masters)),
             ),
+            canary_judge: serve(Routes::new(CanaryServiceServer::new(peers.clone()))),
             health: Health::new(),
             shutdown: shutdown.clone(),
             policy: Arc::new(crate::keeper::policy()),

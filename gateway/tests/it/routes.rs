@@ -32,6 +32,31 @@ pub(crate) fn served() -> Vec<(&'static str, &'static str, &'static str, u16, Va
         ("GET", "/auth/explain?buildService=m&permission=read", "", 200, json!({"allowed": true, "rule": "notEnforced", "buildService": "m"})),
         ("GET", "/auth/explain?buildService=m&account=k8s&permission=read", "", 400, json!({})),
         ("POST", "/v2/pipelineTemplates/plan", "{\"application\": \"a\", \"schema\": \"v2\"}", 200, json!({"application": "a"})),
+        ("GET", "/v2/canaryConfig", "", 200, json!([{"id": "c1"}])),
+        ("GET", "/canaryConfig?application=a&configurationAccountName=x", "", 200, json!([{"id": "c1", "name": "cc"}])),
+        ("GET", "/v2/canaryConfig/c1", "", 200, json!({"id": "c1"})),
+        ("GET", "/v2/canaryConfig/c1?version=x", "", 400, json!({"errors": [{"path": "version"}]})),
+        ("GET", "/v2/canaryConfig/none", "", 404, json!({})),
+        ("GET", "/v2/canaryConfig/c1/versions", "", 200, json!([{"version": 1}])),
+        ("POST", "/v2/canaryConfig", "{\"name\": \"cc\", \"applications\": [\"a\"]}", 200, json!({"canaryConfigId": "c1"})),
+        ("POST", "/v2/canaryConfig", "[]", 400, json!({})),
+        ("PUT", "/v2/canaryConfig/c1", "{\"name\": \"cc\", \"applications\": [\"a\"]}", 200, json!({"canaryConfigId": "c1"})),
+        ("DELETE", "/v2/canaryConfig/c1", "", 200, Value::Null),
+        ("POST", "/v2/canaries/canary/c1?application=a", "{\"scopes\": {}}", 200, json!({"canaryExecutionId": "X1"})),
+        ("POST", "/canary/c1?application=a", "{\"scopes\": {}}", 200, json!({"canaryExecutionId": "X1"})),
+        ("POST", "/v2/canaries/canary", "{\"canaryConfig\": {\"applications\": [\"a\"]}, \"executionRequest\": {}}", 200, json!({"canaryExecutionId": "X1"})),
+        ("POST", "/v2/canaries/canary", "{\"canaryConfig\": {}}", 400, json!({"errors": [{"path": "executionRequest"}]})),
+        ("POST", "/v2/canaries/dryRun?application=a", "{\"query\": \"up\", \"control\": \"x\", \"experiment\": \"y\"}", 200, json!({"result": {"judgeResult": {}}})),
+        ("GET", "/v2/canaries/canary/X1", "", 200, json!({"pipelineId": "X1", "complete": true})),
+        ("GET", "/canary/X1", "", 200, json!({"pipelineId": "X1", "complete": true})),
+        ("GET", "/v2/canaries/canary/c1/X1", "", 200, json!({"pipelineId": "X1"})),
+        ("GET", "/v2/canaries/canary/none", "", 404, json!({})),
+        ("GET", "/v2/canaries/a/executions?limit=20", "", 200, json!([{"pipelineId": "X1"}])),
+        ("PUT", "/v2/canaries/a/executions/X1/cancel?reason=enough", "", 200, Value::Null),
+        ("GET", "/v2/canaries/metricSetPairList/X1", "", 200, json!([{"name": "m"}])),
+        ("GET", "/v2/canaries/judges", "", 200, json!([{"name": "NetflixACAJudge-v1.0", "visible": true}])),
+        ("GET", "/v2/canaries/credentials", "", 200, json!([{"name": "prometheus"}])),
+        ("GET", "/v2/canaries/metadata/metricsService?filter=e", "", 200, json!([{"name": "errors"}])),
         ("GET", "/serviceAccounts", "", 200, json!([])),
         ("POST", "/serviceAccounts", "{\"name\": \"bot\", \"memberOf\": [\"dev\"]}", 200, json!({"name": "bot"})),
         ("DELETE", "/serviceAccounts/bot", "", 200, Value::Null),
@@ -356,7 +381,7 @@ async fn every_documented_route_is_served_or_answers_501_by_name() {
     assert!(served >= 85, "{served} served");
     assert!(
         missing.contains("/pipelineConfigs/{id}/convertToTemplate")
-            && missing.contains("/v2/canaryConfig")
+            && missing.contains("/canaries/{id}")
     );
 }
 

@@ -185,6 +185,9 @@ impl DefinitionService for Peers {
     async fn delete_object(&self, _: Request<orca::ObjectKey>) -> Result<Response<Empty>, Status> {
         Err(no())
     }
+    async fn object_versions(&self, _: Request<orca::ObjectKey>) -> Result<Response<Json>, Status> {
+        Err(no())
+    }
     async fn list_stage_types(
         &self,
         _: Request<Empty>,

@@ -362,6 +362,11 @@ impl DefinitionService for Peers {
         Ok(Response::new(Empty {}))
     }
 
+    async fn object_versions(&self, call: Call<orca::ObjectKey>) -> Result<Response<Json>, Status> {
+        self.note("object_versions", call.get_ref())?;
+        Ok(Response::new(Json::of(&json!([]))))
+    }
+
     async fn list_stage_types(
         &self,
         call: Call<Empty>,
