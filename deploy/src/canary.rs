@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use judge::offline;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cli::{Canary, JudgeCanary};
 use crate::jsonl::{self, Answer};
@@ -14,41 +14,51 @@ use crate::jsonl::{self, Answer};
 /// The longest line, in bytes: two sides of a hundred metrics with ten thousand values each.
 const MAX: u64 = 32 * 1024 * 1024;
 
+/// What answers a question.
+type Answerer = fn(Value) -> Map<String, Value>;
+
 /// Runs the command.
 pub(crate) fn run(order: &Canary) -> anyhow::Result<ExitCode> {
-    let Canary::Judge(options) = order;
+    let (jsonl, answerer): (bool, Answerer) = match order {
+        Canary::Judge(options) => (options.jsonl, answerer(options)),
+        Canary::Calibrate(options) => (options.jsonl, offline::calibrate),
+    };
     let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
-    if options.jsonl {
-        lines(options, input, output)
+    if jsonl {
+        lines(answerer, input, output)
     } else {
-        one(options, input, output)
+        one(answerer, input, output)
+    }
+}
+
+fn answerer(options: &JudgeCanary) -> Answerer {
+    match (options.review, options.trace) {
+        (true, _) => offline::review,
+        (false, true) => |question| offline::answer(question, true),
+        (false, false) => |question| offline::answer(question, false),
     }
 }
 
 /// The whole input is one judgement; 1 when it failed.
-fn one(options: &JudgeCanary, input: impl Read, output: impl Write) -> anyhow::Result<ExitCode> {
+fn one(answerer: Answerer, input: impl Read, output: impl Write) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     input.take(MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX {
         bail!("standard input is larger than {MAX} bytes");
     }
     let question: Value = serde_json::from_slice(&text).context("standard input is no JSON")?;
-    let told = offline::answer(question, options.trace);
+    let told = answerer(question);
     jsonl::one(&told, told.contains_key("error"), output)
 }
 
 /// A line for each line, in order; 65 when one was no JSON.
-fn lines(
-    options: &JudgeCanary,
-    input: impl BufRead,
-    output: impl Write,
-) -> anyhow::Result<ExitCode> {
+fn lines(answerer: Answerer, input: impl BufRead, output: impl Write) -> anyhow::Result<ExitCode> {
     jsonl::each(input, output, MAX, |number, line| {
         let question = serde_json::from_slice(line);
         let unread = question.as_ref().err();
         Answer {
             unread: unread.map(|error| format!("line {number} is no JSON: {error}")),
-            told: offline::answer(question.unwrap_or(Value::Null), options.trace),
+            told: answerer(question.unwrap_or(Value::Null)),
         }
     })
 }
@@ -78,8 +88,12 @@ mod tests {
 
     fn told(input: &str, trace: bool) -> (Vec<Value>, ExitCode) {
         let mut output = Vec::new();
-        let options = JudgeCanary { jsonl: true, trace };
-        let code = lines(&options, input.as_bytes(), &mut output).unwrap();
+        let options = JudgeCanary {
+            jsonl: true,
+            trace,
+            review: false,
+        };
+        let code = lines(answerer(&options), input.as_bytes(), &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();
         let told = text.lines().map(|line| serde_json::from_str(line).unwrap());
         (told.collect(), code)
@@ -120,13 +134,44 @@ mod tests {
         let options = JudgeCanary {
             jsonl: false,
             trace: false,
+            review: false,
         };
         let mut output = Vec::new();
         let text = question("a", None).to_string();
-        let code = one(&options, text.as_bytes(), &mut output).unwrap();
+        let code = one(answerer(&options), text.as_bytes(), &mut output).unwrap();
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
         let told: Value = serde_json::from_slice(&output).unwrap();
         assert_eq!(told["result"]["score"]["classification"], "Fail");
-        assert!(one(&options, &b"no"[..], Vec::new()).is_err());
+        assert!(one(answerer(&options), &b"no"[..], Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_review_names_the_decision_and_a_calibration_the_block() {
+        let mut asked = question("a", None);
+        asked["canaryConfig"]["judge"] = json!({"name": "SequentialJudge-v1.0"});
+        let options = JudgeCanary {
+            jsonl: false,
+            trace: false,
+            review: true,
+        };
+        let mut output = Vec::new();
+        one(
+            answerer(&options),
+            asked.to_string().as_bytes(),
+            &mut output,
+        )
+        .unwrap();
+        let told: Value = serde_json::from_slice(&output).unwrap();
+        assert_eq!(told["result"]["decision"], "INCONCLUSIVE");
+        let mut output = Vec::new();
+        one(
+            offline::calibrate,
+            asked.to_string().as_bytes(),
+            &mut output,
+        )
+        .unwrap();
+        let told: Value = serde_json::from_slice(&output).unwrap();
+        let refused = told["calibration"][0]["refused"].as_str().unwrap();
+        assert!(refused.contains("too few to calibrate"), "{refused}");
     }
 }

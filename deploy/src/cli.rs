@@ -56,6 +56,9 @@ enum Command {
     /// The same.
     #[command(hide = true)]
     Trigger(Replica),
+    /// The same.
+    #[command(hide = true)]
+    CanaryJudge(Replica),
 }
 
 /// Options of one replica: those of its supervisor, and which one it is.
@@ -256,6 +259,17 @@ pub(crate) enum Canary {
     /// Judge {"id", "canaryConfig", "scoreThresholds", "metricSetPairList", "rngSeed"?} of standard input by
     /// NetflixACAJudge-v1.0. Nothing is fetched.
     Judge(JudgeCanary),
+    /// Find the block length for SequentialJudge-v1.0 from {"id", "canaryConfig", "metricSetPairList"} of standard input,
+    /// values of two sides that ran the same version: {"id", "calibration"}.
+    Calibrate(CalibrateCanary),
+}
+
+/// Options of `gennaker canary calibrate`.
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateCanary {
+    /// Read a question a line, and answer lines {"id", "calibration"} or {"id", "error"}.
+    #[arg(long)]
+    pub(crate) jsonl: bool,
 }
 
 /// Options of `gennaker canary judge`.
@@ -267,6 +281,10 @@ pub(crate) struct JudgeCanary {
     /// Add "trace": interval, estimate and effect of each test.
     #[arg(long)]
     pub(crate) trace: bool,
+    /// Judge as the service does: by the judge that the config names, with "remaining" steps to come, warnings, and what
+    /// the other judge says.
+    #[arg(long, conflicts_with = "trace")]
+    pub(crate) review: bool,
 }
 
 /// A data folder.
@@ -316,6 +334,7 @@ impl Arguments {
             Command::Orchestrator(options) => replica::run(Kind::Orchestrator, &options),
             Command::CloudDriver(options) => replica::run(Kind::CloudDriver, &options),
             Command::Trigger(options) => replica::run(Kind::Trigger, &options),
+            Command::CanaryJudge(options) => replica::run(Kind::CanaryJudge, &options),
             Command::Balancer(Balancer::Upgrade(options)) => balancer::upgrade(&options),
             Command::Doctor(options) => doctor::run(&options.up),
             Command::Restore(options) => restore::run(&options),

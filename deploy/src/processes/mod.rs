@@ -28,16 +28,19 @@ pub(crate) enum Kind {
     Orchestrator,
     /// Events.
     Trigger,
+    /// Canary configs and runs.
+    CanaryJudge,
     /// The REST interface.
     Gateway,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::CloudDriver,
         Self::Orchestrator,
         Self::Trigger,
+        Self::CanaryJudge,
         Self::Gateway,
     ];
 
@@ -47,6 +50,7 @@ impl Kind {
             Self::CloudDriver => "cloud-driver",
             Self::Orchestrator => "orchestrator",
             Self::Trigger => "trigger",
+            Self::CanaryJudge => "canary-judge",
             Self::Gateway => "gateway",
         }
     }

@@ -74,6 +74,7 @@ async fn serve(
             orchestrator: peer(Kind::Orchestrator),
             cloud_driver: peer(Kind::CloudDriver),
             trigger: peer(Kind::Trigger),
+            canary_judge: peer(Kind::CanaryJudge),
             health: Health::new(),
             shutdown: shutdown.clone(),
             policy: settings.policy,
@@ -87,7 +88,7 @@ async fn serve(
     }
     let enforced = settings.enforced();
     let store = wire::store(&options.up, &settings).await?;
-    let mut others = vec![wire::relay(store.clone())];
+    let others = vec![wire::relay(store.clone())];
     let service = match kind {
         Kind::CloudDriver => {
             ready()?;
@@ -106,10 +107,24 @@ async fn serve(
                 store,
                 cloud_driver: peer(Kind::CloudDriver),
                 trigger: peer(Kind::Trigger),
+                // It is in the orchestrator's process.
+                canary_judge: peer(Kind::CanaryJudge),
                 egress: runtime::egress::Egress::new(settings.egress)?,
                 policy: enforced,
             },
         ),
+        Kind::CanaryJudge => canary_judge::build(
+            &settings.canary_judge,
+            canary_judge::Deps {
+                store,
+                archive: settings.orchestrator.archive.open(),
+                orchestrator: peer(Kind::Orchestrator),
+                cloud_driver: peer(Kind::CloudDriver),
+                policy: enforced,
+                stores: None,
+            },
+        )
+        .map_err(anyhow::Error::msg)?,
         Kind::Trigger | Kind::Gateway => trigger::build(
             settings.trigger,
             trigger::Deps {
@@ -120,9 +135,6 @@ async fn serve(
             },
         ),
     };
-    if kind == Kind::Orchestrator {
-        others.push(canary_judge::build());
-    }
     be_asked(&service, &admin, &shutdown);
     ready()?;
     answer(service, others, key, &shutdown).await

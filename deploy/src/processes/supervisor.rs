@@ -197,6 +197,7 @@ async fn set_up(options: Up, data: PathBuf) {
         orchestrator: peer(Kind::Orchestrator),
         cloud_driver: peer(Kind::CloudDriver),
         trigger: peer(Kind::Trigger),
+        canary_judge: peer(Kind::CanaryJudge),
     };
     let ports = (options.port, options.balancer_port);
     if let Err(error) = demo::set_up(peers, ports).await {

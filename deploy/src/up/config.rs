@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) egress: egress::Settings,
     pub(crate) cloud_driver: cloud_driver::Config,
     pub(crate) trigger: trigger::Config,
+    pub(crate) canary_judge: canary_judge::Config,
     pub(crate) gateway: gateway::Config,
     /// The rules of who may do what.
     pub(crate) policy: Arc<Policy>,
@@ -59,6 +60,7 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
     cloud_driver.data = data.to_owned();
     cloud_driver.balancer_port = options.balancer_port;
     let trigger = document.section("trigger");
+    let canary_judge: canary_judge::Config = document.section("canary-judge");
     let mut gateway: gateway::Config = document.section("gateway");
     let mut orchestrator: orchestrator::Config = document.section("orchestrator");
     let policy = Arc::new(document.section::<Policy>("authorization"));
@@ -67,6 +69,10 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
         .finish()
         .with_context(|| file.display().to_string())?;
     cloud_driver
+        .check()
+        .map_err(anyhow::Error::msg)
+        .with_context(|| file.display().to_string())?;
+    canary_judge
         .check()
         .map_err(anyhow::Error::msg)
         .with_context(|| file.display().to_string())?;
@@ -126,6 +132,7 @@ pub(crate) fn read(options: &Up, data: &Path) -> anyhow::Result<Settings> {
         egress,
         cloud_driver,
         trigger,
+        canary_judge,
         gateway,
         policy,
         orchestrator,

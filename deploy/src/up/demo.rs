@@ -17,10 +17,13 @@ use proto::orchestrator::v1::{
     ApplicationName, ExecutionKind, GetExecutionRequest, PipelineKey, SaveApplicationRequest,
     SaveObjectRequest, SavePipelineRequest, StartRequest,
 };
+use runtime::client::Peer;
 use serde_json::{Value, json};
 use tonic::Code;
 
 use super::wire::Peers;
+
+mod canary;
 
 const APPLICATION: &str = "demo";
 const USER: &str = "demo";
@@ -101,24 +104,11 @@ pub(crate) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()
             Err(status) => return Err(status.into()),
         }
     }
-    let key = PipelineKey {
-        application: APPLICATION.into(),
-        name: "promote".into(),
-        ..PipelineKey::default()
-    };
-    match definitions.get_pipeline(key).await {
-        Ok(_) => {}
-        Err(status) if status.code() == Code::NotFound => {
-            let pipeline = Some(Json::of(&promote(&registry, ports.1)));
-            let request = SavePipelineRequest {
-                pipeline,
-                user: USER.into(),
-                stale_check: false,
-            };
-            definitions.save_pipeline(request).await?;
-        }
-        Err(status) => return Err(status.into()),
-    }
+    canary::save_config(&peers)
+        .await
+        .context("the canary's config")?;
+    save_pipeline(&mut definitions, promote(&registry, ports.1)).await?;
+    save_pipeline(&mut definitions, canary::pipeline(&registry)).await?;
     deploy_first(&peers, &registry).await?;
     println!("staging    http://127.0.0.1:{}/staging", ports.1);
     println!("prod       http://127.0.0.1:{}/", ports.1);
@@ -127,6 +117,31 @@ pub(crate) async fn set_up(peers: Peers, ports: (u16, u16)) -> anyhow::Result<()
         ports.0
     );
     Ok(())
+}
+
+/// Saves a pipeline, if there is none of its name.
+async fn save_pipeline(
+    definitions: &mut DefinitionServiceClient<Peer>,
+    pipeline: Value,
+) -> anyhow::Result<()> {
+    let key = PipelineKey {
+        application: APPLICATION.into(),
+        name: pipeline["name"].as_str().unwrap_or_default().into(),
+        ..PipelineKey::default()
+    };
+    match definitions.get_pipeline(key).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == Code::NotFound => {
+            let request = SavePipelineRequest {
+                pipeline: Some(Json::of(&pipeline)),
+                user: USER.into(),
+                stale_check: false,
+            };
+            definitions.save_pipeline(request).await?;
+            Ok(())
+        }
+        Err(status) => Err(status.into()),
+    }
 }
 
 async fn is_running(peers: &Peers, account: &str) -> anyhow::Result<bool> {

@@ -22,6 +22,7 @@ pub(crate) struct Peers {
     pub(crate) orchestrator: Link,
     pub(crate) cloud_driver: Link,
     pub(crate) trigger: Link,
+    pub(crate) canary_judge: Link,
 }
 
 /// Everything that runs.
@@ -72,11 +73,14 @@ pub(super) fn start(
     let (cloud_driver, cloud_driver_end) = client::in_process(&key);
     let (orchestrator, orchestrator_end) = client::in_process(&key);
     let (trigger, trigger_end) = client::in_process(&key);
+    let (canary_judge, canary_judge_end) = client::in_process(&key);
     let peers = Peers {
         orchestrator,
         cloud_driver,
         trigger,
+        canary_judge,
     };
+    let archive = settings.orchestrator.archive.open();
     let egress = runtime::egress::Egress::new(settings.egress)?;
     let built = [
         (
@@ -98,6 +102,7 @@ pub(super) fn start(
                     store: store.clone(),
                     cloud_driver: peers.cloud_driver.of("orchestrator"),
                     trigger: peers.trigger.of("orchestrator"),
+                    canary_judge: peers.canary_judge.of("orchestrator"),
                     egress,
                     policy: enforced.clone(),
                 },
@@ -111,10 +116,25 @@ pub(super) fn start(
                     store: store.clone(),
                     orchestrator: peers.orchestrator.of("trigger"),
                     cloud_driver: peers.cloud_driver.of("trigger"),
-                    policy: enforced,
+                    policy: enforced.clone(),
                 },
             ),
             trigger_end,
+        ),
+        (
+            canary_judge::build(
+                &settings.canary_judge,
+                canary_judge::Deps {
+                    store: store.clone(),
+                    archive,
+                    orchestrator: peers.orchestrator.of("canary-judge"),
+                    cloud_driver: peers.cloud_driver.of("canary-judge"),
+                    policy: enforced,
+                    stores: None,
+                },
+            )
+            .map_err(anyhow::Error::msg)?,
+            canary_judge_end,
         ),
     ];
     let mut health = Health::new();
@@ -134,6 +154,7 @@ pub(super) fn start(
             orchestrator: peers.orchestrator.of("gateway"),
             cloud_driver: peers.cloud_driver.of("gateway"),
             trigger: peers.trigger.of("gateway"),
+            canary_judge: peers.canary_judge.of("gateway"),
             health: health.clone(),
             shutdown: shutdown.clone(),
             policy: settings.policy,
@@ -143,7 +164,6 @@ pub(super) fn start(
     );
     let http = gateway.take_http().unwrap_or_default();
     services.push(gateway.start(shutdown));
-    services.push(canary_judge::build().start(shutdown));
     services.push(relay(store).start(shutdown));
     Ok(Control {
         http,
