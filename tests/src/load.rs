@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 use crate::program;
 
@@ -125,9 +126,13 @@ impl Report {
 /// A running load generator. It ends when this is dropped.
 pub struct Load {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    /// Reads all the time: a generator whose lines nobody takes stands still in the end.
+    reading: JoinHandle<Result<Findings>>,
     record: PathBuf,
 }
+
+/// What it wrote: its last line, and one per failed request.
+type Findings = (Option<Value>, Vec<Value>);
 
 impl Load {
     /// Starts it against the balancer's port with this `Host` header; its record goes to `folder`.
@@ -158,7 +163,7 @@ impl Load {
             .context("the load generator has no output")?;
         Ok(Self {
             child,
-            lines: BufReader::new(output).lines(),
+            reading: tokio::spawn(read(BufReader::new(output).lines())),
             record,
         })
     }
@@ -172,30 +177,11 @@ impl Load {
             // It may have ended by itself; then there is a summary all the same.
             let _ended = control.write_all(b"stop\n").await;
         }
-        let reading = self.read();
-        match tokio::time::timeout(Duration::from_secs(60), reading).await {
-            Ok(report) => report,
-            Err(_) => bail!("the load generator did not end within a minute"),
-        }
-    }
-
-    async fn read(&mut self) -> Result<Report> {
-        let mut failures = Vec::new();
-        let mut summary = None;
-        while let Some(line) = self
-            .lines
-            .next_line()
-            .await
-            .context("cannot read its lines")?
-        {
-            let line: Value =
-                serde_json::from_str(&line).with_context(|| format!("not a line: {line}"))?;
-            match line["event"].as_str() {
-                Some("failed") => failures.push(line),
-                Some("summary") => summary = Some(line),
-                _ => {}
-            }
-        }
+        let reading = &mut self.reading;
+        let Ok(read) = tokio::time::timeout(Duration::from_secs(60), reading).await else {
+            bail!("the load generator did not end within a minute");
+        };
+        let (summary, failures) = read.context("its lines are not read to the end")??;
         let summary = summary.context("the load generator ended without a summary")?;
         let text = std::fs::read_to_string(&self.record).context("cannot read the record")?;
         let requests = text.lines().map(request).collect::<Result<_>>()?;
@@ -205,6 +191,20 @@ impl Load {
             requests,
         })
     }
+}
+
+async fn read(mut lines: Lines<BufReader<ChildStdout>>) -> Result<Findings> {
+    let (mut summary, mut failures) = (None, Vec::new());
+    while let Some(line) = lines.next_line().await.context("cannot read its lines")? {
+        let line: Value =
+            serde_json::from_str(&line).with_context(|| format!("not a line: {line}"))?;
+        match line["event"].as_str() {
+            Some("failed") => failures.push(line),
+            Some("summary") => summary = Some(line),
+            _ => {}
+        }
+    }
+    Ok((summary, failures))
 }
 
 fn request(line: &str) -> Result<Request> {

@@ -10,7 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// The services, in the order they are started in.
-pub const SERVICES: [&str; 4] = ["cloud-driver", "orchestrator", "trigger", "gateway"];
+pub const SERVICES: [&str; 5] = [
+    "cloud-driver",
+    "orchestrator",
+    "trigger",
+    "canary-judge",
+    "gateway",
+];
 
 /// Replicas of a supervisor by service, oldest first.
 pub fn of(supervisor: i32) -> BTreeMap<&'static str, Vec<i32>> {

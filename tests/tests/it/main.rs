@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod bad_luck;
 mod balancer_upgrade;
+mod canary;
 mod chaos;
 mod conventions;
 mod demo;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::{Value, json};
 use tests::program::installed;
-use tests::{Gate, Setup, Stack};
+use tests::series::Series;
+use tests::{Gate, Setup, Stack, eventually};
 
 use crate::identity;
 
@@ -124,6 +125,87 @@ async fn environments_are_kept_and_tell_what_runs() {
         200,
     )
     .await;
+}
+
+/// A value of a server group that is worse on the canary from 2026 on.
+fn latency(query: &str, at: i64) -> f64 {
+    let wave = f64::from(u32::try_from(at / 10 % 7).unwrap_or_default());
+    let worse = query.contains("canary") && at >= 1_767_225_600;
+    100.0 + wave + if worse { 40.0 } else { 0.0 }
+}
+
+#[tokio::test]
+async fn canary_configs_live_and_are_tried_as_spin_drives_them() {
+    let series = Series::start(latency).await.unwrap();
+    let address = format!("127.0.0.1:{}", series.port);
+    let account = json!([{"name": "m", "type": "prometheus",
+        "base-url": format!("http://{address}")}]);
+    let stack = Stack::up(Setup {
+        arguments: vec!["--egress-allow".to_owned(), address],
+        environment: vec![(
+            "GENNAKER_CANARY_JUDGE__ACCOUNTS".to_owned(),
+            account.to_string(),
+        )],
+        ..Setup::default()
+    });
+    let stack = stack.await.unwrap();
+    let gate = &stack.gate;
+    let none = Value::Null;
+    let config = json!({
+        "applications": ["a"], "configVersion": "1", "id": "c1", "name": "cc",
+        "judge": {"judgeConfigurations": {}, "name": "NetflixACAJudge-v1.0"},
+        "classifier": {"groupWeights": {"Latency": 100}}, "templates": {},
+        "metrics": [{"name": "latency", "groups": ["Latency"], "scopeName": "default",
+            "query": {"type": "prometheus", "serviceType": "prometheus",
+                "customInlineTemplate": "PromQL:latency{group=\"${scope}\"}"},
+            "analysisConfigurations": {"canary": {"direction": "increase"}}}],
+    });
+    send(gate, Method::GET, "/v2/canaryConfig/c1", &none, 404).await;
+    let saved = send(gate, Method::POST, "/v2/canaryConfig", &config, 200).await;
+    assert_eq!(saved["canaryConfigId"], "c1");
+    let mut changed = config.clone();
+    changed["description"] = json!("of spin");
+    send(gate, Method::GET, "/v2/canaryConfig/c1", &none, 200).await;
+    send(gate, Method::PUT, "/v2/canaryConfig/c1", &changed, 200).await;
+    let found = send(gate, Method::GET, "/v2/canaryConfig/c1", &none, 200).await;
+    assert_eq!(found["description"], "of spin");
+    let listed = "/v2/canaryConfig?application=a";
+    let listed = send(gate, Method::GET, listed, &none, 200).await;
+    assert_eq!(listed[0]["id"], "c1", "{listed}");
+
+    for (from, to, judged) in [
+        ("2025-12-01T00:00:00Z", "2025-12-01T01:00:00.5Z", "Pass"),
+        ("2026-02-01T00:00:00Z", "2026-02-01T01:00:00.5Z", "Fail"),
+    ] {
+        let side = |scope: &str| {
+            json!({"scope": scope, "location": "us", "start": from, "end": to, "step": 10,
+                "extendedScopeParams": null})
+        };
+        let body = json!({"canaryConfig": config, "executionRequest": {
+            "scopes": {"default": {"controlScope": side("baseline"),
+                "experimentScope": side("canary")}},
+            "thresholds": {"pass": 95, "marginal": 75}}});
+        let path = "/v2/canaries/canary?metricsAccountName=m";
+        let run = send(gate, Method::POST, path, &body, 200).await;
+        let path = format!(
+            "/v2/canaries/canary/{}",
+            run["canaryExecutionId"].as_str().unwrap()
+        );
+        // `spin` looks at once, and then for a minute.
+        let run = eventually("the run is complete", SOON, async || {
+            let run = send(gate, Method::GET, &path, &none, 200).await;
+            if run["complete"] == true {
+                Ok(run)
+            } else {
+                Err(run)
+            }
+        });
+        let run = run.await.unwrap();
+        let score = &run["result"]["judgeResult"]["score"];
+        assert_eq!(score["classification"], judged, "{run}");
+    }
+    send(gate, Method::DELETE, "/v2/canaryConfig/c1", &none, 200).await;
+    send(gate, Method::GET, "/v2/canaryConfig/c1", &none, 404).await;
 }
 
 /// Runs `spin` and gives its exit code and what it printed.
