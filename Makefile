@@ -16,7 +16,7 @@ export GENNAKER_BIN_DIR ?= $(TARGET)/release
 export GENNAKER_CONTROLS_DIR ?= $(TARGET)/controls
 export GENNAKER_DEMO_SERVER ?= $(TARGET)/$(HOST)/release/demo-server
 
-.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records canary-records canary-figures versus kill zero-failed-requests soak replicas chaos skew restore smuggling clean
+.PHONY: up down push needs build demo-server controls check lint test unit e2e bench fuzz simulate strategy-records canary-records canary-figures canaries versus kill zero-failed-requests soak replicas chaos skew restore smuggling clean
 
 ## Running it ---------------------------------------------------------------
 
@@ -99,6 +99,9 @@ restore: build                   ## the store is emptied under load; nothing ack
 
 canary-records:                  ## compares recorded judgements: make canary-records FILE=records.jsonl.gz
 	CANARY_RECORDS=$(abspath $(FILE)) $(CARGO) test -q -p judge --test it -- --nocapture golden::every
+
+canaries: controls build         ## sixty canaries with real processes on each of two metric stores
+	CANARIES=long $(CARGO) test -p tests --test it -- --test-threads=1 --nocapture canary::
 
 canary-figures:                  ## 20,000 good canaries and eight effects, simulated: tables and plots of docs/canary.md
 	$(CARGO) run -q --release -p judge --example canary_figures -- docs
