@@ -50,7 +50,10 @@ pub fn review(question: Value) -> Map<String, Value> {
             thresholds,
             &pairs,
             &mut noise,
-            Outlook { remaining },
+            Outlook {
+                remaining,
+                ..Outlook::default()
+            },
         )?;
         Ok(Map::from_iter([("result".to_owned(), json!(result))]))
     })

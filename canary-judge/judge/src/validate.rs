@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::config::CanaryConfig;
 use crate::error::Error;
-use crate::judges::{Judge, Sequential, resolve};
+use crate::judges::{Judge, Outlook, Sequential, resolve};
 use crate::remote;
 use crate::sequential::Settings;
 use crate::sequential::unit::Units;
@@ -89,7 +89,7 @@ pub fn for_judging(config: &CanaryConfig) -> Result<(), Invalid> {
 fn sequential(judge: &dyn Judge, config: &CanaryConfig) -> Result<(), Invalid> {
     if judge.name() == Sequential.name() {
         let settings = Settings::read(config).map_err(Error::from)?;
-        Units::of(config, &settings, &[], true)?;
+        Units::of(config, &settings, &[], Outlook::default())?;
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ impl Asked {
 pub(crate) fn sequential(asked: Asked, values: &Values) -> (Decision, usize) {
     let config = asked.config("SequentialJudge-v1.0", values.requests.is_some());
     let judge = judge::resolve(config.judge.as_deref()).expect("the judge exists");
-    let outlook = Outlook { remaining: 0 };
+    let outlook = Outlook::default();
     let result = judge.look(
         &config,
         THRESHOLDS,

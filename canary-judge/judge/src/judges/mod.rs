@@ -65,6 +65,8 @@ pub trait Judge: Debug + Sync {
 pub struct Outlook {
     /// Steps that are still to come until the canary's horizon; 0 if this is the last look.
     pub remaining: u64,
+    /// Steps that have passed since the newest value's; a store has settled that many. 0 if nobody knows.
+    pub waited: u64,
 }
 
 /// All judges, the one for configs that name none first.

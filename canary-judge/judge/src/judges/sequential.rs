@@ -45,7 +45,7 @@ impl Judge for Sequential {
         outlook: Outlook,
     ) -> Result<JudgeResult, Error> {
         let settings = Settings::read(config)?;
-        let units = Units::of(config, &settings, pairs, outlook.remaining == 0)?;
+        let units = Units::of(config, &settings, pairs, outlook)?;
         let verdict = verdict(&units, &settings, outlook);
         let report = Report {
             judge_name: self.name(),

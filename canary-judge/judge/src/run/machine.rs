@@ -8,6 +8,8 @@ use crate::result::Decision;
 
 /// Judgements that are remembered one by one; of more, the first and the last.
 const MOST_HISTORY: usize = 500;
+/// Bytes of warnings that are remembered of the last judgement, and of all others together.
+const MOST_WARNED: usize = 48 * 1024;
 
 /// What of a run never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -79,12 +81,34 @@ pub struct Judged {
     pub digest: String,
     /// When, Unix ms.
     pub at_ms: i64,
-    /// What a reader must know.
+    /// What a reader must know; what is too much for a run says how much more there was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// Whether its pairs are kept.
     #[serde(default)]
     pub kept: bool,
+}
+
+impl Judged {
+    /// Bytes of its warnings.
+    fn warned(&self) -> usize {
+        self.warnings.iter().map(String::len).sum()
+    }
+}
+
+/// Leaves warnings of so many bytes, and says how many there were more: a run whose state grows with them could not be
+/// written any more some day.
+fn shorten(warnings: &mut Vec<String>, mut room: usize) {
+    let all = warnings.len();
+    warnings.retain(|warning| {
+        let fits = warning.len() <= room;
+        room = room.saturating_sub(if fits { warning.len() } else { room });
+        fits
+    });
+    let lost = all - warnings.len();
+    if lost > 0 {
+        warnings.push(format!("{lost} more warnings are not kept with the run"));
+    }
 }
 
 /// What of a run changes.
@@ -212,9 +236,15 @@ impl State {
             if self.intervals.len() >= MOST_HISTORY {
                 self.intervals.remove(MOST_HISTORY / 2);
             }
-            self.intervals.push(judged.clone());
+            let mut interval = judged.clone();
+            let others = self.intervals.iter().map(Judged::warned);
+            let room = MOST_WARNED.saturating_sub(others.sum());
+            shorten(&mut interval.warnings, room);
+            self.intervals.push(interval);
         }
-        self.last = Some(judged);
+        let mut last = judged;
+        shorten(&mut last.warnings, MOST_WARNED);
+        self.last = Some(last);
     }
 
     /// Whether what was judged says all.

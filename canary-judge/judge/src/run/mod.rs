@@ -11,4 +11,4 @@ mod plan;
 mod tests;
 
 pub use machine::{Course, Effect, Event, Judged, State, Status};
-pub use plan::{Look, MOST_LOOKS, Pace, Plan, Window};
+pub use plan::{Look, MOST_LOOKS, Pace, Plan, SETTLING_STEPS, Window};

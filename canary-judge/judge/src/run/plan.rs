@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A judge that decides by steps looks no more often during one run; with more steps it looks after several.
 pub const MOST_LOOKS: u64 = 20_000;
 /// A look waits for this many steps after its window, so that the store has what it judges.
-const SETTLING_STEPS: u64 = 2;
+pub const SETTLING_STEPS: u64 = 2;
 
 /// Judgements one after the other; times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,6 +77,8 @@ pub struct Look {
     pub control: Option<Window>,
     /// Steps still to come after it; 0 for the last.
     pub remaining: u64,
+    /// Steps that have passed since its newest value's.
+    pub waited: u64,
     /// Not before this moment, Unix ms.
     pub due_ms: i64,
     /// Whether it ends an interval of the plan, and so is kept with its data.
@@ -115,6 +117,14 @@ impl Pace {
         }
     }
 
+    /// Whether each window has all of the earlier ones in it.
+    pub fn grows(&self) -> bool {
+        match self {
+            Self::Once | Self::Steps { .. } => true,
+            Self::Intervals(plan) => plan.lookback_ms == 0,
+        }
+    }
+
     fn steps(plan: &Plan, step_ms: u64) -> u64 {
         (plan.lifetime_ms / step_ms.max(1)).max(1)
     }
@@ -132,6 +142,7 @@ impl Pace {
                 experiment: None,
                 control: None,
                 remaining: 0,
+                waited: 0,
                 due_ms: i64::MIN,
                 is_interval: true,
             },
@@ -148,6 +159,7 @@ impl Pace {
                     experiment: Some(window),
                     control: Some(window.earlier(plan.baseline_offset_ms)),
                     remaining: self.count().saturating_sub(number),
+                    waited: 0,
                     due_ms: end_ms,
                     is_interval: true,
                 }
@@ -171,6 +183,7 @@ impl Pace {
                     experiment: Some(window),
                     control: Some(window.earlier(plan.baseline_offset_ms)),
                     remaining: steps - done,
+                    waited: SETTLING_STEPS,
                     due_ms: end_ms.saturating_add(settled),
                     is_interval: done == steps
                         || judged / plan.interval() > before / plan.interval(),

@@ -209,6 +209,35 @@ fn the_history_of_a_long_run_is_bounded() {
     assert_eq!(state.intervals.last().map(|j| j.number), Some(2_000));
 }
 
+#[test]
+fn warnings_do_not_let_a_state_grow_beyond_what_can_be_stored() {
+    let course = course(Pace::Intervals(plan(600 * SECOND, SECOND)));
+    let (mut state, mut now) = (State::default(), 0);
+    let warnings: Vec<String> = (0..1_000)
+        .map(|n| format!("metric {n}: {}", "w".repeat(200)))
+        .collect();
+    for number in 1..=600 {
+        let look = course.pace.look(number);
+        now = now.max(look.due_ms);
+        let event = Event::Judged(Judged {
+            warnings: warnings.clone(),
+            ..judged(&look, i64::MAX, now)
+        });
+        (state, _) = state.after(&course, event, now);
+    }
+    assert_eq!((state.judged, state.intervals.len()), (600, 500));
+    let size = serde_json::to_string(&state).unwrap().len();
+    assert!(size < 400 * 1024, "{size}");
+    let last = &state.last.unwrap().warnings;
+    assert!(last.len() > 200, "{}", last.len());
+    let rest = last.last().unwrap();
+    let lost = 1_001 - last.len();
+    assert_eq!(
+        *rest,
+        format!("{lost} more warnings are not kept with the run")
+    );
+}
+
 fn paces() -> impl Strategy<Value = Pace> {
     let plans = (0..5_u64, 1..40_u64, 0..12_u64, 0..9_u64, any::<bool>()).prop_map(
         |(warm, life, interval, look, stop)| Plan {

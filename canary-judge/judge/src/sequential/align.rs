@@ -1,8 +1,9 @@
 //! Values of both sides, step by step: what belongs together is compared, and nothing else.
 //!
 //! Where a pair says when its values are of, by times or by the begin and step of each side's scope, those of one time
-//! belong together, to the length of a step; else those of one place. If no time has both, the sides are of different windows, as a canary of today and a baseline of yesterday: then
-//! times count from the begin of each side's window. A step that lacks a side says nothing. Infinities are values.
+//! belong together, to the length of a step; else those of one place. If the windows of both sides begin at different
+//! times, or no time has both, they are different windows, as a canary of today and a baseline of yesterday: then times
+//! count from the begin of each side's window. A step that lacks a side says nothing. Infinities are values.
 
 use std::collections::BTreeSet;
 
@@ -87,6 +88,19 @@ fn of_scope(pair: &MetricSetPair, side: &str, count: usize) -> Option<Vec<i64>> 
     (0..count).map(place).collect()
 }
 
+/// By how much the baseline's window begins later than the canary's, Unix milliseconds, where values have times of
+/// their own; none if it begins in the same step. That windows which were told apart overlap after a while must not
+/// change what is compared with what.
+pub(crate) fn baseline_later(pair: &MetricSetPair) -> Option<i64> {
+    if pair.timestamps.is_empty() {
+        return None;
+    }
+    let begin = |side| scope(pair, side, "startTimeMillis");
+    let later = begin("control")?.saturating_sub(begin("experiment")?);
+    let step = scope(pair, "experiment", "stepMillis").unwrap_or(1).max(1);
+    (later.unsigned_abs() >= step.unsigned_abs()).then_some(later)
+}
+
 /// The windows of both sides, canary first.
 struct Windows {
     /// Length of a step, milliseconds, if both sides have one.
@@ -103,6 +117,12 @@ impl Windows {
             scope("control", "stepMillis"),
         );
         let step = own.filter(|step| own == other && *step > 0);
+        if let Some(later) = baseline_later(pair) {
+            return Self {
+                step,
+                from: [0, later],
+            };
+        }
         let absolute = Self { step, from: [0, 0] };
         let known: BTreeSet<i64> = absolute.keys(0, canary).into_iter().collect();
         if absolute

@@ -1,7 +1,7 @@
 //! How much more it takes to decide, if what differs goes on as it did.
 
 use super::counts;
-use super::shift::{Bets, Run};
+use super::shift::{BEFORE_MARGIN, Bets, Run};
 use super::signs::ln_of;
 
 /// Nobody waits for more blocks.
@@ -29,7 +29,12 @@ impl std::fmt::Display for Needed {
 fn blocks(bets: &Bets, enough: f64) -> Option<u64> {
     let (above, below) = (bets.signs.above, bets.signs.below);
     let seen = above + below;
-    if seen == 0 || above <= below {
+    if seen == 0 {
+        // Nothing is known yet: as many as it takes if all of them say the same, those before the margin included.
+        let enough = (1..2_000).find(|all| ln_of(*all, 0) >= enough)?;
+        return Some(enough + BEFORE_MARGIN as u64);
+    }
+    if above <= below {
         return None;
     }
     let suffices = |all: u64| {

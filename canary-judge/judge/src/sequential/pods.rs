@@ -8,13 +8,13 @@
 //! Looks are made after 10, 20, 40, 80 … steps, and the level is spent on them as ½, ¼, ⅛ … of it; what a look cannot
 //! spend, because there are few ways, the next one has (Lan, DeMets, Biometrika 1983). With six pods a side there are 924
 //! ways, enough for a level of 0.01; fewer pods are not compared as such. Once it is proved at level l, the e-value is
-//! 1/l, before it is 0 or 1 in name only: it takes part in no sum.
+//! 1/l, before that 0: it takes part in no sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::align::Steps;
+use super::align::{Steps, baseline_later};
 use super::settings::Margins;
 use super::shift::{Minded, Point};
 use crate::error::Unreadable;
@@ -49,7 +49,17 @@ impl Pods {
         unsettled: usize,
     ) -> Result<Self, Unreadable> {
         const SIDES: [&str; 2] = ["experiment", "control"];
-        let times = |pair: &MetricSetPair, side| pair.timestamps.get(side).cloned();
+        let times = |pair: &MetricSetPair, side: &str| {
+            let mut times = pair.timestamps.get(side)?.clone();
+            if side == "control"
+                && let Some(later) = baseline_later(pair)
+            {
+                times
+                    .iter_mut()
+                    .for_each(|time| *time = time.saturating_sub(later));
+            }
+            Some(times)
+        };
         let all = pairs
             .iter()
             .flat_map(|pair| SIDES.map(|side| times(pair, side)));
@@ -82,10 +92,10 @@ impl Pods {
             };
             for side in SIDES {
                 let values = pair.side(side)?;
-                let known = pods.times.as_deref().zip(pair.timestamps.get(side));
+                let known = pods.times.as_deref().zip(times(pair, side));
                 let mut series = Series::new();
                 for (place, value) in values.iter().enumerate() {
-                    let place = match known {
+                    let place = match &known {
                         None => Some(place),
                         Some((grid, times)) => times
                             .get(place)
@@ -153,7 +163,11 @@ impl Pods {
             })
         };
         let mut safe = [safe(minded.up), safe(minded.down)];
-        let mut point = Point::NOTHING;
+        // No bet: what is not proved yet adds nothing to the sum of all metrics.
+        let mut point = Point {
+            harm: 0.0,
+            safe: 0.0,
+        };
         let mut next = FIRST_LOOK;
         let mut points = Vec::with_capacity(self.steps);
         for step in 1..=self.steps {

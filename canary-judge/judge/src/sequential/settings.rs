@@ -15,7 +15,7 @@
 //! | field of `sequential` | default | meaning |
 //! |---|---|---|
 //! | `requests` | none | the metric with the denominators: this one counts events, see [`super::counts`] |
-//! | `acceptable` | 0.005 | with `requests`: a share of events that is never worse, whatever the baseline's |
+//! | `acceptable` | 0.005 | with `requests`: a share of events with which it may pass, whatever the baseline's |
 //! | `block`, `pods` | those above | for this metric alone |
 
 use serde_json::{Map, Value};
@@ -69,7 +69,7 @@ pub struct MetricSettings {
     pub down: Margins,
     /// The metric with the denominators.
     pub requests: Option<String>,
-    /// A share of events that is never worse.
+    /// A share of events with which the canary may pass, whatever the baseline's.
     pub acceptable: f64,
     /// Steps of a block.
     pub block: usize,
@@ -278,6 +278,8 @@ struct Side {
     /// From a ratio to a part of the baseline, and which ratios make sense.
     part: fn(f64) -> Option<f64>,
     remedy: &'static str,
+    /// The part below which `critical` must be: nothing is less than nothing.
+    most: f64,
 }
 
 impl Side {
@@ -286,12 +288,14 @@ impl Side {
         critical: "criticalIncrease",
         part: |ratio| (ratio >= 1.0 && ratio.is_finite()).then_some(ratio - 1.0),
         remedy: "give a ratio from 1 on, as in 1.05 for five per cent more",
+        most: f64::INFINITY,
     };
     const DOWN: Self = Self {
         allowed: "allowedDecrease",
         critical: "criticalDecrease",
         part: |ratio| (0.0..=1.0).contains(&ratio).then_some(1.0 - ratio),
         remedy: "give a ratio from 0 to 1, as in 0.95 for five per cent less",
+        most: 1.0,
     };
 }
 
@@ -326,7 +330,10 @@ impl Margins {
                 return Err(Unreadable::new(&field(&name), value, remedy));
             }
             // What is allowed may be more than what may not pass by default.
-            None => (CRITICAL - 1.0).max(allowed + (CRITICAL - 1.0) * 0.8),
+            None => {
+                let usual = (CRITICAL - 1.0).max(allowed + (CRITICAL - 1.0) * 0.8);
+                usual.min(f64::midpoint(allowed, side.most))
+            }
         };
         Ok(Self { allowed, critical })
     }

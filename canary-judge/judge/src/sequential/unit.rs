@@ -7,10 +7,10 @@ use super::counts;
 use super::pods::{self, Pods};
 use super::settings::{MetricSettings, Settings};
 use super::shift::{Minded, Point, Run};
-use super::weights::weights;
+use super::weights::{shares, weights};
 use crate::config::CanaryConfig;
 use crate::error::{Error, Unreadable};
-use crate::judges::metric_of;
+use crate::judges::{Outlook, metric_of};
 use crate::metric_set::MetricSetPair;
 
 /// Where the evidence of a unit comes from.
@@ -58,14 +58,21 @@ pub(crate) struct Units<'a> {
 }
 
 impl<'a> Units<'a> {
-    /// Of all `pairs`. The newest steps are left out unless `last`.
+    /// Of all `pairs`, without the newest steps that a store may still revise.
     pub(crate) fn of(
         config: &CanaryConfig,
         settings: &Settings,
         pairs: &'a [MetricSetPair],
-        last: bool,
+        outlook: Outlook,
     ) -> Result<Self, Error> {
-        let unsettled = if last { 0 } else { settings.settle };
+        // What is judged once and for all is there as a whole; what is watched has waited for what it has waited for.
+        let unsettled = match (outlook.remaining, outlook.waited) {
+            (0, 0) => 0,
+            (_, waited) => {
+                let waited = usize::try_from(waited).unwrap_or(usize::MAX);
+                settings.settle.saturating_sub(waited)
+            }
+        };
         let mut own: BTreeMap<&str, MetricSettings> = BTreeMap::new();
         for metric in &config.metrics {
             let name = metric.name.as_deref().unwrap_or_default();
@@ -104,13 +111,21 @@ impl<'a> Units<'a> {
                 Some(_) => vec![places],
                 None => places.into_iter().map(|place| vec![place]).collect(),
             };
-            let weight = weight / together.len() as f64;
-            for places in together {
+            let firsts = together.iter().map(|places| {
+                let pair = places.first().and_then(|place| pairs.get(*place));
+                first_value(pair, own, unsettled)
+            });
+            let firsts = firsts.collect::<Result<Vec<_>, _>>()?;
+            let is_tagged = own.pods.is_none()
+                && pairs.iter().any(|pair| {
+                    pair.name == name && pair.tags.as_ref().is_some_and(|tags| !tags.is_empty())
+                });
+            for (places, share) in together.into_iter().zip(shares(&firsts, is_tagged)) {
                 let unit = Builder {
                     settings,
                     own,
                     pairs,
-                    weight,
+                    weight: weight * share,
                     unsettled,
                 };
                 units.judged.push(unit.build(name, places)?);
@@ -120,6 +135,23 @@ impl<'a> Units<'a> {
         units.judged.sort_by_key(|unit| unit.pairs.first().copied());
         Ok(units)
     }
+}
+
+/// When a pair has its first value of both sides, or at which place if nobody says when.
+fn first_value(
+    pair: Option<&MetricSetPair>,
+    own: &MetricSettings,
+    unsettled: usize,
+) -> Result<Option<i64>, Unreadable> {
+    let Some(pair) = pair else {
+        return Ok(None);
+    };
+    let steps = Steps::of(pair, own.options.nan_strategy, unsettled)?;
+    let place = steps.values.iter().position(Option::is_some);
+    Ok(place.and_then(|place| match &steps.times {
+        Some(times) => times.get(place).copied(),
+        None => i64::try_from(place).ok(),
+    }))
 }
 
 /// The names of all metrics that others are counted by.

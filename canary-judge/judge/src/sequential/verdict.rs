@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 
+use super::align::Both;
 use super::exceedance::{Exceedance, exceedance};
 use super::ranks::Ranks;
 use super::settings::Settings;
@@ -208,7 +209,13 @@ fn at_the_end(units: &[Unit<'_>], settings: &Settings) -> Option<Failure> {
         return None;
     }
     let exceeded = counted().filter_map(|(place, unit)| {
-        let found = exceedance(&unit.values, unit.minded)?;
+        // Steps of one block are no values of their own: where a block was asked for, they depend on one another.
+        let Evidence::Shift(run) = &unit.evidence else {
+            return None;
+        };
+        let blocks = run.accepted().blocks.iter();
+        let blocks: Vec<Both> = blocks.map(|block| (block.canary, block.baseline)).collect();
+        let found = exceedance(&blocks, unit.minded)?;
         (found.probability <= settings.alpha * unit.weight).then_some((place, found))
     });
     let exceeded: Vec<(usize, Exceedance)> = exceeded.collect();

@@ -1,7 +1,8 @@
 //! How much each metric counts: the weight of its group over the metrics in it, so that all add up to 1.
 //!
 //! An average of e-processes is one whatever connects the metrics (Vovk, Wang, Ann. Stat. 2021), if the weights do not follow
-//! the values: they follow the config alone. Kayenta's rules where they make sense: a group without a weight shares what
+//! the values: they follow the config, and of a metric with several tag sets the order in which these begin ([`shares`]), so
+//! that none changes while the canary is watched. Kayenta's rules where they make sense: a group without a weight shares what
 //! the others leave of 100, and a metric counts in each of its groups. Differs from Spinnaker: weights that do not add up
 //! to 100 are taken in proportion and a warning says so, and a negative weight is refused.
 
@@ -107,4 +108,54 @@ pub(crate) fn weights(
         }
     }
     Ok((found, warnings))
+}
+
+/// What of a metric's weight is kept for tag sets that begin later than its first.
+const KEPT: f64 = 0.25;
+
+/// The parts of a metric's weight that its tag sets have, by when each has its first value; none: not yet.
+///
+/// A weight must not change while a canary is watched, and nobody knows which tag sets are still to come, such as the
+/// first answer with an error. So those that are there from the begin share three quarters, and of what comes later the
+/// first has an eighth, the next a sixteenth, and so on.
+pub(crate) fn shares(firsts: &[Option<i64>], is_tagged: bool) -> Vec<f64> {
+    let kept = if is_tagged || firsts.len() > 1 {
+        KEPT
+    } else {
+        0.0
+    };
+    let begin = firsts.iter().flatten().min().copied();
+    let is_first = |first: &Option<i64>| begin.is_none() || *first == begin;
+    let count = firsts.iter().filter(|first| is_first(first)).count();
+    let mut later: Vec<usize> = (0..firsts.len())
+        .filter(|place| firsts.get(*place).is_some_and(|first| !is_first(first)))
+        .collect();
+    // Those without a value come last.
+    later.sort_by_key(|place| (firsts[*place].is_none(), firsts[*place], *place));
+    let mut shares = vec![(1.0 - kept) / count as f64; firsts.len()];
+    let mut share = kept;
+    for place in later {
+        share /= 2.0;
+        shares[place] = share;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_set_that_comes_later_changes_no_weight_of_another() {
+        assert_eq!(shares(&[Some(0)], false), [1.0]);
+        assert_eq!(shares(&[None], false), [1.0]);
+        assert_eq!(shares(&[Some(0)], true), [0.75]);
+        assert_eq!(shares(&[Some(7), Some(0)], true), [0.125, 0.75]);
+        assert_eq!(
+            shares(&[Some(7), Some(0), Some(3), None], true),
+            [0.0625, 0.75, 0.125, 0.031_25]
+        );
+        assert_eq!(shares(&[Some(0), Some(0)], true), [0.375, 0.375]);
+        assert_eq!(shares(&[None, None], true), [0.375, 0.375]);
+    }
 }

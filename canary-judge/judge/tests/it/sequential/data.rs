@@ -171,6 +171,30 @@ fn constant_and_identical_values_pass() {
 }
 
 #[test]
+fn an_offset_that_is_shorter_than_the_canary_changes_nothing_on_the_way() {
+    // The baseline is watched ten steps earlier: from the eleventh step on the windows overlap.
+    let of_steps = |count: usize| {
+        let mut one = metric("m", &increase(), &vec![100.0; count], &vec![150.0; count]);
+        let times = |offset: i64| {
+            (0..count as i64)
+                .map(|step| 1_000 * (step + offset))
+                .collect()
+        };
+        let (control, experiment): (Vec<i64>, Vec<i64>) = (times(0), times(10));
+        one.pair["timestamps"] = json!({"control": control, "experiment": experiment});
+        one.pair["scopes"] = json!({
+            "control": {"startTimeMillis": 0, "stepMillis": 1000},
+            "experiment": {"startTimeMillis": 10_000, "stepMillis": 1000},
+        });
+        let result = last(&[one], &json!({"earlyPass": false}));
+        result.results[0].result_metadata.as_ref().unwrap()["blocks"].clone()
+    };
+    for count in [8, 9, 10, 11, 12, 30] {
+        assert_eq!(of_steps(count), json!(count), "{count} steps");
+    }
+}
+
+#[test]
 fn windows_of_different_days_are_compared_from_their_begins_and_late_answers_by_their_step() {
     let swing = |step: i64| 100.0 + 50.0 * f64::from(i32::try_from(step % 7).unwrap());
     let values: Vec<f64> = (0..40).map(swing).collect();

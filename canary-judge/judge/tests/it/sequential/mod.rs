@@ -24,7 +24,10 @@ pub(crate) fn look(
     pairs: &[MetricSetPair],
     remaining: u64,
 ) -> Result<JudgeResult, Error> {
-    let outlook = Outlook { remaining };
+    let outlook = Outlook {
+        remaining,
+        ..Outlook::default()
+    };
     Sequential.look(config, THRESHOLDS, pairs, &mut Noise::of_pairs(), outlook)
 }
 

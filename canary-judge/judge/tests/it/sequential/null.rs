@@ -22,11 +22,15 @@ fn wandering(coefficient: f64, steps: usize, random: &mut Random) -> (Vec<f64>, 
 
 /// How many of `runs` good canaries fail with blocks of `block`, watched at each of 480 steps.
 fn failures(coefficient: f64, block: usize, runs: i64) -> usize {
+    failures_of(coefficient, block, 480, runs)
+}
+
+fn failures_of(coefficient: f64, block: usize, steps: usize, runs: i64) -> usize {
     let options = json!({"direction": "increase", "effectSize": {"allowedIncrease": 1.0}});
     let judge = json!({"earlyPass": false, "block": block});
     let fails = |seed: &i64| {
         let mut random = Random::new(seed * 7_919 + 1);
-        let (canary, baseline) = wandering(coefficient, 480, &mut random);
+        let (canary, baseline) = wandering(coefficient, steps, &mut random);
         let result = last(&[metric("m", &options, &baseline, &canary)], &judge);
         result.decision == Some(Decision::Fail)
     };
@@ -41,6 +45,15 @@ fn few_good_canaries_fail_with_a_block_that_is_long_enough() {
         independent <= 8 && wandering <= 8,
         "{independent} {wandering}"
     );
+}
+
+#[test]
+fn few_good_canaries_fail_that_are_too_short_for_evidence() {
+    // What the last look finds instead counts blocks too: steps of a block depend on one another.
+    for steps in [60, 100, 240] {
+        let failed = failures_of(0.8, 25, steps, 300);
+        assert!(failed <= 8, "{failed} of 300 after {steps} steps");
+    }
 }
 
 #[test]
