@@ -10,7 +10,7 @@ use proto::canary_judge::v1::{
     RunKey, RunQuery, SaveConfigRequest, StartRunRequest,
 };
 use proto::common::v1::{Empty, Json};
-use proto::status::Failure;
+use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::configs::Configs;
 use crate::failure::failed;
 use crate::query::{Question, Scope};
-use crate::run::{Runs, Start, Wanted};
+use crate::run::{Runs, Start, Waiter, Wanted};
 use crate::source::{Class, SourceError};
 use crate::{short, source};
 
@@ -52,9 +52,9 @@ fn told(value: &Value) -> Result<Response<Json>, Status> {
 fn said(error: &SourceError) -> Failure {
     match error.class {
         Class::Invalid => Failure::invalid(error.to_string(), Vec::new()),
-        Class::Transient | Class::Refused => {
-            Failure::new(proto::status::Kind::Unavailable, error.to_string())
-        }
+        // Asked again it is refused again, until the operator corrects account or store.
+        Class::Refused => Failure::new(Kind::Conflict, error.to_string()),
+        Class::Transient => Failure::new(Kind::Unavailable, error.to_string()),
     }
 }
 
@@ -118,6 +118,11 @@ impl Api {
             configuration_account: asked.configuration_account,
             storage_account: asked.storage_account,
             parent_execution_id: asked.parent_execution_id,
+            waiter: asked.waiter.map(|waiter| Waiter {
+                execution_id: waiter.execution_id,
+                stage_id: waiter.stage_id,
+                task_id: waiter.task_id,
+            }),
             caller,
             plan: asked.plan.as_ref().map(plan),
         })
@@ -205,6 +210,11 @@ impl CanaryService for Api {
         &self,
         request: Request<StartRunRequest>,
     ) -> Result<Response<RunKey>, Status> {
+        let asked = request.get_ref();
+        let begun = self.runs.begun(&asked.application, &asked.effect_id);
+        if let Some(id) = begun.await? {
+            return Ok(Response::new(RunKey { id }));
+        }
         let start = self.asked(request).await?;
         let id = self.runs.start(start).await?;
         Ok(Response::new(RunKey { id }))

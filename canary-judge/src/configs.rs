@@ -9,7 +9,7 @@ use judge::{CanaryConfig, iso, validate};
 use proto::MAX_MESSAGE_BYTES;
 use proto::common::v1::Json;
 use proto::orchestrator::v1::definition_service_client::DefinitionServiceClient;
-use proto::orchestrator::v1::{ObjectKey, SaveObjectRequest};
+use proto::orchestrator::v1::{ObjectKey, ObjectVersionsKey, SaveObjectRequest};
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
 use runtime::client::Peer;
@@ -133,10 +133,12 @@ impl Configs {
         version: u64,
     ) -> Result<Value, Failure> {
         if version > 0 {
-            let versions = self.kept(caller, id).await?;
-            let found = versions.into_iter().find(|(number, _)| *number == version);
-            let message = format!("version {version} of canary config '{id}' is not kept");
-            let (_, config) = found.ok_or_else(|| Failure::not_found(message))?;
+            let found = self.kept(caller, id, version).await?.pop();
+            let config = found.and_then(|mut found| found.get_mut("object").map(Value::take));
+            let Some(Value::Object(config)) = config else {
+                let message = format!("version {version} of canary config '{id}' is not kept");
+                return Err(Failure::not_found(message));
+            };
             return Ok(Value::Object(bare(config)));
         }
         let found = self.stored(caller, id).await?;
@@ -158,24 +160,23 @@ impl Configs {
         }
     }
 
+    /// The versions that are kept, or this one with the config.
     async fn kept(
         &self,
         caller: &AuthContext,
         id: &str,
-    ) -> Result<Vec<(u64, Map<String, Value>)>, Failure> {
-        let call = caller.request(key(id));
+        version: u64,
+    ) -> Result<Vec<Value>, Failure> {
+        let call = caller.request(ObjectVersionsKey {
+            kind: KIND.to_owned(),
+            id: id.to_owned(),
+            version,
+        });
         let found = answer(self.definitions.clone().object_versions(call)).await?;
-        let Value::Array(versions) = found.value("versions")? else {
-            return Err(missing(id));
-        };
-        if versions.is_empty() {
-            return Err(missing(id));
+        match found.value("versions")? {
+            Value::Array(versions) => Ok(versions),
+            _ => Err(missing(id)),
         }
-        let read = |version: Value| {
-            let number = version.get("version")?.as_u64()?;
-            Some((number, version.get("object")?.as_object()?.clone()))
-        };
-        Ok(versions.into_iter().filter_map(read).collect())
     }
 
     /// The versions of a config, newest first.
@@ -187,12 +188,16 @@ impl Configs {
         caller: &AuthContext,
         id: &str,
     ) -> Result<Vec<Value>, Failure> {
-        let versions = self.kept(caller, id).await?;
-        let told = versions.iter().map(|(version, config)| {
+        let versions = self.kept(caller, id, 0).await?;
+        if versions.is_empty() {
+            return Err(missing(id));
+        }
+        let user = |version: &Value| version.get("lastModifiedBy").cloned();
+        let told = versions.iter().map(|version| {
             json!({
-                "version": version,
-                "updatedTimestamp": config.get("updatedTimestamp"),
-                "user": text(config, "lastModifiedBy"),
+                "version": version.get("version"),
+                "updatedTimestamp": version.get("updatedTimestamp"),
+                "user": user(version).unwrap_or_default(),
             })
         });
         Ok(told.collect())

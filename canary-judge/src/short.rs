@@ -9,6 +9,8 @@ use crate::request::parse_instant;
 
 /// The last hour is judged, if no times are given.
 const HOUR_MS: i64 = 3_600_000;
+/// Of the balancer's history, which goes back an hour and no further, these 50 minutes are.
+const LOCAL_MS: i64 = 3_000_000;
 /// The group of the one metric.
 const GROUP: &str = "all";
 
@@ -60,7 +62,11 @@ pub(crate) fn written_out(body: Value, now_ms: i64) -> Result<Value, Failure> {
     let step = short.get("step").cloned().unwrap_or_else(|| json!(60));
     // Whole minutes, so that a repeat within one asks the same.
     let end = instant("end", now_ms - now_ms.rem_euclid(60_000))?;
-    let start = instant("start", end - HOUR_MS)?;
+    let last = match text("type") {
+        "local" => LOCAL_MS,
+        _ => HOUR_MS,
+    };
+    let start = instant("start", end - last)?;
     let scope = |side: &str| {
         json!({"scope": text(side), "location": text("location"), "start": iso(start), "end": iso(end),
                "step": step, "extendedScopeParams": {}})
@@ -125,6 +131,14 @@ mod tests {
         assert_eq!((&scope["scope"], &scope["step"]), (&json!("b"), &json!(60)));
         assert_eq!(scope["start"], "1970-01-01T01:00:00Z");
         assert_eq!(scope["end"], "1970-01-01T02:00:00Z");
+    }
+
+    #[test]
+    fn of_the_balancers_history_no_more_is_asked_for_than_it_remembers() {
+        let short = json!({"query": "errors", "control": "a", "experiment": "b", "type": "local"});
+        let whole = written_out(short, 7_200_000).unwrap();
+        let scope = &whole["executionRequest"]["scopes"]["default"]["controlScope"];
+        assert_eq!(scope["start"], "1970-01-01T01:10:00Z");
     }
 
     #[test]

@@ -255,6 +255,12 @@ impl Expansion<'_> {
     fn variable(&mut self, name: &str, default: Option<&str>, depth: usize) -> Result<(), Fault> {
         match (self.bindings.get(name), default) {
             (Some(Binding::Ours(text)), _) => {
+                // What has quotes of its own would end those around it.
+                let has_quotes = text.chars().any(|character| self.is_quote(character));
+                if has_quotes && matches!(self.place, Place::Quoted(_)) {
+                    let remedy = "leave out the quotes around it: it brings its own";
+                    return Err(Fault::new(self.field, &format!("${{{name}}}"), remedy));
+                }
                 self.out.push_str(text);
                 Ok(())
             }

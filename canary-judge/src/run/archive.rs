@@ -28,10 +28,12 @@ impl Runs {
     /// Writes a run that has ended to the archive; what is left is to forget it.
     pub(super) async fn archived(&self, batch: Batch, loaded: &Loaded) -> Result<(), Failure> {
         if let (Some(archive), Some(name)) = (&self.archive, name(&loaded.run.id)) {
+            let newest = loaded.record.newest_pairs();
             let object = json!({
                 "format": FORMAT,
                 "run": self.told(loaded).await?,
-                "metricSetPairList": self.pairs(loaded, None).await?,
+                "metricSetPairListId": newest.map(|number| record::list_id(&loaded.run.id, number)),
+                "metricSetPairList": self.pairs(loaded, newest).await?,
             });
             let put = archive.put(&name, record::json(&object)?).await;
             put.map_err(failed)?;
@@ -64,9 +66,16 @@ impl Runs {
         Ok(object.and_then(|mut object| object.get_mut("run").map(Value::take)))
     }
 
-    /// The pairs of its last judgement.
-    pub(super) async fn archived_pairs(&self, id: &str) -> Result<Option<Value>, Failure> {
+    /// The pairs of the last judgement that has some, by the run's id or the list's; other lists are not archived.
+    pub(super) async fn archived_pairs(
+        &self,
+        id: &str,
+        list: &str,
+    ) -> Result<Option<Value>, Failure> {
         let object = self.object(id).await?;
+        let object = object.filter(|object| {
+            list == id || object.get("metricSetPairListId").and_then(Value::as_str) == Some(list)
+        });
         let pairs = object.and_then(|mut o| o.get_mut("metricSetPairList").map(Value::take));
         Ok(pairs.filter(|pairs| !pairs.is_null()))
     }

@@ -1,16 +1,19 @@
 //! What a message to a run does. The judgement is made before anything is written; then state, result, pairs, next
 //! message and acknowledgement are one commit. A crash before it has done nothing but ask metric stores.
 
+use std::collections::BTreeSet;
+
 use judge::CanaryConfig;
-use judge::run::{Effect, Event, Judged, Look};
+use judge::run::{Effect, Event, Judged, Look, State, Status};
 use proto::status::{Failure, Kind};
 use serde_json::json;
+use store::blob::{MAX_BLOB, THRESHOLD};
 use store::{Batch, Delivery, Message, Refused, Then};
 
 use super::archive::ARCHIVE;
 use super::judgement::{Judgement, Matter, Trouble};
 use super::record::{self, Loaded, MOST_BYTES, Record};
-use super::{Runs, key, note};
+use super::{Run, Runs, key, note};
 use crate::failure::{failed, refused};
 use crate::ids;
 use crate::source::{Class, Retry};
@@ -75,6 +78,33 @@ impl Runs {
                 message: failure.message,
             }),
         };
+        let settled = self.settled(batch.clone(), &loaded, &look, judged).await;
+        match settled {
+            // The store takes nothing as large as this: asked again the run would never end.
+            Err(failure) if failure.kind == Kind::Invalid => {
+                let message = format!(
+                    "what the judgement comes to cannot be kept: {}; judge fewer metrics",
+                    failure.message
+                );
+                let class = Class::Invalid;
+                let trouble = Err(Trouble { class, message });
+                self.settled(batch, &loaded, &look, trouble).await
+            }
+            settled => settled,
+        }
+    }
+
+    /// Writes what became of a judgement.
+    ///
+    /// # Errors
+    /// `Invalid` when it is too large for the store; else it has to be tried again.
+    async fn settled(
+        &self,
+        batch: Batch,
+        loaded: &Loaded,
+        look: &Look,
+        judged: Result<Judgement, Trouble>,
+    ) -> Result<(), Failure> {
         let now = self.store.now_ms().await.map_err(failed)?;
         let run = &loaded.run;
         let mut record = loaded.record.clone();
@@ -86,12 +116,12 @@ impl Runs {
                     let (state, _) = record.state.clone().after(&run.course, event, now);
                     state.status.is_complete()
                 };
-                let mut judged = told(&look, &judgement, now);
+                let mut judged = told(look, &judgement, now);
+                let ends = ends(&judged);
                 // Of looks within an interval only the last is kept with what it was made on.
-                if look.is_interval || ends(&judged) {
-                    batch = self
-                        .keep(batch, &run.id, &mut record, (&mut judged, judgement))
-                        .await?;
+                if look.is_interval || ends {
+                    let made = (&mut judged, judgement, ends);
+                    batch = self.keep(batch, run, &mut record, made).await?;
                 }
                 Event::Judged(judged)
             }
@@ -117,12 +147,19 @@ impl Runs {
         let (state, effect) = record.state.after(&run.course, event, now);
         let ended = state.status.is_complete();
         record.state = state;
+        for number in dropped(&loaded.record.state, &record.state) {
+            batch = batch.unset(&record::pairs_of(number));
+        }
         batch = batch.set(record::STATE, record.to_bytes()?);
         batch = batch.message(match effect {
             Effect::End => self.afterwards(run),
             Effect::Wait { until_ms } => note(run, TICK, until_ms.saturating_sub(now)),
             Effect::Judge(_) => note(run, TICK, 0),
         });
+        if ended {
+            let succeeded = record.state.status == Status::Succeeded;
+            batch = self.wake(batch, run, succeeded)?;
+        }
         self.finish(batch).await?;
         if ended {
             let state = record.state.status.as_str();
@@ -143,32 +180,52 @@ impl Runs {
         Matter::new(self, config, &run.request, &run.metrics_account, planned)
     }
 
-    /// Keeps result and pairs with the run, as far as there is room.
+    /// Keeps the pairs with the run, as far as there is room, and the result of a judgement that ends it.
     async fn keep(
         &self,
-        batch: Batch,
-        id: &str,
+        mut batch: Batch,
+        run: &Run,
         record: &mut Record,
-        (judged, judgement): (&mut Judged, Judgement),
+        (judged, judgement, ends): (&mut Judged, Judgement, bool),
     ) -> Result<Batch, Failure> {
-        let result = record::json(&json!(judgement.result))?;
-        let size = judgement.pairs.len();
-        let room = MOST_BYTES.saturating_sub(record.kept_bytes + result.len());
-        let most = room.min(store::blob::MAX_BLOB);
-        let pairs = if size <= most {
-            record.kept_bytes += size;
-            judged.kept = true;
-            Some(judgement.pairs)
-        } else {
-            judged.warnings.push(format!(
-                "the metric set pairs have {size} bytes, more than the {most} that are left for this run: they were \
-                 judged and are not kept; give a longer step or fewer metrics"
-            ));
-            None
+        if ends {
+            let result = record::json(&json!(judgement.result))?;
+            batch = self.put(batch, &run.id, record::RESULT, result).await?;
+        }
+        let Some(pairs) = judgement.pairs else {
+            return Ok(batch);
         };
-        record.kept_bytes += result.len();
-        self.put_judgement(batch, id, judged.number, (result, pairs))
-            .await
+        let size = pairs.len();
+        if size > MAX_BLOB {
+            judged.warnings.push(format!(
+                "the metric set pairs have {size} bytes, more than the {MAX_BLOB} of a list that can be kept: they \
+                 were judged and are not kept; give a longer step or fewer metrics"
+            ));
+            return Ok(batch);
+        }
+        // The judgement that decides has room, whatever the others took.
+        let others = MOST_BYTES - MAX_BLOB;
+        if !ends && record.kept_bytes + size > others {
+            judged.warnings.push(format!(
+                "the metric set pairs were judged and are not kept: those of the run have had {others} bytes, and \
+                 what is left is for the last judgement's"
+            ));
+            return Ok(batch);
+        }
+        let grows = run.course.pace.grows();
+        if grows {
+            // The new ones have the earlier ones in them.
+            for earlier in &mut record.state.intervals {
+                earlier.kept = false;
+            }
+        }
+        // A part that is replaced takes no room, what was put aside does until the run is forgotten.
+        if !grows || size > THRESHOLD {
+            record.kept_bytes += size;
+        }
+        judged.kept = true;
+        let name = record::pairs_of(judged.number);
+        self.put(batch, &run.id, &name, pairs).await
     }
 
     pub(super) async fn finish(&self, batch: Batch) -> Result<(), Failure> {
@@ -178,6 +235,16 @@ impl Runs {
             Err(other) => Err(refused(&other)),
         }
     }
+}
+
+/// The judgements whose pairs were kept and are not any more.
+fn dropped(before: &State, after: &State) -> Vec<u64> {
+    let kept = |state: &State| -> BTreeSet<u64> {
+        let kept = state.intervals.iter().filter(|judged| judged.kept);
+        kept.map(|judged| judged.number).collect()
+    };
+    let (before, after) = (kept(before), kept(after));
+    before.difference(&after).copied().collect()
 }
 
 fn told(look: &Look, judgement: &Judgement, at_ms: i64) -> Judged {

@@ -5,12 +5,15 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use judge::run::{Look, Status};
-use judge::{CanaryConfig, JudgeResult, MetricSet, MetricSetPair, Noise, Outlook, mix, reviewed};
+use judge::{
+    CanaryConfig, Decision, JudgeResult, MetricSet, MetricSetPair, Noise, Outlook, mix, reviewed,
+};
 use proto::status::Failure;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use super::reach::{MOST_VALUES, values_of};
 use super::{Runs, record};
 use crate::ids;
 use crate::query::Question;
@@ -23,6 +26,8 @@ static PROCESSORS: LazyLock<Semaphore> = LazyLock::new(|| {
     let count = std::thread::available_parallelism();
     Semaphore::new(count.map_or(2, usize::from))
 });
+/// Room for the values of all judgements that are made at the same time; one more than that waits for another's end.
+static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(2 * MOST_VALUES as usize));
 /// Queries at the same time, of one judgement.
 const AT_ONCE: usize = 8;
 
@@ -41,8 +46,8 @@ pub(super) struct Matter {
 #[derive(Debug)]
 pub(super) struct Judgement {
     pub(super) result: JudgeResult,
-    /// The pairs as JSON.
-    pub(super) pairs: Bytes,
+    /// The pairs as JSON; none of a look that is not kept.
+    pub(super) pairs: Option<Bytes>,
     /// SHA-256 of them without their ids, in hexadecimal.
     pub(super) digest: String,
 }
@@ -107,8 +112,16 @@ impl Matter {
         &self.request
     }
 
+    /// The scope of a metric.
+    pub(super) fn scope_name(&self, position: usize) -> &str {
+        let metric = self.config.metrics.get(position);
+        metric
+            .and_then(|metric| metric.scope_name.as_deref())
+            .unwrap_or_default()
+    }
+
     /// What is asked of the stores, in the config's order.
-    fn questions(&self, look: &Look) -> Vec<(usize, Side, Question)> {
+    pub(super) fn questions(&self, look: &Look) -> Vec<(usize, Side, Question)> {
         let templates = self.config.document().get("templates");
         let templates = templates.and_then(Value::as_object).cloned();
         let templates = templates.unwrap_or_default();
@@ -119,8 +132,7 @@ impl Matter {
                     Side::Control => look.control,
                     Side::Experiment => look.experiment,
                 };
-                let name = metric.scope_name.as_deref().unwrap_or_default();
-                let Some(scope) = self.request.scope(name, side) else {
+                let Some(scope) = self.request.scope(self.scope_name(position), side) else {
                     continue;
                 };
                 let question = Question {
@@ -152,7 +164,7 @@ impl Matter {
         sent.collect()
     }
 
-    fn source(&self, position: usize) -> Result<&Arc<dyn Source>, Trouble> {
+    pub(super) fn source(&self, position: usize) -> Result<&Arc<dyn Source>, Trouble> {
         self.sources.get(position).ok_or_else(|| Trouble {
             class: Class::Invalid,
             message: "a metric has no store".to_owned(),
@@ -173,22 +185,39 @@ impl Matter {
     /// # Errors
     /// What a store said, or why the data cannot be judged.
     pub(super) async fn judge(&self, run: &str, look: &Look) -> Result<Judgement, Trouble> {
-        let questions = self.questions(look).into_iter();
+        let questions = self.questions(look);
+        let values = questions.iter().map(|(_, _, q)| values_of(&q.scope));
+        let values = values.fold(0, u64::saturating_add).min(MOST_VALUES);
+        let _room = ROOM
+            .acquire_many(u32::try_from(values).unwrap_or(u32::MAX))
+            .await;
+        let questions = questions.into_iter();
         // Made beforehand: a stream over borrowed values cannot be sent to another thread.
         let fetches: Vec<_> = questions.map(|question| self.fetch(question)).collect();
-        let fetched: Vec<_> = stream::iter(fetches)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
-        let (mut control, mut experiment) = (Vec::new(), Vec::new());
-        for (side, sets) in fetched {
+        let mut fetches = stream::iter(fetches).buffered(AT_ONCE);
+        let (mut control, mut experiment, mut values) = (Vec::new(), Vec::new(), 0);
+        while let Some((side, sets)) = fetches.try_next().await? {
+            // A store may have any number of series for one question.
+            values += sets.iter().map(|set| set.values.len() as u64).sum::<u64>();
+            if values > MOST_VALUES {
+                let message = format!(
+                    "the metric stores answer more than {MOST_VALUES} values: ask for fewer series, fewer metrics or \
+                     a longer step"
+                );
+                return Err(invalid(&message));
+            }
             match side {
                 Side::Control => control.extend(sets),
                 Side::Experiment => experiment.extend(sets),
             }
         }
         let (config, request) = (Arc::clone(&self.config), Arc::clone(&self.request));
-        let (run, remaining) = (run.to_owned(), look.remaining);
+        let run = run.to_owned();
+        let outlook = Outlook {
+            remaining: look.remaining,
+            waited: look.waited,
+        };
+        let is_interval = look.is_interval;
         let is_ours = self.remote.is_none();
         // A thousand metrics take a processor for longer than a worker of the runtime may be held; more of them at
         // the same time than there are processors would only slow one another down.
@@ -199,16 +228,23 @@ impl Matter {
                 position += 1;
                 ids::of_pair(&run, key, position)
             });
-            let pairs = pairs.map_err(|error| invalid(&error))?;
-            let outlook = Outlook { remaining };
+            let mut pairs = pairs.map_err(|error| invalid(&error))?;
             let result = is_ours.then(|| {
                 let noise = &mut Noise::of_pairs();
                 reviewed(&config, request.thresholds, &pairs, noise, outlook)
             });
             let result = result.transpose().map_err(|error| invalid(&error))?;
-            let digest = digest(&pairs)?;
-            let text = record::json(&pairs).map_err(|error| invalid(&error))?;
-            Ok((result, pairs, text, digest))
+            let digest = digest(&mut pairs)?;
+            let decided = |r: &JudgeResult| r.decision.is_some_and(|d| d != Decision::Continue);
+            // What a remote judge says is not known yet.
+            let is_kept = is_interval || result.as_ref().is_none_or(decided);
+            let text = is_kept.then(|| record::json(&pairs)).transpose();
+            Ok((
+                result,
+                pairs,
+                text.map_err(|error| invalid(&error))?,
+                digest,
+            ))
         });
         let (result, pairs, text, digest) =
             judged.await.unwrap_or_else(|error| Err(invalid(&error)))?;
@@ -233,14 +269,12 @@ impl Matter {
 }
 
 /// Of what was judged, whatever the pairs are called.
-fn digest(pairs: &[MetricSetPair]) -> Result<String, Trouble> {
+fn digest(pairs: &mut [MetricSetPair]) -> Result<String, Trouble> {
     let mut hash = Sha256::new();
     for pair in pairs {
-        let nameless = MetricSetPair {
-            id: None,
-            ..pair.clone()
-        };
-        let text = serde_json::to_vec(&nameless).map_err(|error| invalid(&error))?;
+        let id = pair.id.take();
+        let text = serde_json::to_vec(pair).map_err(|error| invalid(&error))?;
+        pair.id = id;
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);
     }

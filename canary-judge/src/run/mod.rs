@@ -7,6 +7,7 @@
 mod archive;
 mod handle;
 mod judgement;
+mod reach;
 mod record;
 mod start;
 mod status;
@@ -19,9 +20,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use judge::run::Status;
+use proto::message::{OPERATION_FINISHED, OperationFinished};
 use proto::status::{Failure, Kind};
 use serde_json::Value;
-use store::{Address, Batch, DocumentKey, IndexChange, Mode, Order, Outgoing, Refused, Shared};
+use store::{
+    Address, Batch, Crossing, DocumentKey, IndexChange, Mode, Order, Outgoing, Refused, Shared,
+};
 
 use crate::failure::failed;
 use crate::ids;
@@ -30,7 +34,7 @@ use crate::stores::Stores;
 
 pub(crate) use handle::TICK;
 use record::list_of;
-pub(crate) use record::{Record, Run};
+pub(crate) use record::{Record, Run, Waiter};
 pub(crate) use start::{Start, known_judge};
 
 /// The queue of runs that wait.
@@ -102,7 +106,7 @@ impl Runs {
         let (run, number) = list_of(list);
         match self.load(run).await? {
             Some(loaded) => self.pairs(&loaded, number).await,
-            None => self.archived_pairs(run).await,
+            None => self.archived_pairs(run, list).await,
         }
     }
 
@@ -188,6 +192,7 @@ impl Runs {
                 .set(record::STATE, record.to_bytes()?)
                 .message(stop)
                 .message(self.afterwards(&loaded.run));
+            let batch = self.wake(batch, &loaded.run, false)?;
             match self.store.commit(batch).await.map_err(failed)? {
                 Ok(_) => return Ok(()),
                 // It was judged meanwhile.
@@ -197,6 +202,41 @@ impl Runs {
         }
         let message = format!("canary run {id} is being judged; repeat");
         Err(Failure::new(Kind::Conflict, message))
+    }
+
+    /// With the message to whoever waits for the end of a run, in the shard of its execution.
+    fn wake(&self, batch: Batch, run: &Run, succeeded: bool) -> Result<Batch, Failure> {
+        let Some(waiter) = &run.waiter else {
+            return Ok(batch);
+        };
+        let body = record::json(&OperationFinished {
+            operation_id: run.id.clone(),
+            succeeded,
+            execution_id: waiter.execution_id.clone(),
+            stage_id: waiter.stage_id.clone(),
+            task_id: waiter.task_id.clone(),
+        })?;
+        let shards = self.store.shards();
+        let shard = shards.of_id(&waiter.execution_id);
+        let to = Address::new(OPERATION_FINISHED, &run.id, &waiter.execution_id);
+        let fingerprint = run.id.clone();
+        Ok(if shard == shards.of_id(&run.id) {
+            batch.message(Outgoing {
+                to,
+                fingerprint,
+                mode: Mode::Ensure,
+                delay_ms: 0,
+                body,
+            })
+        } else {
+            batch.crossing(Crossing {
+                shard,
+                to,
+                fingerprint,
+                delay_ms: 0,
+                body,
+            })
+        })
     }
 
     /// The message to a run that has ended.

@@ -1,4 +1,4 @@
-//! What is kept of a run: what never changes, its state, and of each interval the result and the pairs it was judged on.
+//! What is kept of a run: what never changes, its state, its result, and the pairs that its intervals were judged on.
 
 use bytes::Bytes;
 use judge::CanaryConfig;
@@ -16,7 +16,9 @@ use crate::failure::failed;
 pub(super) const RUN: &str = "run";
 /// The part with what does.
 pub(super) const STATE: &str = "state";
-/// Pairs and results of one run take no more, in bytes; what is beyond is judged, and not kept.
+/// The part with the result of the judgement that ended it.
+pub(super) const RESULT: &str = "result";
+/// Pairs of one run take no more, in bytes; what is beyond is judged, and not kept. The last judgement's have room.
 pub(super) const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// What of a run never changes.
@@ -29,6 +31,9 @@ pub(crate) struct Run {
     pub(crate) effect_id: String,
     #[serde(default)]
     pub(crate) parent_execution_id: String,
+    /// Who waits for its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) waiter: Option<Waiter>,
     #[serde(default)]
     pub(crate) user: String,
     /// The saved config that it was started with.
@@ -51,13 +56,22 @@ pub(crate) struct Run {
     pub(crate) warnings: Vec<String>,
 }
 
+/// The task of an execution that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Waiter {
+    pub(crate) execution_id: String,
+    pub(crate) stage_id: String,
+    pub(crate) task_id: String,
+}
+
 /// What of a run changes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Record {
     #[serde(flatten)]
     pub(crate) state: State,
-    /// Bytes of pairs and results that are kept.
+    /// Bytes of pairs that take room until the run is forgotten. What was put aside once does, though it was replaced.
     pub(crate) kept_bytes: usize,
 }
 
@@ -79,24 +93,31 @@ pub(super) fn json(value: &impl Serialize) -> Result<Bytes, Failure> {
 }
 
 impl Record {
+    /// The last judgement whose pairs are kept.
+    pub(super) fn newest_pairs(&self) -> Option<u64> {
+        let mut newest = self.state.intervals.iter().rev();
+        newest
+            .find(|judged| judged.kept)
+            .map(|judged| judged.number)
+    }
+
     pub(crate) fn to_bytes(&self) -> Result<Bytes, Failure> {
         json(self)
     }
 }
 
-fn result_of(number: u64) -> String {
-    format!("result-{number}")
-}
-
-fn pairs_of(number: u64) -> String {
+/// The part with the pairs of a judgement.
+pub(super) fn pairs_of(number: u64) -> String {
     format!("pairs-{number}")
 }
 
 /// The run and the judgement that the id of a list of pairs names: `<run>-<number>`, or the run's own for its last.
 pub(crate) fn list_of(id: &str) -> (&str, Option<u64>) {
-    match id.rsplit_once('-') {
-        Some((run, number)) if run.len() == store::ID_LENGTH => (run, number.parse().ok()),
-        _ => (id, None),
+    let parts = id.rsplit_once('-');
+    let parts = parts.filter(|(run, _)| run.len() == store::ID_LENGTH);
+    match parts.and_then(|(run, number)| Some((run, number.parse().ok()?))) {
+        Some((run, number)) => (run, Some(number)),
+        None => (id, None),
     }
 }
 
@@ -148,10 +169,9 @@ impl Runs {
             .map_err(|e| Failure::internal(format!("{name} of {}: {e}", loaded.run.id)))
     }
 
-    /// The result of the last judgement.
+    /// The result of the judgement that ended the run.
     pub(crate) async fn result(&self, loaded: &Loaded) -> Result<Option<Value>, Failure> {
-        self.part(loaded, &result_of(loaded.record.state.judged))
-            .await
+        self.part(loaded, RESULT).await
     }
 
     /// The pairs of a judgement, or of the last that has some.
@@ -160,9 +180,7 @@ impl Runs {
         loaded: &Loaded,
         number: Option<u64>,
     ) -> Result<Option<Value>, Failure> {
-        let intervals = loaded.record.state.intervals.iter().rev();
-        let last = || intervals.filter(|j| j.kept).map(|j| j.number).next();
-        match number.or_else(last) {
+        match number.or_else(|| loaded.record.newest_pairs()) {
             Some(number) => self.part(loaded, &pairs_of(number)).await,
             None => Ok(None),
         }
@@ -190,21 +208,6 @@ impl Runs {
             }
         }
     }
-
-    /// Adds what a judgement was and was made on.
-    pub(super) async fn put_judgement(
-        &self,
-        batch: Batch,
-        id: &str,
-        number: u64,
-        (result, pairs): (Bytes, Option<Bytes>),
-    ) -> Result<Batch, Failure> {
-        let batch = self.put(batch, id, &result_of(number), result).await?;
-        match pairs {
-            Some(pairs) => self.put(batch, id, &pairs_of(number), pairs).await,
-            None => Ok(batch),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -217,5 +220,7 @@ mod tests {
         assert_eq!(list_of(&list_id(run, 12)), (run, Some(12)));
         assert_eq!(list_of(run), (run, None));
         assert_eq!(list_of("my-list"), ("my-list", None));
+        let odd = format!("{run}-x");
+        assert_eq!(list_of(&odd), (odd.as_str(), None));
     }
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use store::{Batch, IndexChange, Refused};
 
 use super::judgement::{Matter, kind};
-use super::record::{self, Record, Run};
-use super::{Runs, TICK, claim, index, key, note};
+use super::record::{self, Record, Run, Waiter};
+use super::{Runs, TICK, claim, index, key, note, reach};
 use crate::failure::failed;
 use crate::request::refused;
 use crate::{failure, ids};
@@ -34,6 +34,8 @@ pub(crate) struct Start {
     pub(crate) configuration_account: String,
     pub(crate) storage_account: String,
     pub(crate) parent_execution_id: String,
+    /// Who waits for its end.
+    pub(crate) waiter: Option<Waiter>,
     /// Who asks.
     pub(crate) caller: AuthContext,
     pub(crate) plan: Option<Plan>,
@@ -93,6 +95,7 @@ impl Start {
             );
             return Err(Failure::field("plan.intervalMs", message));
         }
+        reach::check(&matter, &pace, now_ms)?;
         let marginal = matter.request().thresholds.marginal;
         Ok(Checked {
             config,
@@ -152,6 +155,24 @@ fn doubts(config: &CanaryConfig) -> Vec<String> {
 }
 
 impl Runs {
+    /// The run that an effect has begun in an application. Looked for before anything is checked: config, account and
+    /// rights may have gone since, and who asks must learn the id to be able to end the run.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn begun(
+        &self,
+        application: &str,
+        effect_id: &str,
+    ) -> Result<Option<String>, Failure> {
+        if application.is_empty() || effect_id.is_empty() {
+            return Ok(None);
+        }
+        let shard = self.store.shards().of_application(application);
+        let known = self.store.unique(shard, &claim(effect_id)).await;
+        known.map_err(failed)
+    }
+
     /// Begins a run, or finds the one of the same effect; answers its id.
     ///
     /// # Errors
@@ -165,11 +186,8 @@ impl Runs {
             .find(|name| !name.is_empty());
         let application = named.unwrap_or(AD_HOC).to_owned();
         let shard = self.store.shards().of_application(&application);
-        if !start.effect_id.is_empty() {
-            let known = self.store.unique(shard, &claim(&start.effect_id)).await;
-            if let Some(known) = known.map_err(failed)? {
-                return Ok(known);
-            }
+        if let Some(known) = self.begun(&application, &start.effect_id).await? {
+            return Ok(known);
         }
         let id = self.store.shards().mint_id(now, &ids::unique(), shard);
         let run = Run {
@@ -177,6 +195,7 @@ impl Runs {
             application,
             effect_id: start.effect_id,
             parent_execution_id: start.parent_execution_id,
+            waiter: start.waiter,
             user: start.caller.user,
             config_id: start.config_id,
             config: checked.config,

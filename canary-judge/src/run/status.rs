@@ -26,6 +26,10 @@ pub(super) fn response(run: &Run, state: &State, result: Option<Value>) -> Value
     put("complete", json!(state.status.is_complete()));
     put("status", json!(state.status.as_str()));
     put("exception", exception(state));
+    let decided = state
+        .last
+        .as_ref()
+        .filter(|last| last.kept && result.is_some());
     if let Some(result) = result {
         let mut whole = Map::from_iter([("judgeResult".to_owned(), result)]);
         if let Some(duration) = duration(run, state) {
@@ -33,13 +37,14 @@ pub(super) fn response(run: &Run, state: &State, result: Option<Value>) -> Value
         }
         put("result", Value::Object(whole));
     }
+    // Differs from Spinnaker: templates are told as they were written; there `${` comes back as `$\{`.
     put("config", json!(run.config));
     put("canaryConfigId", json!(run.config_id));
     put("canaryExecutionRequest", run.request.clone());
-    let kept = state.intervals.iter().rev().find(|judged| judged.kept);
+    // Those that the result is of, or none; the intervals name theirs.
     put(
         "metricSetPairListId",
-        json!(kept.map(|judged| list_id(&run.id, judged.number))),
+        json!(decided.map(|last| list_id(&run.id, last.number))),
     );
     for (name, at) in [
         ("build", Some(run.created_ms)),

@@ -29,8 +29,9 @@ impl Runs {
         let queries = checked.matter.queries(&look).map_err(failure)?;
         let judgement = checked.matter.judge(NOBODY, &look).await;
         let judgement = judgement.map_err(failure)?;
-        let pairs: Value = serde_json::from_slice(&judgement.pairs)
-            .map_err(|error| Failure::internal(error.to_string()))?;
+        let pairs = judgement.pairs.unwrap_or_default();
+        let pairs: Value =
+            serde_json::from_slice(&pairs).map_err(|error| Failure::internal(error.to_string()))?;
         let mut warnings = checked.warnings;
         warnings.extend(judgement.result.warnings.clone());
         let queries: Vec<Value> = queries

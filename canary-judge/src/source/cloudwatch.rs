@@ -331,6 +331,7 @@ impl Source for CloudWatch {
             }
             body["NextToken"] = Value::String(next.to_owned());
         }
+        self.door.room(found.len(), grid).map_err(about)?;
         let has_several = found.len() > 1;
         let sets = found.into_iter().map(|((_, label), points)| {
             let mut placer = Placer::new(grid, Finer::Refused);

@@ -102,6 +102,7 @@ impl Source for Datadog {
                 ..set(question, grid, &query, Vec::new())
             }]);
         }
+        self.door.room(series.len(), grid).map_err(about)?;
         let sets = series.iter().map(|one| {
             let mut placer = Placer::new(grid, Finer::Averaged);
             for point in one["pointlist"].as_array().into_iter().flatten() {

@@ -2,6 +2,9 @@
 //!
 //! The render API: https://graphite.readthedocs.io/en/stable/render_api.html. Its step is that of the archive the
 //! values lie in; finer values are averaged, coarser ones refused.
+//!
+//! Differs from Spinnaker: a target that matches nothing is a metric without values, as in the other stores. There it
+//! ends the judgement, and a canary whose first error has not come yet would fail for want of errors.
 
 use async_trait::async_trait;
 use judge::MetricSet;
@@ -91,6 +94,12 @@ impl Source for Graphite {
             );
             let remedy = "have the target make one of them, such as by averageSeries(…)";
             return Err(about(self.door.error(Class::Invalid, why, remedy)));
+        }
+        if series.is_empty() {
+            return Ok(vec![MetricSet {
+                timestamps: Vec::new(),
+                ..set(question, grid, &query, Vec::new())
+            }]);
         }
         let sets = series.iter().map(|series| {
             let mut placer = Placer::new(grid, Finer::Averaged);

@@ -8,7 +8,7 @@
 use crate::query::{Fault, Scope};
 
 /// Instants of one window at most.
-const MOST: i64 = 100_000;
+pub(super) const MOST: u32 = 100_000;
 
 /// `start`, `start + step`, … before `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Grid {
             Fault::new("scope.end", &judge::iso(scope.end_ms), remedy)
         })?;
         let len = (window - 1) / step_ms + 1;
-        if len > MOST {
+        if len > i64::from(MOST) {
             let remedy =
                 format!("the window holds {len} values, at most {MOST} are read; make it larger");
             return Err(Fault::new("scope.step", &scope.step_s.to_string(), remedy));

@@ -12,7 +12,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::error::bounded;
-use super::{Class, SourceError};
+use super::grid::Grid;
+use super::{Class, MOST_SERIES, MOST_VALUES, SourceError, is_room};
 use crate::account::{Account, Kind};
 
 /// How a store is told who asks.
@@ -312,6 +313,19 @@ impl Door {
             _ => (Class::Invalid, "correct the metric's query"),
         };
         self.error(class, why, remedy)
+    }
+
+    /// That there is room for so many series.
+    pub(crate) fn room(&self, series: usize, grid: Grid) -> Result<(), SourceError> {
+        if is_room(series, grid) {
+            return Ok(());
+        }
+        let why = format!(
+            "it answers {series} series of {} values each, at most {MOST_SERIES} and {MOST_VALUES} values are read",
+            grid.len()
+        );
+        let remedy = "have the query make fewer series, or ask for a longer step";
+        Err(self.error(Class::Invalid, why, remedy))
     }
 
     /// What is no answer of such a store.

@@ -46,9 +46,14 @@ fn is_simple(name: &str) -> bool {
 
 /// A name as the language has it.
 fn identifier(name: &str, field: &str) -> Result<String, Fault> {
-    if is_simple(name) || (name.starts_with('"') && name.ends_with('"') && name.len() > 1) {
+    if is_simple(name) {
         return Ok(name.to_owned());
     }
+    // With quotes or without: what is between them is written anew.
+    let within = name
+        .strip_prefix('"')
+        .and_then(|name| name.strip_suffix('"'));
+    let name = within.unwrap_or(name);
     Ok(format!("\"{}\"", quoted(name, field, '"', &INFLUXQL)?))
 }
 
@@ -92,7 +97,7 @@ fn query(question: &Question) -> Result<String, Fault> {
         }
     }
     if let Some(own) = question.template(&bindings, &INFLUXQL)? {
-        return checked(&own).map(|()| own.clone());
+        return checked(own, "query.customInlineTemplate");
     }
     let name = question.field("metricName").ok_or_else(|| {
         let remedy = "give a measurement, or a whole query as customInlineTemplate";
@@ -111,22 +116,30 @@ fn query(question: &Question) -> Result<String, Fault> {
         .map(|scope| format!(" AND {scope}"))
         .unwrap_or_default();
     let name = identifier(&name, "query.metricName")?;
-    Ok(format!(
+    let own = format!(
         "SELECT {} FROM {name} WHERE {time}{scope}",
         fields.join(", ")
-    ))
+    );
+    checked(own, "query.metricName")
 }
 
-/// A query reads, and is one.
-fn checked(query: &str) -> Result<(), Fault> {
-    let fault = |remedy: &str| Err(Fault::new("query.customInlineTemplate", query, remedy));
+/// A query that reads, and is one.
+fn checked(query: String, field: &str) -> Result<String, Fault> {
+    let fault = |remedy: &str| Err(Fault::new(field, &query, remedy));
     let upper = query.trim_start().to_uppercase();
     if !upper.starts_with("SELECT") {
         return fault("write one SELECT; nothing else is asked");
     }
     let mut quote = None;
+    let mut word = String::new();
     let mut characters = query.chars().peekable();
     while let Some(character) = characters.next() {
+        let is_in_word = quote.is_none() && (character.is_alphanumeric() || character == '_');
+        if is_in_word {
+            word.push(character.to_ascii_uppercase());
+        } else if std::mem::take(&mut word) == "INTO" {
+            return fault("leave out INTO: a query of a metric writes nothing");
+        }
         match (quote, character) {
             (Some(_), '\\') => drop(characters.next()),
             (Some(open), c) if c == open => quote = None,
@@ -142,7 +155,7 @@ fn checked(query: &str) -> Result<(), Fault> {
             (None, _) => {}
         }
     }
-    Ok(())
+    Ok(query)
 }
 
 #[async_trait]
@@ -177,7 +190,11 @@ impl Source for InfluxDb {
         }
         let mut sets = Vec::new();
         let mut texts = Vec::new();
-        for series in result["series"].as_array().into_iter().flatten() {
+        let all = result["series"].as_array().map_or(&[][..], Vec::as_slice);
+        let columns = all.iter().filter_map(|series| series["columns"].as_array());
+        let several = columns.map(|columns| columns.len().saturating_sub(1)).sum();
+        self.door.room(several, grid).map_err(about)?;
+        for series in all {
             if series["partial"] == Value::Bool(true) {
                 let why = "it answers a part of the values only (max-row-limit)";
                 let remedy = "have the query group by time(${step}), or raise the limit there";
@@ -335,6 +352,30 @@ mod tests {
         }
         let fine = format!("SELECT a FROM b WHERE {all} AND c = 'x; -- y'");
         assert!(asked(&template(&fine), "k:v").is_ok());
+    }
+
+    #[test]
+    fn a_name_is_a_name_and_a_query_writes_nothing() {
+        let name = "\"cpu\"; DROP DATABASE prod; SELECT * FROM \"cpu\"";
+        let query = asked(&json!({"metricName": name}), "").unwrap();
+        assert_eq!(
+            query,
+            format!(
+                "SELECT *::field FROM \"cpu\\\"; DROP DATABASE prod; SELECT * FROM \\\"cpu\" WHERE {TIME}"
+            )
+        );
+        let query = asked(
+            &json!({"metricName": "\"cpu load\"", "fields": ["\"a\""]}),
+            "",
+        );
+        let expected = format!("SELECT \"a\" FROM \"cpu load\" WHERE {TIME}");
+        assert_eq!(query, Ok(expected));
+        let into = "SELECT a INTO db2..m FROM b WHERE ${timeFilter} AND ${scope}";
+        let fault = asked(&json!({"customInlineTemplate": into}), "k:v").unwrap_err();
+        assert!(fault.contains("leave out INTO"), "{fault}");
+        let quoted = "SELECT a FROM b WHERE ${timeFilter} AND k = '${scope}'";
+        let fault = asked(&json!({"customInlineTemplate": quoted}), "k:v").unwrap_err();
+        assert!(fault.contains("leave out the quotes around it"), "{fault}");
     }
 
     #[test]

@@ -237,15 +237,24 @@ impl Source for Local {
         Ok(format!("{name} of {group}"))
     }
 
+    fn remembered_ms(&self) -> Option<u64> {
+        u64::try_from(REMEMBERED_S * 1_000).ok()
+    }
+
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
         let query = self.text(question)?;
         let (_, of, group) = asked(question)?;
         let grid = Grid::of(&question.scope)?;
+        let back = (self.history.now_ms() - grid.start_ms).div_euclid(1_000);
+        if back > REMEMBERED_S {
+            let remedy = "the balancer remembers an hour: begin later, or use a metric store that keeps its values";
+            let start = judge::iso(grid.start_ms);
+            return Err(Fault::new("scope.start", &start, remedy).into());
+        }
         // What is asked for ends now: some seconds more than those from the start on, for clocks that are apart.
-        let back = (self.history.now_ms() - grid.start_ms).div_euclid(1_000) + 5;
-        let back = u32::try_from(back.clamp(1, REMEMBERED_S)).unwrap_or(1);
+        let back = u32::try_from((back + 5).clamp(1, REMEMBERED_S)).unwrap_or(1);
         let application = group.split('-').next().unwrap_or_default();
-        let answer = self
+        let mut answer = self
             .history
             .traffic(application, back)
             .await
@@ -262,7 +271,10 @@ impl Source for Local {
                 };
                 Self::error(class, failure.message, remedy).about(&question.metric, &query)
             })?;
-        let history = answer.get("history").cloned().unwrap_or_default();
+        let history = answer
+            .get_mut("history")
+            .map(Value::take)
+            .unwrap_or_default();
         let answer: Answer = serde_json::from_value(history).map_err(|error| {
             let why = format!("what cloud-driver answers is no history: {error}");
             let remedy = "see whether cloud-driver is of the same version";

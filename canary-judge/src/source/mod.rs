@@ -2,7 +2,7 @@
 //!
 //! Every store is asked for values on the same instants, `start`, `start + step`, … before `end`, answers NaN where it
 //! has none, and says in its own words why it has nothing to say. Asking again is not a store's business but
-//! [`retry`]'s.
+//! the run's.
 
 mod cloudwatch;
 mod datadog;
@@ -14,7 +14,7 @@ mod influxdb;
 mod local;
 mod new_relic;
 mod prometheus;
-pub mod retry;
+mod retry;
 mod scan;
 mod sigv4;
 
@@ -31,8 +31,12 @@ use grid::Grid;
 
 pub use error::{Class, SourceError};
 pub use local::{CloudDriver, History};
-pub use retry::Retry;
+pub(crate) use retry::Retry;
 
+/// Series of one answer at most.
+const MOST_SERIES: usize = 1_000;
+/// Values of one answer at most, over all series, with those that it leaves out.
+const MOST_VALUES: usize = 5_000_000;
 /// Names of metrics that are listed at most.
 const MOST_NAMES: usize = 5_000;
 
@@ -47,6 +51,16 @@ pub trait Source: Send + Sync + Debug {
     /// # Errors
     /// A query, template or value that is faulty.
     fn text(&self, question: &Question) -> Result<String, SourceError>;
+
+    /// How long the window of a question with this step may be, in ms.
+    fn longest_ms(&self, step_ms: u64) -> u64 {
+        step_ms.saturating_mul(u64::from(grid::MOST))
+    }
+
+    /// How long the store remembers by its own nature, in ms; none: as long as whoever runs it says.
+    fn remembered_ms(&self) -> Option<u64> {
+        None
+    }
 
     /// One attempt to get the values: a set for each of the store's series, and one without values if there is none.
     ///
@@ -93,6 +107,11 @@ fn set(question: &Question, grid: Grid, query: &str, values: Vec<f64>) -> Metric
         attributes: Map::from_iter(attributes),
         ..MetricSet::default()
     }
+}
+
+/// Whether there is room for so many series: each takes a value for every instant, however few it has.
+fn is_room(series: usize, grid: Grid) -> bool {
+    series <= MOST_SERIES && series.saturating_mul(grid.len()) <= MOST_VALUES
 }
 
 /// A number of an answer; NaN if it is none.

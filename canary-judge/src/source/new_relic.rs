@@ -239,7 +239,9 @@ impl Source for NewRelic {
         }
         let remedy = "have the query select TIMESERIES ${step} seconds";
         let other = |found| about(self.door.other_step(found, grid.step_ms, remedy));
-        let sets = series(&answer).into_iter().map(|(facet, parts)| {
+        let all = series(&answer);
+        self.door.room(all.len(), grid).map_err(about)?;
+        let sets = all.into_iter().map(|(facet, parts)| {
             let mut placer = Placer::new(grid, Finer::Refused);
             let mut parts = parts.into_iter().filter_map(part).peekable();
             // The last part may be cut by the end of the window, the first is whole.

@@ -10,7 +10,7 @@ use judge::MetricSet;
 use super::grid::{Finer, Grid, OtherStep, Placer};
 use super::http::{Call, Door, Unreadable};
 use super::scan::Scan;
-use super::{Class, Source, SourceError, matching, set};
+use super::{Class, MOST_SERIES, MOST_VALUES, Source, SourceError, is_room, matching, set};
 use crate::account::Account;
 use crate::query::{Fault, Question};
 use crate::template::{PROMQL, quoted};
@@ -19,8 +19,8 @@ use crate::template::{PROMQL, quoted};
 const BASE: [&str; 4] = ["project", "resourceType", "scope", "location"];
 /// What begins a template that is the whole query.
 const WHOLE: &str = "PromQL:";
-/// Series of one answer at most.
-const MOST_SERIES: usize = 1_000;
+/// Values of one series that a range query may have (`prometheus: web/api/v1, exceeded maximum resolution`).
+const MOST_POINTS: u64 = 11_000;
 
 /// One account.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ fn read(body: &[u8], grid: Grid) -> Result<Vec<Series>, NoSeries> {
                 let placed = placer.ok_or(NoSeries::NoRange);
                 let placed = placed.and_then(|p| p.finish().map_err(NoSeries::OtherStep));
                 match placed {
-                    Ok(_) if series.len() >= MOST_SERIES => fault = Some(NoSeries::TooMany),
+                    Ok(_) if !is_room(series.len() + 1, grid) => fault = Some(NoSeries::TooMany),
                     Ok(values) => series.push((tags, values)),
                     Err(error) => fault = Some(error),
                 }
@@ -225,6 +225,10 @@ impl Source for Prometheus {
         Ok(self.query(question)?)
     }
 
+    fn longest_ms(&self, step_ms: u64) -> u64 {
+        step_ms.saturating_mul(MOST_POINTS)
+    }
+
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
         let query = self.query(question)?;
         let about = |error: SourceError| error.about(&question.metric, &query);
@@ -247,8 +251,8 @@ impl Source for Prometheus {
                 }
                 NoSeries::TooMany => self.door.error(
                     Class::Invalid,
-                    format!("it answers more than {MOST_SERIES} series"),
-                    "have the query aggregate them, such as by groupByFields",
+                    format!("it answers more than {MOST_SERIES} series, or {MOST_VALUES} values"),
+                    "have the query aggregate them, such as by groupByFields, or ask for a longer step",
                 ),
                 NoSeries::NoRange => self.door.error(
                     Class::Invalid,

@@ -1,22 +1,20 @@
-//! When a store is asked again (`kayenta: RetryExponential`): as often as there, but not for ever.
+//! When a store is asked again (`kayenta: RetryExponential`): as often as there, but not for ever. Whoever asks waits by
+//! a message with a due time.
 
 use std::time::Duration;
 
-use judge::MetricSet;
-
-use super::{Class, Source, SourceError};
-use crate::query::Question;
+use super::Class;
 
 /// The rule: ten attempts in total, a pause of 1, 2, 4 … s after each that failed and may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
+pub(crate) struct Retry {
     /// Attempts in total.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// The first pause; each further one is twice as long.
-    pub first: Duration,
+    pub(crate) first: Duration,
     /// All pauses together.
     /// Differs from Spinnaker: there they are bounded by their number alone, 511 s.
-    pub total: Duration,
+    pub(crate) total: Duration,
 }
 
 impl Default for Retry {
@@ -31,7 +29,7 @@ impl Default for Retry {
 
 impl Retry {
     /// The pause after attempt number `attempt` (1 for the first) that failed so; none if that was the last.
-    pub fn again(&self, attempt: u32, class: Class) -> Option<Duration> {
+    pub(crate) fn again(&self, attempt: u32, class: Class) -> Option<Duration> {
         if class != Class::Transient || attempt == 0 || attempt >= self.attempts {
             return None;
         }
@@ -49,45 +47,6 @@ fn power(exponent: u32) -> u32 {
         .checked_shl(exponent)
         .filter(|p| *p > 0)
         .unwrap_or(u32::MAX)
-}
-
-/// Asks until there is an answer, or the rule or `deadline` says that it is enough.
-///
-/// # Errors
-/// The last attempt's, with how many there were.
-pub async fn fetch(
-    source: &dyn Source,
-    question: &Question,
-    retry: &Retry,
-    deadline: Duration,
-) -> Result<Vec<MetricSet>, SourceError> {
-    let until = tokio::time::Instant::now() + deadline;
-    let mut attempt = 1;
-    loop {
-        let answer = tokio::time::timeout_at(until, source.fetch(question)).await;
-        let mut error = match answer {
-            Ok(Ok(sets)) => return Ok(sets),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                let why = format!("no answer within {} s", deadline.as_secs_f64());
-                let remedy = "ask for less, or look at what the store is busy with";
-                let mut error = SourceError::new(Class::Refused, why, remedy);
-                error.metric.clone_from(&question.metric);
-                error
-            }
-        };
-        let pause = retry.again(attempt, error.class);
-        let pause = pause.filter(|pause| tokio::time::Instant::now() + *pause < until);
-        let Some(pause) = pause else {
-            if attempt > 1 {
-                error.why = format!("{} (asked {attempt} times)", error.why);
-            }
-            return Err(error);
-        };
-        tracing::warn!(attempt, error = %error, "metric store is asked again");
-        tokio::time::sleep(pause).await;
-        attempt += 1;
-    }
 }
 
 #[cfg(test)]

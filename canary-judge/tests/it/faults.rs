@@ -1,12 +1,11 @@
 //! Bad luck with stores, the same for every one of them: what fails, who has to do something about it, what it says.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use canary_judge::account::{Account, Kind};
 use canary_judge::query::{Question, Scope};
-use canary_judge::source::{Class, History, Retry, SourceError, retry, source};
+use canary_judge::source::{Class, History, SourceError, source};
 use proto::status::Failure;
 use runtime::config::Span;
 use serde_json::{Value, json};
@@ -357,6 +356,28 @@ async fn a_part_of_the_values_is_no_answer() {
 }
 
 #[tokio::test]
+async fn seconds_that_the_balancer_has_forgotten_are_refused_and_not_answered_as_gaps() {
+    let mut question = question();
+    question.query.insert("metricName".into(), "errors".into());
+    question.scope.scope = "app-v001".into();
+    let of = async |age_s: i64| {
+        let history: Arc<dyn History> = Arc::new(Remembered {
+            answer: Some(Ok(json!({"history": {}}))),
+            now_ms: question.scope.start_ms + age_s * 1_000,
+        });
+        let store = source(&Account::local(), &history).unwrap();
+        store.fetch(&question).await
+    };
+    assert!(of(3_600).await.is_ok());
+    let error = of(3_601).await.unwrap_err();
+    assert_eq!(error.class, Class::Invalid);
+    assert!(
+        error.to_string().contains("the balancer remembers an hour"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_balancer_that_is_not_there_may_be_asked_again() {
     for (failure, class) in [
         (
@@ -384,78 +405,4 @@ async fn a_balancer_that_is_not_there_may_be_asked_again() {
             "{error}"
         );
     }
-}
-
-/// Fails some times, then answers.
-async fn failing(times: usize, status: u16) -> (Stub, Secret, Account) {
-    let asked = AtomicUsize::new(0);
-    let stub = Stub::new(move |_| {
-        if asked.fetch_add(1, Ordering::SeqCst) < times {
-            return Answer::With(status, "not now".into());
-        }
-        Answer::With(200, json!({"data": {"result": []}}).to_string())
-    });
-    let (stub, secret) = (stub.await, Secret::new(SECRET));
-    let account = account(Kind::Prometheus, &stub, &secret);
-    (stub, secret, account)
-}
-
-const QUICK: Retry = Retry {
-    attempts: 4,
-    first: Duration::from_millis(1),
-    total: Duration::from_secs(1),
-};
-
-#[tokio::test]
-async fn a_store_is_asked_again_until_it_answers_or_the_attempts_are_used_up() {
-    let minute = Duration::from_secs(60);
-    let (stub, _secret, account) = failing(3, 503).await;
-    let sets = retry::fetch(&*store(&account), &question(), &QUICK, minute)
-        .await
-        .unwrap();
-    assert_eq!((sets.len(), stub.received().len()), (1, 4));
-    let (stub, _secret, account) = failing(9, 503).await;
-    let error = retry::fetch(&*store(&account), &question(), &QUICK, minute)
-        .await
-        .unwrap_err();
-    assert_eq!(stub.received().len(), 4);
-    assert!(
-        error.to_string().contains("not now (asked 4 times)"),
-        "{error}"
-    );
-    let (stub, _secret, account) = failing(9, 400).await;
-    let error = retry::fetch(&*store(&account), &question(), &QUICK, minute)
-        .await
-        .unwrap_err();
-    assert_eq!(stub.received().len(), 1);
-    assert!(
-        error.to_string().contains("it answers 400: not now;"),
-        "{error}"
-    );
-}
-
-#[tokio::test]
-async fn a_deadline_ends_it_whatever_the_attempts_are() {
-    let (stub, _secret, account) = failing(1_000, 503).await;
-    let patient = Retry {
-        attempts: 1_000,
-        first: Duration::from_secs(3_600),
-        total: Duration::from_secs(7_200),
-    };
-    let short = Duration::from_millis(500);
-    let error = retry::fetch(&*store(&account), &question(), &patient, short)
-        .await
-        .unwrap_err();
-    assert_eq!((error.class, stub.received().len()), (Class::Transient, 1));
-    let silent = Stub::new(|_| Answer::Silence).await;
-    let secret = Secret::new(SECRET);
-    let mut account = self::account(Kind::Prometheus, &silent, &secret);
-    account.timeout = Span(Duration::from_secs(600));
-    let error = retry::fetch(&*store(&account), &question(), &patient, short)
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("no answer within 0.5 s"),
-        "{error}"
-    );
 }

@@ -100,12 +100,18 @@ impl DefinitionService for Keeper {
 
     async fn object_versions(
         &self,
-        call: Request<orca::ObjectKey>,
+        call: Request<orca::ObjectVersionsKey>,
     ) -> Result<Response<Json>, Status> {
-        let id = call.into_inner().id;
-        let versions = self.with(|all| all.get(&id).cloned().unwrap_or_default());
-        let versions = versions.into_iter().enumerate().rev();
-        let told = versions.map(|(at, object)| json!({"version": at + 1, "object": object}));
+        let asked = call.into_inner();
+        let versions = self.with(|all| all.get(&asked.id).cloned().unwrap_or_default());
+        let versions: Vec<(u64, Value)> = (1..).zip(versions).collect();
+        let versions = versions.into_iter().rev();
+        let versions = versions.filter(|(number, _)| [0, *number].contains(&asked.version));
+        let told = versions.map(|(number, object)| match asked.version {
+            0 => json!({"version": number, "updatedTimestamp": object["updatedTimestamp"],
+                        "lastModifiedBy": object["lastModifiedBy"]}),
+            _ => json!({"version": number, "object": object}),
+        });
         Ok(Response::new(Json::of(&told.collect())))
     }
 

@@ -184,7 +184,7 @@ pub(crate) async fn graphite() -> Option<Subject> {
         scope: arm,
         extended: &[],
         tags: &[],
-        no_series: NoSeries::Nothing,
+        no_series: NoSeries::Placeholder,
         text: "app.",
         lists: "app",
         start_s,

@@ -320,6 +320,28 @@ async fn a_config_that_may_not_be_saved_is_refused_in_the_originals_words() {
 }
 
 #[tokio::test]
+async fn a_start_that_is_repeated_finds_its_run_though_the_config_has_gone_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::on(on_disk(&folder));
+    let id = save(&world, "", &config(ACA)).await.unwrap();
+    let run = StartRunRequest {
+        effect_id: "stage:1".to_owned(),
+        config: None,
+        config_id: id.clone(),
+        ..planned(ACA, 60, 0)
+    };
+    let begun = world.start(run.clone()).await.unwrap();
+    let gone = ConfigKey { id, version: 0 };
+    world.client.clone().delete_config(gone).await.unwrap();
+    assert_eq!(world.start(run.clone()).await.unwrap(), begun);
+    let other = StartRunRequest {
+        effect_id: "stage:2".to_owned(),
+        ..run
+    };
+    assert!(world.start(other).await.is_err());
+}
+
+#[tokio::test]
 async fn a_saved_config_is_run_by_its_id_as_it_was_then() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::on(on_disk(&folder));

@@ -42,8 +42,6 @@ pub(crate) enum NoSeries {
     Placeholder,
     /// One set, every value NaN.
     Nan,
-    /// No set: the mixer refuses it.
-    Nothing,
 }
 
 /// A store, filled.

@@ -48,6 +48,18 @@ pub struct StartRunRequest {
     pub parent_execution_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "10")]
     pub plan: ::core::option::Option<Plan>,
+    /// Who waits for its end; told by an `OperationFinished` message. May be absent.
+    #[prost(message, optional, tag = "11")]
+    pub waiter: ::core::option::Option<Waiter>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Waiter {
+    #[prost(string, tag = "1")]
+    pub execution_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub stage_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub task_id: ::prost::alloc::string::String,
 }
 /// Judgements one after the other. Times are milliseconds; 0 is "not given".
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -477,6 +477,16 @@ pub struct ObjectKey {
     pub id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObjectVersionsKey {
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// 0: all, without the objects.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SaveObjectRequest {
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
@@ -1015,10 +1025,11 @@ pub mod definition_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// What is kept of the versions of an object, newest first: `[{version, object}]`.
+        /// What is kept of the versions of an object, newest first: `[{version, updateTs, lastModifiedBy, …}]`; of one version
+        /// `[{version, object}]`, or an empty list if it is not kept.
         pub async fn object_versions(
             &mut self,
-            request: impl tonic::IntoRequest<super::ObjectKey>,
+            request: impl tonic::IntoRequest<super::ObjectVersionsKey>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
@@ -1212,10 +1223,11 @@ pub mod definition_service_server {
             tonic::Response<super::super::super::common::v1::Empty>,
             tonic::Status,
         >;
-        /// What is kept of the versions of an object, newest first: `[{version, object}]`.
+        /// What is kept of the versions of an object, newest first: `[{version, updateTs, lastModifiedBy, …}]`; of one version
+        /// `[{version, object}]`, or an empty list if it is not kept.
         async fn object_versions(
             &self,
-            request: tonic::Request<super::ObjectKey>,
+            request: tonic::Request<super::ObjectVersionsKey>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1::Json>,
             tonic::Status,
@@ -2008,7 +2020,7 @@ pub mod definition_service_server {
                     struct ObjectVersionsSvc<T: DefinitionService>(pub Arc<T>);
                     impl<
                         T: DefinitionService,
-                    > tonic::server::UnaryService<super::ObjectKey>
+                    > tonic::server::UnaryService<super::ObjectVersionsKey>
                     for ObjectVersionsSvc<T> {
                         type Response = super::super::super::common::v1::Json;
                         type Future = BoxFuture<
@@ -2017,7 +2029,7 @@ pub mod definition_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::ObjectKey>,
+                            request: tonic::Request<super::ObjectVersionsKey>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

@@ -53,13 +53,14 @@ pub struct ExecutionRequested {
     pub trigger: Value,
 }
 
-/// An operation ended: the stage that waits for it may go on. `cloud-driver` → `orchestrator`.
+/// An operation or a canary run ended: the stage that waits for it may go on. `cloud-driver`, `canary-judge` →
+/// `orchestrator`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationFinished {
-    /// The operation.
+    /// The operation, or the canary run.
     pub operation_id: String,
-    /// Whether it reached its goal.
+    /// Whether it reached its goal; a run whether it was judged, whatever the verdict.
     pub succeeded: bool,
     /// The execution that waits.
     pub execution_id: String,

@@ -1,15 +1,17 @@
 //! Runs over a store in memory: what they come to, undisturbed and disturbed.
 
+mod kept;
 mod killed;
+mod refused;
 mod world;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use proto::message::OPERATION_FINISHED;
 use serde_json::{Value, json};
 
 use self::world::{NOW, World, config, request, start};
-use super::{Start, Wanted};
+use super::{Start, Waiter, Wanted};
 use crate::source::{Class, SourceError};
 
 const ACA: &str = "NetflixACAJudge-v1.0";
@@ -66,6 +68,35 @@ async fn a_run_is_judged_after_each_interval_over_a_growing_window() {
         pairs[0]["id"],
         told["result"]["judgeResult"]["results"][0]["id"]
     );
+}
+
+#[tokio::test]
+async fn who_waits_for_a_run_is_told_of_its_end_once_and_in_the_same_commit() {
+    for cancels in [false, true] {
+        let world = World::new();
+        let mut start = start(ACA, 3, 0);
+        // An id of the run's own shard, so that nothing has to cross.
+        let shards = world.runs.store.shards();
+        let shard = shards.of_application(&start.application);
+        let execution = shards.mint_id(NOW, &crate::ids::unique(), shard);
+        start.waiter = Some(Waiter {
+            execution_id: execution.clone(),
+            stage_id: "s".to_owned(),
+            task_id: "t".to_owned(),
+        });
+        let id = world.runs.start(start).await.unwrap();
+        assert_eq!(
+            world.messages(OPERATION_FINISHED).await,
+            Vec::<Value>::new()
+        );
+        if cancels {
+            world.runs.cancel(&id, "enough").await.unwrap();
+        }
+        world.live(100).await;
+        let told = json!({"operationId": id, "succeeded": !cancels, "executionId": execution,
+            "stageId": "s", "taskId": "t"});
+        assert_eq!(world.messages(OPERATION_FINISHED).await, [told]);
+    }
 }
 
 #[tokio::test]
@@ -267,107 +298,6 @@ async fn runs_of_an_application_are_listed_newest_first_by_page_and_state() {
     assert_eq!(list(2, 2, &[]).await, ids[2..4]);
     assert_eq!(list(1, 20, &["canceled"]).await, ids[3..4]);
     assert_eq!(list(2, 3, &["succeeded"]).await, ids[4..]);
-}
-
-#[tokio::test]
-async fn a_run_is_forgotten_with_everything_of_it_when_its_time_is_over() {
-    let world = World::new();
-    let run = Start {
-        effect_id: "e".to_owned(),
-        ..start(ACA, 1, 5)
-    };
-    let id = world.runs.start(run.clone()).await.unwrap();
-    world.live(20).await;
-    assert!(world.runs.get(&id).await.unwrap().is_some());
-    world.clock.advance(91 * 24 * 3600 * 1_000);
-    world.live(20).await;
-    assert!(world.runs.get(&id).await.unwrap().is_none());
-    let wanted = Wanted {
-        application: "shop".to_owned(),
-        ..Wanted::default()
-    };
-    assert!(world.runs.list(&wanted).await.unwrap().is_empty());
-    assert_ne!(world.runs.start(run).await.unwrap(), id);
-}
-
-#[tokio::test]
-async fn a_run_that_has_ended_is_archived_and_told_from_there_when_it_was_forgotten() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut world = World::new();
-    world.runs.archive = Some(Arc::new(store::archive::Folder::new(folder.path())));
-    let id = world.runs.start(start(ACA, 2, 5)).await.unwrap();
-    let ended = world.runs.start(start(ACA, 60, 0)).await.unwrap();
-    world.runs.cancel(&ended, "enough").await.unwrap();
-    // The archive cannot be written for a while: nothing is forgotten, it is tried again.
-    std::fs::write(folder.path().join("canaries"), "in the way").unwrap();
-    world.live(60).await;
-    std::fs::remove_file(folder.path().join("canaries")).unwrap();
-    world.live(60).await;
-    let told = world.told(&id).await;
-    let list = told["metricSetPairListId"].as_str().unwrap().to_owned();
-    let pairs = world.runs.pairs_of_list(&list).await.unwrap().unwrap();
-    let canceled = world.told(&ended).await;
-    world.clock.advance(91 * 24 * 3600 * 1_000);
-    world.live(20).await;
-    assert!(world.runs.load(&id).await.unwrap().is_none());
-    assert_eq!(world.told(&id).await, told);
-    assert_eq!(world.told(&ended).await, canceled);
-    assert_eq!(world.runs.pairs_of_list(&list).await.unwrap(), Some(pairs));
-    assert!(world.runs.pairs_of_list(&ended).await.unwrap().is_none());
-    let none = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
-    assert!(world.runs.get(none).await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn pairs_too_large_to_be_kept_are_judged_and_the_run_says_so() {
-    let world = World::new();
-    world.script.series.store(300, Ordering::SeqCst);
-    let mut large = start(ACA, 60, 60);
-    large.request = request(1);
-    large.plan.as_mut().unwrap().interval_ms = 0;
-    let id = world.runs.start(large).await.unwrap();
-    world.live(20).await;
-    let told = world.told(&id).await;
-    assert_eq!(told["status"], "succeeded");
-    assert!(told.get("metricSetPairListId").is_none());
-    assert!(
-        told["warnings"].to_string().contains("are not kept"),
-        "{}",
-        told["warnings"]
-    );
-    let results = told["result"]["judgeResult"]["results"].as_array().unwrap();
-    assert_eq!(results.len(), 300);
-}
-
-#[tokio::test]
-async fn a_run_that_cannot_be_begun_says_why() {
-    let world = World::new();
-    let told = async |start: Start| world.runs.start(start).await.unwrap_err().message;
-    let base = || start(ACA, 1, 0);
-    let judge = told(start("HAL-9000", 1, 0)).await;
-    assert_eq!(judge, "Unable to resolve canary judge 'HAL-9000'.");
-    let mut odd = base();
-    odd.config["metrics"][0]["query"]["type"] = json!("abacus");
-    assert!(
-        told(odd)
-            .await
-            .contains("Unable to resolve canary scope factory for 'abacus'.")
-    );
-    let mut endless = base();
-    endless.plan.as_mut().unwrap().interval_ms = 1;
-    assert!(told(endless).await.contains("60000 judgements"));
-    let mut none = base();
-    none.plan.as_mut().unwrap().lifetime_ms = 0;
-    assert!(told(none).await.contains("plan.lifetimeMs"));
-    let timeless = Start {
-        plan: None,
-        ..base()
-    };
-    assert!(
-        told(timeless)
-            .await
-            .contains("controlScope.start: it is missing")
-    );
 }
 
 #[tokio::test]

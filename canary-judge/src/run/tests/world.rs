@@ -2,7 +2,7 @@
 //! killed at a step.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ fn gone() -> Error {
 pub(super) struct Mortal {
     inner: Shared,
     fate: Arc<Fate>,
+    /// Bytes of the largest value it takes.
+    most: Arc<AtomicUsize>,
 }
 
 macro_rules! step {
@@ -164,6 +166,15 @@ impl Store for Mortal {
         owner: &DocumentKey,
         content: Bytes,
     ) -> Result<String, Error> {
+        let (actual, limit) = (content.len(), self.most.load(Ordering::SeqCst));
+        if actual > limit {
+            let what = "a blob".to_owned();
+            return Err(Error::Limit {
+                what,
+                actual,
+                limit,
+            });
+        }
         step!(self, self.inner.put_blob(shard, owner, content))
     }
     async fn get_blob(
@@ -199,6 +210,10 @@ pub(super) struct Script {
     pub(super) bad_from: AtomicI64,
     /// Values of a metric are doubled so often, to be large.
     pub(super) series: AtomicUsize,
+    /// Steps that one question may have.
+    pub(super) longest: AtomicU64,
+    /// Milliseconds that it remembers; 0: all.
+    pub(super) remembered_ms: AtomicU64,
     /// What was asked: scope, start, end.
     asked: Mutex<Vec<(String, i64, i64)>>,
     /// Failures still to come, by metric.
@@ -256,6 +271,12 @@ impl Source for Script {
     fn text(&self, question: &Question) -> Result<String, SourceError> {
         Ok(format!("{} of {}", question.metric, question.scope.scope))
     }
+    fn longest_ms(&self, step_ms: u64) -> u64 {
+        step_ms * self.longest.load(Ordering::SeqCst)
+    }
+    fn remembered_ms(&self) -> Option<u64> {
+        Some(self.remembered_ms.load(Ordering::SeqCst)).filter(|ms| *ms > 0)
+    }
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
         let (made, told) = self.fate.step();
         if !made || !told {
@@ -302,6 +323,8 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) fate: Arc<Fate>,
     pub(super) embedded: Arc<Embedded>,
+    /// Bytes of the largest value that the store takes.
+    pub(super) most: Arc<AtomicUsize>,
     inner: Shared,
     /// A control: messages are acknowledged before what they cause is written.
     pub(super) acknowledges_first: bool,
@@ -317,13 +340,17 @@ impl World {
             fate: Arc::clone(&fate),
             bad_from: AtomicI64::new(i64::MAX),
             series: AtomicUsize::new(1),
+            longest: AtomicU64::new(100_000),
+            remembered_ms: AtomicU64::new(0),
             asked: Mutex::default(),
             failures: Mutex::default(),
         });
+        let most = Arc::new(AtomicUsize::new(usize::MAX));
         let runs = Runs {
             store: Arc::new(Mortal {
                 inner: inner.clone(),
                 fate: Arc::clone(&fate),
+                most: Arc::clone(&most),
             }),
             stores: Arc::new(Only(Arc::clone(&script))),
             archive: None,
@@ -336,6 +363,7 @@ impl World {
             clock,
             fate,
             embedded,
+            most,
             inner,
             acknowledges_first: false,
         }
@@ -390,6 +418,23 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What lies in a queue.
+    pub(super) async fn messages(&self, queue: &str) -> Vec<Value> {
+        let mut found = Vec::new();
+        for shard in self.inner.shards().all() {
+            let what = Reserve {
+                queue,
+                most: 8,
+                lease_ms: LEASE_MS.unsigned_abs(),
+                max_tries: 100,
+            };
+            let reserved = self.inner.reserve(shard, what).await.unwrap();
+            let messages = reserved.deliveries.iter().flat_map(|d| &d.messages);
+            found.extend(messages.map(|m| serde_json::from_slice(&m.body).unwrap()));
+        }
+        found
     }
 
     async fn handle(&self, delivery: &Delivery) {
