@@ -167,10 +167,10 @@ impl Engine {
         &self.inner.settings
     }
 
-    /// Fetches what an expression asks for, as much as one turn may.
-    pub(crate) async fn look_up(&self, mut lookups: Vec<Lookup>) -> Answers {
+    /// Fetches what an expression asks for, as much as one turn may and this user.
+    pub(crate) async fn look_up(&self, mut lookups: Vec<Lookup>, user: &str) -> Answers {
         lookups.truncate(lookup::MOST);
-        lookup::fetch(self.inner.services.as_ref(), &lookups).await
+        lookup::fetch(self.inner.services.as_ref(), &lookups, user).await
     }
 
     pub(crate) fn now(&self) -> i64 {
@@ -364,7 +364,8 @@ impl Engine {
                 Err(_) if limits == alone => break,
                 Err(mut lookups) => {
                     lookups.truncate(lookup::MOST);
-                    let answers = self.ask(&lookups, place.as_deref_mut()).await;
+                    let user = known.execution().map_or("", Execution::user);
+                    let answers = self.ask(&lookups, user, place.as_deref_mut()).await;
                     known.to_mut().answers.extend(answers.clone());
                     added.extend(answers);
                 }
@@ -377,13 +378,13 @@ impl Engine {
     }
 
     /// Fetches look-ups. Slow hosts hold one another up, not the turns that ask nobody.
-    async fn ask(&self, lookups: &[Lookup], place: Option<&mut Place>) -> Answers {
+    async fn ask(&self, lookups: &[Lookup], user: &str, place: Option<&mut Place>) -> Answers {
         let asking = self.inner.lookups.acquire().await;
         let Some(place) = place else {
-            return lookup::fetch(self.inner.services.as_ref(), lookups).await;
+            return lookup::fetch(self.inner.services.as_ref(), lookups, user).await;
         };
         place.leave();
-        let answers = lookup::fetch(self.inner.services.as_ref(), lookups).await;
+        let answers = lookup::fetch(self.inner.services.as_ref(), lookups, user).await;
         drop(asking);
         place.back().await;
         answers

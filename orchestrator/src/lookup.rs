@@ -2,9 +2,11 @@
 //! recorded with the turn that needed them and never fetched twice.
 
 use orchestrator_core::{Answers, Lookup, LookupRequest};
+use proto::status::Kind;
 use serde_json::Value;
 
 use crate::services::{HttpRequest, OnBehalf, Services};
+use crate::task::access::readable_canary_config;
 
 /// An answer is no longer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -14,12 +16,14 @@ pub(crate) const MOST: usize = 20;
 const MAX_EXECUTION: usize = 4 * 1024 * 1024;
 const TIMEOUT_MS: u64 = 10_000;
 
-/// Fetches each; one that fails is answered with the reason.
-pub(crate) async fn fetch(services: &dyn Services, lookups: &[Lookup]) -> Answers {
+/// Fetches each for this user; one that fails is answered with the reason.
+pub(crate) async fn fetch(services: &dyn Services, lookups: &[Lookup], user: &str) -> Answers {
     let mut answers = Answers::new();
     for lookup in lookups {
         let (name, answer, most) = match &lookup.request {
-            LookupRequest::Url(url) => (url, one(services, &lookup.key, url).await, MAX_ANSWER),
+            LookupRequest::Url(url) => {
+                (url, one(services, &lookup.key, url, user).await, MAX_ANSWER)
+            }
             LookupRequest::Execution(id) => (id, execution(services, id).await, MAX_EXECUTION),
         };
         let answer = answer.and_then(|text| {
@@ -45,7 +49,7 @@ async fn execution(services: &dyn Services, id: &str) -> Result<String, String> 
     }
 }
 
-async fn one(services: &dyn Services, key: &str, url: &str) -> Result<String, String> {
+async fn one(services: &dyn Services, key: &str, url: &str, user: &str) -> Result<String, String> {
     if let Some(name) = url.strip_prefix("application:") {
         let found = services.definitions().application(&decoded(name)).await;
         return json(found);
@@ -61,7 +65,7 @@ async fn one(services: &dyn Services, key: &str, url: &str) -> Result<String, St
     }
     if let Some(path) = url.strip_prefix("canary-config-id:") {
         let (application, name) = path.split_once('/').unwrap_or((path, ""));
-        return canary_config_id(services, &decoded(application), &decoded(name)).await;
+        return canary_config_id(services, &decoded(application), &decoded(name), user).await;
     }
     // Without a store of artifacts a reference stands for itself.
     if url.starts_with("ref://") {
@@ -90,25 +94,32 @@ async fn one(services: &dyn Services, key: &str, url: &str) -> Result<String, St
     String::from_utf8(answer.body).map_err(|_| format!("the answer of {url} is not text"))
 }
 
-/// The id of an application's canary config; `null` if there is none of the name, or several.
+/// The id of an application's canary config; `null` if there is none of the name that the user may READ, or several.
 async fn canary_config_id(
     services: &dyn Services,
     application: &str,
     name: &str,
+    user: &str,
 ) -> Result<String, String> {
-    // An expression has no user of its own: what it learns is an id.
-    let nobody = OnBehalf {
-        user: String::new(),
-        roles: Vec::new(),
+    let access = services.access();
+    let by = OnBehalf {
+        user: user.to_owned(),
+        roles: access.roles(user).await.map_err(|e| e.to_string())?,
     };
-    let configs = services.canary_judge().configs(&nobody, application).await;
+    let configs = services.canary_judge().configs(&by, application).await;
     let configs = configs.map_err(|failure| failure.to_string())?;
     let mut named = configs
         .iter()
         .filter(|c| c.get("name") == Some(&name.into()));
-    let id = named.next().and_then(|config| config.get("id")).cloned();
-    let only = id.filter(|_| named.next().is_none());
-    Ok(only.unwrap_or_default().to_string())
+    let only = named.next().filter(|_| named.next().is_none());
+    let Some(config) = only else {
+        return Ok(Value::Null.to_string());
+    };
+    match readable_canary_config(access, user, config).await {
+        Ok(()) => Ok(config.get("id").cloned().unwrap_or_default().to_string()),
+        Err(failure) if failure.kind == Kind::Denied => Ok(Value::Null.to_string()),
+        Err(failure) => Err(failure.to_string()),
+    }
 }
 
 fn json(found: Result<Option<Value>, proto::status::Failure>) -> Result<String, String> {

@@ -355,6 +355,8 @@ pub struct NewRun {
     pub storage_account: String,
     /// Judgements one after the other; none: one, now.
     pub plan: Option<CanaryPlan>,
+    /// Who is told when it has ended.
+    pub waiter: Option<Waiter>,
 }
 
 /// When a canary run judges. Times are milliseconds; 0 is "not given".

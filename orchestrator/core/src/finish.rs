@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::change::{Change, ignored};
 use crate::env::Env;
 use crate::execution::Execution;
+use crate::handler::cancel_stage::cancel_effect_id;
 use crate::handler::run_task::{effect_id, fail_with};
 use crate::message::Message;
 use crate::outcome::{Mode, Outcome, Reason, RunKind, TaskRun};
@@ -168,15 +169,21 @@ fn cancelled(
 ) -> Outcome {
     let mut change = Change::of(execution);
     let stage = execution.stage(&run.stage_id);
+    // A restart began another attempt, whose cancelling and context are its own.
+    let current = stage.is_some_and(|stage| {
+        let same_attempt = run.effect_id == cancel_effect_id(execution, stage);
+        same_attempt && stage.status.is_halt() && stage.undone
+    });
+    if !current {
+        return ignored(Reason::Superseded);
+    }
     let ended = stage.and_then(|s| s.end_time).unwrap_or(env.now);
     let in_time = env.now - ended < CANCEL_FOR_MS;
-    // A restart began another attempt, whose cancelling is its own.
-    let current = stage.is_some_and(|s| s.status.is_halt() && s.undone);
     let open = match &result {
         Ok(result) => result.status == Status::Running,
         Err(error) => error.class == ErrorClass::Transient,
     };
-    let again = open && in_time && current;
+    let again = open && in_time;
     let context = match result {
         Ok(mut result) => {
             if open && !again {

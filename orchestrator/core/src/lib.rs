@@ -58,6 +58,7 @@ pub use execution::{Execution, ExecutionType, Pause};
 pub use finish::{dry_run_result, task_finished};
 pub use gate::PipelineGate;
 pub use handle::handle;
+pub use handler::run_task::effect_id;
 pub use ids::{ExecutionId, PipelineConfigId, RefId, StageId, TaskId};
 pub use losses::{note, note_losses};
 pub use message::Message;

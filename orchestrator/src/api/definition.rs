@@ -8,8 +8,9 @@ use proto::json::required;
 use proto::orchestrator::v1::definition_service_server::DefinitionService;
 use proto::orchestrator::v1::{
     ApplicationHistoryRequest, ApplicationName, ConfiguredRequest, DefinitionList,
-    ListApplicationsRequest, ListPipelinesRequest, ObjectKey, PipelineHistoryRequest, PipelineKey,
-    SaveApplicationRequest, SaveObjectRequest, SavePipelineRequest,
+    ListApplicationsRequest, ListPipelinesRequest, ObjectKey, ObjectVersionsKey,
+    PipelineHistoryRequest, PipelineKey, SaveApplicationRequest, SaveObjectRequest,
+    SavePipelineRequest,
 };
 use proto::status::Failure;
 use tonic::{Request, Response, Status};
@@ -230,10 +231,16 @@ impl DefinitionService for DefinitionApi {
         Ok(Response::new(Empty {}))
     }
 
-    async fn object_versions(&self, request: Request<ObjectKey>) -> Result<Response<Json>, Status> {
+    async fn object_versions(
+        &self,
+        request: Request<ObjectVersionsKey>,
+    ) -> Result<Response<Json>, Status> {
         let key = request.into_inner();
         let kind = Object::of(&key.kind)?;
-        let found = self.definitions.object_versions(kind, &key.id).await?;
+        let found = self
+            .definitions
+            .object_versions(kind, &key.id, key.version)
+            .await?;
         Ok(Response::new(Json::of(&serde_json::Value::Array(found))))
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Variables<'a> {
     pub(super) after: Vec<&'a str>,
     /// `v3`, `v4`, or empty for what the execution says.
     pub(super) version: &'a str,
+    /// Who asks.
+    pub(super) user: &'a str,
 }
 
 /// One expression, at a stage if one is named: `{result, detail}`.
@@ -36,7 +38,7 @@ pub(super) async fn expression(
             Failure::not_found(format!("execution {} has no stage {id}", execution.id))
         })?),
     };
-    asking(engine, execution, |env| {
+    asking(engine, execution, user, |env| {
         let evaluated = context::try_out(execution, stage, text, user, env)?;
         let detail = expression::summary(&evaluated.failures, env.now);
         Ok(json!({"result": evaluated.value, "detail": detail}))
@@ -65,7 +67,7 @@ pub(super) async fn variables(
     if !tried.version.is_empty() {
         execution.spel_evaluator = Some(tried.version.to_owned());
     }
-    let evaluated = asking(engine, &execution, |env| {
+    let evaluated = asking(engine, &execution, tried.user, |env| {
         context::evaluate_context(&execution, &stage, env)
     });
     let mut context = evaluated.await?.unwrap_or_default();
@@ -110,6 +112,7 @@ fn check(execution: &Execution, tried: &Variables<'_>) -> Result<(), Failure> {
 async fn asking<T>(
     engine: &Engine,
     execution: &Execution,
+    user: &str,
     evaluate: impl Fn(&Env<'_>) -> Result<T, Vec<Lookup>>,
 ) -> Result<T, Failure> {
     let mut answers = Answers::new();
@@ -131,7 +134,7 @@ async fn asking<T>(
         };
         match found {
             Ok(evaluated) => return Ok(evaluated),
-            Err(lookups) => answers.extend(engine.look_up(lookups).await),
+            Err(lookups) => answers.extend(engine.look_up(lookups, user).await),
         }
     }
     let text = format!("the expression fetches something for the {ROUNDS}th time; split it");

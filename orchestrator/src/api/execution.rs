@@ -339,6 +339,7 @@ impl ExecutionService for ExecutionApi {
                     list,
                     after: after.map(String::as_str).collect(),
                     version: &asked.spel_version,
+                    user: &user,
                 };
                 evaluation::variables(&self.engine, execution, tried).await?
             }

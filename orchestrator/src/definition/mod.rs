@@ -437,7 +437,14 @@ pub(crate) fn refused(refused: &Refused) -> Failure {
 /// Whether two bodies say the same, their stamps left out: a save that changes
 /// nothing makes no version, so that repeating one is harmless.
 fn same(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
-    let is_stamp = |key: &str| matches!(key, "updateTs" | "lastModifiedBy" | "lastModified");
+    same_but(a, b, &[])
+}
+
+/// [`same`], and these fields are stamps too.
+fn same_but(a: &Map<String, Value>, b: &Map<String, Value>, stamps: &[&str]) -> bool {
+    let is_stamp = |key: &str| {
+        matches!(key, "updateTs" | "lastModifiedBy" | "lastModified") || stamps.contains(&key)
+    };
     let part = |map: &Map<String, Value>| {
         let mut map = map.clone();
         map.retain(|key, _| !is_stamp(key));

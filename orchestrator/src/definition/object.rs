@@ -8,7 +8,7 @@ use store::{IndexChange, Refused, Shard};
 
 use super::{
     BODY, Collection, Definitions, TRIES, account, canary, environment, parse, project, refused,
-    same, template, text, unavailable,
+    same_but, template, text, unavailable,
 };
 use crate::notification::address;
 
@@ -158,6 +158,22 @@ impl Object {
         }
     }
 
+    /// Fields that say when one was saved, beside those that all objects have.
+    fn stamps(self) -> &'static [&'static str] {
+        match self {
+            Self::CanaryConfig => &["updatedTimestamp", "updatedTimestampIso"],
+            Self::PipelineTemplate
+            | Self::Project
+            | Self::Environment
+            | Self::Quarantine
+            | Self::Notification
+            | Self::User
+            | Self::ServiceAccount
+            | Self::ApiToken
+            | Self::Session => &[],
+        }
+    }
+
     /// What is wrong with one.
     fn check(self, body: &Map<String, Value>) -> Result<(), Failure> {
         let faults = match self {
@@ -232,14 +248,21 @@ impl Definitions {
         Ok(found.map(|stored| Value::Object(stored.body)))
     }
 
-    /// What is kept of the versions of an object, newest first, each with its number.
+    /// What is kept of the versions of an object, newest first, each with its number and when and by whom it was saved;
+    /// or, other than 0, this version alone, with the object. All objects of them would be too large for one answer.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn object_versions(&self, kind: Object, id: &str) -> Result<Vec<Value>, Failure> {
+    pub async fn object_versions(
+        &self,
+        kind: Object,
+        id: &str,
+        version: u64,
+    ) -> Result<Vec<Value>, Failure> {
         let (collection, shard, id) = (kind.collection(), self.shard_of(kind), kind.key(id));
         let mut kept = self.members(shard, &collection.history(&id)).await?;
         kept.reverse();
+        kept.retain(|entry| version == 0 || entry.score.unsigned_abs() == version);
         let mut versions = Vec::with_capacity(kept.len());
         for entry in kept {
             let key = collection.version_key(&id, entry.score.unsigned_abs());
@@ -248,7 +271,15 @@ impl Definitions {
                 continue;
             };
             let object = parse(body, collection, &id)?;
-            versions.push(json!({"version": entry.score, "object": object}));
+            let mut told = Map::from_iter([("version".to_owned(), json!(entry.score))]);
+            if version > 0 {
+                told.insert("object".to_owned(), Value::Object(object));
+            } else {
+                let stamps = ["updateTs", "lastModifiedBy"].iter().chain(kind.stamps());
+                let stamps = stamps.filter_map(|key| object.get_key_value(*key));
+                told.extend(stamps.map(|(key, value)| (key.clone(), value.clone())));
+            }
+            versions.push(Value::Object(told));
         }
         Ok(versions)
     }
@@ -295,7 +326,7 @@ impl Definitions {
                         body.entry(key).or_insert_with(|| kept.clone());
                     }
                 }
-                if same(&before.body, &body) {
+                if same_but(&before.body, &body, kind.stamps()) {
                     self.confirm(kind.collection(), shard, &id, before).await?;
                     return Ok(Value::Object(before.body.clone()));
                 }

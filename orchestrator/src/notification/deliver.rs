@@ -165,7 +165,7 @@ impl Engine {
             };
             match found {
                 Ok(evaluated) => return evaluated.value,
-                Err(lookups) => answers.extend(self.look_up(lookups).await),
+                Err(lookups) => answers.extend(self.look_up(lookups, execution.user()).await),
             }
         }
         planned.notification.clone()

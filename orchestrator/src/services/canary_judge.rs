@@ -32,8 +32,10 @@ impl GrpcCanaryJudge {
 pub struct NoJudge;
 
 fn failure(status: tonic::Status) -> Failure {
+    // Without a source the judge answered: that a metric store, or its own, is away.
+    let unanswered = std::error::Error::source(&status).is_some();
     let mut failure = Failure::from(status);
-    if failure.kind == Kind::Unavailable {
+    if failure.kind == Kind::Unavailable && unanswered {
         failure.message = format!("the canary judge cannot be reached: {}", failure.message);
     }
     failure
@@ -105,6 +107,11 @@ impl CanaryJudge for GrpcCanaryJudge {
             storage_account: run.storage_account,
             parent_execution_id: run.execution_id,
             plan: run.plan.map(plan),
+            waiter: run.waiter.map(|w| wire::Waiter {
+                execution_id: w.execution_id,
+                stage_id: w.stage_id,
+                task_id: w.task_id,
+            }),
         };
         let answer = self.0.clone().start_run(call(by, request)).await;
         Ok(answer.map_err(failure)?.into_inner().id)

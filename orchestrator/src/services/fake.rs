@@ -334,13 +334,15 @@ impl CloudDriver for Fake {
 
     async fn cluster(
         &self,
-        _application: &str,
+        application: &str,
         account: &str,
         cluster: &str,
         _cloud_provider: &str,
     ) -> Result<Option<Value>, Failure> {
         self.faulty(|world| {
-            let groups = world.members(account, cluster);
+            let mut groups = world.members(account, cluster);
+            // A cluster is found in its own application only.
+            groups.retain(|_| cluster.split('-').next() == Some(application));
             let found = json!({"name": cluster, "account": account, "serverGroups": groups});
             Ok((!groups.is_empty()).then_some(found))
         })

@@ -6,15 +6,16 @@
 use async_trait::async_trait;
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
-    Description, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult,
-    TaskSpec,
+    Description, ErrorClass, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy,
+    TaskResult, TaskSpec,
 };
+use proto::status::Failure;
 use serde_json::{Map, Value, json};
 
 use super::kayenta_canary::duration::{count_ms, iso_ms};
-use super::kayenta_canary::on_behalf;
 use super::kayenta_canary::settings::{iso, short, text};
 use super::kayenta_canary::verdict::shown;
+use super::kayenta_canary::{in_words, on_behalf};
 use super::{StageType, schema};
 use crate::services::MetricQuestion;
 use crate::task::{Pool, Task, TaskContext, failed, number};
@@ -22,6 +23,8 @@ use crate::task::{Pool, Task, TaskContext, failed, number};
 /// The type.
 pub(super) static STAGE: CheckMetric = CheckMetric;
 
+/// What was measured, or why nothing was, in the context.
+const MESSAGE: &str = "metricMessage";
 const OPERATORS: [&str; 4] = ["<", "<=", ">", ">="];
 const AGGREGATIONS: [&str; 6] = ["mean", "median", "sum", "min", "max", "last"];
 /// Points of one window at the most.
@@ -51,14 +54,19 @@ impl StageDefinition for CheckMetric {
     }
 
     fn prepare_restart(&self, stage: &mut Stage) {
-        for key in ["measured", "measuredSeries", "metricQuery"] {
+        for key in ["measured", "measuredSeries", "metricQuery", MESSAGE] {
             stage.context.shift_remove(key);
         }
     }
 
     /// What the store says of its query is no expression.
     fn own_expressions(&self) -> &'static [&'static str] {
-        &["measuredSeries", "metricQuery"]
+        &["measuredSeries", "metricQuery", MESSAGE]
+    }
+
+    fn overdue(&self, stage: StageView<'_>) -> Option<String> {
+        let said = stage.stage.context.get(MESSAGE).and_then(text);
+        said.map(ToOwned::to_owned)
     }
 
     fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
@@ -306,9 +314,23 @@ impl Task for Measure {
         };
         let by = on_behalf(ctx).await?;
         let judge = ctx.services.canary_judge();
-        let reply = judge.query(&by, question).await.map_err(failed)?;
-        answer(ctx, &check, &reply)
+        let reply = judge.query(&by, question).await;
+        in_words(
+            reply
+                .map_err(kept)
+                .and_then(|reply| answer(ctx, &check, &reply)),
+        )
     }
+}
+
+/// A failure that may pass is kept in the context, so that the end tells of it when it does not.
+fn kept(failure: Failure) -> TaskError {
+    let mut error = failed(failure);
+    if error.class == ErrorClass::Transient {
+        let message = error.message.clone().into();
+        error.context.insert(MESSAGE.to_owned(), message);
+    }
+    error
 }
 
 /// What the store's answer means.
@@ -370,7 +392,7 @@ fn answer(ctx: &TaskContext<'_>, check: &Check, reply: &Value) -> Result<TaskRes
     context.insert("measured".to_owned(), json!(value));
     context.insert("measuredSeries".to_owned(), listed.into());
     context.insert("metricQuery".to_owned(), sent);
-    context.insert("metricMessage".to_owned(), measured.clone().into());
+    context.insert(MESSAGE.to_owned(), measured.clone().into());
     if series.iter().all(|(_, value, _)| check.holds(*value)) {
         let result = TaskResult {
             context,

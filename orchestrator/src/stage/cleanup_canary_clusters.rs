@@ -1,20 +1,20 @@
 //! `cleanupCanaryClusters`: takes baseline and canary out of traffic, and away. Planned by `kayentaCanary`, whatever
-//! its end. Source: `orca: CleanupCanaryClustersStage`.
+//! its end, once it began to deploy. Source: `orca: CleanupCanaryClustersStage`.
 
 use async_trait::async_trait;
 use orchestrator_core::{
-    Description, NewStage, Owner, PlanError, StageDefinition, StageView, TaskError, TaskPolicy,
+    Description, NewStage, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy,
     TaskResult,
 };
 use proto::status::Kind;
 use serde_json::{Map, Value, json};
 
-use super::deploy_canary_server_groups::{existing, removal};
+use super::deploy_canary_server_groups::{begun, existing, removal, submitted};
 use super::kayenta_canary::deployments::{self, Deployments};
 use super::{StageType, schema};
-use crate::services::{NewOperation, OperationState};
+use crate::services::OperationState;
 use crate::task::server_group::cluster_of;
-use crate::task::{SEQUENCE, Task, TaskContext, failed};
+use crate::task::{SEQUENCE, Task, TaskContext, failed, submit_operation};
 
 /// The type.
 pub(super) static STAGE: CleanupCanaryClusters = CleanupCanaryClusters;
@@ -45,9 +45,10 @@ impl StageDefinition for CleanupCanaryClusters {
         let mut shrink = Vec::new();
         for (n, (_, group)) in deployments.groups().enumerate() {
             let side = if n % 2 == 0 { "control" } else { "experiment" };
-            let cluster = cluster_of(group, &deployments.application);
+            let application = deployments.application_of(group);
+            let cluster = cluster_of(group, application);
             // Whatever becomes of one, the other ones are seen to.
-            let mut context = context(&deployments, &cluster);
+            let mut context = context(&deployments, application, &cluster);
             context.insert("remainingEnabledServerGroups".to_owned(), 0.into());
             context.insert(
                 "allowSiblingStagesToContinueOnFailure".to_owned(),
@@ -88,10 +89,10 @@ impl StageType for CleanupCanaryClusters {
     }
 }
 
-fn context(deployments: &Deployments, cluster: &str) -> Map<String, Value> {
+fn context(deployments: &Deployments, application: &str, cluster: &str) -> Map<String, Value> {
     let context = json!({
         "cloudProvider": deployments.provider(), "credentials": deployments.account, "cluster": cluster,
-        "application": deployments.application, "regions": [deployments.region],
+        "application": application, "regions": [deployments.region],
         "continueIfClusterNotFound": true, "continuePipeline": true,
     });
     context.as_object().cloned().unwrap_or_default()
@@ -120,7 +121,10 @@ impl Task for CleanUpCanceled {
         let Some(Ok(deployments)) = deployments::of(view) else {
             return Ok(TaskResult::succeeded());
         };
-        if under_way(ctx).await? {
+        let Some(deployment) = begun(view) else {
+            return Ok(TaskResult::succeeded());
+        };
+        if under_way(ctx, deployment).await? {
             // It turns back by itself, and is asked again whether it has.
             return Ok(TaskResult::running());
         }
@@ -141,24 +145,19 @@ impl Task for CleanUpCanceled {
 }
 
 /// Whether the creation of the groups still goes on; it is told to turn back.
-async fn under_way(ctx: &TaskContext<'_>) -> Result<bool, TaskError> {
-    let mut before = ctx
-        .execution
-        .synthetics(&ctx.stage.id, Some(Owner::StageBefore));
-    let deployment = before.find(|s| s.kind == "deployCanaryServerGroups");
-    let last = deployment.and_then(|s| s.context.get("kato.last.task.id")?.get("id"));
-    let Some(id) = last.and_then(Value::as_str) else {
+async fn under_way(ctx: &TaskContext<'_>, deployment: &Stage) -> Result<bool, TaskError> {
+    let Some(id) = submitted(ctx, deployment).await? else {
         return Ok(false);
     };
     let driver = ctx.services.cloud_driver();
-    let operation = match driver.operation(id).await {
+    let operation = match driver.operation(&id).await {
         Err(failure) if failure.kind == Kind::NotFound => return Ok(false),
         found => found.map_err(failed)?,
     };
     if operation.state != OperationState::Running {
         return Ok(false);
     }
-    let state = driver.cancel(id).await.map_err(failed)?.state;
+    let state = driver.cancel(&id).await.map_err(failed)?.state;
     Ok(state == OperationState::Running)
 }
 
@@ -173,25 +172,8 @@ async fn remove(
         .flat_map(|name| removal(deployments, name))
         .map(|(kind, input)| json!({ kind: input }))
         .collect();
-    let roles = ctx
-        .services
-        .access()
-        .roles(ctx.user())
-        .await
-        .map_err(failed)?;
-    let mut applications = vec![ctx.execution.application.to_lowercase()];
-    applications.push(deployments.application.to_lowercase());
-    applications.dedup();
-    let operation = NewOperation {
-        effect_id: ctx.effect(&names.join("+")),
-        kind: SEQUENCE.to_owned(),
-        input: json!({ "operations": parts }),
-        user: ctx.user().to_owned(),
-        roles,
-        applications,
-        waiter: None,
-    };
-    let driver = ctx.services.cloud_driver();
-    driver.submit(operation).await.map_err(failed)?;
+    let mut all = Map::new();
+    all.insert("operations".to_owned(), parts.into());
+    submit_operation::submit_as(ctx, &names.join("+"), SEQUENCE, all).await?;
     Ok(())
 }

@@ -6,8 +6,8 @@
 
 use async_trait::async_trait;
 use orchestrator_core::{
-    Description, NewStage, Owner, PlanError, Stage, StageDefinition, StageView, TaskError,
-    TaskPolicy, TaskResult, TaskSpec,
+    Description, ErrorClass, NewStage, Owner, PlanError, Stage, StageDefinition, StageView, Status,
+    Task as TaskExecution, TaskError, TaskPolicy, TaskResult, TaskSpec, effect_id,
 };
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,8 @@ use crate::task::{
 /// The type.
 pub(super) static STAGE: DeployCanaryServerGroups = DeployCanaryServerGroups;
 
+/// Name of the task that submits the creation.
+const CREATION: &str = "createCanaryServerGroups";
 const BASELINE: &str = "Find baseline image";
 /// What names an image in the context of a deployment.
 const IMAGE: [&str; 5] = [
@@ -53,7 +55,7 @@ impl StageDefinition for DeployCanaryServerGroups {
 
     fn tasks(&self, _stage: StageView<'_>) -> Result<Vec<TaskSpec>, PlanError> {
         Ok(vec![
-            TaskSpec::new("createCanaryServerGroups", Create.kind()),
+            TaskSpec::new(CREATION, Create.kind()),
             TaskSpec::new("monitorDeploy", MONITOR_OPERATION.kind()),
             TaskSpec::new("waitForUpInstances", WAIT_FOR_UP_INSTANCES.kind()),
             TaskSpec::new("propagateDeployedServerGroupScopes", Propagate.kind()),
@@ -102,6 +104,53 @@ fn of(stage: StageView<'_>) -> Result<Deployments, String> {
     found.unwrap_or_else(|| {
         Err("deployments is missing; say what to deploy for the comparison".to_owned())
     })
+}
+
+/// The deployment that a canary stage planned, once its creation has begun. Before that the clusters are no business
+/// of the stage's: what is in them is somebody else's.
+pub(super) fn begun(stage: StageView<'_>) -> Option<&Stage> {
+    let mut before = stage
+        .execution
+        .synthetics(&stage.stage.id, Some(Owner::StageBefore));
+    let deployment = before.find(|s| s.kind == STAGE.kind())?;
+    (creation(deployment)?.runs > 0).then_some(deployment)
+}
+
+fn creation(deployment: &Stage) -> Option<&TaskExecution> {
+    deployment.tasks.iter().find(|task| task.name == CREATION)
+}
+
+/// The id of the operation that a deployment submitted. Where a cancellation came before the answer it is submitted
+/// once more: under the same effect id, so that this finds it if it was.
+pub(super) async fn submitted(
+    ctx: &TaskContext<'_>,
+    deployment: &Stage,
+) -> Result<Option<String>, TaskError> {
+    let id = |context: &Map<String, Value>| {
+        let id = context.get("kato.last.task.id")?.get("id")?.as_str();
+        id.map(ToOwned::to_owned)
+    };
+    if let Some(id) = id(&deployment.context) {
+        return Ok(Some(id));
+    }
+    let Some(task) = creation(deployment).filter(|task| task.status == Status::Canceled) else {
+        return Ok(None);
+    };
+    let effect_id = effect_id(ctx.execution, deployment, task);
+    let creating = TaskContext {
+        execution: ctx.execution,
+        stage: deployment,
+        task_id: &task.id,
+        now: ctx.now,
+        effect_id: &effect_id,
+        services: ctx.services,
+    };
+    match Create.run(&creating).await {
+        Ok(result) => Ok(id(&result.context)),
+        Err(error) if error.class == ErrorClass::Transient => Err(error),
+        // What is refused is not under way.
+        Err(_) => Ok(None),
+    }
 }
 
 fn of_task(ctx: &TaskContext<'_>) -> Result<Deployments, TaskError> {
@@ -229,7 +278,7 @@ pub(super) async fn existing(
     deployments: &Deployments,
     group: &Map<String, Value>,
 ) -> Result<Vec<String>, TaskError> {
-    let application = &deployments.application;
+    let application = deployments.application_of(group);
     let cluster = cluster_of(group, application);
     let driver = ctx.services.cloud_driver();
     let found = driver

@@ -2,8 +2,9 @@
 //! Source: `orca: KayentaCanaryStage`, `AggregateCanaryResultsTask`.
 //!
 //! Before its task: `resolveCanaryConfig`, `deployCanaryServerGroups` if there are `deployments`, and
-//! `runCanaryIntervals`; after it, whatever happened, `cleanupCanaryClusters`. With a judge that decides after each
-//! step there is one run instead of one per interval, and its decision ends the stage as soon as it is there.
+//! `runCanaryIntervals`; after it, whatever happened once the deployment began, `cleanupCanaryClusters`. With a judge
+//! that decides after each step there is one run instead of one per interval, and its decision ends the stage as soon
+//! as it is there.
 //!
 //! Differs from Spinnaker: the config is read before anything is deployed, so that one that is missing deploys
 //! nothing; a cancelled stage takes away what it deployed, there it stays; and a failure says which metric, by how
@@ -19,11 +20,13 @@ pub(super) mod verdict;
 
 use orchestrator_core::graph::Fault;
 use orchestrator_core::{
-    Description, NewStage, PlanError, Stage, StageDefinition, StageView, TaskError, TaskSpec,
+    Description, NewStage, PlanError, Stage, StageDefinition, StageView, TaskError, TaskResult,
+    TaskSpec,
 };
 use serde_json::{Map, Value, json};
 
 use super::cleanup_canary_clusters::CLEAN_UP_CANCELED;
+use super::deploy_canary_server_groups::begun;
 use super::{StageType, accounts_of, schema};
 use crate::services::OnBehalf;
 use crate::task::{Task, TaskContext, failed};
@@ -141,6 +144,11 @@ impl StageDefinition for KayentaCanary {
         }
     }
 
+    /// What judge and metric store say is no expression.
+    fn own_expressions(&self) -> &'static [&'static str] {
+        &[FINDINGS, "canaryScoreMessage"]
+    }
+
     fn validate(&self, context: &Map<String, Value>, path: &str) -> Vec<Fault> {
         let mut faults = settings::faults(context, path);
         let at = |field: &str, message: String| Fault::new(format!("{path}.{field}"), message);
@@ -248,9 +256,10 @@ impl StageType for KayentaCanary {
     }
 }
 
-/// The stage that takes away what was deployed, if anything was.
+/// The stage that takes away what was deployed, if anything may have been.
 fn clean_up(stage: StageView<'_>) -> Option<NewStage> {
     deployments::of(stage)?.ok()?;
+    begun(stage)?;
     let name = "Cleanup Canary Clusters";
     Some(NewStage::new("cleanupCanaryClusters", name, Map::new()))
 }
@@ -268,6 +277,32 @@ pub(super) fn pauses(context: &Map<String, Value>) -> Result<bool, String> {
                 settings::short(value)
             )),
         },
+    }
+}
+
+/// An answer with what judge and metric store said in it as words: they are not asked for expressions, so what would
+/// begin one is written apart.
+pub(super) fn in_words(answer: Result<TaskResult, TaskError>) -> Result<TaskResult, TaskError> {
+    let each = |map: &mut Map<String, Value>| map.values_mut().for_each(without_expressions);
+    match answer {
+        Ok(mut result) => {
+            each(&mut result.context);
+            each(&mut result.outputs);
+            Ok(result)
+        }
+        Err(mut error) => {
+            each(&mut error.context);
+            Err(error)
+        }
+    }
+}
+
+fn without_expressions(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains("${") => *text = text.replace("${", "$ {"),
+        Value::Array(list) => list.iter_mut().for_each(without_expressions),
+        Value::Object(map) => map.values_mut().for_each(without_expressions),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -11,13 +11,21 @@ use super::kayenta_canary::on_behalf;
 use super::kayenta_canary::settings::{Settings, text};
 use super::{StageType, schema};
 use crate::services::OnBehalf;
-use crate::task::{Task, TaskContext, failed};
+use crate::task::{Task, TaskContext, access, failed};
 
 /// The type.
 pub(super) static STAGE: ResolveCanaryConfig = ResolveCanaryConfig;
 
 /// The name of the judge, in the outputs.
 pub(super) const JUDGE: &str = "canaryJudge";
+
+/// How the judges begin that decide after every step.
+const DECIDING: &str = "SequentialJudge";
+
+/// Whether the judge of this name decides after every step.
+pub(super) fn decides(judge: &str) -> bool {
+    judge.starts_with(DECIDING)
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -74,15 +82,15 @@ impl Task for Resolve {
             (Some(id), _) => id.clone(),
             (None, name) => by_name(ctx, &by, name.as_deref().unwrap_or_default()).await?,
         };
-        let judge = ctx.services.canary_judge();
-        let Some(config) = judge.config(&by, &id).await.map_err(failed)? else {
-            return Err(TaskError::user(format!(
-                "canary config {id} does not exist; correct canaryConfig.canaryConfigId, or save the config first"
-            )));
-        };
+        let config = readable_config(ctx, &by, &id).await?;
         check_scopes(&config, &settings)?;
         let judge = config.get("judge").and_then(|judge| judge.get("name"));
         let judge = judge.and_then(text).unwrap_or("NetflixACAJudge-v1.0");
+        if !decides(judge) {
+            // Before anything is deployed.
+            let schedule = settings.schedule(ctx.now).map_err(TaskError::user)?;
+            schedule.check_count().map_err(TaskError::user)?;
+        }
         let mut result = TaskResult::succeeded()
             .with_output("canaryConfigId", id)
             .with_output(JUDGE, judge);
@@ -91,6 +99,25 @@ impl Task for Resolve {
         }
         Ok(result)
     }
+}
+
+/// The config, if whom the stage acts for may READ one of its applications, as at the edge: judgements by it tell what
+/// is in it.
+pub(super) async fn readable_config(
+    ctx: &TaskContext<'_>,
+    by: &OnBehalf,
+    id: &str,
+) -> Result<Value, TaskError> {
+    let judge = ctx.services.canary_judge();
+    let Some(config) = judge.config(by, id).await.map_err(failed)? else {
+        return Err(TaskError::user(format!(
+            "canary config {id} does not exist; correct canaryConfig.canaryConfigId, or save the config first"
+        )));
+    };
+    access::readable_canary_config(ctx.services.access(), ctx.user(), &config)
+        .await
+        .map_err(failed)?;
+    Ok(config)
 }
 
 /// The one config of the application that has this name.

@@ -14,18 +14,18 @@ mod outcome;
 
 use async_trait::async_trait;
 use orchestrator_core::{
-    Description, PlanError, Stage, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult,
-    TaskSpec,
+    Description, ErrorClass, PlanError, Stage, StageDefinition, StageView, Status, TaskError,
+    TaskPolicy, TaskResult, TaskSpec, effect_id,
 };
 use serde_json::{Value, json};
 
 use super::kayenta_canary::settings::text;
 use super::kayenta_canary::thresholds::Thresholds;
-use super::kayenta_canary::{DECISION, FINDINGS, link, on_behalf};
-use super::resolve_canary_config::by_name;
+use super::kayenta_canary::{DECISION, FINDINGS, in_words, link, on_behalf};
+use super::resolve_canary_config::{by_name, readable_config};
 use super::{StageType, schema};
 use crate::services::{CanaryPlan, NewRun};
-use crate::task::{Pool, Task, TaskContext, failed};
+use crate::task::{Pool, Task, TaskContext, failed, submit_operation};
 
 /// The type.
 pub(super) static STAGE: RunCanary = RunCanary;
@@ -197,14 +197,12 @@ impl Task for Run {
             configuration_account: account("configurationAccountName"),
             storage_account: account("storageAccountName"),
             plan,
+            waiter: submit_operation::next_task(ctx),
         };
         let by = on_behalf(ctx).await?;
-        let id = ctx
-            .services
-            .canary_judge()
-            .start(&by, run)
-            .await
-            .map_err(failed)?;
+        let judge = ctx.services.canary_judge();
+        readable_config(ctx, &by, config_id).await?;
+        let id = judge.start(&by, run).await.map_err(failed)?;
         Ok(TaskResult::succeeded()
             .with_context(RUN, id.clone())
             .with_context("canaryRunLink", link(ctx, &id))
@@ -250,7 +248,7 @@ impl Task for Monitor {
                 "canary run {id} does not exist any more; restart the stage"
             )));
         };
-        outcome::answer(ctx, id, &run)
+        in_words(outcome::answer(ctx, id, &run))
     }
 }
 
@@ -273,14 +271,19 @@ impl Task for Cancel {
     }
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
-        let Some(id) = ctx.text(RUN) else {
+        let Some(id) = started(ctx).await? else {
             return Ok(TaskResult::succeeded());
         };
         let by = on_behalf(ctx).await?;
         let judge = ctx.services.canary_judge();
-        let run = judge.run(&by, id).await.map_err(failed)?;
-        let over = run.is_none_or(|run| run.get("complete") == Some(&json!(true)));
-        if over {
+        let run = judge.run(&by, &id).await.map_err(failed)?;
+        // The id stands in the context, where a user may have written that of another's run.
+        let own = Some(ctx.execution.id.as_str());
+        let open = run.is_some_and(|run| {
+            let parent = run.get("parentPipelineExecutionId").and_then(Value::as_str);
+            parent == own && run.get("complete") != Some(&json!(true))
+        });
+        if !open {
             return Ok(TaskResult::succeeded());
         }
         let reason = ctx
@@ -288,7 +291,38 @@ impl Task for Cancel {
             .cancellation_reason
             .as_deref()
             .unwrap_or("its stage ended");
-        judge.cancel(&by, id, reason).await.map_err(failed)?;
+        judge.cancel(&by, &id, reason).await.map_err(failed)?;
         Ok(TaskResult::succeeded().with_context("canceledCanaryRun", id))
+    }
+}
+
+/// The run that this stage started. Where a cancellation came before the answer it is started once more: under the
+/// same effect id, so that this finds it if it was.
+async fn started(ctx: &TaskContext<'_>) -> Result<Option<String>, TaskError> {
+    let run = ctx.stage.tasks.iter();
+    let mut run = run.filter(|task| task.implementing_class == Run.kind());
+    let Some(task) = run.find(|task| task.runs > 0) else {
+        return Ok(None);
+    };
+    if task.status != Status::Canceled {
+        return Ok(ctx.text(RUN).map(ToOwned::to_owned));
+    }
+    let effect_id = effect_id(ctx.execution, ctx.stage, task);
+    let starting = TaskContext {
+        execution: ctx.execution,
+        stage: ctx.stage,
+        task_id: &task.id,
+        now: ctx.now,
+        effect_id: &effect_id,
+        services: ctx.services,
+    };
+    match Run.run(&starting).await {
+        Ok(result) => {
+            let id = result.context.get(RUN).and_then(Value::as_str);
+            Ok(id.map(ToOwned::to_owned))
+        }
+        Err(error) if error.class == ErrorClass::Transient => Err(error),
+        // What is refused does not run.
+        Err(_) => Ok(None),
     }
 }

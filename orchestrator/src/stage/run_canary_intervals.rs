@@ -9,15 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::kayenta_canary::ON_INCONCLUSIVE;
 use super::kayenta_canary::settings::{Schedule, Settings};
-use super::resolve_canary_config::JUDGE;
+use super::resolve_canary_config::{JUDGE, decides};
 use super::{StageType, schema};
 use crate::services::CanaryPlan;
 
 /// The type.
 pub(super) static STAGE: RunCanaryIntervals = RunCanaryIntervals;
 
-/// How the judges begin that decide after every step.
-const DECIDING: &str = "SequentialJudge";
 /// What a run may take longer than its plan, ms: as long as Orca waits for a judgement.
 const MARGIN_MS: u64 = 43_200_000;
 
@@ -44,9 +42,10 @@ impl StageDefinition for RunCanaryIntervals {
             Settings::read(own.or_else(|| stage.parent()?.stage.context.get("canaryConfig")))?;
         let schedule = settings.schedule(stage.stage.start_time.unwrap_or(0))?;
         let judge = stage.text(JUDGE).unwrap_or_default();
-        if judge.starts_with(DECIDING) {
+        if decides(judge) {
             return Ok(vec![one_run(stage, &settings, schedule)]);
         }
+        schedule.check_count()?;
         let mut planned = Vec::new();
         if settings.warm_up_ms > 0 {
             planned.push(wait("Warmup Wait", settings.warm_up_ms));

@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use authorization::Permission;
 use orchestrator_core::TaskError;
 use proto::moniker::Moniker;
+use proto::status::{Failure, Kind};
 use serde_json::{Map, Value};
 
 use super::{TaskContext, failed};
+use crate::services::Access;
 
 /// Fails unless the acting user may do this to the application.
 pub(crate) async fn require(
@@ -64,6 +66,27 @@ pub(crate) async fn require_saving(
         }
     }
     Ok(())
+}
+
+/// Fails unless the user may READ one of a canary config's applications, as at the edge.
+pub(crate) async fn readable_canary_config(
+    access: &dyn Access,
+    user: &str,
+    config: &Value,
+) -> Result<(), Failure> {
+    let listed = config.get("applications").and_then(Value::as_array);
+    let mut refused = None;
+    for name in listed.into_iter().flatten() {
+        let name = name
+            .as_str()
+            .map_or_else(|| name.to_string(), str::to_owned);
+        match access.application(user, &name, Permission::Read).await {
+            Err(failure) if failure.kind == Kind::Denied => refused = Some(failure),
+            answer => return answer,
+        }
+    }
+    // One without applications cannot be saved.
+    refused.map_or(Ok(()), Err)
 }
 
 /// The applications that an operation's input names, and the execution's own.

@@ -244,7 +244,7 @@ impl<'a> TaskContext<'a> {
                 Ok(evaluated) => return evaluated,
                 Err(mut lookups) => {
                     lookups.truncate(lookup::MOST);
-                    answers.extend(lookup::fetch(self.services, &lookups).await);
+                    answers.extend(lookup::fetch(self.services, &lookups, self.user()).await);
                 }
             }
         }

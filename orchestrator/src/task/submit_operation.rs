@@ -81,17 +81,32 @@ fn account_of(input: &Map<String, Value>) -> Option<Value> {
     account.cloned()
 }
 
+/// The task after this one, which waits for what this one begins; none if this is the last.
+pub(crate) fn next_task(ctx: &TaskContext<'_>) -> Option<Waiter> {
+    ctx.stage.task_after(ctx.task_id).map(|next| Waiter {
+        execution_id: ctx.execution.id.to_string(),
+        stage_id: ctx.stage.id.to_string(),
+        task_id: next.id.to_string(),
+    })
+}
+
 /// Submits and says where to wait.
 pub(crate) async fn submit(
     ctx: &TaskContext<'_>,
     kind: &str,
     input: Map<String, Value>,
 ) -> Result<TaskResult, TaskError> {
-    let waiter = ctx.stage.task_after(ctx.task_id).map(|next| Waiter {
-        execution_id: ctx.execution.id.to_string(),
-        stage_id: ctx.stage.id.to_string(),
-        task_id: next.id.to_string(),
-    });
+    submit_as(ctx, "0", kind, input).await
+}
+
+/// The same for a task with several effects: this is the one of the step.
+pub(crate) async fn submit_as(
+    ctx: &TaskContext<'_>,
+    step: &str,
+    kind: &str,
+    input: Map<String, Value>,
+) -> Result<TaskResult, TaskError> {
+    let waiter = next_task(ctx);
     let account = account_of(&input);
     let user = ctx.user();
     let applications = access::applications(&ctx.execution.application, &input);
@@ -100,7 +115,7 @@ pub(crate) async fn submit(
     }
     let roles = ctx.services.access().roles(user).await.map_err(failed)?;
     let operation = NewOperation {
-        effect_id: ctx.effect("0"),
+        effect_id: ctx.effect(step),
         kind: kind.to_owned(),
         input: Value::Object(input),
         user: user.to_owned(),

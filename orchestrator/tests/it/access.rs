@@ -124,6 +124,32 @@ async fn a_pipeline_does_what_the_one_it_acts_for_may_do() {
 }
 
 #[tokio::test]
+async fn an_expression_finds_the_canary_configs_that_its_user_may_read() {
+    let rig = enforced().await;
+    let config = json!({"id": "c", "name": "errors", "applications": ["app"]});
+    rig.fake.canary_config(config);
+    let value = "${#canaryConfigNameToId('errors', 'app')}";
+    for (user, told) in [
+        ("ann", "c"),
+        (
+            "eve",
+            "Unable to find a canary config with name errors for application app",
+        ),
+    ] {
+        let stages = json!([{"type": "evaluateVariables", "refId": "1", "requisiteStageRefIds": [],
+            "variables": [{"key": "found", "value": value}]}]);
+        let ended = run(&rig, user, stages).await;
+        let stage = &ended["stages"][0];
+        if user == "ann" {
+            assert_eq!(stage["outputs"]["found"], told);
+        } else {
+            assert_eq!(stage["outputs"]["found"], value);
+            assert!(stage["context"].to_string().contains(told), "{stage:#}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_the_operator_configured_for_a_role_is_run_and_seen_by_it_alone() {
     let rig = enforced().await;
     for (user, kind, status) in [

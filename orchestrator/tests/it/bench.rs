@@ -27,6 +27,8 @@ pub(crate) enum Act {
     Fail,
     /// Cancel the execution first, then run it.
     Cancel,
+    /// The same, and its answer is lost.
+    CancelLosing,
 }
 
 #[derive(Default)]
@@ -232,7 +234,7 @@ impl<S: Services> Bench<S> {
                 }
                 let what = act(self.ran.len(), &run);
                 self.ran.push(run.task_type.clone());
-                if what == Act::Cancel && !self.status().is_complete() {
+                if matches!(what, Act::Cancel | Act::CancelLosing) && !self.status().is_complete() {
                     let effects =
                         orchestrator_core::command::cancel(self.execution(), "bob", None).unwrap();
                     // It is under way meanwhile.
@@ -241,7 +243,10 @@ impl<S: Services> Bench<S> {
                     let Some(run) = self.runs.pop_front() else {
                         return Moved::Idle;
                     };
-                    let result = self.run(&run).await;
+                    let mut result = self.run(&run).await;
+                    if what == Act::CancelLosing {
+                        result = Err(TaskError::transient("its answer was lost"));
+                    }
                     self.turn(Step::Finished(run, result));
                     return Moved::On;
                 }
@@ -251,7 +256,7 @@ impl<S: Services> Bench<S> {
                         let _ = self.run(&run).await;
                         self.run(&run).await
                     }
-                    Act::Run | Act::Cancel => self.run(&run).await,
+                    Act::Run | Act::Cancel | Act::CancelLosing => self.run(&run).await,
                 };
                 self.turn(Step::Finished(run, result));
             } else if let Some(until) = until

@@ -2,7 +2,8 @@
 
 use proto::common::v1::Json;
 use proto::orchestrator::v1::{
-    ApplicationHistoryRequest, ObjectKey, SaveApplicationRequest, SaveObjectRequest,
+    ApplicationHistoryRequest, ObjectKey, ObjectVersionsKey, SaveApplicationRequest,
+    SaveObjectRequest,
 };
 use proto::status::{Failure, Kind};
 use serde_json::{Value, json};
@@ -22,6 +23,17 @@ async fn save(rig: &Rig, kind: &str, object: Value, create: bool) -> Result<Valu
         .into_inner()
         .value("object")
         .unwrap())
+}
+
+async fn versions(rig: &Rig, id: &str, version: u64) -> Vec<Value> {
+    let key = ObjectVersionsKey {
+        kind: "canaryConfig".to_owned(),
+        id: id.to_owned(),
+        version,
+    };
+    let told = rig.definitions.clone().object_versions(key).await;
+    let told = told.unwrap().into_inner().value("versions").unwrap();
+    told.as_array().unwrap().clone()
 }
 
 fn key(kind: &str, id: &str) -> ObjectKey {
@@ -63,37 +75,46 @@ async fn canary_configs_keep_their_versions_and_a_name_for_each_application() {
     save(&rig, kind, config("e", "n", &["b"], ""), true)
         .await
         .unwrap();
-    let told = rig
-        .definitions
-        .clone()
-        .object_versions(key(kind, "c"))
-        .await;
-    let told = told.unwrap().into_inner().value("versions").unwrap();
-    let told: Vec<_> = told
-        .as_array()
-        .unwrap()
+    let told = versions(&rig, "c", 0).await;
+    let numbers: Vec<_> = told
         .iter()
-        .map(|v| {
-            (
-                v["version"].as_u64().unwrap(),
-                v["object"]["description"].clone(),
-            )
-        })
+        .map(|v| v["version"].as_u64().unwrap())
         .collect();
-    assert_eq!(
-        told,
-        [
-            (3, json!("third")),
-            (2, json!("second")),
-            (1, json!("first"))
-        ]
-    );
+    assert_eq!(numbers, [3, 2, 1]);
+    assert_eq!(told[0]["lastModifiedBy"], "ann");
+    assert!(told.iter().all(|version| version.get("object").is_none()));
+    for (number, text) in [(1, "first"), (2, "second"), (3, "third")] {
+        let told = versions(&rig, "c", number).await;
+        assert_eq!((told.len(), &told[0]["version"]), (1, &json!(number)));
+        assert_eq!(told[0]["object"]["description"], text);
+    }
+    assert!(versions(&rig, "c", 4).await.is_empty());
     rig.definitions
         .clone()
         .delete_object(key(kind, "c"))
         .await
         .unwrap();
     assert_eq!(ids(&rig, kind).await, ["d", "e"]);
+}
+
+#[tokio::test]
+async fn a_canary_config_that_is_saved_unchanged_is_no_new_version() {
+    let rig = Rig::up().await;
+    let config = |at: i64, text: &str| {
+        json!({"id": "c", "name": "n", "applications": ["a"], "description": text,
+        "updatedTimestamp": at, "updatedTimestampIso": at.to_string()})
+    };
+    for (at, text) in [(1, "first"), (2, "second"), (3, "second"), (4, "second")] {
+        save(&rig, "canaryConfig", config(at, text), false)
+            .await
+            .unwrap();
+    }
+    let told = versions(&rig, "c", 0).await;
+    let told: Vec<_> = told
+        .iter()
+        .map(|v| (v["version"].clone(), v["updatedTimestamp"].clone()))
+        .collect();
+    assert_eq!(told, [(json!(2), json!(2)), (json!(1), json!(1))]);
 }
 
 #[tokio::test]

@@ -185,7 +185,7 @@ async fn everything_comes_back_as_it_was_and_goes_on_from_there() {
     let double = json!({"id": "d", "name": "canary", "applications": ["App", "other"]});
     let refused = after.put_object(kind, double, "ann", true).await;
     assert_eq!(refused.unwrap_err().kind, Kind::Invalid);
-    let versions = after.object_versions(kind, "c").await.unwrap();
+    let versions = after.object_versions(kind, "c", 0).await.unwrap();
     assert_eq!((versions.len(), &versions[0]["version"]), (1, &json!(1)));
     let double = pipeline("FIRST", json!([]));
     let refused = after.put_pipeline(double, "ann", false).await.unwrap_err();

@@ -14,6 +14,7 @@ use crate::execution::Execution;
 use crate::ids::{StageId, TaskId};
 use crate::message::Message;
 use crate::outcome::{Outcome, Reason, RunKind, TaskRun};
+use crate::stage::Stage;
 use crate::status::Status;
 
 pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> Outcome {
@@ -75,7 +76,12 @@ pub(crate) fn handle(execution: &Execution, id: &StageId, env: &mut Env<'_>) -> 
         task_type: task_type.to_owned(),
         run: RunKind::Cancel,
         number: 0,
-        effect_id: format!("{}/{id}/{}/cancel", execution.id, stage.attempt),
+        effect_id: cancel_effect_id(execution, stage),
     });
     change.done()
+}
+
+/// The id of what undoes an attempt of a stage.
+pub(crate) fn cancel_effect_id(execution: &Execution, stage: &Stage) -> String {
+    format!("{}/{}/{}/cancel", execution.id, stage.id, stage.attempt)
 }

@@ -165,7 +165,8 @@ pub(crate) fn handle(
 
 /// What a task does outside is done once under this id. A round of a loop is work of
 /// its own, so from the second round on the id says which: `…/2.1`.
-pub(crate) fn effect_id(execution: &Execution, stage: &Stage, task: &Task) -> String {
+/// The id of what a task does outside, in this attempt of its stage.
+pub fn effect_id(execution: &Execution, stage: &Stage, task: &Task) -> String {
     let base = format!(
         "{}/{}/{}/{}",
         execution.id, stage.id, stage.attempt, task.id

@@ -1,7 +1,11 @@
 //! Restarts, cancellations and ends: what is kept, and who is told.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use orchestrator_core::{
-    Effects, Execution, ExecutionId, Message, Status, Target, TaskError, TaskResult, command,
+    Effects, Execution, ExecutionId, Message, RunKind, Status, Target, TaskError, TaskResult,
+    command,
     command::Refusal,
     testing::{execution, pipeline},
 };
@@ -204,4 +208,39 @@ fn an_ignored_failure_tells_the_errors_of_all_its_tasks() {
     let mut errors: Vec<_> = errors.as_array().unwrap().clone();
     errors.sort_by_key(Value::to_string);
     assert_eq!(errors, ["task 1 failed", "task 3 failed"]);
+}
+
+#[test]
+fn what_undoing_an_attempt_answers_late_is_not_told_of_the_next_one() {
+    let undone = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&undone);
+    let stages = json!([{"type": "plain", "refId": "1", "cancellable": true}]);
+    let mut runner = Runner::new(execution(&stages)).answering(move |run, _| {
+        if run.run == RunKind::Cancel {
+            seen.borrow_mut().push(run.clone());
+        }
+        Ok(TaskResult::running())
+    });
+    let cancel = |runner: &mut Runner| act(runner, |e| command::cancel(e, "ann", None));
+    let target = Target::Execution(ExecutionId::new("E"));
+    runner.until(|r| !r.ran.is_empty());
+    cancel(&mut runner);
+    runner.until(|r| r.cancelled.len() == 1);
+    restart(&mut runner, 0);
+    runner.until(|r| r.execution().stages[0].attempt == 1 && r.ran.len() > 1);
+    let late = undone.borrow()[0].clone();
+    let told = |runner: &Runner| json!(runner.execution().stages[0].context).to_string();
+    // While the next attempt runs, and while that is undone itself.
+    for _ in 0..2 {
+        let failed = Err(TaskError::permanent("it may not"));
+        runner.answered(&target, &late, failed);
+        let done = TaskResult::succeeded().with_context("cleanedUp", "old");
+        runner.answered(&target, &late, Ok(done));
+        let context = told(&runner);
+        assert!(!context.contains("cancelFailure") && !context.contains("cleanedUp"));
+        if runner.cancelled.len() == 1 {
+            cancel(&mut runner);
+            runner.until(|r| r.cancelled.len() > 1);
+        }
+    }
 }

@@ -121,6 +121,17 @@ impl Runner {
             self.ran.push(ref_id);
         }
         let result = (self.answer)(run, &execution);
+        self.answered(target, run, result);
+    }
+
+    /// Handles the answer of a worker, whenever it comes.
+    pub(crate) fn answered(
+        &mut self,
+        target: &Target,
+        run: &TaskRun,
+        result: Result<TaskResult, TaskError>,
+    ) {
+        let execution = self.execution_of(target);
         let (answers, settings) = (Answers::new(), Settings::default());
         let mut env = Env {
             now: self.now,

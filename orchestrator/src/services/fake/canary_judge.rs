@@ -102,7 +102,11 @@ impl CanaryJudge for Fake {
         self.faulty(|world| {
             let number = id.trim_start_matches("run-").parse::<usize>().unwrap_or(0);
             let found = world.canary_runs.get(number.saturating_sub(1));
-            Ok(found.map(|(_, status)| status.clone()))
+            Ok(found.map(|(run, status)| {
+                let mut told = status.clone();
+                told["parentPipelineExecutionId"] = json!(run.execution_id);
+                told
+            }))
         })
     }
 

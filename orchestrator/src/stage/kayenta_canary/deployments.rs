@@ -28,6 +28,7 @@ pub(in crate::stage) struct Deployments {
     pub(in crate::stage) pairs: Vec<Pair>,
     pub(in crate::stage) account: String,
     pub(in crate::stage) region: String,
+    /// The baseline's; each group may have its own.
     pub(in crate::stage) application: String,
     pub(in crate::stage) delay_ms: u64,
 }
@@ -68,9 +69,9 @@ impl Deployments {
             "deployments.baseline",
             "name the cluster that serves: {application, account, cluster}",
         )?;
-        baseline
-            .entry("application")
-            .or_insert_with(|| application.into());
+        if text_of(&baseline, "application").is_none() {
+            baseline.insert("application".to_owned(), application.into());
+        }
         for key in ["account", "cluster"] {
             if baseline.get(key).and_then(text).is_none() {
                 return Err(format!(
@@ -105,9 +106,9 @@ impl Deployments {
             let side = |key: &str| {
                 let path = format!("deployments.serverGroupPairs[{n}].{key}");
                 let mut group = object(pair.get(key), &path, "say what to deploy")?;
-                group
-                    .entry("application")
-                    .or_insert_with(|| application.into());
+                if text_of(&group, "application").is_none() {
+                    group.insert("application".to_owned(), application.into());
+                }
                 if let (Some(share), false) = (share, group.contains_key("trafficShare")) {
                     group.insert("trafficShare".to_owned(), json!(share));
                 }
@@ -150,6 +151,11 @@ impl Deployments {
         })
     }
 
+    /// The application that a group belongs to.
+    pub(in crate::stage) fn application_of<'a>(&'a self, group: &'a Map<String, Value>) -> &'a str {
+        text_of(group, "application").unwrap_or(&self.application)
+    }
+
     fn check_clusters(&self) -> Result<(), String> {
         let mut taken = vec![(
             text_of(&self.baseline, "cluster")
@@ -158,7 +164,7 @@ impl Deployments {
             "what serves".to_owned(),
         )];
         for (path, group) in self.groups() {
-            let cluster = cluster_of(group, &self.application);
+            let cluster = cluster_of(group, self.application_of(group));
             if let Some((_, whose)) = taken.iter().find(|(known, _)| *known == cluster) {
                 return Err(format!(
                     "{path}: its cluster {cluster} is that of {whose}, and the clean-up empties it; give it one of \
@@ -195,6 +201,13 @@ fn one_place(pairs: &[Pair]) -> Result<(String, String), String> {
             let region = regions
                 .first()
                 .ok_or_else(|| format!("{path}.region is missing; name a region of the account"))?;
+            if regions.len() > 1 {
+                return Err(format!(
+                    "{path} names {} regions; created together are groups of one region, so use a canary stage for \
+                     each",
+                    regions.len()
+                ));
+            }
             let own = (account.to_owned(), region.clone());
             let known = place.get_or_insert_with(|| own.clone());
             if *known != own {
@@ -262,6 +275,11 @@ mod tests {
                 "/serverGroupPairs/0/experiment/account",
                 json!(null),
                 "experiment.account is missing",
+            ),
+            (
+                "/serverGroupPairs/0/experiment",
+                json!({"account": "prod", "regions": ["local", "mars"]}),
+                "serverGroupPairs[0].experiment names 2 regions",
             ),
             ("/trafficShare", json!(50), "trafficShare is 50"),
             ("/baseline", json!(null), "baseline is missing"),

@@ -194,7 +194,7 @@ impl Settings {
     /// Differs from Spinnaker: a lifetime under one minute is judged once, there it divides by zero.
     ///
     /// # Errors
-    /// When there is nothing to judge between start and end, or too much.
+    /// When there is nothing to judge between start and end.
     pub(in crate::stage) fn schedule(&self, now_ms: i64) -> Result<Schedule, String> {
         let base_ms = self.start_ms.unwrap_or(now_ms);
         let lifetime_ms = match self.end_ms {
@@ -220,12 +220,6 @@ impl Settings {
         let interval = self.interval_ms.filter(|i| *i > 0 && *i <= lifetime_ms);
         let interval_ms = interval.unwrap_or(lifetime_ms);
         let count = lifetime_ms / interval_ms;
-        if count > MOST_INTERVALS {
-            return Err(format!(
-                "canaryConfig.canaryAnalysisIntervalMins: it makes {count} judgements, more than the \
-                 {MOST_INTERVALS} allowed; judge less often"
-            ));
-        }
         let retrospective = self.end_ms.is_some();
         Ok(Schedule {
             base_ms,
@@ -239,6 +233,19 @@ impl Settings {
 }
 
 impl Schedule {
+    /// Refuses more judgements than stages of their own are planned for. A judge that decides after each step gets
+    /// one stage, however many they are.
+    pub(in crate::stage) fn check_count(&self) -> Result<(), String> {
+        let count = self.count;
+        if count > MOST_INTERVALS {
+            return Err(format!(
+                "canaryConfig.canaryAnalysisIntervalMins: it makes {count} judgements, more than the \
+                 {MOST_INTERVALS} allowed; judge less often"
+            ));
+        }
+        Ok(())
+    }
+
     /// The window of the `n`th judgement, from 1.
     pub(in crate::stage) fn window(&self, n: u64, lookback_ms: u64) -> (i64, i64) {
         let add = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);

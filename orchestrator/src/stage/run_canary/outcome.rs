@@ -9,7 +9,7 @@ use super::super::kayenta_canary::{DECISION, FINDINGS, link, pauses};
 use super::{SHORTEST_LOOK_MS, STATUS, thresholds};
 use crate::task::TaskContext;
 
-/// A run is looked at after this part of the time it was waited for.
+/// The end of a run is told. Lest that is lost, it is looked at after this part of the time it was waited for.
 const PART: u64 = 50;
 const LONGEST_LOOK_MS: u64 = 15_000;
 

@@ -92,3 +92,24 @@ async fn a_metric_without_data_or_store_fails_with_a_remedy() {
     let bench = driven(&fake, checked(json!({}))).await;
     assert!(why(named(&bench, "checkMetric 1")).contains("query.metricName \"x\" is unknown"));
 }
+
+#[tokio::test]
+async fn what_a_store_that_is_away_said_is_told_at_the_end_and_a_refusal_at_once() {
+    let fake = Fake::new();
+    for _ in 0..200 {
+        let away = "prometheus account m: it answers 503 ${#toJson(execution)}; look at it";
+        fake.metrics(Err(Failure::new(Kind::Unavailable, away)));
+    }
+    let bench = driven(&fake, checked(json!({}))).await;
+    assert_eq!(bench.status(), Status::Terminal);
+    let stage = named(&bench, "checkMetric 1");
+    let text = why(stage);
+    let told = "it answers 503 $ {#toJson(execution)}; look at it: checkMetric of stage";
+    assert!(text.contains(told) && text.contains("timed out"), "{text}");
+    let fake = Fake::new();
+    let refused = "prometheus account m: it answers 401; write its password anew";
+    fake.metrics(Err(Failure::new(Kind::Conflict, refused)));
+    let bench = driven(&fake, checked(json!({}))).await;
+    assert_eq!(why(named(&bench, "checkMetric 1")), refused);
+    assert_eq!(fake.metric_questions().len(), 1);
+}

@@ -1,7 +1,7 @@
 //! What is deployed for a comparison, and that it is taken away again whatever happens.
 
 use orchestrator::services::fake::{Fake, Plan};
-use orchestrator_core::{Status, command};
+use orchestrator_core::{Status, TaskRun, command};
 use serde_json::json;
 
 use super::{canary, deployments, driven, named, serving, settings, why, worse};
@@ -118,7 +118,15 @@ async fn baseline_and_canary_are_created_in_one_operation_judged_and_taken_away(
         assert_eq!(together[n]["imageId"], image);
         assert_eq!(together[n]["trafficShare"], 10.0);
     }
-    let scope = &fake.canary_runs()[0].request["scopes"]["default"];
+    let run = &fake.canary_runs()[0];
+    let stage = named(&bench, "Run Canary #1");
+    let monitor = stage.tasks.iter().find(|task| task.name == "monitorCanary");
+    assert_eq!(
+        run.waiter.as_ref().map(|waiter| waiter.task_id.as_str()),
+        monitor.map(|task| task.id.as_str()),
+        "who looks after the run is told of its end"
+    );
+    let scope = &run.request["scopes"]["default"];
     assert_eq!(scope["controlScope"]["scope"], "app-main-baseline-v000");
     assert_eq!(scope["experimentScope"]["scope"], "app-main-canary-v000");
     assert_eq!(
@@ -130,18 +138,48 @@ async fn baseline_and_canary_are_created_in_one_operation_judged_and_taken_away(
 
 /// Whether the version that serves is all that is left.
 async fn remaining(fake: &Fake) -> bool {
+    is_there(fake, "app-main").await
+        && !is_there(fake, "app-main-baseline").await
+        && !is_there(fake, "app-main-canary").await
+}
+
+async fn is_there(fake: &Fake, cluster: &str) -> bool {
     use orchestrator::services::CloudDriver;
-    let all = fake
-        .cluster("app", "prod", "app-main", "local")
-        .await
-        .unwrap();
-    let gone = async |cluster: &str| {
-        fake.cluster("app", "prod", cluster, "local")
-            .await
-            .unwrap()
-            .is_none()
-    };
-    all.is_some() && gone("app-main-baseline").await && gone("app-main-canary").await
+    let application = cluster.split('-').next().unwrap();
+    let found = fake.cluster(application, "prod", cluster, "local").await;
+    found.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn a_canary_of_an_application_of_its_own_is_taken_away_too() {
+    let mut apart = deployments();
+    for side in ["control", "experiment"] {
+        apart["serverGroupPairs"][0][side]["application"] = json!("lab");
+    }
+    let clusters = ["lab-main-baseline", "lab-main-canary"];
+    for cancelled in [false, true] {
+        let fake = Fake::new();
+        serving(&fake);
+        if cancelled {
+            fake.canary_run(json!({"status": "running", "complete": false}));
+        }
+        let stage = canary(json!({"deployments": apart}), settings(json!({})));
+        let mut bench = Bench::new(fake.clone(), json!([stage]));
+        let until = bench.now + 2_400_000;
+        while bench.step(Some(until), &mut |_, _| Act::Run).await != crate::bench::Moved::To {}
+        for cluster in clusters {
+            assert!(is_there(&fake, cluster).await, "{cluster} was not deployed");
+        }
+        if cancelled {
+            let effects = command::cancel(bench.execution(), "bob", None).unwrap();
+            bench.command(effects);
+        }
+        bench.drive(|_, _| Act::Run).await;
+        for cluster in clusters {
+            assert!(!is_there(&fake, cluster).await, "{cluster} was left");
+        }
+        assert!(remaining(&fake).await);
+    }
 }
 
 #[tokio::test]
@@ -180,37 +218,40 @@ async fn a_cancelled_canary_is_taken_away_at_every_moment_and_its_run_ends() {
     let whole = {
         let fake = Fake::new();
         serving(&fake);
-        driven(&fake, stage()).await.ran.len()
+        driven(&fake, stage()).await.ran
     };
-    for nth in 0..whole {
+    let monitored = whole.iter().position(|kind| kind == "monitorCanary");
+    let monitored = monitored.unwrap();
+    for (nth, act) in
+        (0..whole.len()).flat_map(|nth| [(nth, Act::Cancel), (nth, Act::CancelLosing)])
+    {
         let fake = Fake::new();
         serving(&fake);
-        fake.canary_run(json!({"status": "running", "complete": false}));
+        // Until its run is looked at it does not end; later it must, so that what follows is reached.
+        let endless = nth <= monitored;
+        if endless {
+            fake.canary_run(json!({"status": "running", "complete": false}));
+        }
         let mut bench = Bench::new(fake.clone(), json!([stage()]));
-        // Its run never ends, so what follows is reached by cancelling while it runs.
         bench
-            .drive(|n, _| {
-                if n == nth.min(12) {
-                    Act::Cancel
-                } else {
-                    Act::Run
-                }
-            })
+            .drive(|n, _| if n == nth { act } else { Act::Run })
             .await;
-        assert_eq!(
-            bench.status(),
-            Status::Canceled,
-            "{nth}: {:#?}",
-            bench.execution()
-        );
-        assert!(remaining(&fake).await, "{nth}: {:#?}", bench.execution());
-        let runs = fake.canary_runs().len();
-        let canceled = fake
-            .canceled()
-            .iter()
-            .filter(|c| c.starts_with("canary"))
-            .count();
-        assert_eq!(canceled, runs, "{nth}");
+        let what = format!("{act:?} at {nth}, {}", whole[nth]);
+        // What hears of it when all that is left has been done has succeeded.
+        let both_wait = whole.len() - 2;
+        let too_late = act == Act::Cancel && nth >= both_wait;
+        let ends = if too_late {
+            Status::Succeeded
+        } else {
+            Status::Canceled
+        };
+        assert_eq!(bench.status(), ends, "{what}: {:#?}", bench.execution());
+        assert_eq!(bench.ran[nth], whole[nth], "{what}");
+        assert!(remaining(&fake).await, "{what}: {:#?}", bench.execution());
+        let runs = if endless { fake.canary_runs().len() } else { 0 };
+        let canceled = fake.canceled();
+        let canceled = canceled.iter().filter(|c| c.starts_with("canary"));
+        assert_eq!(canceled.count(), runs, "{what}");
     }
 }
 
@@ -248,6 +289,42 @@ async fn a_peer_that_is_away_while_a_canary_is_cancelled_is_asked_again() {
         bench.fake = bench.fake.clone().with_faults(seed, u64::MAX);
         assert!(remaining(&fake).await, "{seed}: {:#?}", bench.execution());
         assert_eq!(fake.canceled(), ["canary run-1"], "{seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_canary_that_deployed_nothing_takes_nothing_away() {
+    let there = |fake: &Fake| {
+        serving(fake);
+        fake.server_group(group("app-main-canary-v000", 1, 1, true));
+    };
+    // The config of one is missing, what serves of the other.
+    let mut lost = deployments();
+    lost["baseline"]["cluster"] = json!("app-mian");
+    for (deployments, config) in [(deployments(), "nothing"), (lost, "c")] {
+        let fake = Fake::new();
+        there(&fake);
+        let stage = canary(
+            json!({"deployments": deployments}),
+            settings(json!({"canaryConfigId": config})),
+        );
+        let bench = driven(&fake, stage).await;
+        assert_eq!(bench.status(), Status::Terminal);
+        assert!(!super::names(&bench).contains(&"Cleanup Canary Clusters"));
+        assert_eq!(fake.operations(), []);
+    }
+    // One is cancelled before it deploys.
+    for before in ["resolveCanaryConfig", "findImageFromCluster"] {
+        let fake = Fake::new();
+        there(&fake);
+        let stage = canary(json!({"deployments": deployments()}), settings(json!({})));
+        let mut bench = Bench::new(fake.clone(), json!([stage]));
+        let act = |run: &TaskRun| run.task_type == before;
+        bench
+            .drive(|_, run| if act(run) { Act::Cancel } else { Act::Run })
+            .await;
+        assert_eq!(bench.status(), Status::Canceled, "{:?}", bench.ran);
+        assert_eq!(fake.operations(), [], "{before}");
     }
 }
 

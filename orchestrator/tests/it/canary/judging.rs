@@ -362,11 +362,6 @@ async fn what_a_stage_lacks_is_told_before_anything_is_done() {
             "name the canary config",
         ),
         (
-            json!({}),
-            json!({"lifetimeDuration": "P30D", "canaryAnalysisIntervalMins": 1}),
-            "more than the 500 allowed",
-        ),
-        (
             json!({"onInconclusive": "hope"}),
             json!({}),
             "onInconclusive \"hope\" is unknown; use fail or pause",
@@ -384,6 +379,27 @@ async fn what_a_stage_lacks_is_told_before_anything_is_done() {
         let text = why(named(&bench, "kayentaCanary 1"));
         assert!(text.contains(told), "{told}: {text}");
         assert!(fake.canary_runs().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn as_many_judgements_as_steps_are_for_a_judge_that_decides_after_each() {
+    let often = json!({"lifetimeDuration": "PT1H", "canaryAnalysisIntervalSeconds": 5,
+        "canaryAnalysisIntervalMins": null});
+    for (config, ends) in [("s", Status::Succeeded), ("c", Status::Terminal)] {
+        let fake = Fake::new();
+        super::serving(&fake);
+        let mut often = settings(often.clone());
+        often["canaryConfigId"] = json!(config);
+        let stage = canary(json!({"deployments": super::deployments()}), often);
+        let bench = driven(&fake, stage).await;
+        assert_eq!(bench.status(), ends, "{config}: {:#?}", bench.execution());
+        if ends == Status::Terminal {
+            let text = why(named(&bench, "Resolve Canary Config"));
+            let told = "it makes 720 judgements, more than the 500 allowed";
+            assert!(text.contains(told), "{text}");
+            assert_eq!(fake.operations(), []);
+        }
     }
 }
 
@@ -434,5 +450,34 @@ async fn who_is_told_of_a_failed_canary_learns_which_metric_by_how_much_and_wher
         assert!(lines.lines().next().unwrap().contains(told), "{lines}");
         let link = "see http://127.0.0.1:8084/v2/canaries/canary/run-1";
         assert!(lines.contains(link), "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_judge_says_is_no_expression() {
+    let fake = Fake::new();
+    configured(&fake);
+    let said = "pod ${1 + 1} was silent";
+    let mut run = worse(
+        50.0,
+        json!({"decision": "INCONCLUSIVE", "decisionReason": said}),
+    );
+    run["warnings"] = json!([said]);
+    run["result"]["judgeResult"]["results"][0]["name"] = json!("${1 + 1} errors");
+    fake.canary_run(run);
+    let pausing = json!({"onInconclusive": "pause"});
+    let bench = driven(
+        &fake,
+        canary(pausing, settings(json!({"canaryConfigId": "s"}))),
+    )
+    .await;
+    let asked = named(&bench, "Go on with the canary?");
+    let told = "The canary judge could not decide: pod $ {1 + 1} was silent";
+    assert_eq!(asked.context["instructions"], told);
+    for name in ["Run Canary #1", "kayentaCanary 1"] {
+        let stage = named(&bench, name);
+        assert_eq!(stage.context["canaryScoreMessage"], told);
+        let text = json!(stage.context["canaryFindings"]).to_string();
+        assert!(text.contains("$ {1 + 1} errors"), "{text}");
     }
 }

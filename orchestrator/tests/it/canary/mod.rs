@@ -3,6 +3,7 @@
 mod check_metric;
 mod deploying;
 mod judging;
+mod permitted;
 
 use orchestrator::services::fake::{Fake, judged};
 use orchestrator_core::Stage;
