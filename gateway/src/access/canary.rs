@@ -92,7 +92,9 @@ pub(super) async fn start(
     if let Some(stored) = &stored {
         readable(access, stored).await?;
     }
-    let short = Some(text(body, "application")).filter(|name| id.is_empty() && !name.is_empty());
+    // As the handler reads it: of any other body the application counts for nothing.
+    let is_short = id.is_empty() && body.get("query").is_some_and(Value::is_string);
+    let short = Some(text(body, "application")).filter(|name| is_short && !name.is_empty());
     let config = stored.as_ref().or_else(|| body.get("canaryConfig"));
     let first = config.and_then(|config| applications(config).into_iter().find(|n| !n.is_empty()));
     let name = given.or(short).or(first.as_deref()).unwrap_or(AD_HOC);

@@ -262,6 +262,31 @@ async fn a_permission_is_asked_for_each_by_itself() {
 }
 
 #[tokio::test]
+async fn a_canary_runs_in_the_application_whose_permission_was_asked_for() {
+    let guarded = guarded();
+    let whole = |application: &str| {
+        json!({"application": application, "canaryConfig": {"applications": ["a"]}, "executionRequest": {}})
+            .to_string()
+    };
+    let short = |application: &str| {
+        json!({"application": application, "query": "up", "control": "x", "experiment": "y"})
+            .to_string()
+    };
+    for path in ["/v2/canaries/canary", "/v2/canaries/dryRun"] {
+        // The run of a whole body is its config's, whatever stands beside that.
+        for (user, body, status) in [
+            ("eve", whole("free"), 403),
+            ("ann", whole("free"), 200),
+            ("eve", short("a"), 403),
+            ("ann", short("a"), 200),
+        ] {
+            let answer = guarded.asked(user, "POST", path, &body).await;
+            assert_eq!(answer.status, status, "{user} {body}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_pipeline_cannot_be_taken_to_another_application_or_run_as_anybody() {
     let guarded = guarded();
     let save = |body: Value| body.to_string();

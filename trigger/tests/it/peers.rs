@@ -185,7 +185,10 @@ impl DefinitionService for Peers {
     async fn delete_object(&self, _: Request<orca::ObjectKey>) -> Result<Response<Empty>, Status> {
         Err(no())
     }
-    async fn object_versions(&self, _: Request<orca::ObjectKey>) -> Result<Response<Json>, Status> {
+    async fn object_versions(
+        &self,
+        _: Request<orca::ObjectVersionsKey>,
+    ) -> Result<Response<Json>, Status> {
         Err(no())
     }
     async fn list_stage_types(

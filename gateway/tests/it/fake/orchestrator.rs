@@ -362,7 +362,10 @@ impl DefinitionService for Peers {
         Ok(Response::new(Empty {}))
     }
 
-    async fn object_versions(&self, call: Call<orca::ObjectKey>) -> Result<Response<Json>, Status> {
+    async fn object_versions(
+        &self,
+        call: Call<orca::ObjectVersionsKey>,
+    ) -> Result<Response<Json>, Status> {
         self.note("object_versions", call.get_ref())?;
         Ok(Response::new(Json::of(&json!([]))))
     }
