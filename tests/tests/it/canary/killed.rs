@@ -1,6 +1,7 @@
 //! The control plane is killed again and again during a canary run, between every two of its judgements at least once:
 //! it judges the same windows on the same data and comes to the same end as the run that nobody disturbed.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -14,8 +15,9 @@ use tests::{Backend, Setup, Stack, eventually};
 use super::CANARY;
 use crate::first_pipeline::backends;
 
+/// At least as many, and between as many pairs of judgements.
 const KILLS: usize = 30;
-const STEPS: u64 = 45;
+const STEPS: u64 = 70;
 const SOON: Duration = Duration::from_secs(30);
 
 /// A value that looks like noise and is always the same, from 0 to 1.
@@ -28,16 +30,16 @@ fn noise(query: &str, at: i64) -> f64 {
     f64::from(u32::try_from(hash % 1_000).unwrap_or_default()) / 1_000.0
 }
 
-/// A latency that is bad on the canary in three of four steps.
+/// A latency that is bad on the canary in two of three steps.
 fn latency(query: &str, at: i64) -> f64 {
-    let bad = query.contains("canary") && at % 4 != 0;
+    let bad = query.contains("canary") && at % 3 != 0;
     100.0 + 4.0 * noise(query, at) + if bad { 30.0 } else { 0.0 }
 }
 
 fn config() -> Value {
     json!({
         "name": "latency", "applications": [APPLICATION],
-        "judge": {"name": "SequentialJudge-v1.0", "judgeConfigurations": {"earlyPass": false}},
+        "judge": {"name": "SequentialJudge-v1.0", "judgeConfigurations": {"earlyPass": false, "alpha": 0.001}},
         "metrics": [{"name": "latency", "groups": ["Latency"], "scopeName": "default",
             "query": {"type": "prometheus",
                 "customInlineTemplate": "PromQL:latency{server_group=\"${scope}\"}"},
@@ -136,13 +138,19 @@ async fn a_run_that_is_killed_between_all_its_steps_comes_to_the_verdict_of_the_
     let id = start(&disturbed, &config, now).await;
     let calm_id = start(&calm, &same_config, now).await;
 
-    let mut between = std::collections::BTreeSet::new();
-    for kill in 0..KILLS {
-        let moment = Duration::from_millis(u64::try_from(kill * 37 % 100).unwrap() * 5);
+    let mut between = BTreeSet::new();
+    let mut kills = 0_usize;
+    loop {
+        let moment = Duration::from_millis(kills as u64 * 37 % 100 * 5);
         tokio::time::sleep(moment).await;
-        between.insert(run(&disturbed, &id).await.map_or(0, |run| judged(&run)));
+        let before = run(&disturbed, &id).await;
+        if before.as_ref().is_some_and(|run| run["complete"] == true) {
+            break;
+        }
+        let before = before.map_or(0, |run| judged(&run));
+        between.insert(before);
         disturbed.kill_and_restart().await.unwrap();
-        let before = between.last().copied().unwrap_or_default();
+        kills += 1;
         // The next kill comes when one more was judged, so that each pair of steps has its kill.
         eventually("one more step is judged", SOON, async || {
             match run(&disturbed, &id).await {
@@ -162,12 +170,13 @@ async fn a_run_that_is_killed_between_all_its_steps_comes_to_the_verdict_of_the_
         run(&calm, &calm_id).await.unwrap(),
     );
     println!(
-        "{backend:?}: {KILLS} kills, after {between:?} judgements; {} and {} judgements, {} and {}",
+        "{backend:?}: {kills} kills, after {between:?} judgements; {} and {} judgements, {} and {}",
         judged(&disturbed_run),
         judged(&calm_run),
         disturbed_run["decision"],
         calm_run["decision"]
     );
+    assert!(kills >= KILLS && between.len() >= KILLS, "{between:?}");
     assert_eq!(calm_run["decision"], "FAIL", "{calm_run}");
     assert_eq!(disturbed_run["decision"], calm_run["decision"]);
     assert_eq!(essence(&disturbed_run), essence(&calm_run));
