@@ -6,7 +6,7 @@
 //! | `alpha` | 0.01 | a good canary fails with at most this probability, whenever and however often it is looked at |
 //! | `beta` | 0.05 | a canary that is worse than `criticalIncrease` passes with at most this probability |
 //! | `block` | 1 | steps that are averaged into one comparison: see [`super::calibration`] |
-//! | `settle` | 2 | newest steps that are left for the next look, because a store may still revise them |
+//! | `settle` | 2 | newest steps left for the next look, as a store may still revise them; those waited for count |
 //! | `silence` | 30 | steps without data after which a metric with `mustHaveData` fails |
 //! | `earlyPass` | true | whether a canary may pass before its last look |
 //! | `pods` | none | the tag whose values are pods: the replicated mode, see [`super::pods`] |
