@@ -116,26 +116,30 @@ impl History for Nobody {
     }
 }
 
+/// A config of one metric.
+fn config(metric: usize) -> CanaryConfig {
+    let config = CanaryConfig::read(json!({
+        "metrics": [{"name": format!("m{metric}"), "groups": ["g"],
+                     "analysisConfigurations": {"canary": {"direction": "increase"}}}],
+        "classifier": {"groupWeights": {"g": 100.0}},
+    }));
+    config.unwrap()
+}
+
 /// One pair: fetched, mixed, judged.
-async fn pair(source: &dyn Source, metric: usize, labels: &[&str]) -> f64 {
+async fn pair(source: &dyn Source, metric: usize, labels: &[&str], config: &CanaryConfig) -> f64 {
     let question = |arm: &str| question(metric, arm, labels);
     let (control, experiment) = (question("baseline"), question("canary"));
     let (control, experiment) = tokio::join!(source.fetch(&control), source.fetch(&experiment));
     let (control, experiment) = (control.unwrap(), experiment.unwrap());
     assert!(control[0].values.iter().all(|value| !value.is_nan()));
     assert_eq!(experiment[0].values.len(), 1_440);
-    let config = CanaryConfig::read(json!({
-        "metrics": [{"name": format!("m{metric}"), "groups": ["g"],
-                     "analysisConfigurations": {"canary": {"direction": "increase"}}}],
-        "classifier": {"groupWeights": {"g": 100.0}},
-    }));
-    let config = config.unwrap();
-    let pairs = mix(&config, &control, &experiment, ToOwned::to_owned).unwrap();
+    let pairs = mix(config, &control, &experiment, ToOwned::to_owned).unwrap();
     let thresholds = Thresholds {
         pass: 95.0,
         marginal: 75.0,
     };
-    let result = NetflixAca.judge(&config, thresholds, &pairs, &mut Noise::of_pairs());
+    let result = NetflixAca.judge(config, thresholds, &pairs, &mut Noise::of_pairs());
     result.unwrap().score.score
 }
 
@@ -165,8 +169,12 @@ impl std::fmt::Display for Measured {
 }
 
 async fn measured(source: &dyn Source, pid: u32, labels: &[&str]) -> Measured {
+    let configs: Vec<_> = (0..METRICS).map(config).collect();
     let before = (ours(), theirs(pid), Instant::now());
-    let pairs = stream::iter(0..PAIRS).map(|at| pair(source, at % METRICS, labels));
+    let pairs = stream::iter(0..PAIRS).map(|at| {
+        let metric = at % METRICS;
+        pair(source, metric, labels, &configs[metric])
+    });
     let scores: Vec<f64> = pairs.buffer_unordered(AT_ONCE).collect().await;
     assert_eq!(scores.len(), PAIRS);
     Measured {
@@ -192,7 +200,7 @@ async fn main() {
     let source = source(&account, &nobody).unwrap();
     let pid = server.child.id();
     // Connections are made and files are read once.
-    pair(&*source, 0, &[]).await;
+    pair(&*source, 0, &[], &config(0)).await;
     let one = measured(&*source, pid, &["pod=\"0\""]).await;
     let all = measured(&*source, pid, &[]).await;
     println!("arms of one instance: {one}");

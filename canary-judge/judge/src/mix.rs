@@ -1,6 +1,7 @@
 //! Control and experiment brought together: which set of the one is compared with which of the other
 //! (`kayenta: MetricSetMixerService`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
@@ -94,11 +95,7 @@ pub fn mix(
             (Some(_), Some(_)) | (None, None) => {
                 let tags: BTreeSet<_> = control.sets.keys().chain(experiment.sets.keys()).collect();
                 for tags in tags {
-                    let of = |side: &Side<'_>| match side.sets.get(*tags) {
-                        Some(set) => (*set).clone(),
-                        None => nothing(side.first, tags),
-                    };
-                    pair(&of(&control), &of(&experiment));
+                    pair(&control.tagged(tags), &experiment.tagged(tags));
                 }
             }
         }
@@ -132,6 +129,14 @@ impl<'a> Side<'a> {
     fn tag_names(&self) -> BTreeSet<&'a str> {
         let tags = self.sets.keys().flat_map(|tags| tags.keys());
         tags.map(String::as_str).collect()
+    }
+
+    /// The set with these tags, or one without a value.
+    fn tagged(&self, tags: &BTreeMap<String, String>) -> Cow<'a, MetricSet> {
+        match self.sets.get(tags) {
+            Some(set) => Cow::Borrowed(*set),
+            None => Cow::Owned(nothing(self.first, tags)),
+        }
     }
 
     fn untagged(&self) -> Option<&'a MetricSet> {

@@ -227,51 +227,50 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Eight digits at once: each step puts neighbours together that are one, two and four digits long.
+#[inline]
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    let digits = u64::from_le_bytes(text) ^ 0x3030_3030_3030_3030;
+    let above_nine = digits.wrapping_add(0x7676_7676_7676_7676) | digits;
+    if above_nine & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let twos = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos * 100 + (twos >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+}
+
 /// A point as Prometheus writes it, `[1700000000.25,"1.5"]`, at once, and how long it is; none if it is written
 /// otherwise, which is read piece by piece.
 #[inline]
 fn point(rest: &[u8]) -> Option<(i64, f64, usize)> {
-    let (b'[', mut at) = (*rest.first()?, 1) else {
-        return None;
-    };
-    let mut number: i64 = 0;
-    let mut digits = |mut at: usize, most: usize| {
-        let end = at + most;
-        while at < end {
-            let digit = rest.get(at)?.wrapping_sub(b'0');
-            if digit > 9 {
+    let text = rest.strip_prefix(b"[")?;
+    // Seconds since 1973 have nine digits or more.
+    let (first, mut text) = text.split_first_chunk()?;
+    let mut number = eight_digits(*first)?;
+    let mut digits = |text: &mut &[u8], most: usize| {
+        let before = text.len();
+        while let Some((byte, after)) = text.split_first() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 || before - text.len() == most {
                 break;
             }
-            number = number * 10 + i64::from(digit);
-            at += 1;
+            number = number * 10 + u64::from(digit);
+            *text = after;
         }
-        Some(at)
+        before - text.len()
     };
-    let whole = at;
-    at = digits(at, 12)?;
+    digits(&mut text, 4);
     let mut fraction = 0;
-    if *rest.get(at)? == b'.' {
-        let begin = at + 1;
-        at = digits(begin, 3)?;
-        fraction = at - begin;
+    if let Some(after) = text.strip_prefix(b".") {
+        text = after;
+        fraction = digits(&mut text, 3);
     }
-    if at == whole || rest.get(at..at + 2)? != b",\"" {
-        return None;
-    }
-    let begin = at + 2;
-    let value = rest.get(begin..)?;
-    // No number that is written shortest is longer.
-    let length = value.iter().take(32).position(|byte| *byte == b'"')?;
-    let end = begin + length;
-    if *rest.get(end + 1)? != b']' {
-        return None;
-    }
-    let value = std::str::from_utf8(value.get(..length)?)
-        .ok()?
-        .parse()
-        .ok()?;
-    let at_ms = number * [1_000, 100, 10, 1].get(fraction)?;
-    Some((at_ms, value, end + 2))
+    text = text.strip_prefix(b",\"")?;
+    let (value, length) = fast_float2::parse_partial(text).ok()?;
+    let after = text.get(length..)?.strip_prefix(b"\"]")?;
+    let at_ms = number.cast_signed() * [1_000, 100, 10, 1].get(fraction)?;
+    Some((at_ms, value, rest.len() - after.len()))
 }
 
 /// `1700000000.25` as 1700000000250.
@@ -328,13 +327,21 @@ mod tests {
             let end = scan.points(|at_ms, value| found.push((at_ms, value)));
             end.map(|()| found)
         };
-        let text = r#"[[1,"2"],[1.25,"-1e-7"],[ 1.5 , "+Inf" ],[1700000000.1234,"3"],[1e1,"4"]]"#;
+        let text = r#"[[1,"2"],[1.25,"-1e-7"],[ 1.5 , "+Inf" ],[1700000000.1234,"3"],[1e1,"4"],
+            [1700000000.25,"1e3"],[98765432,"-0.1"],[12345678.9,"-Inf"],[1767225601,"99.70000000000002"],
+            [17672256012345,"5"],[1767225602.001,"+Inf"]]"#;
         let expected = [
             (1_000, 2.0),
             (1_250, -1e-7),
             (1_500, f64::INFINITY),
             (1_700_000_000_123, 3.0),
             (10_000, 4.0),
+            (1_700_000_000_250, 1e3),
+            (98_765_432_000, -0.1),
+            (12_345_678_900, f64::NEG_INFINITY),
+            (1_767_225_601_000, 99.700_000_000_000_02),
+            (17_672_256_012_345_000, 5.0),
+            (1_767_225_602_001, f64::INFINITY),
         ];
         assert_eq!(read(text), Ok(expected.to_vec()));
         for length in 0..text.len() {
@@ -344,6 +351,11 @@ mod tests {
             r#"[[1,2]]"#,
             r#"[["1","2"]]"#,
             r#"[[1,"x"]]"#,
+            r#"[[1767225600,"1x"]]"#,
+            r#"[[1767225600,""]]"#,
+            r#"[[1767225600,2]]"#,
+            r#"[[1767225600.5,"2",3]]"#,
+            r#"[[17672a5600,"2"]]"#,
             r#"[[1,"2",3]]"#,
             "[1]",
         ] {
@@ -351,6 +363,22 @@ mod tests {
                 matches!(read(garbage), Err(Unreadable::Other(_))),
                 "{garbage}"
             );
+        }
+    }
+
+    #[test]
+    fn eight_digits_are_a_number_and_nothing_else_is() {
+        for number in [0, 1, 9, 10, 12_345_678, 90_000_000, 99_999_999] {
+            let text = format!("{number:08}");
+            let found = eight_digits(text.as_bytes().try_into().unwrap());
+            assert_eq!(found, Some(number));
+        }
+        for at in 0..8 {
+            for byte in (0..=u8::MAX).filter(|byte| !byte.is_ascii_digit()) {
+                let mut text = *b"90909090";
+                text[at] = byte;
+                assert_eq!(eight_digits(text), None, "{byte} at {at}");
+            }
         }
     }
 
