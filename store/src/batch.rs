@@ -281,9 +281,18 @@ impl Batch {
         self
     }
 
-    /// Sends a message to a mailbox of any shard.
+    /// Sends a message to a mailbox of any shard: with this commit if it is of this one, else by the outbox.
     #[must_use]
     pub fn crossing(mut self, crossing: Crossing) -> Self {
+        if crossing.shard == self.shard {
+            return self.message(Outgoing {
+                to: crossing.to,
+                fingerprint: crossing.fingerprint,
+                mode: Mode::Ensure,
+                delay_ms: crossing.delay_ms,
+                body: crossing.body,
+            });
+        }
         self.crossings.push(crossing);
         self
     }

@@ -257,15 +257,6 @@ impl Intake {
         let (event, body) = (Self::key(event_id), Bytes::from(body));
         let (batch, aside) = self.put_aside(batch, &event, &body).await?;
         let body = aside.map_or(body, |aside| aside.in_message(batch.shard(), &event));
-        if shard == batch.shard() {
-            return Ok(batch.message(Outgoing {
-                to,
-                fingerprint,
-                mode: Mode::Ensure,
-                delay_ms: 0,
-                body,
-            }));
-        }
         Ok(batch.crossing(Crossing {
             shard,
             to,

@@ -216,27 +216,13 @@ impl Runs {
             stage_id: waiter.stage_id.clone(),
             task_id: waiter.task_id.clone(),
         })?;
-        let shards = self.store.shards();
-        let shard = shards.of_id(&waiter.execution_id);
-        let to = Address::new(OPERATION_FINISHED, &run.id, &waiter.execution_id);
-        let fingerprint = run.id.clone();
-        Ok(if shard == shards.of_id(&run.id) {
-            batch.message(Outgoing {
-                to,
-                fingerprint,
-                mode: Mode::Ensure,
-                delay_ms: 0,
-                body,
-            })
-        } else {
-            batch.crossing(Crossing {
-                shard,
-                to,
-                fingerprint,
-                delay_ms: 0,
-                body,
-            })
-        })
+        Ok(batch.crossing(Crossing {
+            shard: self.store.shards().of_id(&waiter.execution_id),
+            to: Address::new(OPERATION_FINISHED, &run.id, &waiter.execution_id),
+            fingerprint: run.id.clone(),
+            delay_ms: 0,
+            body,
+        }))
     }
 
     /// The message to a run that has ended.

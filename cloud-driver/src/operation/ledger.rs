@@ -433,26 +433,13 @@ impl Ledger {
             stage_id: waiter.stage_id.clone(),
             task_id: waiter.task_id.clone(),
         };
-        let shard = self.store.shards().of_id(&waiter.execution_id);
-        let to = Address::new(OPERATION_FINISHED, &head.id, &waiter.execution_id);
-        let body = json(&message);
-        Ok(if shard == self.shard {
-            batch.message(Outgoing {
-                to,
-                fingerprint: head.id.clone(),
-                mode: Mode::Ensure,
-                delay_ms: 0,
-                body: body.into(),
-            })
-        } else {
-            batch.crossing(Crossing {
-                shard,
-                to,
-                fingerprint: head.id.clone(),
-                delay_ms: 0,
-                body: body.into(),
-            })
-        })
+        Ok(batch.crossing(Crossing {
+            shard: self.store.shards().of_id(&waiter.execution_id),
+            to: Address::new(OPERATION_FINISHED, &head.id, &waiter.execution_id),
+            fingerprint: head.id.clone(),
+            delay_ms: 0,
+            body: json(&message).into(),
+        }))
     }
 }
 

@@ -17,6 +17,8 @@ impl Suite<'_> {
         self.dead_letters_leave_a_notice().await;
         self.releasing_does_not_count_as_a_try().await;
         self.the_outbox_reaches_other_shards_once().await;
+        self.what_crosses_to_its_own_shard_is_there_with_the_commit()
+            .await;
         self.many_messages_come_in_portions().await;
     }
 
@@ -237,6 +239,10 @@ impl Suite<'_> {
 
     async fn the_outbox_reaches_other_shards_once(&self) {
         let (here, there) = (self.shard("q"), self.store.shards().numbered(7));
+        if here == there {
+            // A store of one shard has no others.
+            return;
+        }
         let to = self.address("target", "s", "g");
         let key = self.key("sender");
         let crossing = Crossing {
@@ -264,6 +270,25 @@ impl Suite<'_> {
         let got = self.reserve(there, "target", 9, 60_000).await;
         assert_eq!(got.len(), 1);
         assert_eq!(&got[0].messages[0].body[..], b"hello");
+    }
+
+    async fn what_crosses_to_its_own_shard_is_there_with_the_commit(&self) {
+        let here = self.shard("q");
+        let to = self.address("own", "s", "g");
+        for body in ["hello", "again"] {
+            let crossing = Crossing {
+                shard: here,
+                to: to.clone(),
+                fingerprint: "effect".to_owned(),
+                delay_ms: 0,
+                body: body.into(),
+            };
+            let batch = Batch::new(here, self.name(body));
+            self.apply(batch.crossing(crossing)).await;
+        }
+        let got = self.reserve(here, "own", 9, 60_000).await;
+        let bodies: Vec<_> = got[0].messages.iter().map(|m| &m.body[..]).collect();
+        assert_eq!(bodies, [b"hello"]);
     }
 
     async fn many_messages_come_in_portions(&self) {
