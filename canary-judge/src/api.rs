@@ -10,16 +10,16 @@ use proto::canary_judge::v1::{
     RunKey, RunQuery, SaveConfigRequest, StartRunRequest,
 };
 use proto::common::v1::{Empty, Json};
-use proto::status::{Failure, Kind};
+use proto::status::Failure;
 use runtime::auth::AuthContext;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 use crate::configs::Configs;
-use crate::failure::failed;
+use crate::failure::{failed, kind};
 use crate::query::{Question, Scope};
 use crate::run::{Runs, Start, Waiter, Wanted};
-use crate::source::{Class, SourceError};
+use crate::source::SourceError;
 use crate::{short, source};
 
 /// Runs of one list, if nobody says.
@@ -50,12 +50,7 @@ fn told(value: &Value) -> Result<Response<Json>, Status> {
 }
 
 fn said(error: &SourceError) -> Failure {
-    match error.class {
-        Class::Invalid => Failure::invalid(error.to_string(), Vec::new()),
-        // Asked again it is refused again, until the operator corrects account or store.
-        Class::Refused => Failure::new(Kind::Conflict, error.to_string()),
-        Class::Transient => Failure::new(Kind::Unavailable, error.to_string()),
-    }
+    Failure::new(kind(error.class), error.to_string())
 }
 
 fn plan(plan: &Plan) -> Timed {

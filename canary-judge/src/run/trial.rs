@@ -1,14 +1,13 @@
 //! A judgement over past data of which nothing is kept, for people who write a config.
 
 use judge::run::Pace;
-use proto::status::{Failure, Kind};
+use proto::status::Failure;
 use serde_json::{Map, Value, json};
 
 use super::Runs;
 use super::judgement::Trouble;
 use super::start::Start;
-use crate::failure::failed;
-use crate::source::Class;
+use crate::failure::{failed, kind};
 
 /// What stands for the run in the ids of pairs.
 const NOBODY: &str = "dry-run";
@@ -17,7 +16,8 @@ impl Runs {
     /// Judges once, over the scopes' own times, and answers config, request, queries, result and pairs.
     ///
     /// # Errors
-    /// `Invalid` with what is wrong with config, request or query; `Unavailable` with what the metric store said.
+    /// `Invalid` with what is wrong with config, request or query; `Conflict` if the metric store refuses and `Unavailable`
+    /// if it does not answer, with what it said.
     pub(crate) async fn try_out(&self, start: Start) -> Result<Value, Failure> {
         let now = self.store.now_ms().await.map_err(failed)?;
         let start = Start {
@@ -54,10 +54,6 @@ impl Runs {
 }
 
 /// A dry run is not tried again: who asks does.
-pub(super) fn failure(trouble: Trouble) -> Failure {
-    let kind = match trouble.class {
-        Class::Invalid => Kind::Invalid,
-        Class::Transient | Class::Refused => Kind::Unavailable,
-    };
-    Failure::new(kind, trouble.message)
+fn failure(trouble: Trouble) -> Failure {
+    Failure::new(kind(trouble.class), trouble.message)
 }

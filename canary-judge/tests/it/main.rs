@@ -12,6 +12,7 @@ mod first_verdict;
 mod keeper;
 mod process;
 mod redis;
+mod refused;
 mod remote;
 mod servers;
 mod service;

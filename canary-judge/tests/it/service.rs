@@ -20,7 +20,8 @@ use crate::world::{World, by, config, now_ms, planned, request};
 const ACA: &str = "NetflixACAJudge-v1.0";
 const SEQUENTIAL: &str = "SequentialJudge-v1.0";
 
-fn on_disk(folder: &tempfile::TempDir) -> Shared {
+/// A store of a test's own.
+pub(crate) fn on_disk(folder: &tempfile::TempDir) -> Shared {
     let settings = FileSettings::new(folder.path().join("store"));
     Arc::new(Embedded::open(settings, Shards::default()).unwrap())
 }

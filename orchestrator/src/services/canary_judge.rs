@@ -179,3 +179,32 @@ impl CanaryJudge for NoJudge {
         absent()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use runtime::auth::Key;
+    use runtime::client::{Link, tcp};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_judge_that_does_not_answer_cannot_be_reached() {
+        // Nobody listens on this port.
+        let nobody = tcp("http://127.0.0.1:1").unwrap();
+        let judge = GrpcCanaryJudge::new(Link::new(nobody, Key::from([7; 32])).of("test"));
+        let by = OnBehalf {
+            user: "ann".to_owned(),
+            roles: Vec::new(),
+        };
+        let away = judge.run(&by, "r").await.unwrap_err();
+        assert_eq!(away.kind, Kind::Unavailable);
+        let begin = "the canary judge cannot be reached: ";
+        assert!(away.message.starts_with(begin), "{away:?}");
+        // As it comes over the wire.
+        let said = failure(tonic::Status::unavailable("prometheus answers 503"));
+        assert_eq!(
+            (said.kind, said.message.as_str()),
+            (Kind::Unavailable, "prometheus answers 503")
+        );
+    }
+}
