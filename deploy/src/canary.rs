@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use judge::offline;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{Canary, JudgeCanary};
 use crate::jsonl::{self, Answer};
@@ -54,19 +54,25 @@ fn one(answerer: Answerer, input: impl Read, output: impl Write) -> anyhow::Resu
 /// A line for each line, in order; 65 when one was no JSON.
 fn lines(answerer: Answerer, input: impl BufRead, output: impl Write) -> anyhow::Result<ExitCode> {
     jsonl::each(input, output, MAX, |number, line| {
-        let question = serde_json::from_slice(line);
-        let unread = question.as_ref().err();
+        let unread = match serde_json::from_slice(line) {
+            Ok(question) => {
+                return Answer {
+                    told: answerer(question),
+                    unread: None,
+                };
+            }
+            Err(error) => format!("line {number} is no JSON: {error}"),
+        };
+        let error = ("error".to_owned(), json!({ "message": unread }));
         Answer {
-            unread: unread.map(|error| format!("line {number} is no JSON: {error}")),
-            told: answerer(question.unwrap_or(Value::Null)),
+            told: Map::from_iter([("id".to_owned(), Value::Null), error]),
+            unread: Some(unread),
         }
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn question(id: &str, seed: Option<i64>) -> Value {
@@ -112,7 +118,9 @@ mod tests {
         );
         assert!(told[0].get("trace").is_none());
         let refused = |value: &Value| value["error"]["message"].as_str().unwrap().to_owned();
-        assert_eq!(refused(&told[1]), "the line is null: give an object");
+        assert_eq!(told[1]["id"], Value::Null);
+        let no_json = refused(&told[1]);
+        assert!(no_json.starts_with("line 3 is no JSON: "), "{no_json}");
         assert_eq!(told[2]["id"], 7);
         assert_eq!(refused(&told[2]), "canaryConfig is missing: give it");
     }
