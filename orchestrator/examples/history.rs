@@ -4,9 +4,7 @@
 //! end, has them archived as the product does, and measures store, archive, searches and pages.
 //! `… -- wide 300` runs one pipeline of so many stages with 1 MiB each, and measures what is sent and read for them.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +22,7 @@ use runtime::client::Peer;
 use runtime::config::Span;
 use runtime::{Running, Shutdown};
 use serde_json::{Value, json};
+use servers::Redis;
 use store::{Batch, Consumer, ConsumerSettings, Shards, Shared, Then};
 
 const APPLICATIONS: usize = 100;
@@ -33,62 +32,6 @@ const LANES: usize = 64;
 const MIB: usize = 1024 * 1024;
 /// One of so many is served to learn how long they are.
 const SAMPLE: usize = 500;
-
-/// A Redis that ends with this process.
-struct Redis {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Redis {
-    fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "yes", "--appendfsync"])
-            .args(["everysec", "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("redis-server cannot be started")?;
-        Ok(Self {
-            child,
-            port,
-            _folder: folder,
-        })
-    }
-
-    async fn store(&self) -> Result<Shared> {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        for _ in 0..500 {
-            if let Ok(store) = store::redis::connect(&url, Shards::default()).await {
-                return Ok(store);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        bail!("redis at {url} does not answer")
-    }
-
-    /// A number that it tells of itself.
-    fn told(&self, section: &str, field: &str) -> Result<u64> {
-        let output = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "info", section])
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = text.lines().find_map(|line| line.strip_prefix(field));
-        let value = line.context("redis does not tell")?;
-        Ok(value.trim_start_matches(':').trim().parse()?)
-    }
-}
 
 type Client = ExecutionServiceClient<Peer>;
 
@@ -166,8 +109,8 @@ async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (what, many) = (arguments.next(), arguments.next());
     let many: usize = many.context("how many?")?.parse()?;
-    let redis = Redis::start()?;
-    let store = redis.store().await?;
+    let redis = Redis::start("everysec").context("there is no Redis to measure")?;
+    let store = store::redis::connect(&redis.url(), Shards::default()).await?;
     match what.as_deref() {
         Some("finished") => finished(&redis, &store, many).await,
         Some("wide") => wide(&redis, &store, many).await,
@@ -233,7 +176,11 @@ async fn finished(redis: &Redis, store: &Shared, many: usize) -> Result<()> {
     let each = json / sample.len().max(1);
     let archived = size(folder.path())?;
     let moved = many.saturating_sub(usize::try_from(staying(store).await?)?);
-    let used = redis.told("memory", "used_memory")?;
+    let told = redis.ask(&["info", "memory"]);
+    let used = told
+        .iter()
+        .find_map(|line| line.strip_prefix("used_memory:"));
+    let used: u64 = used.context("redis does not tell")?.parse()?;
     println!("redis: {} MiB", used / 1024 / 1024);
     println!(
         "archive: {} MiB, {:.1} % of {each} bytes of JSON each",
@@ -348,22 +295,16 @@ async fn wide(redis: &Redis, store: &Shared, many: usize) -> Result<()> {
     };
     let executions = Executions::new(store.clone());
     let (client, shutdown, running) = serve(store, fake, config)?;
-    let told = || {
-        anyhow::Ok((
-            redis.told("stats", "total_net_input_bytes")?,
-            redis.told("stats", "total_net_output_bytes")?,
-        ))
-    };
-    let before = told()?;
+    let before = redis.traffic();
     let begun = Instant::now();
     let body = json!({"application": "app", "name": "Wide", "stages": stages});
     let id = start(&client, &body).await?;
     let mut marks = Vec::new();
     while executions.is_under_way(&id).await? {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        marks.push((begun.elapsed(), told()?.0 - before.0));
+        marks.push((begun.elapsed(), redis.traffic().0 - before.0));
     }
-    let (lasted, after) = (begun.elapsed(), told()?);
+    let (lasted, after) = (begun.elapsed(), redis.traffic());
     let commits = executions.log(&id).await?.len();
     let sent = after.0 - before.0;
     println!("{many} stages of 1 MiB: {lasted:.1?}, {commits} commits");

@@ -11,7 +11,6 @@ mod faults;
 mod first_verdict;
 mod keeper;
 mod process;
-mod redis;
 mod refused;
 mod remote;
 mod servers;

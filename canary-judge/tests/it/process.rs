@@ -1,6 +1,5 @@
 //! Starting real stores: each with a folder and a port of its own, killed with its handle.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -61,11 +60,6 @@ pub(crate) fn has(program: &str, argument: &str) -> bool {
     found
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 /// Starts a server on a port that is free: another process may take it meanwhile, so it is tried again.
 pub(crate) async fn start(
     mut folder: TempDir,
@@ -73,7 +67,7 @@ pub(crate) async fn start(
     command: impl Fn(&Path, u16) -> Command,
 ) -> (Server, String) {
     for _ in 0..5 {
-        let port = free_port();
+        let port = ::servers::port::free();
         let mut command = command(folder.path(), port);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut server = Server::new(child.unwrap(), folder);

@@ -10,11 +10,11 @@ use proto::canary_judge::v1::{
 };
 use proto::common::v1::{Empty, Json};
 use serde_json::{Value, json};
+use servers::Redis;
 use store::embedded::{Embedded, FileSettings};
 use store::{Shards, Shared};
 use tonic::Code;
 
-use crate::redis::Server;
 use crate::world::{World, by, config, now_ms, planned, request};
 
 const ACA: &str = "NetflixACAJudge-v1.0";
@@ -78,10 +78,11 @@ async fn runs_survive_their_process_on_the_embedded_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_survive_their_process_on_redis() {
-    let Some(server) = Server::start() else {
+    let Some(redis) = Redis::start("everysec") else {
         return;
     };
-    survives(server.store().await).await;
+    let store = store::redis::connect(&redis.url(), Shards::default()).await;
+    survives(store.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

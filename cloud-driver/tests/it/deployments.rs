@@ -344,8 +344,7 @@ async fn a_swap_on_a_single_host_fails_no_request_where_requests_are_held() {
 
 /// A port that nobody listens on, and how it is asked for.
 fn listener() -> (u16, Value) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
+    let port = servers::port::free();
     (port, json!({"address": format!("127.0.0.1:{port}")}))
 }
 

@@ -8,6 +8,7 @@ use cloud_driver::config::AccessLog;
 use cloud_driver::provider::local::upgrade::{Told, pending, upgrade_balancer};
 use runtime::config::Span;
 use serde_json::{Value, json};
+use servers::port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -37,13 +38,6 @@ async fn get(port: u16, host: &str, path: &str) -> Result<(u16, String), String>
 async fn visit(world: &World, host: &str, path: &str) {
     let answer = get(world.port, host, path).await;
     assert_eq!(answer.map(|(status, _)| status), Ok(200), "{host}{path}");
-}
-
-/// A port that is free now, between those of instances and those of outgoing connections.
-fn free_port() -> u16 {
-    let mut some = std::iter::repeat_with(|| rand::random_range(25_000..32_000));
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    some.find(free).unwrap()
 }
 
 /// The whole lines of a log about a path.
@@ -82,7 +76,7 @@ fn figure(text: &str, name: &str) -> Option<f64> {
 
 #[tokio::test]
 async fn a_configured_log_has_a_line_for_each_request_of_its_load_balancers() {
-    let port = free_port();
+    let port = port::free();
     let world = World::configured(move |config| {
         config.local.access_log = Some(AccessLog {
             path: "shop.log".to_owned(),
@@ -186,7 +180,7 @@ async fn a_log_is_off_by_default_and_one_that_cannot_be_written_holds_up_nothing
 
 #[tokio::test]
 async fn an_upgrade_follows_the_configuration_and_nothing_else_does() {
-    let (first, second) = (free_port(), free_port());
+    let (first, second) = (port::free(), port::free());
     let listening = |port: u16| async move {
         let answer = get(port, "localhost", "/health").await;
         matches!(answer, Ok((200, _)))

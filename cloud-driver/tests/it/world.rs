@@ -119,17 +119,12 @@ impl World {
         let folder = tempfile::Builder::new().prefix("gnk-").tempdir().unwrap();
         let file = FileSettings::new(folder.path().join("store.redb"));
         let store = Embedded::open(file, store::Shards::default()).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
         let mut world = Self {
             folder,
             store: Arc::new(store),
             images: Arc::new(FakeImages::default()),
             process: None,
-            port,
+            port: servers::port::free(),
             slots,
             guarded,
             change: Box::new(change),

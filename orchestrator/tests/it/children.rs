@@ -5,10 +5,10 @@ use proto::common::v1::{Json, PageRequest};
 use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
 use proto::orchestrator::v1::{GetExecutionRequest, ListExecutionsRequest, StartRequest};
 use serde_json::{Value, json};
+use servers::Redis;
 use store::{Address, Batch, Mode, Outgoing};
 
-use crate::redis::Server;
-use crate::rig::{Rig, as_user, eventually, make, pipeline, quick, stage, webhook};
+use crate::rig::{Rig, as_user, eventually, make, on, pipeline, quick, stage, webhook};
 
 fn definition(id: &str, stages: Value, more: Value) -> Value {
     let mut definition = pipeline(id, stages);
@@ -441,10 +441,10 @@ async fn an_execution_that_is_begun_again_for_the_same_reason_asks_for_the_same_
 
 #[tokio::test]
 async fn an_execution_that_may_have_begun_before_its_store_lost_commits_says_so() {
-    let Some(server) = Server::start("always") else {
+    let Some(server) = Redis::start("always") else {
         return;
     };
-    let store = server.store().await;
+    let store = on(&server).await;
     let shard = store.shards().of_application("app");
     let (meta, lost) = (
         format!("gn:{{{}}}:meta", shard.tag()),

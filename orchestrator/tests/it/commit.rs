@@ -5,16 +5,16 @@ use orchestrator::executions::Executions;
 use orchestrator::services::fake::Fake;
 use orchestrator_core::Execution;
 use serde_json::{Value, json};
+use servers::Redis;
 use store::{Order, Reserve, Shared};
 
-use crate::redis::Server;
-use crate::rig::{Rig, make, memory, pipeline, quick, stage, webhook};
+use crate::rig::{Rig, make, memory, on, pipeline, quick, stage, webhook};
 
 /// The store in memory, and Redis where it is installed.
-pub(crate) async fn backends() -> Vec<(&'static str, Shared, Option<Server>)> {
+pub(crate) async fn backends() -> Vec<(&'static str, Shared, Option<Redis>)> {
     let mut all = vec![("memory", memory(), None)];
-    if let Some(server) = Server::start("everysec") {
-        all.push(("redis", server.store().await, Some(server)));
+    if let Some(server) = Redis::start("everysec") {
+        all.push(("redis", on(&server).await, Some(server)));
     }
     all
 }

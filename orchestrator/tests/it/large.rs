@@ -14,12 +14,12 @@ use proto::message::{EXECUTION_REQUESTS, ExecutionRequested};
 use proto::orchestrator::v1::GetExecutionRequest;
 use proto::status::Kind;
 use serde_json::{Value, json};
+use servers::Redis;
 use store::{Address, Batch, Mode, Outgoing, Shared, blob};
 
 use crate::archive::dying::{Death, DyingStore};
 use crate::commit::backends;
-use crate::redis::Server;
-use crate::rig::{Rig, eventually, make, pipeline, quick, stage, webhook};
+use crate::rig::{Rig, eventually, make, on, pipeline, quick, stage, webhook};
 
 fn hook(fake: &Fake, ref_id: &str, body: &Value) {
     fake.answer(&format!("http://hook.test/{ref_id}"), Ok(ok(body)));
@@ -140,7 +140,7 @@ async fn parts_that_were_put_aside_whole_are_read_and_go_on() {
 async fn a_value_is_sent_once_however_often_its_stage_is_written() {
     const STAGES: u64 = 8;
     const EACH: u64 = 1024 * 1024;
-    let Some(server) = Server::start("everysec") else {
+    let Some(server) = Redis::start("everysec") else {
         return;
     };
     let fake = Fake::new();
@@ -157,7 +157,7 @@ async fn a_value_is_sent_once_however_often_its_stage_is_written() {
         let after: Vec<&str> = if number == 1 { vec![] } else { vec![&after] };
         stages.push(webhook(&number.to_string(), &after));
     }
-    let rig = Rig::over(server.store().await, fake.clone(), quick()).await;
+    let rig = Rig::over(on(&server).await, fake.clone(), quick()).await;
     let before = server.traffic();
     let id = rig.start_stages(stages.into()).await;
     // Nobody else reads meanwhile: whoever comes between a commit and its being at hand is sent the values, which on a

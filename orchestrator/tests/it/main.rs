@@ -37,7 +37,6 @@ mod others;
 mod quarantine;
 mod rate;
 mod recovery;
-mod redis;
 mod replay;
 mod restore;
 mod rig;

@@ -8,11 +8,11 @@ use orchestrator::Config;
 use orchestrator::services::fake::{Fake, ok};
 use orchestrator::services::{Http, HttpError, HttpRequest, HttpResponse};
 use serde_json::{Value, json};
+use servers::Redis;
 use store::embedded::{Embedded, FileSettings};
 use store::{Shards, Shared};
 
-use crate::redis::Server;
-use crate::rig::{Rig, eventually, pipeline, webhook};
+use crate::rig::{Rig, eventually, on, pipeline, webhook};
 
 const STAGES: usize = 50;
 
@@ -81,10 +81,10 @@ fn print(what: &str, gaps: &[Duration]) {
 
 #[tokio::test]
 async fn a_stage_of_one_webhook_is_few_commands_to_redis() {
-    let Some(server) = Server::start("always") else {
+    let Some(server) = Redis::start("always") else {
         return;
     };
-    let store = server.store().await;
+    let store = on(&server).await;
     print("redis, always", &gaps(store.clone(), 3).await);
     let fake = Fake::new();
     let rig = Rig::over(store, fake, Config::default()).await;

@@ -10,11 +10,11 @@ use orchestrator::services::{Http, HttpError, HttpRequest, HttpResponse};
 use orchestrator_core::StageId;
 use proto::message::{OPERATION_FINISHED, OperationFinished};
 use serde_json::{Value, json};
+use servers::Redis;
 use store::{Address, Batch, Mode, Outgoing, Shared};
 use tokio::sync::Notify;
 
-use crate::redis::Server;
-use crate::rig::{Rig, SOON, eventually, make, memory, pipeline, quick, stage, webhook};
+use crate::rig::{Rig, SOON, eventually, make, memory, on, pipeline, quick, stage, webhook};
 
 /// Acts on a request, and never answers the first `silent` of them.
 struct Silent {
@@ -47,10 +47,10 @@ impl Http for Silent {
     }
 }
 
-async fn backends() -> Vec<(Shared, Option<Server>)> {
+async fn backends() -> Vec<(Shared, Option<Redis>)> {
     let mut all = vec![(memory(), None)];
-    if let Some(server) = Server::start("always") {
-        all.push((server.store().await, Some(server)));
+    if let Some(server) = Redis::start("always") {
+        all.push((on(&server).await, Some(server)));
     }
     all
 }

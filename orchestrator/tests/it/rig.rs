@@ -22,6 +22,7 @@ use runtime::auth::AuthContext;
 use runtime::client::Peer;
 use runtime::config::Span;
 use serde_json::{Value, json};
+use servers::Redis;
 use store::embedded::{Clock, Embedded};
 use store::{Shards, Shared};
 use tokio::runtime::Runtime;
@@ -40,6 +41,12 @@ impl Clock for System {
 /// A store in memory on the system's clock.
 pub(crate) fn memory() -> Shared {
     Arc::new(Embedded::in_memory(Arc::new(System), Shards::default()))
+}
+
+/// A store on Redis.
+pub(crate) async fn on(redis: &Redis) -> Shared {
+    let connected = store::redis::connect(&redis.url(), Shards::default()).await;
+    connected.unwrap()
 }
 
 /// The service.

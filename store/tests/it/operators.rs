@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use store::redis::{Redis, RedisSettings};
 use store::{Shards, Shared, contract};
 
-use crate::server::{Server, Watched, free_port, installed};
+use crate::server::{Server, Watched, installed};
 use crate::writers::{Writers, applied_once, key};
 
 /// What a user of ours needs and no more; `README.md` names the same.
@@ -52,7 +52,7 @@ async fn an_encrypted_server_keeps_the_contract_for_a_user_with_only_the_rights_
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
     let file = |name: &str| folder.path().join(name).display().to_string();
-    let port = free_port().to_string();
+    let port = servers::port::free().to_string();
     let (ca, certificate, secret) = (file("ca.pem"), file("server.pem"), file("server.key"));
     let more = [
         "--appendfsync",

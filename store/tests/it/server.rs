@@ -1,9 +1,10 @@
 //! Throwaway Redis servers: own port, own folder, killed with their handle.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use servers::port;
 
 const PROGRAM: &str = "redis-server";
 /// The same by another name, with a history of its own since 2024.
@@ -26,19 +27,6 @@ pub(crate) fn has(program: &str) -> bool {
         println!("skipped: {program} is not installed");
     }
     found
-}
-
-/// A port that is free now, below the range that outgoing connections use.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
-        if port > 1024 {
-            return port;
-        }
-    }
 }
 
 /// One server.
@@ -66,7 +54,7 @@ impl Server {
     pub(crate) async fn start_as(program: &'static str, folder: &Path, more: &[&str]) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         for _ in 0..5 {
-            let port = free_port();
+            let port = port::free();
             let mut arguments: Vec<String> = vec!["--port".into(), port.to_string()];
             let fixed = "--bind 127.0.0.1 --appendonly yes --save '' --daemonize no \
                          --enable-debug-command yes --loglevel warning";
@@ -170,7 +158,7 @@ impl Cluster {
     pub(crate) async fn start(folder: &Path) -> Self {
         let mut masters = Vec::new();
         for number in 0..3 {
-            let bus = free_port().to_string();
+            let bus = port::free().to_string();
             let more = [
                 "--cluster-enabled",
                 "yes",
@@ -259,7 +247,7 @@ impl Watched {
         for number in 0..3 {
             let folder = folder.join(format!("sentinel-{number}"));
             std::fs::create_dir_all(&folder).unwrap();
-            let own = free_port();
+            let own = port::free();
             let settings = format!(
                 "port {own}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {port} 2\n\
                  sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 4000\n"

@@ -22,13 +22,14 @@ const PURE: [&str; 6] = [
     "judge",
 ];
 /// What is not a service, not `deploy`, and which of ours it may depend on.
-const OTHERS: [(&str, &[&str]); 7] = [
+const OTHERS: [(&str, &[&str]); 8] = [
     ("orchestrator-core", &["expression"]),
     ("expression", &[]),
     ("rollout", &[]),
     ("balancer", &[]),
     ("instance", &[]),
     ("demo", &[]),
+    ("servers", &[]),
     ("tests", &["runtime", "proto"]),
 ];
 
@@ -66,14 +67,17 @@ fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {
     Some(others.iter().copied().collect())
 }
 
-/// A package may use itself with other features in its own tests, and the fixtures of the
-/// demonstration; nothing else is excused.
+/// What every package may depend on for its own tests.
+const FOR_TESTS: [&str; 2] = ["demo", "servers"];
+
+/// A package may use itself with other features in its own tests, and what is there for them; nothing else is
+/// excused.
 fn forbidden<'a>(package: &str, dependencies: &'a [Dependency]) -> Vec<&'a str> {
     let allowed = allowed(package).unwrap_or_default();
     dependencies
         .iter()
         .filter(|dependency| dependency.ours && dependency.name != package)
-        .filter(|dependency| dependency.name != "demo" || dependency.kind != "dev")
+        .filter(|dependency| !FOR_TESTS.contains(&&*dependency.name) || dependency.kind != "dev")
         .map(|dependency| dependency.name.as_str())
         .filter(|name| !allowed.contains(name))
         .collect()
@@ -107,6 +111,7 @@ fn control_a_forbidden_edge_is_found() {
         ["orchestrator"]
     );
     assert_eq!(forbidden("demo", &[edge("runtime")]), ["runtime"]);
+    assert_eq!(forbidden("store", &[edge("servers")]), ["servers"]);
     assert_eq!(allowed("something-new"), None);
 }
 

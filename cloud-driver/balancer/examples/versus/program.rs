@@ -1,6 +1,6 @@
 //! Programs that are started, measured and ended.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -76,14 +76,6 @@ impl Drop for Program {
         let _gone = self.0.kill();
         let _gone = self.0.wait();
     }
-}
-
-/// A port of loopback that nobody listens on.
-///
-/// # Errors
-/// When there is none.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Waits until somebody listens on a port.

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ::servers::port;
+
 use crate::Result;
-use crate::program::{PATIENCE, Program, free_port, wait_for};
+use crate::program::{PATIENCE, Program, wait_for};
 
 /// Bytes of a small and of a large body.
 pub(crate) const SMALL: usize = 100;
@@ -92,7 +94,7 @@ pub(crate) fn behind(folder: &Path) -> Result<(Program, u16)> {
     let folder = folder.join("behind");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("large"), "a".repeat(LARGE))?;
-    let (port, small) = (free_port()?, "a".repeat(SMALL));
+    let (port, small) = (port::free(), "a".repeat(SMALL));
     let root = folder.display();
     let http = format!(
         "open_file_cache max=8; server {{ listen 127.0.0.1:{port} backlog=4096; root {root};\n\
@@ -132,7 +134,7 @@ fn nginx(folder: &Path, terms: &Terms) -> Result<Server> {
         behind,
         own,
     } = terms;
-    let (plain, h2c, tls) = (free_port()?, free_port()?, free_port()?);
+    let (plain, h2c, tls) = (port::free(), port::free(), port::free());
     let (certificate, key) = (own.certificate.display(), own.key.display());
     // nginx 1.22 speaks HTTP/2 without TLS on ports where it speaks nothing else.
     let http = format!(
@@ -165,7 +167,7 @@ fn haproxy(folder: &Path, terms: &Terms) -> Result<Server> {
         behind,
         own,
     } = terms;
-    let (plain, tls) = (free_port()?, free_port()?);
+    let (plain, tls) = (port::free(), port::free());
     let both = own.both.display();
     let text = format!(
         "global\n nbthread {workers}\n maxconn 4500\n ssl-default-bind-options ssl-min-ver TLSv1.2\n\
@@ -202,7 +204,7 @@ fn balancer(folder: &Path, terms: &Terms) -> Result<Server> {
         own,
     } = terms;
     let path = binary()?;
-    let (plain, tls) = (free_port()?, free_port()?);
+    let (plain, tls) = (port::free(), port::free());
     let data = folder.join("balancer");
     let program = Program::start(
         Command::new(path)

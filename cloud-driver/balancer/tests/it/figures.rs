@@ -228,9 +228,7 @@ async fn a_repeated_request_says_why_and_a_lost_one_that_it_was() {
 
 #[tokio::test]
 async fn figures_can_be_read_on_a_port_of_loopback_which_the_successor_takes() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], servers::port::free()));
     let text = address.to_string();
     let mut stand = Stand::with(&["--metrics-listen", &text], None).await;
     let ask = async |line: &'static str| {

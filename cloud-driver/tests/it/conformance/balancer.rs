@@ -47,9 +47,7 @@ fn control(folder: &std::path::Path, port: u16) -> Arc<Control> {
 impl Local {
     async fn up(fault: Option<Fault>) -> Self {
         let folder = tempfile::Builder::new().prefix("gnk-").tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = servers::port::free();
         let control = control(folder.path(), port);
         control.start().await.unwrap();
         Self {

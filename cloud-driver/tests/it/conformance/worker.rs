@@ -93,9 +93,7 @@ impl Harness for Local {
         if self.ports.contains_key(id) {
             return;
         }
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = servers::port::free();
         self.ports.insert(id.to_owned(), port);
         self.set_well(id, well);
         let mut environment = BTreeMap::from([

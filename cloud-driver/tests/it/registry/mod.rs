@@ -183,11 +183,7 @@ async fn each_kind_of_failure_is_told_apart() {
         assert_eq!(error.is_transient(), transient, "{error}");
         assert!(error.to_string().contains(fragment), "{error}");
     }
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let gone = self::registries(&free.to_string());
+    let gone = self::registries(&format!("127.0.0.1:{}", servers::port::free()));
     let error = gone.named("r").unwrap().1.tags("a").await.unwrap_err();
     assert!(
         error.is_transient() && error.to_string().contains("cannot be reached"),

@@ -41,11 +41,7 @@ impl Registry {
             }
         }
         let folder = tempfile::tempdir().unwrap();
-        let port = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().port()
-        };
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("127.0.0.1:{}", servers::port::free());
         let config = folder.path().join("config.yml");
         let storage = folder.path().join("storage");
         std::fs::write(

@@ -6,14 +6,14 @@ use orchestrator::Config;
 use orchestrator::services::fake::{Fake, ok};
 use runtime::config::Span;
 use serde_json::json;
+use servers::Redis;
 
 use super::{look, moving};
-use crate::redis::Server;
-use crate::rig::{Rig, eventually, make, pipeline, webhook};
+use crate::rig::{Rig, eventually, make, on, pipeline, webhook};
 
 #[tokio::test]
 async fn no_key_of_an_execution_outlives_it() {
-    let Some(server) = Server::start("everysec") else {
+    let Some(server) = Redis::start("everysec") else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -23,7 +23,7 @@ async fn no_key_of_an_execution_outlives_it() {
         keep_per_pipeline: 0,
         ..moving(folder.path())
     };
-    let store = server.store().await;
+    let store = on(&server).await;
     let fake = Fake::new();
     let body = json!({"text": "x".repeat(100_000)});
     fake.answer("http://hook.test/1", Ok(ok(&body)));

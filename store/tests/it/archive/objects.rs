@@ -1,6 +1,5 @@
 //! What every archive promises about objects.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -88,9 +87,7 @@ impl Drop for Server {
 impl Server {
     /// Starts one with a bucket; none, and says so, where it is not installed.
     async fn start() -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = servers::port::free();
         let spawned = Command::new("moto_server")
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .stdout(Stdio::null())

@@ -38,9 +38,7 @@ impl Nginx {
 
     fn try_start(program: &str, instance: SocketAddr) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = SocketAddr::from(([127, 0, 0, 1], servers::port::free()));
         let f = folder.path().display();
         // One process: nothing is left when it is killed.
         let text = format!(
