@@ -17,7 +17,6 @@ pub mod live;
 pub mod load;
 pub mod measure;
 pub mod operated;
-pub mod port;
 pub mod program;
 pub mod prometheus;
 pub mod redis;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use servers::port;
 use tokio::process::Command;
 
+use crate::eventually;
 use crate::program::Program;
 use crate::redis::{PROGRAM, command};
-use crate::{eventually, port};
 
 const SOON: Duration = Duration::from_secs(40);
 /// What a user of ours needs; `store/README.md` names the same.
@@ -34,7 +35,7 @@ impl Node {
     async fn start(folder: PathBuf, more: &[&str]) -> Result<Self> {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        let port = port::free()?;
+        let port = port::free();
         let (number, files) = (port.to_string(), folder.display().to_string());
         let mut arguments = vec!["--port", &number, "--bind", "127.0.0.1", "--dir", &files];
         arguments.extend("--appendonly yes --appendfsync everysec --daemonize no".split(' '));
@@ -70,7 +71,7 @@ impl Operated {
         println!("{PROGRAM}, cluster of 3 masters and 3 replicas, appendfsync everysec");
         let mut nodes = Vec::new();
         for number in 0..6 {
-            let bus = port::free()?.to_string();
+            let bus = port::free().to_string();
             let more = ["--cluster-enabled", "yes", "--cluster-port", &bus];
             let more = [&more[..], &["--cluster-node-timeout", "1000"]].concat();
             nodes.push(Node::start(folder.join(format!("node-{number}")), &more).await?);
@@ -121,7 +122,7 @@ impl Operated {
         for number in 0..3 {
             let folder = folder.join(format!("sentinel-{number}"));
             std::fs::create_dir_all(&folder)?;
-            let own = port::free()?;
+            let own = port::free();
             let settings = format!(
                 "port {own}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {port} 2\n\
                  sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 4000\n",
@@ -160,7 +161,7 @@ impl Operated {
         );
         certificates(folder)?;
         let file = |name: &str| folder.join(name).display().to_string();
-        let port = port::free()?.to_string();
+        let port = port::free().to_string();
         let (ca, certificate, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
         let more = [
             ["--tls-port", &port],

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use servers::port;
 
+use crate::eventually;
 use crate::gate::escape;
 use crate::http::Client;
 use crate::program::Program;
-use crate::{eventually, port};
 
 /// The program, as the package of the same name installs it.
 pub const PROGRAM: &str = "prometheus";
@@ -36,7 +37,7 @@ impl Prometheus {
              - job_name: balancer\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
         );
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-        let port = port::free()?;
+        let port = port::free();
         let arguments = [
             format!("--config.file={}", file.display()),
             format!("--storage.tsdb.path={}", folder.join("files").display()),

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use servers::port;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use crate::eventually;
 use crate::program::Program;
-use crate::{eventually, port};
 
 /// The program, as the package `redis-server` installs it.
 pub const PROGRAM: &str = "redis-server";
@@ -79,7 +80,7 @@ impl Redis {
         let folder = folder.join("redis");
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        let port = port::free()?;
+        let port = port::free();
         let program = start(port, &folder, fsync)?;
         let redis = Self {
             port,

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use servers::port;
 
+use crate::eventually;
 use crate::http::Client;
 use crate::program::Program;
-use crate::{eventually, port};
 
 /// The program, as the package `docker-registry` installs it.
 pub const PROGRAM: &str = "docker-registry";
@@ -35,7 +36,7 @@ impl Registry {
     /// # Errors
     /// The package is not installed, or the registry does not answer within 20 s.
     pub async fn start(folder: &Path, notifications: Option<&Notifications>) -> Result<Self> {
-        Self::start_at(port::free()?, folder, notifications).await
+        Self::start_at(port::free(), folder, notifications).await
     }
 
     /// The same on a given port.

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
+use servers::port;
 use tempfile::TempDir;
 
 use crate::gate::Gate;
 use crate::program::{self, Look, Program};
 use crate::redis::{Fsync, Redis};
-use crate::{census, eventually, port};
+use crate::{census, eventually};
 
 /// What keeps the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +94,8 @@ impl Stack {
             Backend::Embedded => None,
             Backend::Redis(fsync) => Some(Redis::start(folder.path(), fsync).await?),
         };
-        let port = port::free()?;
-        let balancer_port = port::free()?;
+        let port = port::free();
+        let balancer_port = port::free();
         Ok(Self {
             port,
             balancer_port,

@@ -30,7 +30,7 @@ const OTHERS: [(&str, &[&str]); 8] = [
     ("instance", &[]),
     ("demo", &[]),
     ("servers", &[]),
-    ("tests", &["runtime", "proto"]),
+    ("tests", &["runtime", "proto", "servers"]),
 ];
 
 fn allowed(package: &str) -> Option<BTreeSet<&'static str>> {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use servers::port;
 use tests::gate::{Gate, is_complete, outline, stage};
 use tests::http::Client;
 use tests::program::{self, Program, installed};
-use tests::{census, eventually, port};
+use tests::{census, eventually};
 
 const APPLICATION: &str = "demo";
 const SOON: Duration = Duration::from_secs(60);
@@ -23,14 +24,14 @@ struct Demo {
 
 impl Demo {
     fn new() -> Self {
-        let port = port::free().unwrap();
+        let port = port::free();
         Self {
             folder: tempfile::Builder::new()
                 .prefix("gnk-demo-")
                 .tempdir()
                 .unwrap(),
             port,
-            balancer_port: port::free().unwrap(),
+            balancer_port: port::free(),
             gate: Gate::port(port),
         }
     }

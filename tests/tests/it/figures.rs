@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use servers::port;
 use tests::http::Client;
-use tests::{Setup, Stack, eventually, port, program};
+use tests::{Setup, Stack, eventually, program};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -66,7 +67,7 @@ async fn settings_that_do_not_fit_are_refused_before_a_port_is_bound() {
 
 #[tokio::test]
 async fn an_upgrade_takes_over_what_the_configuration_says() {
-    let (first, second) = (port::free().unwrap(), port::free().unwrap());
+    let (first, second) = (port::free(), port::free());
     let metrics = |port: u16| {
         local(&format!(
             "metrics-listen: '127.0.0.1:{port}', access-log: {{}}"

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use servers::port;
 use tests::http::Client;
 use tests::image::Image;
 use tests::load::Load;
@@ -11,7 +12,7 @@ use tests::program::{Program, installed, static_server};
 use tests::redis::{self, Fsync, Redis};
 use tests::registry::{Notifications, Registry};
 use tests::sink::{Reply, Sink};
-use tests::{census, eventually, port};
+use tests::{census, eventually};
 
 #[tokio::test]
 async fn a_pushed_image_is_in_the_registry_and_its_notification_arrives() {
@@ -117,7 +118,7 @@ async fn the_sink_counts_and_answers_as_told() {
 #[tokio::test]
 async fn the_load_generators_findings_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
-    let port = port::free().unwrap();
+    let port = port::free();
     let environment = [
         ("PORT".to_owned(), port.to_string()),
         ("VERSION".to_owned(), "v".to_owned()),

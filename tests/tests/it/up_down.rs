@@ -151,7 +151,7 @@ async fn another_balancer_port_is_refused_while_the_balancer_serves() {
     let gennaker = program::path("gennaker").unwrap();
     let port = world.stack.port.to_string();
     let serving = world.stack.balancer_port;
-    let other = tests::port::free().unwrap().to_string();
+    let other = servers::port::free().to_string();
     let up = [
         "up",
         "--data",

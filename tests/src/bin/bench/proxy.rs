@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use servers::port;
 use tests::census::{self, Role};
 use tests::http::Client;
 use tests::program::{self, Program, installed};
-use tests::{Setup, World, balancer, eventually, measure, port, world};
+use tests::{Setup, World, balancer, eventually, measure, world};
 
 use crate::Row;
 
@@ -178,7 +179,7 @@ impl Nginx {
     async fn start(folder: &Path, addresses: &[String], workers: u64) -> Result<Self> {
         let folder: PathBuf = folder.join("nginx");
         std::fs::create_dir_all(&folder).context("cannot create nginx's folder")?;
-        let port = port::free()?;
+        let port = port::free();
         let servers: String = addresses
             .iter()
             .map(|address| format!("server {address}; "))

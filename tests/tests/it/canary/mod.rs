@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use servers::port;
 use tests::fixture::{pipeline, stage};
 use tests::gate::outline;
 use tests::load::{Load, Report};
 use tests::prometheus::{self, Prometheus};
 use tests::world::{self, APPLICATION};
-use tests::{Setup, World, port, program};
+use tests::{Setup, World, program};
 
 const ACCOUNT: &str = "staging";
 /// Requests a second that each of serving version, baseline and canary gets: a third of all.
@@ -126,7 +127,7 @@ impl Ground {
         let mut setup = Setup::default();
         let mut server = None;
         if store == Store::Prometheus {
-            let figures = port::free()?;
+            let figures = port::free();
             let started = Prometheus::start(folder.path(), figures).await?;
             let address = format!("127.0.0.1:{}", started.port);
             let account = json!([{"name": prometheus::PROGRAM, "type": "prometheus",
