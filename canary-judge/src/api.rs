@@ -142,6 +142,7 @@ impl Api {
             .unwrap_or_default();
         let stores = &self.runs.stores;
         stores.may_use(&caller, &asked.account, kind)?;
+        stores.may_tell(&asked.application, (&asked.account, kind), &scope.scope)?;
         let source: Arc<dyn source::Source> = stores.store(&asked.account, kind)?;
         let question = Question {
             metric: "query".to_owned(),

@@ -5,11 +5,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use authorization::{Permission, Policy, Resource, Subject, decide, refusal};
-use proto::status::{Failure, Kind};
+use proto::status::{Failure, Kind as Fault};
 use runtime::auth::AuthContext;
 use serde_json::Value;
 
-use crate::account::{Account, Accounts};
+use crate::account::{Account, Accounts, Kind};
 use crate::source::{self, History, Source};
 
 /// Accounts with their metric stores.
@@ -33,6 +33,21 @@ pub trait Stores: Send + Sync + Debug {
     /// `Denied`, with the rule.
     fn may_use(&self, caller: &AuthContext, account: &str, kind: &str) -> Result<(), Failure> {
         let _everybody = (caller, account, kind);
+        Ok(())
+    }
+
+    /// Whether a run of `application` may be told of `subject`, a scope. Whoever starts a run has to have a permission on
+    /// its application; `local` knows all applications, of which it tells no other.
+    ///
+    /// # Errors
+    /// `Denied`, with the remedy.
+    fn may_tell(
+        &self,
+        application: &str,
+        (account, kind): (&str, &str),
+        subject: &str,
+    ) -> Result<(), Failure> {
+        let _everything = (application, account, kind, subject);
         Ok(())
     }
 
@@ -89,7 +104,7 @@ impl Configured {
         }
         let what = format!("metrics account {}", account.name);
         let message = refusal(&what, Permission::Read, None, decision.rule());
-        Err(Failure::new(Kind::Denied, message))
+        Err(Failure::new(Fault::Denied, message))
     }
 
     fn of(&self, account: &Account) -> Result<Arc<dyn Source>, Failure> {
@@ -126,6 +141,25 @@ impl Stores for Configured {
             (account, kind) => self.accounts.of_query(account, kind).ok(),
         };
         found.map_or(Ok(()), |account| self.allowed(caller, account))
+    }
+
+    fn may_tell(
+        &self,
+        application: &str,
+        (account, kind): (&str, &str),
+        subject: &str,
+    ) -> Result<(), Failure> {
+        let found = self.accounts.of_query(account, kind).ok();
+        let is_local = found.is_some_and(|account| account.kind == Kind::Local);
+        let of = source::application_of(subject);
+        if self.policy.is_none() || !is_local || of.eq_ignore_ascii_case(application) {
+            return Ok(());
+        }
+        let message = format!(
+            "scope {subject:?} is of application {of:?}, and the run of {application:?}, which is told of its own server \
+             groups only: start it as one of application {of:?}"
+        );
+        Err(Failure::new(Fault::Denied, message))
     }
 
     fn list(&self, caller: &AuthContext) -> Vec<Value> {
@@ -181,6 +215,20 @@ mod tests {
             let told = enforced.may_use(&caller(&roles), account, kind);
             assert_eq!(told.is_ok(), allowed, "{roles:?} {account} {kind}");
             assert!(of(None).may_use(&caller(&roles), account, kind).is_ok());
+        }
+        for (application, account, kind, scope, allowed) in [
+            ("mine", "", "local", "mine-v001", true),
+            ("MINE", "local", "local", "Mine-prod-v001", true),
+            ("mine", "", "local", "other-v001", false),
+            ("mine", "", "local", "mineral-v001", false),
+            ("ad-hoc", "local", "local", "ad-v001", false),
+            // Whose the others' scopes are, only their operator knows.
+            ("mine", "open", "graphite", "other-v001", true),
+        ] {
+            let told = enforced.may_tell(application, (account, kind), scope);
+            assert_eq!(told.is_ok(), allowed, "{application} {kind} {scope}");
+            let free = of(None).may_tell(application, (account, kind), scope);
+            assert!(free.is_ok());
         }
         let shown = |roles| enforced.list(&caller(roles)).len();
         assert_eq!(shown(&["team"]), shown(&[]) + 1);

@@ -187,10 +187,8 @@ impl Matter {
     pub(super) async fn judge(&self, run: &str, look: &Look) -> Result<Judgement, Trouble> {
         let questions = self.questions(look);
         let values = questions.iter().map(|(_, _, q)| values_of(&q.scope));
-        let values = values.fold(0, u64::saturating_add).min(MOST_VALUES);
-        let _room = ROOM
-            .acquire_many(u32::try_from(values).unwrap_or(u32::MAX))
-            .await;
+        let mut held = values.fold(0, u64::saturating_add).min(MOST_VALUES);
+        let mut rooms = vec![ROOM.acquire_many(places(held)).await.ok()];
         let questions = questions.into_iter();
         // Made beforehand: a stream over borrowed values cannot be sent to another thread.
         let fetches: Vec<_> = questions.map(|question| self.fetch(question)).collect();
@@ -205,6 +203,12 @@ impl Matter {
                      a longer step"
                 );
                 return Err(invalid(&message));
+            }
+            if values > held {
+                // More than one series for a question: they are here already, so others wait for them, and this
+                // judgement for nobody.
+                rooms.push(ROOM.try_acquire_many(places(values - held)).ok());
+                held = values;
             }
             match side {
                 Side::Control => control.extend(sets),
@@ -266,6 +270,10 @@ impl Matter {
             digest,
         })
     }
+}
+
+fn places(values: u64) -> u32 {
+    u32::try_from(values).unwrap_or(u32::MAX)
 }
 
 /// Of what was judged, whatever the pairs are called.

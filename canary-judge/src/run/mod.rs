@@ -68,6 +68,10 @@ pub(crate) struct Wanted {
 
 /// Runs of one answer at the most.
 const MOST: usize = 100;
+/// Runs that are read to find those in a state.
+const MOST_READ: usize = 1_000;
+/// Bytes of one list, well within a message.
+const MOST_ANSWERED: usize = 12 << 20;
 
 fn key(id: &str) -> DocumentKey {
     DocumentKey::new("canary-run", id)
@@ -118,13 +122,17 @@ impl Runs {
         Ok(status::response(&loaded.run, &loaded.record.state, result))
     }
 
-    /// Runs of an application, newest first.
+    /// Runs of an application, newest first: of those in a state that is asked for, the ones among the newest
+    /// [`MOST_READ`].
+    ///
+    /// # Errors
+    /// When the store cannot be read; `Invalid` if they are too much for one answer.
     pub(crate) async fn list(&self, wanted: &Wanted) -> Result<Vec<Value>, Failure> {
         let shard = self.store.shards().of_application(&wanted.application);
         let index = index(&wanted.application);
         let limit = wanted.limit.clamp(1, MOST);
         let mut skip = wanted.page.max(1).saturating_sub(1).saturating_mul(limit);
-        let (mut found, mut after) = (Vec::new(), None);
+        let (mut found, mut after, mut read, mut bytes) = (Vec::new(), None, 0, 0);
         loop {
             let page = self
                 .store
@@ -140,6 +148,10 @@ impl Runs {
                     skip -= 1;
                     continue;
                 }
+                if read == MOST_READ {
+                    return Ok(found);
+                }
+                read += 1;
                 let Some(loaded) = self.load(&entry.member).await? else {
                     continue;
                 };
@@ -151,7 +163,16 @@ impl Runs {
                     skip -= 1;
                     continue;
                 }
-                found.push(self.told(&loaded).await?);
+                let told = self.told(&loaded).await?;
+                bytes += record::json(&told)?.len();
+                if bytes > MOST_ANSWERED {
+                    let message = format!(
+                        "{limit} runs have more than {MOST_ANSWERED} bytes together: ask for {} or fewer at once",
+                        found.len().max(1)
+                    );
+                    return Err(Failure::field("limit", message));
+                }
+                found.push(told);
                 if found.len() == limit {
                     return Ok(found);
                 }

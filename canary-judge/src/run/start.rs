@@ -50,6 +50,13 @@ pub(super) struct Checked {
 }
 
 impl Start {
+    /// The application that the run is of: the one on which whoever starts it needs a permission.
+    fn application<'a>(&'a self, config: &'a CanaryConfig) -> &'a str {
+        let configured = config.applications.iter().map(String::as_str);
+        let mut named = [self.application.as_str()].into_iter().chain(configured);
+        named.find(|name| !name.is_empty()).unwrap_or(AD_HOC)
+    }
+
     /// Reads and checks all of it.
     ///
     /// # Errors
@@ -61,6 +68,11 @@ impl Start {
         let matter = Matter::new(runs, &config, &self.request, account, planned)?;
         for metric in &config.metrics {
             stores.may_use(&self.caller, account, kind(metric.query.as_ref()))?;
+        }
+        let application = self.application(&config);
+        for (position, _, question) in matter.questions(&Pace::Once.look(1)) {
+            let query = config.metrics.get(position).and_then(|m| m.query.as_ref());
+            stores.may_tell(application, (account, kind(query)), &question.scope.scope)?;
         }
         if config.judge.as_deref() == Some(judge::remote::NAME) && runs.remote.is_none() {
             let name = judge::remote::NAME;
@@ -180,11 +192,7 @@ impl Runs {
     pub(crate) async fn start(&self, start: Start) -> Result<String, Failure> {
         let now = self.store.now_ms().await.map_err(failed)?;
         let checked = start.check(self, now)?;
-        let named = [start.application.as_str()]
-            .into_iter()
-            .chain(checked.config.applications.iter().map(String::as_str))
-            .find(|name| !name.is_empty());
-        let application = named.unwrap_or(AD_HOC).to_owned();
+        let application = start.application(&checked.config).to_owned();
         let shard = self.store.shards().of_application(&application);
         if let Some(known) = self.begun(&application, &start.effect_id).await? {
             return Ok(known);

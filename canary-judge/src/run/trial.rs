@@ -3,6 +3,7 @@
 use judge::run::Pace;
 use proto::status::Failure;
 use serde_json::{Map, Value, json};
+use store::blob::MAX_BLOB;
 
 use super::Runs;
 use super::judgement::Trouble;
@@ -29,11 +30,19 @@ impl Runs {
         let queries = checked.matter.queries(&look).map_err(failure)?;
         let judgement = checked.matter.judge(NOBODY, &look).await;
         let judgement = judgement.map_err(failure)?;
-        let pairs = judgement.pairs.unwrap_or_default();
-        let pairs: Value =
-            serde_json::from_slice(&pairs).map_err(|error| Failure::internal(error.to_string()))?;
         let mut warnings = checked.warnings;
         warnings.extend(judgement.result.warnings.clone());
+        let pairs = judgement.pairs.unwrap_or_default();
+        let pairs: Value = if pairs.len() > MAX_BLOB {
+            warnings.push(format!(
+                "the metric set pairs have {} bytes, more than the {MAX_BLOB} that are answered: they were judged and \
+                 are not told; give a longer step or fewer metrics",
+                pairs.len()
+            ));
+            json!([])
+        } else {
+            serde_json::from_slice(&pairs).map_err(|error| Failure::internal(error.to_string()))?
+        };
         let queries: Vec<Value> = queries
             .iter()
             .map(super::judgement::Sent::to_json)

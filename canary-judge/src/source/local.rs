@@ -205,6 +205,11 @@ impl Local {
     }
 }
 
+/// The application that a server group's name begins with.
+pub(crate) fn application_of(group: &str) -> &str {
+    group.split('-').next().unwrap_or_default()
+}
+
 /// Name and meaning of the metric, and the server group.
 fn asked(question: &Question) -> Result<(&'static str, Of, String), Fault> {
     let known = METRICS.map(|(name, _)| name).join(", ");
@@ -219,7 +224,8 @@ fn asked(question: &Question) -> Result<(&'static str, Of, String), Fault> {
     })?;
     let group = &question.scope.scope;
     let may = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if group.is_empty() || !group.chars().all(may) {
+    // Without an application, cloud-driver would tell of all of them.
+    if application_of(group).is_empty() || !group.chars().all(may) {
         let remedy = "give the name of a server group, such as app-prod-v001";
         return Err(Fault::new("scope.scope", group, remedy));
     }
@@ -253,10 +259,9 @@ impl Source for Local {
         }
         // What is asked for ends now: some seconds more than those from the start on, for clocks that are apart.
         let back = u32::try_from((back + 5).clamp(1, REMEMBERED_S)).unwrap_or(1);
-        let application = group.split('-').next().unwrap_or_default();
         let mut answer = self
             .history
-            .traffic(application, back)
+            .traffic(application_of(&group), back)
             .await
             .map_err(|failure| {
                 let (class, remedy) = match failure.kind {

@@ -30,6 +30,7 @@ use crate::query::Question;
 use grid::Grid;
 
 pub use error::{Class, SourceError};
+pub(crate) use local::application_of;
 pub use local::{CloudDriver, History};
 pub(crate) use retry::Retry;
 

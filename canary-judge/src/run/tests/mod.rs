@@ -301,6 +301,53 @@ async fn runs_of_an_application_are_listed_newest_first_by_page_and_state() {
 }
 
 #[tokio::test]
+async fn a_list_that_no_answer_holds_is_refused_with_how_many_runs_it_does() {
+    let world = World::new();
+    for _ in 0..8 {
+        let mut large = start(ACA, 1, 5);
+        large.config["description"] = json!("x".repeat(2 << 20));
+        world.runs.start(large).await.unwrap();
+    }
+    let list = |limit| {
+        let wanted = Wanted {
+            application: "shop".to_owned(),
+            limit,
+            ..Wanted::default()
+        };
+        let runs = world.runs.clone();
+        async move { runs.list(&wanted).await }
+    };
+    let refused = list(20).await.unwrap_err();
+    assert_eq!(refused.fields[0].path, "limit");
+    assert!(
+        refused.to_string().contains("ask for 5 or fewer"),
+        "{refused}"
+    );
+    assert_eq!(list(5).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_dry_run_that_no_answer_holds_is_told_without_its_pairs() {
+    let world = World::new();
+    let mut request = request(1);
+    for side in ["controlScope", "experimentScope"] {
+        request["scopes"]["default"][side]["start"] = json!("2025-12-31T00:00:00Z");
+        request["scopes"]["default"][side]["end"] = json!("2025-12-31T22:00:00Z");
+    }
+    let dry = Start {
+        application: "shop".to_owned(),
+        config: config(ACA, &["a", "b", "c", "d"]),
+        request,
+        ..Start::default()
+    };
+    let told = world.runs.try_out(dry).await.unwrap();
+    assert_eq!(told["result"]["judgeResult"]["score"]["score"], 100.0);
+    assert_eq!(told["metricSetPairList"], json!([]));
+    let warned = told["warnings"].to_string();
+    assert!(warned.contains("are not told"), "{warned}");
+}
+
+#[tokio::test]
 async fn a_dry_run_answers_queries_and_result_and_keeps_nothing() {
     let world = World::new();
     let mut request = request(60);
