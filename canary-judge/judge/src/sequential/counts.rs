@@ -193,7 +193,7 @@ pub(crate) struct Run {
     pub(crate) times: Option<Vec<i64>>,
     up: Option<Direction>,
     down: Option<Direction>,
-    /// The dispersion by which the counts are refused at the end.
+    /// The last dispersion by which the counts were refused.
     pub(crate) refused: Option<f64>,
     /// The shift between the rates.
     pub(crate) rates: Shifted,
@@ -241,7 +241,8 @@ impl Run {
                 }
                 dispersion.push(*step);
                 counted.push(*step);
-                refused = dispersion.too_much();
+                // Kept once made: bursts pause, and what was held back would be there at once.
+                refused = dispersion.too_much().or(refused);
                 let harm = |direction: &Direction| direction.harm.value();
                 point = Point {
                     harm: Minded::mean(up.as_ref().map(harm), down.as_ref().map(harm)),
@@ -317,4 +318,63 @@ fn joined(events: &Steps, requests: &Steps) -> (Option<Vec<i64>>, Vec<Option<Cou
             .map(|(events, requests)| Counted::of(*events, requests))
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CanaryConfig;
+    use crate::sequential::settings::Settings;
+    use serde_json::json;
+
+    /// A metric of events that minds an increase.
+    fn watched(events: Vec<Option<Both>>, requests: f64) -> Run {
+        let metric = json!({
+            "name": "errors",
+            "query": {"type": "t"},
+            "scopeName": "default",
+            "analysisConfigurations": {"canary": {"direction": "increase"}},
+        });
+        let document = json!({
+            "name": "c",
+            "metrics": [metric],
+            "judge": {"name": "SequentialJudge-v1.0"},
+            "classifier": {"groupWeights": {}},
+        });
+        let config = CanaryConfig::read(document).unwrap();
+        let settings = Settings::read(&config).unwrap();
+        let own = MetricSettings::read(&config.metrics[0], &settings).unwrap();
+        let minded = Minded {
+            up: Some(own.up),
+            down: None,
+        };
+        let requests = Steps {
+            values: vec![Some((requests, requests)); events.len()],
+            ..Steps::default()
+        };
+        let events = Steps {
+            values: events,
+            ..Steps::default()
+        };
+        Run::of(&events, &requests, &own, minded)
+    }
+
+    #[test]
+    fn counts_that_are_refused_stay_refused_when_bursts_pause() {
+        // Bursts on one side and the other for four windows, then twice as many events on the canary, step by step.
+        let events = |step: i32| match (step < 40, step % 4) {
+            (true, 0) => (40.0, 0.0),
+            (true, 2) => (0.0, 40.0),
+            (true, _) => (0.0, 0.0),
+            (false, _) => (8.0, 4.0),
+        };
+        let run = watched((0..200).map(|step| Some(events(step))).collect(), 1000.0);
+        let found = run.refused.expect("the refusal stays, and is told");
+        assert!(found > DISPERSION.0);
+        let pairs = run.points.iter().zip(&run.rates.points).skip(40);
+        for (step, (point, rates)) in pairs.enumerate() {
+            let held = point.harm <= rates.harm && point.safe <= rates.safe;
+            assert!(held, "step {}: {point:?} against {rates:?}", step + 40);
+        }
+    }
 }

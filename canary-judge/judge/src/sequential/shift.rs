@@ -209,7 +209,7 @@ pub(crate) struct Run {
     pub(crate) blocks: Vec<Block>,
     /// After the last step.
     pub(crate) watch: Watch,
-    /// The autocorrelation by which the block length is refused at the end, and the run with the double length.
+    /// The last autocorrelation by which the block length was refused, and the run with the double length.
     pub(crate) refused: Option<(f64, Box<Run>)>,
 }
 
@@ -224,7 +224,8 @@ impl Run {
             let full = step.and_then(|step| watch.push(step));
             if let Some(full) = full {
                 blocks.push(full);
-                refused = watch.correlation.too_much();
+                // Kept once made: the same noise may look calm for a while, and what was held back would be there at once.
+                refused = watch.correlation.too_much().or(refused);
             }
             refusals.push(refused.is_some());
             points.push(watch.point());
@@ -252,5 +253,47 @@ impl Run {
         self.refused
             .as_ref()
             .map_or(self, |(_, double)| double.accepted())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINDED: Minded = Minded {
+        up: Some(Margins {
+            allowed: 0.0,
+            critical: 0.25,
+        }),
+        down: None,
+    };
+
+    #[test]
+    fn a_block_that_is_refused_stays_refused_when_its_noise_calms_down() {
+        // Noise that wanders for four windows, then a canary that is above its baseline at every step.
+        let canary = |step: usize| match (step < 64, step % 16 < 8, step % 2 == 0) {
+            (true, true, _) => 110.0,
+            (true, false, _) => 90.0,
+            (false, _, true) => 101.0,
+            (false, _, false) => 102.0,
+        };
+        let steps: Vec<Option<Both>> = (0..400).map(|step| Some((canary(step), 100.0))).collect();
+        let watched = Run::of(&steps, MINDED, 1);
+        assert_eq!(
+            watched.watch.correlation.too_much(),
+            None,
+            "the median has fallen back"
+        );
+        let (found, double) = watched.refused.expect("the refusal stays, and is told");
+        assert!(found > crate::sequential::TOO_MUCH);
+        let pairs = watched.points.iter().zip(&double.points).skip(64);
+        for (step, (point, other)) in pairs.enumerate() {
+            let held = point.harm <= other.harm && point.safe <= other.safe;
+            assert!(held, "step {}: {point:?} against {other:?}", step + 64);
+        }
+        assert!(
+            watched.watch.point().harm > double.watch.point().harm,
+            "else nothing is held back"
+        );
     }
 }
