@@ -22,15 +22,26 @@ pub(crate) fn lag_one(values: &[f64]) -> Option<f64> {
     if finite.len() < 3 {
         return None;
     }
-    let mean = finite.iter().sum::<f64>() / finite.len() as f64;
-    let square: f64 = finite
-        .iter()
-        .map(|value| (value - mean) * (value - mean))
-        .sum();
-    let pairs = finite.iter().zip(finite.iter().skip(1));
-    let product: f64 = pairs.map(|(a, b)| (a - mean) * (b - mean)).sum();
+    let scaled = scaled(finite);
+    let mean = scaled.iter().sum::<f64>() / scaled.len() as f64;
+    let deviations = self::scaled(scaled.iter().map(|value| value - mean).collect());
+    let square: f64 = deviations.iter().map(|value| value * value).sum();
+    let pairs = deviations.iter().zip(deviations.iter().skip(1));
+    let product: f64 = pairs.map(|(a, b)| a * b).sum();
     let ratio = product / square;
     ratio.is_finite().then_some(ratio)
+}
+
+/// `values` by the power of two that is next to the largest of them: the unit changes nothing, and squares of very large or
+/// very small values would be infinite or zero. A power of two rounds nothing.
+fn scaled(mut values: Vec<f64>) -> Vec<f64> {
+    let largest = values
+        .iter()
+        .fold(0.0, |most: f64, value| most.max(value.abs()));
+    let power = f64::from_bits(largest.to_bits() & f64::INFINITY.to_bits());
+    let power = power.max(f64::MIN_POSITIVE);
+    values.iter_mut().for_each(|value| *value /= power);
+    values
 }
 
 /// The autocorrelation of a run so far.
@@ -104,6 +115,46 @@ mod tests {
         assert!(refused(0.8, 1000, 200) >= 180);
         assert!(refused(0.0, 1000, 200) <= 4);
         assert!(refused(0.0, 100, 200) <= 4, "a shift is no correlation");
+    }
+
+    #[test]
+    fn noise_that_wanders_is_seen_whatever_its_unit() {
+        let noise = |unit: f64| {
+            let mut random = Random::new(5);
+            let mut correlation = Correlation::default();
+            let mut noise = 0.0;
+            let steps: Vec<(f64, f64)> = (0..3000)
+                .map(|_| {
+                    noise = 0.8 * noise + random.gaussian();
+                    correlation.push(unit * noise);
+                    (unit * (100.0 + noise), unit * 100.0)
+                })
+                .collect();
+            (
+                crate::sequential::block_for(&steps).map(|found| found.block),
+                correlation.too_much().is_some(),
+            )
+        };
+        let (block, refused) = noise(1.0);
+        assert!(
+            refused && block.as_ref().is_ok_and(|block| *block > 10),
+            "{block:?}"
+        );
+        for unit in [1e158, 1e-165, 1e305, 1e-300] {
+            assert_eq!(noise(unit), (block, refused), "{unit:e}");
+        }
+    }
+
+    #[test]
+    fn the_scale_changes_no_bit_where_squares_are_numbers() {
+        let mut random = Random::new(6);
+        let values: Vec<f64> = (0..500).map(|_| 1e-3 * random.gaussian()).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let square: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+        let pairs = values.iter().zip(values.iter().skip(1));
+        let product: f64 = pairs.map(|(a, b)| (a - mean) * (b - mean)).sum();
+        let found = lag_one(&values).map(f64::to_bits);
+        assert_eq!(found, Some((product / square).to_bits()));
     }
 
     #[test]

@@ -18,7 +18,7 @@
 
 use super::align::{Both, Steps};
 use super::settings::MetricSettings;
-use super::shift::{Minded, Point, Run as Shifted};
+use super::shift::{Minded, Point, Run as Shifted, e_value};
 
 /// Alternatives beyond the ratio that is tested.
 const BEYOND: [f64; 7] = [1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0];
@@ -26,6 +26,8 @@ const BEYOND: [f64; 7] = [1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0];
 const BELOW: [f64; 4] = [0.5, 0.25, 0.1, 0.01];
 /// Steps of a window in which dispersion is measured.
 const WINDOW: usize = 10;
+/// Nobody counts more; what is computed of it stays finite.
+const MOST: f64 = 1e100;
 /// From this dispersion on counts are not believed to be binomial; and how far the median of k windows may be above by
 /// chance, by √k.
 const DISPERSION: (f64, f64) = (1.5, 0.97);
@@ -40,10 +42,10 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// None unless all are numbers from zero on, and both sides have requests.
+    /// None unless all are numbers from zero to [`MOST`], and both sides have requests.
     fn of(events: Option<Both>, requests: Option<Both>) -> Option<Self> {
         let (events, requests) = (events?, requests?);
-        let count = |value: f64| value.is_finite() && value >= 0.0;
+        let count = |value: f64| (0.0..=MOST).contains(&value);
         let counts = [events.0, events.1, requests.0, requests.1]
             .into_iter()
             .all(count);
@@ -102,7 +104,7 @@ impl Ratio {
 /// The mean of e-values given by their logarithms.
 fn mean_of(ln: &[f64]) -> f64 {
     let sum: f64 = ln.iter().map(|ln| ln.exp()).sum();
-    (sum / ln.len() as f64).min(f64::MAX)
+    e_value(sum / ln.len() as f64)
 }
 
 /// The canary's rate against an acceptable one.
@@ -357,6 +359,20 @@ mod tests {
             ..Steps::default()
         };
         Run::of(&events, &requests, &own, minded)
+    }
+
+    #[test]
+    fn counts_too_large_to_compute_with_are_no_evidence() {
+        for (events, requests) in [(1e307, 1e308), (1e99, 1e308), (f64::MAX, f64::MAX)] {
+            let run = watched(vec![Some((events, events)); 30], requests);
+            assert!(
+                run.points.iter().all(|point| *point == Point::NOTHING),
+                "{events} of {requests}"
+            );
+        }
+        let run = watched(vec![Some((1e99, 1e99)); 30], 1e100);
+        assert!(run.points.iter().all(|point| point.harm <= 1.0));
+        assert!(run.points.iter().all(|point| point.safe.is_finite()));
     }
 
     #[test]

@@ -78,6 +78,15 @@ impl Minded {
     }
 }
 
+/// An e-value that is a number: the largest instead of infinity, and nothing known where it could not be computed.
+pub(crate) fn e_value(computed: f64) -> f64 {
+    if computed.is_nan() {
+        1.0
+    } else {
+        computed.min(f64::MAX)
+    }
+}
+
 /// One hypothesis: that a difference is not above zero more often than below.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bets {
@@ -100,7 +109,7 @@ impl Bets {
 
     /// The e-value.
     fn value(&self) -> f64 {
-        f64::midpoint(self.signs.ln().exp(), self.ranks.ln().exp()).min(f64::MAX)
+        e_value(f64::midpoint(self.signs.ln().exp(), self.ranks.ln().exp()))
     }
 }
 
@@ -267,6 +276,15 @@ mod tests {
         }),
         down: None,
     };
+
+    #[test]
+    fn what_could_not_be_computed_is_no_evidence() {
+        assert_eq!(e_value(f64::NAN).total_cmp(&1.0), std::cmp::Ordering::Equal);
+        assert_eq!(
+            e_value(f64::INFINITY).total_cmp(&f64::MAX),
+            std::cmp::Ordering::Equal
+        );
+    }
 
     #[test]
     fn a_block_that_is_refused_stays_refused_when_its_noise_calms_down() {
