@@ -8,6 +8,7 @@ use crate::metric_set::MetricSetPair;
 use crate::noise::Noise;
 use crate::result::JudgeResult;
 use crate::sequential::Settings;
+use crate::sequential::beware::beware;
 use crate::sequential::report::Report;
 use crate::sequential::unit::Units;
 use crate::sequential::verdict::verdict;
@@ -45,7 +46,9 @@ impl Judge for Sequential {
         outlook: Outlook,
     ) -> Result<JudgeResult, Error> {
         let settings = Settings::read(config)?;
-        let units = Units::of(config, &settings, pairs, outlook)?;
+        let mut units = Units::of(config, &settings, pairs, outlook)?;
+        let told = beware(config, &settings, &units)?;
+        units.warnings.extend(told);
         let verdict = verdict(&units, &settings, outlook);
         let report = Report {
             judge_name: self.name(),

@@ -18,6 +18,7 @@
 //! forget it ([`calibration`]); what is found to wander all the same is refused and said.
 
 pub(crate) mod align;
+pub(crate) mod beware;
 pub(crate) mod blocks;
 pub mod calibration;
 pub mod correlation;

@@ -4,13 +4,16 @@
 //! | field of `judgeConfigurations` | default | meaning |
 //! |---|---|---|
 //! | `alpha` | 0.01 | a good canary fails with at most this probability, whenever and however often it is looked at |
-//! | `beta` | 0.05 | a canary that is worse than `criticalIncrease` passes with at most this probability |
+//! | `beta` | 0.05 | a canary that, given its past, is no likelier within `criticalIncrease` than beyond it passes with at most this probability |
 //! | `block` | 1 | steps that are averaged into one comparison: see [`super::calibration`] |
 //! | `settle` | 2 | newest steps left for the next look, as a store may still revise them; those waited for count |
 //! | `silence` | 30 | steps without data after which a metric with `mustHaveData` fails |
 //! | `earlyPass` | true | whether a canary may pass before its last look |
 //! | `pods` | none | the tag whose values are pods: the replicated mode, see [`super::pods`] |
 //! | `compare` | false | whether the other judge looks too: see [`crate::reviewed`] |
+//!
+//! `beta` is about signs, not about means: a step that is exactly at the margin counts as within, and most steps within make a
+//! canary that passes, however bad the others. With `requests` it is about the ratio of the rates.
 //!
 //! | field of `sequential` | default | meaning |
 //! |---|---|---|
@@ -30,6 +33,8 @@ use crate::read;
 pub const ALLOWED: f64 = 1.05;
 /// The ratio that may not pass, of a config that gives none.
 pub const CRITICAL: f64 = 1.25;
+/// The least risk: evidence of its inverse can be had, while that of 1e-320 is infinite.
+const LEAST_RISK: f64 = 1e-12;
 /// The longest block, steps.
 pub const LONGEST_BLOCK: u64 = 1440;
 
@@ -38,7 +43,7 @@ pub const LONGEST_BLOCK: u64 = 1440;
 pub struct Settings {
     /// Bound of the probability that a good canary ever fails.
     pub alpha: f64,
-    /// Bound of the probability that a bad canary passes.
+    /// Bound of the probability that a canary passes that is no likelier within its critical margin than beyond.
     pub beta: f64,
     /// Steps of a block.
     pub block: usize,
@@ -77,6 +82,8 @@ pub struct MetricSettings {
     pub block_given: bool,
     /// The tag that names pods.
     pub pods: Option<String>,
+    /// Fields of `sequential` that nobody knows.
+    pub unknown: Vec<String>,
 }
 
 /// By which part of the baseline a canary may differ.
@@ -183,7 +190,7 @@ impl Settings {
             "pods",
             "compare",
         ];
-        const RISK: &str = "give a probability above 0 and up to 0.5, as in 0.01";
+        const RISK: &str = "give a probability from 1e-12 to 0.5, as in 0.01";
         let path = "canaryConfig.judge.judgeConfigurations";
         let judge = config.document().get("judge").and_then(Value::as_object);
         let object = match judge.and_then(|judge| read::field(judge, "judgeConfigurations")) {
@@ -195,7 +202,7 @@ impl Settings {
             path,
             of: String::new(),
         };
-        let risk = |risk: f64| risk > 0.0 && risk <= 0.5;
+        let risk = |risk: f64| (LEAST_RISK..=0.5).contains(&risk);
         let keys = object.into_iter().flat_map(|object| object.keys());
         let unknown = keys.filter(|key| !KNOWN.contains(&key.as_str()));
         Ok(Self {
@@ -224,6 +231,9 @@ impl Settings {
 }
 
 impl MetricSettings {
+    /// The fields of `sequential`.
+    pub const KNOWN: [&str; 4] = ["requests", "acceptable", "block", "pods"];
+
     /// Of `metric`, where `settings` hold for all.
     pub fn read(metric: &MetricConfig, settings: &Settings) -> Result<Self, Unreadable> {
         const SHARE: &str = "give a share from 0 up to, not including, 1, as in 0.005";
@@ -254,6 +264,8 @@ impl MetricSettings {
         let effect = effect.and_then(Value::as_object);
         let up = Margins::read(effect, &field, Side::UP)?;
         let down = Margins::read(effect, &field, Side::DOWN)?;
+        let keys = object.into_iter().flat_map(|object| object.keys());
+        let unknown = keys.filter(|key| !Self::KNOWN.contains(&key.as_str()));
         let share = |share: f64| (0.0..1.0).contains(&share);
         Ok(Self {
             options,
@@ -267,6 +279,7 @@ impl MetricSettings {
             block: source.block(settings.block)?,
             block_given: settings.block_given || source.value("block").is_some(),
             pods: source.pods()?.or_else(|| settings.pods.clone()),
+            unknown: unknown.cloned().collect(),
         })
     }
 }

@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_block_that_is_refused_stays_refused_when_its_noise_calms_down() {
         // Noise that wanders for four windows, then a canary that is above its baseline at every step.
-        let canary = |step: usize| match (step < 64, step % 16 < 8, step % 2 == 0) {
+        let canary = |step: usize| match (step < 64, step % 16 < 8, step.is_multiple_of(2)) {
             (true, true, _) => 110.0,
             (true, false, _) => 90.0,
             (false, _, true) => 101.0,

@@ -3,9 +3,9 @@
 //! * **FAIL** as soon as Σ wₘ·Eₘ ≥ 1/α: the average is an e-process, so a good canary ever fails with probability at most α,
 //!   however many metrics it has, whatever connects them and however often they are looked at. A metric of which wₘ·Eₘ
 //!   alone is so much is proved to be worse.
-//! * **PASS** as soon as for each metric that is not muted the evidence of safety is ≥ 1/β: a canary of which any metric is
-//!   worse than the critical margin passes with probability at most β (intersection-union test, Berger 1982), without a
-//!   correction for their number. None may lean to harm meanwhile.
+//! * **PASS** as soon as for each metric that is not muted the evidence of safety is ≥ 1/β: a canary of which any metric is,
+//!   given its past, no likelier within the critical margin than beyond passes with probability at most β
+//!   (intersection-union test, Berger 1982), without a correction for their number. None may lean to harm meanwhile.
 //! * **CONTINUE** while steps are still to come, then **INCONCLUSIVE**: never silently a pass.
 //!
 //! All steps are gone through from the first, and the first that decides, decides; so the verdict does not depend on when

@@ -1,7 +1,8 @@
 //! What is said beside a judgement: blind spots, and what the second judge says.
 
 use judge::{
-    CanaryConfig, Decision, Judge, JudgeResult, NetflixAca, Noise, Outlook, Random, reviewed,
+    CanaryConfig, Classification, Decision, Judge, JudgeResult, NetflixAca, Noise, Outlook, Random,
+    reviewed,
 };
 use serde_json::{Value, json};
 
@@ -90,7 +91,7 @@ fn each_blind_spot_is_told_when_the_values_lie_in_it() {
         &none,
         &json!(draw(100.0, 5.0)),
         &infinite,
-        "a value is infinite",
+        "a value is infinite, with which most comparisons pass",
     );
     let events = |every: usize| -> Vec<f64> {
         (0..60)
@@ -296,4 +297,17 @@ fn a_review_and_a_calibration_can_be_asked_for_offline() {
         json!({"canaryConfig": config, "metricSetPairList": [metric.pair]})
     ));
     assert_eq!(told["calibration"][0]["block"], 1);
+}
+
+#[test]
+fn an_infinity_with_which_a_metric_is_high_is_not_said_to_pass() {
+    let metric = Metric::new("m", &json!({}), &json!([5.0]), &json!(["Infinity", 14.0]));
+    let result = review(&[metric], &json!({"g": 100.0}), &compatible());
+    assert_eq!(result.results[0].classification, Classification::High);
+    let told = "metric \"m\": a value is infinite, with which most comparisons pass";
+    assert!(
+        result.warnings.iter().any(|warning| warning == told),
+        "{:?}",
+        result.warnings
+    );
 }

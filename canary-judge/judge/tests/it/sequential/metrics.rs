@@ -239,3 +239,31 @@ fn a_critical_failure_is_called_so() {
         steps(&result)
     );
 }
+
+#[test]
+fn events_that_are_not_counted_are_told_where_most_steps_have_none() {
+    let events = |every: usize| -> Vec<f64> {
+        let event = |step: usize| f64::from(u8::from(step % every == 1));
+        (0..120).map(event).collect()
+    };
+    let warnings = |options: Value, control: &[f64], experiment: &[f64]| {
+        let requests = [1000.0; 120];
+        let metrics = [
+            metric("errors", &options, control, experiment),
+            metric("requests", &json!({}), &requests, &requests),
+        ];
+        last(&metrics, &json!({"earlyPass": false})).warnings
+    };
+    let (few, more) = (events(12), events(4));
+    assert_eq!(
+        warnings(increase(), &few, &more),
+        [
+            "100 of 120 differences of metric \"errors\" are zero and speak for the canary, however much the others differ: if \
+             it is a number of events, name the metric of their requests in \
+             analysisConfigurations.canary.sequential.requests, and they are counted"
+        ]
+    );
+    let counted = json!({"direction": "increase", "sequential": {"requests": "requests"}});
+    assert_eq!(warnings(counted, &few, &more), [""; 0]);
+    assert_eq!(warnings(increase(), &[5.0; 120], &[5.0; 120]), [""; 0]);
+}

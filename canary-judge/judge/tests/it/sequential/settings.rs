@@ -1,5 +1,6 @@
 //! What a config may not ask for.
 
+use judge::Decision;
 use serde_json::{Value, json};
 
 use super::{configured, increase, last, metric, refusal};
@@ -11,15 +12,15 @@ fn settings_that_make_no_sense_are_refused_with_field_value_and_remedy() {
     for (judge, told) in [
         (
             json!({"alpha": 0}),
-            format!("{at}.alpha is 0: give a probability above 0 and up to 0.5, as in 0.01"),
+            format!("{at}.alpha is 0: give a probability from 1e-12 to 0.5, as in 0.01"),
         ),
         (
             json!({"alpha": "0.01"}),
-            format!("{at}.alpha is \"0.01\": give a probability above 0 and up to 0.5, as in 0.01"),
+            format!("{at}.alpha is \"0.01\": give a probability from 1e-12 to 0.5, as in 0.01"),
         ),
         (
             json!({"beta": 0.6}),
-            format!("{at}.beta is 0.6: give a probability above 0 and up to 0.5, as in 0.01"),
+            format!("{at}.beta is 0.6: give a probability from 1e-12 to 0.5, as in 0.01"),
         ),
         (
             json!({"block": 0}),
@@ -143,4 +144,63 @@ fn a_config_that_the_sequential_judge_cannot_use_is_not_saved() {
         refused.contains("allowedIncrease of metric \"m\" is 0.1"),
         "{refused}"
     );
+}
+
+#[test]
+fn a_risk_whose_inverse_no_evidence_reaches_is_refused() {
+    let m = || [metric("m", &increase(), &[100.0; 60], &[200.0; 60])];
+    for field in ["alpha", "beta"] {
+        for risk in [1e-320, 1e-13] {
+            let told = refusal(&m(), &json!({"g": 100.0}), &json!({ field: risk }));
+            let expected = format!(
+                "canaryConfig.judge.judgeConfigurations.{field} is {}: give a probability from 1e-12 to 0.5, as in 0.01",
+                json!(risk)
+            );
+            assert_eq!(told, expected);
+        }
+    }
+    let least = last(&m(), &json!({"alpha": 1e-12, "beta": 1e-12}));
+    assert_eq!(least.decision, Some(Decision::Fail));
+}
+
+#[test]
+fn a_field_of_sequential_that_nobody_knows_is_told_with_those_that_are_known() {
+    let options = json!({"sequential": {"request": "r", "blocks": 5, "block": 1}});
+    let result = last(&[metric("m", &options, &[1.0; 30], &[1.0; 30])], &json!({}));
+    let told = |field: &str| {
+        format!(
+            "analysisConfigurations.canary.sequential.{field} of metric \"m\" is not known and has no effect: known are requests, acceptable, block, pods"
+        )
+    };
+    let mut warnings = result.warnings;
+    warnings.sort();
+    assert_eq!(warnings, [told("blocks"), told("request")]);
+}
+
+#[test]
+fn options_that_only_the_other_judge_uses_are_told() {
+    let warnings = |options: Value| {
+        last(&[metric("m", &options, &[1.0; 30], &[1.0; 30])], &json!({})).warnings
+    };
+    let told = |fields: &str| {
+        [format!(
+            "analysisConfigurations.canary of metric \"m\" asks for what SequentialJudge-v1.0 does not use: {fields}"
+        )]
+    };
+    assert_eq!(
+        warnings(json!({"outliers": {"strategy": "remove", "outlierFactor": 5}})),
+        told("outliers.strategy, outliers.outlierFactor")
+    );
+    assert_eq!(
+        warnings(json!({"outliers": {"strategy": "remove"}})),
+        told("outliers.strategy")
+    );
+    let pods = json!({"nanStrategy": "replace", "sequential": {"pods": "pod"}});
+    let pods = warnings(pods);
+    assert!(pods.contains(&told("nanStrategy")[0]), "{pods:?}");
+    let usual = json!({
+        "outliers": {"strategy": "keep", "outlierFactor": 3.0},
+        "nanStrategy": "replace",
+    });
+    assert_eq!(warnings(usual), [""; 0]);
 }
