@@ -34,7 +34,7 @@ fn texts(tags: Map<String, Value>, path: &str) -> Result<Map<String, Value>, Unr
             let path = format!("{path}.{name}");
             Err(Unreadable::new(&path, Some(&value), "give a text"))
         }
-        text => Ok((name, text)),
+        Value::String(_) | Value::Null => Ok((name, value)),
     });
     texts.collect()
 }
