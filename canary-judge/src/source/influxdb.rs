@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use judge::{MetricSet, iso};
 use serde_json::Value;
 
-use super::grid::{Finer, Grid, Placer};
+use super::grid::{Finer, Grid, Placer, seconds};
 use super::http::{Call, Door};
 use super::{Class, Source, SourceError, matching, number, set};
 use crate::account::Account;
@@ -78,7 +78,10 @@ fn condition(scope: &str) -> Result<Option<String>, Fault> {
 /// The query.
 fn query(question: &Question) -> Result<String, Fault> {
     let scope = condition(&question.scope.scope)?;
-    let (start, end) = (iso(question.scope.start_ms), iso(question.scope.end_ms));
+    // Groups of time begin at whole seconds: one that begins within the first second of a window is all of it in.
+    let (start, end) = seconds(&question.scope);
+    let iso = |at_s: i64| iso(at_s.saturating_mul(1_000));
+    let (start, end) = (iso(start), iso(end));
     let time = format!("time >= '{start}' AND time < '{end}'");
     let mut bindings = question.bindings(&["location"]);
     if let Some(scope) = &scope {
@@ -171,7 +174,7 @@ impl Source for InfluxDb {
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
         let query = query(question)?;
         let about = |error: SourceError| error.about(&question.metric, &query);
-        let grid = Grid::of(&question.scope)?;
+        let grid = Grid::of_seconds(&question.scope)?;
         let database = self.database(question);
         let parameters = [("db", database.as_str()), ("q", &query), ("epoch", "ms")];
         let answer = self
