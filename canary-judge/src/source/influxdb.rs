@@ -5,6 +5,8 @@
 //! Differs from Spinnaker: the database is that of query or account; there it is the metric's name, which is what is
 //! left here if neither says.
 
+mod names;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -39,24 +41,6 @@ impl InfluxDb {
     }
 }
 
-fn is_simple(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
-}
-
-/// A name as the language has it.
-fn identifier(name: &str, field: &str) -> Result<String, Fault> {
-    if is_simple(name) {
-        return Ok(name.to_owned());
-    }
-    // With quotes or without: what is between them is written anew.
-    let within = name
-        .strip_prefix('"')
-        .and_then(|name| name.strip_suffix('"'));
-    let name = within.unwrap_or(name);
-    Ok(format!("\"{}\"", quoted(name, field, '"', &INFLUXQL)?))
-}
-
 /// The scope as a condition; none if there is no scope.
 fn condition(scope: &str) -> Result<Option<String>, Fault> {
     if scope.is_empty() {
@@ -67,7 +51,7 @@ fn condition(scope: &str) -> Result<Option<String>, Fault> {
             "Scope expected in the format of 'name:value'. e.g. autoscaling_group:myapp-prod-v002";
         return Err(Fault::new("scope.scope", scope, remedy));
     };
-    let key = match is_simple(key) {
+    let key = match names::is_simple(key) {
         true => key.to_owned(),
         false => format!("\"{}\"", quoted(key, "scope.scope", '"', &INFLUXQL)?),
     };
@@ -107,10 +91,9 @@ fn query(question: &Question) -> Result<String, Fault> {
         Fault::missing("query.metricName", remedy)
     })?;
     let fields = question.list("fields")?;
-    let fields = fields.iter().map(|field| match field.as_str() {
-        "*" | "*::field" => Ok(field.clone()),
-        field => identifier(field, "query.fields"),
-    });
+    let fields = fields
+        .iter()
+        .map(|field| names::selected(field, "query.fields"));
     let mut fields: Vec<String> = fields.collect::<Result<_, Fault>>()?;
     if fields.is_empty() {
         fields.push("*::field".to_owned());
@@ -118,7 +101,7 @@ fn query(question: &Question) -> Result<String, Fault> {
     let scope = scope
         .map(|scope| format!(" AND {scope}"))
         .unwrap_or_default();
-    let name = identifier(&name, "query.metricName")?;
+    let name = names::measurement(&name, "query.metricName")?;
     let own = format!(
         "SELECT {} FROM {name} WHERE {time}{scope}",
         fields.join(", ")
@@ -308,9 +291,11 @@ mod tests {
                 format!("SELECT *::field FROM cpu WHERE {TIME}"),
             ),
             (
-                json!({"metricName": "cpu.load", "fields": ["a b"]}),
+                json!({"metricName": "rp.cpu", "fields": ["value::field", "\"a b\""]}),
                 "my host:it's",
-                format!("SELECT \"a b\" FROM \"cpu.load\" WHERE {TIME} AND \"my host\" = 'it\\'s'"),
+                format!(
+                    "SELECT value::field, \"a b\" FROM rp.cpu WHERE {TIME} AND \"my host\" = 'it\\'s'"
+                ),
             ),
             (
                 json!({"customInlineTemplate":
@@ -360,13 +345,11 @@ mod tests {
     #[test]
     fn a_name_is_a_name_and_a_query_writes_nothing() {
         let name = "\"cpu\"; DROP DATABASE prod; SELECT * FROM \"cpu\"";
-        let query = asked(&json!({"metricName": name}), "").unwrap();
-        assert_eq!(
-            query,
-            format!(
-                "SELECT *::field FROM \"cpu\\\"; DROP DATABASE prod; SELECT * FROM \\\"cpu\" WHERE {TIME}"
-            )
-        );
+        let fault = asked(&json!({"metricName": name}), "").unwrap_err();
+        assert!(fault.starts_with("query.metricName is "), "{fault}");
+        let field = "\"a\" FROM secrets; SELECT \"b";
+        let fault = asked(&json!({"metricName": "cpu", "fields": ["a", field]}), "").unwrap_err();
+        assert!(fault.starts_with("query.fields is "), "{fault}");
         let query = asked(
             &json!({"metricName": "\"cpu load\"", "fields": ["\"a\""]}),
             "",

@@ -230,6 +230,18 @@ async fn influxdb_holds_the_contract() {
         let set = one(subject.source.fetch(&question).await.unwrap());
         assert_eq!(set.tags["field"], "mean");
         assert_eq!(bits(&set.values[..2]), bits(&[200.5, 202.5]));
+        // A measurement may be qualified and a field have its type, as where they are sent as they are.
+        question.query.shift_remove("customInlineTemplate");
+        question
+            .query
+            .insert("fields".into(), json!(["value::field"]));
+        question.scope.step_s = 60;
+        for name in ["autogen.requests", "\"metrics\"..\"requests\""] {
+            question.query.insert("metricName".into(), name.into());
+            let set = one(subject.source.fetch(&question).await.unwrap());
+            assert_eq!(set.tags["field"], "value");
+            assert_eq!(bits(&set.values[..2]), bits(&[200.0, 201.0]), "{name}");
+        }
         // What a scope says stays a text.
         question.scope.scope = "arm:x' OR arm = 'canary".into();
         let set = one(subject.source.fetch(&question).await.unwrap());
