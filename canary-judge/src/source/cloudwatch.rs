@@ -310,7 +310,7 @@ impl Source for CloudWatch {
                             "let the account's keys do cloudwatch:GetMetricData",
                         ),
                     };
-                    let why = format!("it answers {code}: {}", super::error::bounded(said));
+                    let why = format!("it answers {code}: {}", self.door.said(said));
                     return Err(about(self.door.error(class, why, remedy)));
                 }
                 let name = |key: &str| result[key].as_str().unwrap_or_default().to_owned();

@@ -85,7 +85,7 @@ impl Source for Datadog {
             .map_err(about)?;
         if answer["status"] != "ok" {
             let said = answer["error"].as_str().unwrap_or("no status and no error");
-            let why = format!("it answers: {}", super::error::bounded(said));
+            let why = format!("it answers: {}", self.door.said(said));
             return Err(about(self.door.error(
                 Class::Invalid,
                 why,

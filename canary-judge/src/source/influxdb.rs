@@ -170,7 +170,7 @@ impl Source for InfluxDb {
             .as_str()
             .or_else(|| answer["error"].as_str())
         {
-            let why = format!("it answers: {}", super::error::bounded(said));
+            let why = format!("it answers: {}", self.door.said(said));
             let remedy = format!("correct the metric's query, or the database {database:?}");
             return Err(about(self.door.error(Class::Invalid, why, remedy)));
         }

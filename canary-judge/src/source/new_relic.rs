@@ -131,7 +131,7 @@ impl NewRelic {
             true => Class::Transient,
             false => Class::Invalid,
         };
-        let why = format!("it answers: {}", super::error::bounded(said));
+        let why = format!("it answers: {}", self.door.said(said));
         Err(self.door.error(
             class,
             why,
