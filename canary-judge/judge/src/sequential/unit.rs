@@ -43,6 +43,10 @@ pub(crate) struct Unit<'a> {
     pub(crate) times: Option<Vec<i64>>,
     /// Values of the steps that have both sides.
     pub(crate) values: Vec<Both>,
+    /// What the evidence is of: its steps, and their requests if it counts.
+    source: (Steps, Option<Steps>),
+    /// Whether it had more steps than it was decided by, which are forgotten.
+    pub(crate) is_cut: bool,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -135,6 +139,15 @@ impl<'a> Units<'a> {
         units.judged.sort_by_key(|unit| unit.pairs.first().copied());
         Ok(units)
     }
+
+    /// As they were when so many steps of each were `seen`: what is told of a decision is of what decided it, since a
+    /// canary may turn to the contrary afterwards.
+    pub(crate) fn at(mut self, seen: &[usize]) -> Self {
+        for (unit, seen) in self.judged.iter_mut().zip(seen) {
+            unit.cut(*seen);
+        }
+        self
+    }
 }
 
 /// When a pair has its first value of both sides, or at which place if nobody says when.
@@ -194,11 +207,12 @@ impl<'a> Builder<'a, '_> {
             down: direction.minds_decrease().then_some(self.own.down),
         };
         let mut warnings = Vec::new();
-        let (evidence, points, steps, valid) = if let Some(tag) = &self.own.pods {
+        let built = if let Some(tag) = &self.own.pods {
             self.pods(&places, tag, minded, &mut warnings)?
         } else {
             self.single(&places, minded, &mut warnings)?
         };
+        let (evidence, points, (steps, requests), valid) = built;
         if !steps.values.is_empty() && !steps.values.iter().any(Option::is_some) {
             warnings.push(format!(
                 "metric {name:?} has {} steps and none with values on both sides: look whether both have data, and at the \
@@ -216,7 +230,9 @@ impl<'a> Builder<'a, '_> {
             points,
             valid,
             values: steps.valid().collect(),
-            times: steps.times,
+            times: steps.times.clone(),
+            source: (steps, requests),
+            is_cut: false,
             warnings,
         })
     }
@@ -265,7 +281,8 @@ impl<'a> Builder<'a, '_> {
             times: run.times.clone(),
             ..steps
         };
-        Ok((Evidence::Counts(Box::new(run)), points, steps, valid))
+        let source = (steps, Some(requests));
+        Ok((Evidence::Counts(Box::new(run)), points, source, valid))
     }
 
     fn pods(
@@ -299,17 +316,17 @@ impl<'a> Builder<'a, '_> {
         };
         let points = pods.points(minded, level, self.settings.beta);
         let valid = steps.values.iter().map(Option::is_some).collect();
-        Ok((Evidence::Pods, points, steps, valid))
+        Ok((Evidence::Pods, points, (steps, None), valid))
     }
 }
 
-type Built = (Evidence, Vec<Point>, Steps, Vec<bool>);
+type Built = (Evidence, Vec<Point>, (Steps, Option<Steps>), Vec<bool>);
 
 fn shifted(own: &MetricSettings, steps: Steps, minded: Minded) -> Built {
     let run = Run::of(&steps.values, minded, own.block);
     let valid = steps.values.iter().map(Option::is_some).collect();
     let points = run.points.clone();
-    (Evidence::Shift(Box::new(run)), points, steps, valid)
+    (Evidence::Shift(Box::new(run)), points, (steps, None), valid)
 }
 
 impl Unit<'_> {
@@ -318,6 +335,34 @@ impl Unit<'_> {
         let last = steps.min(self.points.len()).checked_sub(1);
         last.and_then(|last| self.points.get(last).copied())
             .unwrap_or(Point::NOTHING)
+    }
+
+    /// Forgets all but its first `seen` steps. Their points stay: none depends on what comes after it.
+    fn cut(&mut self, seen: usize) {
+        if seen >= self.points.len() {
+            return;
+        }
+        self.is_cut = true;
+        let (steps, requests) = &mut self.source;
+        steps.values.truncate(seen);
+        if let Some(times) = &mut steps.times {
+            times.truncate(seen);
+        }
+        self.points.truncate(seen);
+        self.valid.truncate(seen);
+        self.times.clone_from(&steps.times);
+        self.values = steps.valid().collect();
+        self.evidence = match (&self.evidence, &requests) {
+            (Evidence::Pods, _) => Evidence::Pods,
+            (Evidence::Counts(_), Some(requests)) => {
+                let run = counts::Run::of(steps, requests, &self.settings, self.minded);
+                Evidence::Counts(Box::new(run))
+            }
+            (Evidence::Shift(_) | Evidence::Counts(_), _) => {
+                let run = Run::of(&steps.values, self.minded, self.settings.block);
+                Evidence::Shift(Box::new(run))
+            }
+        };
     }
 
     /// The largest harm of its first `steps` steps.

@@ -1,6 +1,7 @@
 //! The sequential judge.
 
 mod data;
+mod decided;
 mod evidence;
 mod metrics;
 mod null;
