@@ -173,21 +173,35 @@ fn denominators<'a>(
     own: &'a BTreeMap<&str, MetricSettings>,
 ) -> Result<BTreeSet<&'a str>, Unreadable> {
     let mut names = BTreeSet::new();
-    for (name, own) in own {
-        if let Some(requests) = own.requests.as_deref() {
+    for (name, settings) in own {
+        if let Some(requests) = settings.requests.as_deref() {
             let known = config.metric(requests).is_some() && requests != *name;
-            if !known {
+            let remedy = if !known {
+                Some("give the name of another metric of this config, the one with the requests")
+            } else if is_counted_by_itself(name, own) {
+                Some("give a metric that is not counted by this one in turn, or neither is judged")
+            } else {
+                None
+            };
+            if let Some(remedy) = remedy {
                 let field =
                     format!("analysisConfigurations.canary.sequential.requests of metric {name:?}");
                 let value = serde_json::Value::from(requests);
-                let remedy =
-                    "give the name of another metric of this config, the one with the requests";
                 return Err(Unreadable::new(&field, Some(&value), remedy));
             }
             names.insert(requests);
         }
     }
     Ok(names)
+}
+
+/// Whether the denominators of `name`, and theirs in turn, lead back to it.
+fn is_counted_by_itself(name: &str, own: &BTreeMap<&str, MetricSettings>) -> bool {
+    let requests = |name: &str| own.get(name)?.requests.as_deref();
+    // A way that does not come back may end in another ring, so it is gone for no more steps than there are metrics.
+    std::iter::successors(requests(name), |next| requests(next))
+        .take(own.len())
+        .any(|next| next == name)
 }
 
 /// What a unit is built of.

@@ -3,7 +3,8 @@
 use judge::{Classification, Decision, JudgeResult};
 use serde_json::{Value, json};
 
-use super::{increase, last, metric, steps};
+use super::{configured, increase, last, look, metric, refusal, steps};
+use crate::bench::{Metric, pairs};
 
 /// Values that turn from one level to another.
 fn turning(levels: &[(f64, usize)]) -> Vec<f64> {
@@ -78,4 +79,73 @@ fn whether_noise_could_be_seen_to_be_correlated_is_asked_when_it_fails() {
             "{count}: {told:?}"
         );
     }
+}
+
+#[test]
+fn without_a_single_value_no_number_of_steps_is_in_sight() {
+    let (nan, values) = (json!(vec!["NaN"; 500]), json!(vec![1.0; 500]));
+    let counted = json!({"sequential": {"requests": "requests"}});
+    let none = json!([]);
+    for (options, control, experiment) in [
+        (increase(), &nan, &nan),
+        (increase(), &values, &nan),
+        (increase(), &none, &none),
+        (counted, &values, &values),
+    ] {
+        let metrics = [
+            Metric::new("m", &options, control, experiment),
+            Metric::new("requests", &json!({"muted": true}), &none, &none),
+        ];
+        let config = configured(&metrics, &json!({"g": 100.0}), &json!({}));
+        let result = look(&config, &pairs(&metrics[..1]).unwrap(), 0).unwrap();
+        let told = "m (safe 1.000 of 20.0, worse 1.000 of 100; no number of steps is in sight)";
+        assert!(
+            steps(&result).ends_with(told),
+            "{options}: {}",
+            steps(&result)
+        );
+    }
+    // Before the first step, and while the first block is filled, it takes what it takes.
+    for (count, block) in [(0, 1), (3, 5)] {
+        let begun = metric("m", &increase(), &vec![1.0; count], &vec![1.0; count]);
+        let judge = json!({"block": block, "settle": 0});
+        let config = configured(std::slice::from_ref(&begun), &json!({"g": 100.0}), &judge);
+        let result = look(&config, &pairs(&[begun]).unwrap(), 9).unwrap();
+        let told = format!("about {} more steps if it goes on like this", 10 * block);
+        assert!(steps(&result).contains(&told), "{}", steps(&result));
+    }
+}
+
+#[test]
+fn metrics_that_are_counted_by_each_other_are_refused() {
+    let by = |name: &str| json!({"sequential": {"requests": name}});
+    let one = |name: &str, by: &Value| metric(name, by, &[1.0], &[1.0]);
+    let refused = |metrics: &[Metric]| {
+        let config = configured(metrics, &json!({"g": 100.0}), &json!({}));
+        let saved = judge::validate::for_saving(&config).unwrap_err();
+        let refused = refusal(metrics, &json!({"g": 100.0}), &json!({}));
+        assert_eq!(saved.to_string(), refused);
+        refused
+    };
+    let at = "analysisConfigurations.canary.sequential.requests of metric";
+    let itself = refused(&[one("m", &by("m"))]);
+    assert!(
+        itself.starts_with(&format!(
+            "{at} \"m\" is \"m\": give the name of another metric"
+        )),
+        "{itself}"
+    );
+    let told = "give a metric that is not counted by this one in turn, or neither is judged";
+    let pair = [one("m", &by("r")), one("r", &by("m"))];
+    assert_eq!(refused(&pair), format!("{at} \"m\" is \"r\": {told}"));
+    let ring = [
+        one("a", &by("b")),
+        one("b", &by("c")),
+        one("c", &by("d")),
+        one("d", &by("b")),
+    ];
+    assert_eq!(refused(&ring), format!("{at} \"b\" is \"c\": {told}"));
+    // A denominator may be one that is counted by a third.
+    let chain = [one("m", &by("r")), one("r", &by("s")), one("s", &json!({}))];
+    assert!(last(&chain, &json!({})).decision.is_some());
 }
