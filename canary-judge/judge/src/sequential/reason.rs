@@ -111,7 +111,9 @@ impl Report<'_> {
     fn missing(&self) -> String {
         let pass = 1.0 / self.settings.beta;
         let counted = self.units.judged.iter().filter(|unit| !unit.is_muted());
+        // Those without a pair are told below.
         let open = counted
+            .filter(|unit| !unit.pairs.is_empty())
             .filter(|unit| unit.after(usize::MAX).safe < pass || unit.after(usize::MAX).harm > 1.0);
         let mut told: Vec<String> = open
             .map(|unit| {

@@ -28,7 +28,8 @@ pub(crate) enum Evidence {
 #[derive(Debug, Clone)]
 pub(crate) struct Unit<'a> {
     pub(crate) name: &'a str,
-    /// Places of its pairs; the first one's id and tags tell it apart.
+    /// Places of its pairs; the first one's id and tags tell it apart. None of a metric that must have data and has no
+    /// pair: its silence is waited for like that of any other.
     pub(crate) pairs: Vec<usize>,
     pub(crate) settings: MetricSettings,
     pub(crate) minded: Minded,
@@ -64,7 +65,7 @@ pub(crate) struct Units<'a> {
 impl<'a> Units<'a> {
     /// Of all `pairs`, without the newest steps that a store may still revise.
     pub(crate) fn of(
-        config: &CanaryConfig,
+        config: &'a CanaryConfig,
         settings: &Settings,
         pairs: &'a [MetricSetPair],
         outlook: Outlook,
@@ -77,7 +78,7 @@ impl<'a> Units<'a> {
                 settings.settle.saturating_sub(waited)
             }
         };
-        let mut own: BTreeMap<&str, MetricSettings> = BTreeMap::new();
+        let mut own: BTreeMap<&'a str, MetricSettings> = BTreeMap::new();
         for metric in &config.metrics {
             let name = metric.name.as_deref().unwrap_or_default();
             if !own.contains_key(name) {
@@ -104,6 +105,12 @@ impl<'a> Units<'a> {
             absent: absent.map(|name| (*name).to_owned()).collect(),
             warnings,
         };
+        for (name, own) in &own {
+            let counts = counting.contains(name) && !places.contains_key(name);
+            if counts && own.options.must_have_data {
+                units.judged.push(Unit::absent(name, own));
+            }
+        }
         for (name, places) in places {
             if !judged(name) {
                 units.denominators.extend(places);
@@ -341,6 +348,33 @@ fn shifted(own: &MetricSettings, steps: Steps, minded: Minded) -> Built {
     let valid = steps.values.iter().map(Option::is_some).collect();
     let points = run.points.clone();
     (Evidence::Shift(Box::new(run)), points, (steps, None), valid)
+}
+
+impl<'a> Unit<'a> {
+    /// Of a metric without a pair. Times it has none, so that it does not keep others from theirs, and no weight, as
+    /// nothing is known of it.
+    fn absent(name: &'a str, own: &MetricSettings) -> Self {
+        let minded = Minded {
+            up: None,
+            down: None,
+        };
+        let (evidence, points, source, valid) = shifted(own, Steps::default(), minded);
+        Self {
+            name,
+            pairs: Vec::new(),
+            settings: own.clone(),
+            minded,
+            weight: 0.0,
+            evidence,
+            points,
+            valid,
+            times: Some(Vec::new()),
+            values: Vec::new(),
+            source,
+            is_cut: false,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 impl Unit<'_> {
