@@ -318,16 +318,20 @@ impl<'a> Builder<'a, '_> {
             .filter_map(|place| self.pairs.get(*place))
             .collect();
         let pods = Pods::of(&pairs, tag, self.unsettled)?;
-        let (canary, baseline) = pods.counts();
         let name = pairs.first().map_or("", |pair| pair.name.as_str());
         let steps = pods.averaged();
+        let chosen = pods::chosen(&steps);
+        let (canary, baseline) = pods.counts(chosen.unwrap_or(pods.steps));
         if canary < pods::FEWEST || baseline < pods::FEWEST {
             warnings.push(format!(
-                "metric {name:?} has {canary} pods of the canary and {baseline} of the baseline by the tag {tag:?}: \
-                 fewer than {} a side are not compared pod by pod, so their means are compared step by step",
+                "metric {name:?} has {canary} pods of the canary and {baseline} of the baseline by the tag {tag:?} in its \
+                 first {} steps: fewer than {} a side are not compared pod by pod, so their means are compared step by step",
+                pods::FIRST_LOOK,
                 pods::FEWEST
             ));
-            return Ok(shifted(self.own, steps, minded));
+            let (evidence, mut points, source, valid) = shifted(self.own, steps, minded);
+            pods::hide(&mut points, chosen);
+            return Ok((evidence, points, source, valid));
         }
         // A level of its own, so that what is proved alone fails the canary.
         let level = if self.weight > 0.0 {
@@ -335,7 +339,8 @@ impl<'a> Builder<'a, '_> {
         } else {
             self.settings.alpha
         };
-        let points = pods.points(minded, level, self.settings.beta);
+        let mut points = pods.points(minded, level, self.settings.beta);
+        pods::hide(&mut points, chosen);
         let valid = steps.values.iter().map(Option::is_some).collect();
         Ok((Evidence::Pods, points, (steps, None), valid))
     }

@@ -5,6 +5,7 @@ mod decided;
 mod evidence;
 mod metrics;
 mod null;
+mod pods;
 mod properties;
 mod settings;
 
