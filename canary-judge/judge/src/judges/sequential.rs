@@ -47,6 +47,7 @@ impl Judge for Sequential {
         let settings = Settings::read(config)?;
         let units = Units::of(config, &settings, pairs, outlook)?;
         let verdict = verdict(&units, &settings, outlook);
+        let units = units.at(&verdict.seen);
         let report = Report {
             judge_name: self.name(),
             config,
