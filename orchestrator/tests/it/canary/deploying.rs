@@ -257,6 +257,50 @@ async fn a_cancelled_canary_is_taken_away_at_every_moment_and_its_run_ends() {
 }
 
 #[tokio::test]
+async fn what_the_balancer_will_have_forgotten_is_refused_before_anything_is_deployed() {
+    let told = "canaryConfig.lifetimeDuration: of PT1H the last judgement would ask for metric \"errors\" of PT1H ago";
+    for (kind, more, refused) in [
+        ("local", json!({}), Some(told)),
+        ("prometheus", json!({}), None),
+        ("local", json!({"lookbackMins": "30"}), None),
+        (
+            "local",
+            json!({"lookbackMins": "60"}),
+            Some("canaryConfig.lookbackMins: of PT1H"),
+        ),
+        (
+            "local",
+            json!({"lifetimeDuration": "PT59M", "canaryAnalysisIntervalMins": null, "beginCanaryAnalysisAfterMins": 9}),
+            None,
+        ),
+        (
+            "local",
+            json!({"lifetimeDuration": "PT30M", "baselineAnalysisOffsetInMins": 30}),
+            Some("or a smaller baselineAnalysisOffsetInMins"),
+        ),
+    ] {
+        let fake = Fake::new();
+        serving(&fake);
+        fake.canary_config(json!({
+            "id": "l", "name": "l-config", "applications": ["app"], "judge": {"name": "NetflixACAJudge-v1.0"},
+            "metrics": [{"name": "errors", "query": {"type": kind}, "scopeName": "default"}],
+        }));
+        let mut own = settings(more);
+        own["canaryConfigId"] = json!("l");
+        let stage = canary(json!({"deployments": deployments()}), own.clone());
+        let bench = driven(&fake, stage).await;
+        let Some(refused) = refused else {
+            assert_eq!(bench.status(), Status::Succeeded, "{kind} {own}");
+            continue;
+        };
+        let text = why(named(&bench, "Resolve Canary Config"));
+        assert!(text.contains(refused), "{refused}: {text}");
+        assert!(text.contains("remembers PT1H"), "{text}");
+        assert_eq!(fake.operations(), [], "{own}");
+    }
+}
+
+#[tokio::test]
 async fn the_clean_up_waits_as_long_as_it_was_told_to() {
     for (delay, seconds) in [
         ("P0D", json!(0)),
