@@ -12,6 +12,10 @@ use crate::query::Fault;
 const DEEPEST: usize = 8;
 /// The longest query, in bytes.
 const LONGEST: usize = 64 * 1024;
+/// How many variables are replaced in one template, those in values of variables among them.
+const MOST: usize = 10_000;
+/// Bytes of values that are read for one template: what is read need not become part of the query.
+const MOST_READ: usize = 16 * LONGEST;
 
 /// What a variable stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +139,7 @@ pub(crate) fn unescaped(template: &str) -> String {
 ///
 /// # Errors
 /// A variable nobody knows, variables in a circle, a value that does not fit where it stands, a quote that is not
-/// closed, a query that is too long.
+/// closed, a query that is too long or has too many variables.
 pub(crate) fn expand(
     field: &str,
     template: &str,
@@ -148,6 +152,8 @@ pub(crate) fn expand(
         language,
         out: String::with_capacity(template.len()),
         place: Place::Bare,
+        replaced: 0,
+        read: 0,
     };
     expansion.walk(template, 0)?;
     if let Place::Quoted(quote) = expansion.place {
@@ -171,6 +177,10 @@ struct Expansion<'a> {
     language: &'a Language,
     out: String,
     place: Place,
+    /// Variables so far.
+    replaced: usize,
+    /// Bytes of values so far.
+    read: usize,
 }
 
 impl Expansion<'_> {
@@ -253,7 +263,9 @@ impl Expansion<'_> {
     }
 
     fn variable(&mut self, name: &str, default: Option<&str>, depth: usize) -> Result<(), Fault> {
-        match (self.bindings.get(name), default) {
+        self.replace(self.field, &format!("${{{name}}}"))?;
+        let bindings = self.bindings;
+        match (bindings.get(name), default) {
             (Some(Binding::Ours(text)), _) => {
                 // What has quotes of its own would end those around it.
                 let has_quotes = text.chars().any(|character| self.is_quote(character));
@@ -283,12 +295,33 @@ impl Expansion<'_> {
         }
     }
 
+    /// Counts a variable that stands in the text at `field`: values of others that have others in turn are short, but
+    /// there is no end to the work that they make.
+    fn replace(&mut self, field: &str, text: &str) -> Result<(), Fault> {
+        self.replaced += 1;
+        if self.replaced <= MOST {
+            return Ok(());
+        }
+        let remedy = format!(
+            "more than {MOST} variables would be replaced, those in values of variables among them; use fewer"
+        );
+        Err(Fault::new(field, text, remedy))
+    }
+
     /// A value, with the variables in it replaced.
-    fn resolved(&self, value: &str, field: &str, depth: usize) -> Result<String, Fault> {
+    fn resolved(&mut self, value: &str, field: &str, depth: usize) -> Result<String, Fault> {
         if depth > DEEPEST {
             let remedy = format!("variables stand in one another more than {DEEPEST} deep");
             return Err(Fault::new(field, value, remedy));
         }
+        self.read = self.read.saturating_add(value.len());
+        if self.read > MOST_READ {
+            let remedy = format!(
+                "more than {MOST_READ} bytes of values would be read for one query; shorten them, or use fewer"
+            );
+            return Err(Fault::new(field, value, remedy));
+        }
+        let bindings = self.bindings;
         let (mut out, mut rest) = (String::new(), value);
         while let Some((before, after)) = rest.split_once("${") {
             let end = close(after).ok_or_else(|| Fault::new(field, value, "close it with }"))?;
@@ -304,7 +337,8 @@ impl Expansion<'_> {
                 Some((name, default)) => (name, Some(default)),
                 None => (name, None),
             };
-            match (self.bindings.get(name), default) {
+            self.replace(field, value)?;
+            match (bindings.get(name), default) {
                 (Some(Binding::Given { value, field }), _) => {
                     out.push_str(&self.resolved(value, field, depth + 1)?);
                 }

@@ -91,6 +91,8 @@ pub struct Operation {
     pub error_details: Vec<String>,
     /// Whether the same again can help.
     pub retryable: bool,
+    /// When it ended, Unix ms; 0 while it runs, or where nobody knows.
+    pub ended_ms: i64,
 }
 
 /// What stages ask of cloud-driver.

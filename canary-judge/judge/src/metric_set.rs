@@ -15,7 +15,7 @@ pub struct MetricSetPair {
     pub name: String,
     /// Id.
     pub id: Option<String>,
-    /// Tags, as they came.
+    /// Tags: texts, or null.
     pub tags: Option<Map<String, Value>>,
     /// Values by side, in the order of time, NaN where there was none: `control`, `experiment`.
     pub values: BTreeMap<String, Vec<f64>>,
@@ -24,6 +24,19 @@ pub struct MetricSetPair {
     pub timestamps: BTreeMap<String, Vec<i64>>,
     /// Scopes, attributes and what else there is.
     pub rest: Map<String, Value>,
+}
+
+/// Tags as texts: numbers and truth values are read as they are written, as there.
+fn texts(tags: Map<String, Value>, path: &str) -> Result<Map<String, Value>, Unreadable> {
+    let texts = tags.into_iter().map(|(name, value)| match value {
+        Value::Number(_) | Value::Bool(_) => Ok((name, Value::String(value.to_string()))),
+        Value::Array(_) | Value::Object(_) => {
+            let path = format!("{path}.{name}");
+            Err(Unreadable::new(&path, Some(&value), "give a text"))
+        }
+        Value::String(_) | Value::Null => Ok((name, value)),
+    });
+    texts.collect()
 }
 
 impl MetricSetPair {
@@ -37,7 +50,7 @@ impl MetricSetPair {
         let id = read::text(rest.remove("id").as_ref(), &at("id"))?;
         let tags = match rest.remove("tags") {
             None | Some(Value::Null) => None,
-            Some(Value::Object(tags)) => Some(tags),
+            Some(Value::Object(tags)) => Some(texts(tags, &at("tags"))?),
             other => {
                 return Err(Unreadable::new(
                     &at("tags"),
@@ -161,5 +174,23 @@ impl<'de> Deserialize<'de> for MetricSetPair {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         Self::read(value, "metricSetPair").map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_texts_as_jackson_reads_them() {
+        let read = |tags: Value| {
+            let pair = MetricSetPair::read(json!({"name": "m", "tags": tags}), "pair");
+            pair.map(|pair| json!(pair.tags))
+        };
+        let told = read(json!({"pod": 1, "up": true, "zone": "a", "none": null}));
+        let texts = json!({"pod": "1", "up": "true", "zone": "a", "none": null});
+        assert_eq!(told, Ok(texts));
+        let refused = read(json!({"pod": ["a"]})).unwrap_err().to_string();
+        assert!(refused.starts_with("pair.tags.pod "), "{refused}");
     }
 }

@@ -38,9 +38,21 @@ pub fn without_outliers(values: &[f64], detector: &dyn Detector) -> Vec<f64> {
 }
 
 /// Each of equal `values` plus a normal number times 10⁻⁵ of the constant: a negative constant turns it round, and
-/// zero keeps it away but not from being drawn.
+/// zero keeps it away but not from being drawn. The normal number has the mean 0, which is added as there: of the zeros
+/// it leaves one that is positive.
 pub(crate) fn with_noise(values: &[f64], random: &mut Random) -> Vec<f64> {
     let scale = values.first().map_or(0.0, |value| value * NOISE);
-    let noisy = |value: &f64| value + random.gaussian() * scale;
+    let noisy = |value: &f64| value + (random.gaussian() * scale + 0.0);
     values.iter().map(noisy).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_leaves_no_negative_zero() {
+        let noisy = with_noise(&[-0.0; 20], &mut Random::new(42));
+        assert!(noisy.iter().all(|value| value.to_bits() == 0), "{noisy:?}");
+    }
 }

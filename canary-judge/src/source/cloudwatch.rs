@@ -13,7 +13,7 @@ use runtime::config::SecretRef;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::grid::{Finer, Grid, Placer};
+use super::grid::{Finer, Grid, Placer, seconds};
 use super::http::{Call, Door};
 use super::sigv4::{Keys, Signed, authorization};
 use super::{Class, Source, SourceError, matching, number, set};
@@ -283,12 +283,13 @@ impl Source for CloudWatch {
         let queries = queries(question, question.scope.step_s)?;
         let query = queries.to_string();
         let about = |error: SourceError| error.about(&question.metric, &query);
-        let grid = Grid::of(&question.scope)?;
+        let grid = Grid::of_seconds(&question.scope)?;
+        let (from, to) = seconds(&question.scope);
         let region = self.region(question)?;
         let mut body = json!({
             "MetricDataQueries": queries,
-            "StartTime": grid.start_ms.div_euclid(1_000),
-            "EndTime": (grid.end_ms + 999).div_euclid(1_000),
+            "StartTime": from,
+            "EndTime": to,
             "ScanBy": "TimestampAscending",
         });
         // By id and label: an expression may answer several of one id.
@@ -309,7 +310,7 @@ impl Source for CloudWatch {
                             "let the account's keys do cloudwatch:GetMetricData",
                         ),
                     };
-                    let why = format!("it answers {code}: {}", super::error::bounded(said));
+                    let why = format!("it answers {code}: {}", self.door.said(said));
                     return Err(about(self.door.error(class, why, remedy)));
                 }
                 let name = |key: &str| result[key].as_str().unwrap_or_default().to_owned();

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use judge::MetricSet;
 use serde_json::Value;
 
-use super::grid::{Finer, Grid, Placer};
+use super::grid::{Finer, Grid, Placer, seconds};
 use super::http::{Call, Door};
 use super::{Class, Source, SourceError, matching, number, set};
 use crate::account::Account;
@@ -74,9 +74,9 @@ impl Source for Datadog {
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
         let query = query(question)?;
         let about = |error: SourceError| error.about(&question.metric, &query);
-        let grid = Grid::of(&question.scope)?;
-        let from = grid.start_ms.div_euclid(1_000).to_string();
-        let to = (grid.end_ms + 999).div_euclid(1_000).to_string();
+        let grid = Grid::of_seconds(&question.scope)?;
+        let (from, to) = seconds(&question.scope);
+        let (from, to) = (from.to_string(), to.to_string());
         let parameters = [("from", from.as_str()), ("to", &to), ("query", &query)];
         let answer = self
             .door
@@ -85,7 +85,7 @@ impl Source for Datadog {
             .map_err(about)?;
         if answer["status"] != "ok" {
             let said = answer["error"].as_str().unwrap_or("no status and no error");
-            let why = format!("it answers: {}", super::error::bounded(said));
+            let why = format!("it answers: {}", self.door.said(said));
             return Err(about(self.door.error(
                 Class::Invalid,
                 why,

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use judge::MetricSet;
 use serde_json::Value;
 
-use super::grid::{Finer, Grid, Placer};
+use super::grid::{Finer, Grid, Placer, seconds};
 use super::http::{Call, Door};
 use super::{Class, Source, SourceError, matching, number, set};
 use crate::account::Account;
@@ -64,10 +64,10 @@ impl Source for Graphite {
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
         let query = query(question)?;
         let about = |error: SourceError| error.about(&question.metric, &query);
-        let grid = Grid::of(&question.scope)?;
+        let grid = Grid::of_seconds(&question.scope)?;
         // From is outside there and until is inside, both in whole seconds.
-        let from = grid.start_ms.div_euclid(1_000) - 1;
-        let until = (grid.end_ms - 1).div_euclid(1_000);
+        let (from, until) = seconds(&question.scope);
+        let (from, until) = (from.saturating_sub(1), until.saturating_sub(1));
         let parameters = [
             ("target", query.as_str()),
             ("from", &from.to_string()),

@@ -66,6 +66,22 @@ impl Grid {
         })
     }
 
+    /// The instants of a scope for a store that is asked in whole seconds: all of them begin with the second that the
+    /// window begins in, for what lies between is not before the window but the beginning of its first value.
+    ///
+    /// # Errors
+    /// A window or a step that has none.
+    pub(crate) fn of_seconds(scope: &Scope) -> Result<Self, Fault> {
+        let (grid, (from_s, _)) = (Self::of(scope)?, seconds(scope));
+        let start_ms = from_s.saturating_mul(1_000);
+        Ok(Self {
+            start_ms,
+            // As long as it was: the window that follows begins where this one ends.
+            end_ms: start_ms.saturating_add(grid.end_ms - grid.start_ms),
+            ..grid
+        })
+    }
+
     /// How many instants.
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.len).unwrap_or(0)
@@ -82,6 +98,14 @@ impl Grid {
             .map(|at| self.start_ms + at * self.step_ms)
             .collect()
     }
+}
+
+/// Begin and end of a scope in whole seconds, of which the last may reach over the end.
+pub(crate) fn seconds(scope: &Scope) -> (i64, i64) {
+    let from_s = scope.start_ms.div_euclid(1_000);
+    let window_ms = scope.end_ms.saturating_sub(scope.start_ms);
+    let window_s = window_ms.saturating_add(999).div_euclid(1_000);
+    (from_s, from_s.saturating_add(window_s))
 }
 
 /// Places points on a grid, in the order of time.
@@ -211,6 +235,28 @@ mod tests {
             &placed(Finer::Refused, &points).unwrap(),
             &[1.0, N, N, N, 5.0],
         );
+    }
+
+    #[test]
+    fn a_window_in_whole_seconds_begins_with_its_first_second_and_is_as_long() {
+        for (start_ms, end_ms, expected, times) in [
+            (60_456, 180_456, (60, 180), &[60_000, 120_000][..]),
+            (60_000, 180_000, (60, 180), &[60_000, 120_000]),
+            (60_999, 61_001, (60, 61), &[60_000]),
+            (60_100, 121_000, (60, 121), &[60_000, 120_000]),
+            (-400, 60_000 - 400, (-1, 59), &[-1_000]),
+        ] {
+            let scope = Scope {
+                start_ms,
+                end_ms,
+                step_s: 60,
+                ..Scope::default()
+            };
+            let grid = Grid::of_seconds(&scope).unwrap();
+            assert_eq!(seconds(&scope), expected);
+            assert_eq!(grid.times(), times);
+            assert_eq!(grid.end_ms - grid.start_ms, end_ms - start_ms);
+        }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Addresses are the operator's, and no other is reached: the egress guard is told this one host, and redirects are
 //! not followed.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -37,6 +40,57 @@ pub(crate) struct Door {
     /// Type and name of the account, for errors.
     store: String,
     credentials: Vec<Credential>,
+    sent: Sent,
+}
+
+/// Secrets that were sent last, none of which an error may repeat.
+///
+/// They are read anew for each request: only what was sent is what a store can repeat.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<Vec<String>>>);
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sent(***)")
+    }
+}
+
+impl Sent {
+    /// How many are remembered: those of several requests, for secrets may change between two of them.
+    const MOST: usize = 64;
+    /// What is shorter stands in too many texts that are none.
+    const SHORTEST: usize = 4;
+
+    fn remember(&self, secrets: Vec<String>) {
+        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in secrets {
+            // As it stands within JSON, too.
+            let within = Value::from(secret.as_str()).to_string();
+            let within = within
+                .get(1..within.len() - 1)
+                .unwrap_or_default()
+                .to_owned();
+            for secret in [secret, within] {
+                if secret.len() >= Self::SHORTEST && !sent.contains(&secret) {
+                    sent.push(secret);
+                }
+            }
+        }
+        let old = sent.len().saturating_sub(Self::MOST);
+        sent.drain(..old);
+    }
+
+    /// `text` without them.
+    fn clear(&self, text: &str) -> String {
+        let mut sent = (self.0.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        // The longest first: of one that holds another nothing may be left.
+        sent.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        sent.iter().fold(text.to_owned(), |text, secret| {
+            text.replace(secret.as_str(), "***")
+        })
+    }
 }
 
 /// What is sent.
@@ -142,6 +196,7 @@ impl Door {
             base,
             store,
             credentials,
+            sent: Sent::default(),
         })
     }
 
@@ -150,13 +205,20 @@ impl Door {
         &self.base
     }
 
-    /// An error of this store.
+    /// What the store said, on one line and shortened, without the account's secrets: they are cleared first, for of one
+    /// that is cut in the middle the rest would be shown.
+    pub(crate) fn said(&self, text: &str) -> String {
+        bounded(&self.sent.clear(text))
+    }
+
+    /// An error of this store, without the account's secrets, whatever of them `why` repeats.
     pub(crate) fn error(
         &self,
         class: Class,
         why: impl Into<String>,
         remedy: impl Into<String>,
     ) -> SourceError {
+        let why = self.sent.clear(&why.into());
         let mut error = SourceError::new(class, why, remedy);
         error.store.clone_from(&self.store);
         error
@@ -214,7 +276,10 @@ impl Door {
             });
             let mut value = value?;
             value.set_sensitive(true);
-            secrets.push(value.to_str().unwrap_or_default().to_owned());
+            let whole = value.to_str().unwrap_or_default();
+            // Without the word before it, too: what is encoded can be decoded.
+            secrets.extend(whole.split_once(' ').map(|(_, own)| own.to_owned()));
+            secrets.push(whole.to_owned());
             headers.insert(HeaderName::from_static(name), value);
         }
         Ok(secrets)
@@ -228,6 +293,7 @@ impl Door {
         let mut headers = call.headers;
         let mut secrets = self.who(&mut headers)?;
         secrets.extend(call.secrets);
+        self.sent.remember(secrets);
         let request = Request {
             method: if call.body.is_some() {
                 Method::POST
@@ -252,11 +318,7 @@ impl Door {
             .headers
             .get(header::LOCATION)
             .and_then(|to| to.to_str().ok());
-        let mut error = self.refusal(answer.status, to, &answer.body);
-        for secret in secrets.iter().filter(|secret| secret.len() > 3) {
-            error.why = error.why.replace(secret.as_str(), "***");
-        }
-        Err(error)
+        Err(self.refusal(answer.status, to, &answer.body))
     }
 
     fn unreachable(&self, error: &egress::Error) -> SourceError {
@@ -282,7 +344,7 @@ impl Door {
     }
 
     fn refusal(&self, status: StatusCode, to: Option<&str>, body: &[u8]) -> SourceError {
-        let said = words(body);
+        let said = self.said(&words(body));
         let code = status.as_u16();
         let mut why = format!("it answers {code}");
         if let Some(to) = to.filter(|_| status.is_redirection()) {
@@ -343,7 +405,10 @@ impl Door {
                 )
             }
             Unreadable::Other(what) => {
-                let begin = bounded(&String::from_utf8_lossy(body.get(..200).unwrap_or(body)));
+                // More than is shown: secrets are cleared before it is cut.
+                let begin = body.get(..MOST_WORDS).unwrap_or(body);
+                let begin = self.said(&String::from_utf8_lossy(begin));
+                let begin: String = begin.chars().take(200).collect();
                 let why = format!("its answer cannot be read ({what}); it begins: {begin}");
                 let remedy = "see whether base-url of the account is that of such a store";
                 self.error(Class::Refused, why, remedy)
@@ -403,11 +468,14 @@ impl From<serde_json::Error> for Unreadable {
     }
 }
 
+/// Bytes of an answer that are looked through for words.
+const MOST_WORDS: usize = 64 * 1024;
+
 /// What a store says of an error, out of the shapes that stores use; else the text itself.
 fn words(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..64 * 1024).unwrap_or(body));
+    let text = String::from_utf8_lossy(body.get(..MOST_WORDS).unwrap_or(body));
     let Ok(Value::Object(answer)) = serde_json::from_str(&text) else {
-        return bounded(&text);
+        return text.into_owned();
     };
     let said = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -425,7 +493,7 @@ fn words(body: &[u8]) -> String {
     };
     let keys = ["error", "message", "Message", "errors"];
     let found = keys.iter().find_map(|key| answer.get(*key).and_then(said));
-    bounded(&found.unwrap_or_else(|| text.into_owned()))
+    found.unwrap_or_else(|| text.into_owned())
 }
 
 #[cfg(test)]
@@ -449,7 +517,7 @@ mod tests {
             ("", ""),
             ("[1", "[1"),
         ] {
-            assert_eq!(words(body.as_bytes()), expected);
+            assert_eq!(bounded(&words(body.as_bytes())), expected);
         }
     }
 

@@ -5,13 +5,15 @@
 //! Differs from Spinnaker: the database is that of query or account; there it is the metric's name, which is what is
 //! left here if neither says.
 
+mod names;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use judge::{MetricSet, iso};
 use serde_json::Value;
 
-use super::grid::{Finer, Grid, Placer};
+use super::grid::{Finer, Grid, Placer, seconds};
 use super::http::{Call, Door};
 use super::{Class, Source, SourceError, matching, number, set};
 use crate::account::Account;
@@ -39,24 +41,6 @@ impl InfluxDb {
     }
 }
 
-fn is_simple(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
-}
-
-/// A name as the language has it.
-fn identifier(name: &str, field: &str) -> Result<String, Fault> {
-    if is_simple(name) {
-        return Ok(name.to_owned());
-    }
-    // With quotes or without: what is between them is written anew.
-    let within = name
-        .strip_prefix('"')
-        .and_then(|name| name.strip_suffix('"'));
-    let name = within.unwrap_or(name);
-    Ok(format!("\"{}\"", quoted(name, field, '"', &INFLUXQL)?))
-}
-
 /// The scope as a condition; none if there is no scope.
 fn condition(scope: &str) -> Result<Option<String>, Fault> {
     if scope.is_empty() {
@@ -67,7 +51,7 @@ fn condition(scope: &str) -> Result<Option<String>, Fault> {
             "Scope expected in the format of 'name:value'. e.g. autoscaling_group:myapp-prod-v002";
         return Err(Fault::new("scope.scope", scope, remedy));
     };
-    let key = match is_simple(key) {
+    let key = match names::is_simple(key) {
         true => key.to_owned(),
         false => format!("\"{}\"", quoted(key, "scope.scope", '"', &INFLUXQL)?),
     };
@@ -78,7 +62,10 @@ fn condition(scope: &str) -> Result<Option<String>, Fault> {
 /// The query.
 fn query(question: &Question) -> Result<String, Fault> {
     let scope = condition(&question.scope.scope)?;
-    let (start, end) = (iso(question.scope.start_ms), iso(question.scope.end_ms));
+    // Groups of time begin at whole seconds: one that begins within the first second of a window is all of it in.
+    let (start, end) = seconds(&question.scope);
+    let iso = |at_s: i64| iso(at_s.saturating_mul(1_000));
+    let (start, end) = (iso(start), iso(end));
     let time = format!("time >= '{start}' AND time < '{end}'");
     let mut bindings = question.bindings(&["location"]);
     if let Some(scope) = &scope {
@@ -104,10 +91,9 @@ fn query(question: &Question) -> Result<String, Fault> {
         Fault::missing("query.metricName", remedy)
     })?;
     let fields = question.list("fields")?;
-    let fields = fields.iter().map(|field| match field.as_str() {
-        "*" | "*::field" => Ok(field.clone()),
-        field => identifier(field, "query.fields"),
-    });
+    let fields = fields
+        .iter()
+        .map(|field| names::selected(field, "query.fields"));
     let mut fields: Vec<String> = fields.collect::<Result<_, Fault>>()?;
     if fields.is_empty() {
         fields.push("*::field".to_owned());
@@ -115,7 +101,7 @@ fn query(question: &Question) -> Result<String, Fault> {
     let scope = scope
         .map(|scope| format!(" AND {scope}"))
         .unwrap_or_default();
-    let name = identifier(&name, "query.metricName")?;
+    let name = names::measurement(&name, "query.metricName")?;
     let own = format!(
         "SELECT {} FROM {name} WHERE {time}{scope}",
         fields.join(", ")
@@ -171,7 +157,7 @@ impl Source for InfluxDb {
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
         let query = query(question)?;
         let about = |error: SourceError| error.about(&question.metric, &query);
-        let grid = Grid::of(&question.scope)?;
+        let grid = Grid::of_seconds(&question.scope)?;
         let database = self.database(question);
         let parameters = [("db", database.as_str()), ("q", &query), ("epoch", "ms")];
         let answer = self
@@ -184,7 +170,7 @@ impl Source for InfluxDb {
             .as_str()
             .or_else(|| answer["error"].as_str())
         {
-            let why = format!("it answers: {}", super::error::bounded(said));
+            let why = format!("it answers: {}", self.door.said(said));
             let remedy = format!("correct the metric's query, or the database {database:?}");
             return Err(about(self.door.error(Class::Invalid, why, remedy)));
         }
@@ -305,9 +291,11 @@ mod tests {
                 format!("SELECT *::field FROM cpu WHERE {TIME}"),
             ),
             (
-                json!({"metricName": "cpu.load", "fields": ["a b"]}),
+                json!({"metricName": "rp.cpu", "fields": ["value::field", "\"a b\""]}),
                 "my host:it's",
-                format!("SELECT \"a b\" FROM \"cpu.load\" WHERE {TIME} AND \"my host\" = 'it\\'s'"),
+                format!(
+                    "SELECT value::field, \"a b\" FROM rp.cpu WHERE {TIME} AND \"my host\" = 'it\\'s'"
+                ),
             ),
             (
                 json!({"customInlineTemplate":
@@ -357,13 +345,11 @@ mod tests {
     #[test]
     fn a_name_is_a_name_and_a_query_writes_nothing() {
         let name = "\"cpu\"; DROP DATABASE prod; SELECT * FROM \"cpu\"";
-        let query = asked(&json!({"metricName": name}), "").unwrap();
-        assert_eq!(
-            query,
-            format!(
-                "SELECT *::field FROM \"cpu\\\"; DROP DATABASE prod; SELECT * FROM \\\"cpu\" WHERE {TIME}"
-            )
-        );
+        let fault = asked(&json!({"metricName": name}), "").unwrap_err();
+        assert!(fault.starts_with("query.metricName is "), "{fault}");
+        let field = "\"a\" FROM secrets; SELECT \"b";
+        let fault = asked(&json!({"metricName": "cpu", "fields": ["a", field]}), "").unwrap_err();
+        assert!(fault.starts_with("query.fields is "), "{fault}");
         let query = asked(
             &json!({"metricName": "\"cpu load\"", "fields": ["\"a\""]}),
             "",

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use judge::MetricSet;
 use serde_json::{Map, Value, json};
 
-use super::grid::{Finer, Grid, OtherStep, Placer};
+use super::grid::{Finer, Grid, OtherStep, Placer, seconds};
 use super::http::{Call, Door};
 use super::{Class, Source, SourceError, matching, number, set};
 use crate::account::Account;
@@ -53,10 +53,7 @@ impl NewRelic {
     /// The query.
     fn query(&self, question: &Question) -> Result<String, Fault> {
         let scope = &question.scope;
-        let (since, until) = (
-            scope.start_ms.div_euclid(1_000),
-            scope.end_ms.div_euclid(1_000),
-        );
+        let (since, until) = seconds(scope);
         let mut bindings = question.bindings(&BASE);
         bindings.insert("startEpochSeconds".into(), Binding::Ours(since.to_string()));
         bindings.insert("endEpochSeconds".into(), Binding::Ours(until.to_string()));
@@ -134,7 +131,7 @@ impl NewRelic {
             true => Class::Transient,
             false => Class::Invalid,
         };
-        let why = format!("it answers: {}", super::error::bounded(said));
+        let why = format!("it answers: {}", self.door.said(said));
         Err(self.door.error(
             class,
             why,
@@ -227,7 +224,7 @@ impl Source for NewRelic {
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
         let query = self.query(question)?;
         let about = |error: SourceError| error.about(&question.metric, &query);
-        let grid = Grid::of(&question.scope)?;
+        let grid = Grid::of_seconds(&question.scope)?;
         let answer = self.ask(&query).await.map_err(about)?;
         let is_answer = answer["timeSeries"].is_array()
             || answer["facets"].is_array()

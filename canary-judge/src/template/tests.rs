@@ -87,6 +87,44 @@ fn a_query_that_grows_without_end_is_refused() {
 }
 
 #[test]
+fn variables_that_stand_in_one_another_many_times_are_refused_at_once() {
+    // Each has the next a hundred times, and the last is empty: what they make is no text, and 10^14 steps long.
+    let names: Vec<_> = (0..8).map(|at| format!("a{at}")).collect();
+    let mut values: Vec<_> = (1..8).map(|at| format!("${{a{at}}}").repeat(100)).collect();
+    values.push(String::new());
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    let all: Vec<_> = all
+        .into_iter()
+        .zip(values.iter().map(String::as_str))
+        .collect();
+    let text = expanded("\"${a0}\"", &all).unwrap_err();
+    assert!(
+        text.starts_with("scope.a6 is \"${a7}") && text.contains("10000 variables"),
+        "{text}"
+    );
+    // Ten thousand of them may be there.
+    let template = "${a7}".repeat(10_000);
+    assert_eq!(expanded(&template, &all).as_deref(), Ok(""));
+    let text = expanded(&(template + "${a7}"), &all).unwrap_err();
+    assert!(
+        text.starts_with("t is \"${a7}\": more than 10000"),
+        "{text}"
+    );
+}
+
+#[test]
+fn long_values_that_become_nothing_are_refused_at_once() {
+    let long = format!("${{b:-{}}}", "x".repeat(1_000_000));
+    let values = [("a", long.as_str()), ("b", "")];
+    assert_eq!(expanded("\"${a}\"", &values).as_deref(), Ok("\"\""));
+    let text = expanded("\"${a}${a}\"", &values).unwrap_err();
+    assert!(
+        text.starts_with("scope.a is ") && text.contains("1048576 bytes of values"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_is_opened_must_be_closed() {
     assert!(
         expanded("${scope", &[])

@@ -3,6 +3,7 @@
 
 use canary_judge::source::Class;
 use judge::MetricSet;
+use serde_json::json;
 
 use crate::subject::{COUNT, GAP, NoSeries, STEP_S, Subject, points};
 use crate::{servers, vendors};
@@ -85,6 +86,28 @@ async fn other_windows(subject: &Subject) {
     );
 }
 
+/// A window that begins within a second has its values at their own places, for each store that knows whole seconds, and
+/// the next one goes on where it ends.
+async fn windows_within_a_second(subject: &Subject) {
+    let mut question = subject.question("canary");
+    question.scope.start_ms += 456;
+    for (from, until, expected) in [
+        (0, 5, &[200.0, 201.0, 202.0, 203.0, 204.0][..]),
+        (0, 1, &[200.0]),
+        (1, 2, &[201.0]),
+        (5, 7, &[205.0, 206.0]),
+    ] {
+        let at_ms = |k: i64| (subject.start_s + k * STEP_S) * 1_000 + 456;
+        (question.scope.start_ms, question.scope.end_ms) = (at_ms(from), at_ms(until));
+        let set = one(subject.source.fetch(&question).await.unwrap());
+        assert_eq!(bits(&set.values), bits(expected), "{:?}", set.values);
+        assert_eq!(set.timestamps.len(), expected.len());
+        assert_eq!(set.timestamps[0], set.start_ms);
+        assert_eq!(set.start_ms.div_euclid(1_000), at_ms(from) / 1_000);
+        assert_eq!(set.expected_values(), expected.len());
+    }
+}
+
 /// Neither a scope nor a time that nobody knows is an error of the store.
 async fn nothing_known(subject: &Subject) {
     let question = subject.question("nobody");
@@ -120,6 +143,7 @@ async fn names(subject: &Subject) {
 async fn prometheus_holds_the_contract() {
     if let Some(subject) = servers::prometheus().await {
         holds(&subject).await;
+        windows_within_a_second(&subject).await;
         // In its own words.
         let mut question = subject.question("canary");
         question
@@ -148,6 +172,7 @@ async fn prometheus_holds_the_contract() {
 async fn graphite_holds_the_contract() {
     if let Some(subject) = servers::graphite().await {
         holds(&subject).await;
+        windows_within_a_second(&subject).await;
         let mut question = subject.question("canary");
         question.query.insert(
             "metricName".into(),
@@ -186,6 +211,7 @@ async fn graphite_holds_the_contract() {
 async fn influxdb_holds_the_contract() {
     if let Some(subject) = servers::influxdb().await {
         holds(&subject).await;
+        windows_within_a_second(&subject).await;
         let mut question = subject.question("canary");
         question.query.insert("database".into(), "nowhere".into());
         let error = subject.source.fetch(&question).await.unwrap_err();
@@ -204,34 +230,62 @@ async fn influxdb_holds_the_contract() {
         let set = one(subject.source.fetch(&question).await.unwrap());
         assert_eq!(set.tags["field"], "mean");
         assert_eq!(bits(&set.values[..2]), bits(&[200.5, 202.5]));
+        // A measurement may be qualified and a field have its type, as where they are sent as they are.
+        question.query.shift_remove("customInlineTemplate");
+        question
+            .query
+            .insert("fields".into(), json!(["value::field"]));
+        question.scope.step_s = 60;
+        for name in ["autogen.requests", "\"metrics\"..\"requests\""] {
+            question.query.insert("metricName".into(), name.into());
+            let set = one(subject.source.fetch(&question).await.unwrap());
+            assert_eq!(set.tags["field"], "value");
+            assert_eq!(bits(&set.values[..2]), bits(&[200.0, 201.0]), "{name}");
+        }
         // What a scope says stays a text.
         question.scope.scope = "arm:x' OR arm = 'canary".into();
         let set = one(subject.source.fetch(&question).await.unwrap());
         assert!(set.values.is_empty(), "{:?}", set.values);
+        // Groups begin at whole seconds, whatever the window does.
+        let grouped = Subject {
+            query: json!({"customInlineTemplate": template}),
+            ..subject
+        };
+        windows_within_a_second(&grouped).await;
     }
 }
 
 #[tokio::test]
 async fn datadog_holds_the_contract() {
-    holds(&vendors::datadog().await).await;
+    let subject = vendors::datadog().await;
+    holds(&subject).await;
+    windows_within_a_second(&subject).await;
 }
 
 #[tokio::test]
 async fn cloudwatch_holds_the_contract() {
-    holds(&vendors::cloudwatch().await).await;
+    let subject = vendors::cloudwatch().await;
+    holds(&subject).await;
+    windows_within_a_second(&subject).await;
 }
 
 #[tokio::test]
 async fn new_relic_holds_the_contract() {
-    holds(&vendors::new_relic(false).await).await;
+    let subject = vendors::new_relic(false).await;
+    holds(&subject).await;
+    windows_within_a_second(&subject).await;
 }
 
 #[tokio::test]
 async fn new_relics_nerdgraph_holds_the_contract() {
-    holds(&vendors::new_relic(true).await).await;
+    let subject = vendors::new_relic(true).await;
+    holds(&subject).await;
+    windows_within_a_second(&subject).await;
 }
 
 #[tokio::test]
 async fn the_balancers_history_holds_the_contract() {
-    holds(&vendors::local()).await;
+    let subject = vendors::local();
+    holds(&subject).await;
+    windows_within_a_second(&subject).await;
 }

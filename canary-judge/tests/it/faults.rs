@@ -329,6 +329,64 @@ async fn errors_with_status_200_are_errors() {
 }
 
 #[tokio::test]
+async fn no_error_repeats_a_secret_whatever_the_status_is() {
+    // `failed` looks for it; begun at the end of what is shown, none of it may be left either.
+    let late = |from: usize| format!("{}{SECRET} is wrong", "x".repeat(from));
+    for from in [0, 130, 590, 596] {
+        let text = late(from);
+        for kind in KINDS {
+            for answer in [
+                Answer::With(200, text.clone()),
+                Answer::With(200, format!("<pre>{{\"key\": \"{text}\"}}")),
+                Answer::With(400, text.clone()),
+            ] {
+                let error = failed(kind, answer).await.to_string();
+                assert!(!error.contains("hunt"), "{error}");
+            }
+        }
+        for (kind, answer) in [
+            (Kind::Datadog, json!({"status": "error", "error": text})),
+            (Kind::InfluxDb, json!({"results": [{"error": text}]})),
+            (Kind::InfluxDb, json!({"error": text})),
+            (
+                Kind::CloudWatch,
+                json!({"MetricDataResults": [{"StatusCode": "Forbidden", "Messages": [{"Value": text}]}]}),
+            ),
+            (
+                Kind::Graphite,
+                json!([{"target": text, "datapoints": []}, {"target": text, "datapoints": []}]),
+            ),
+        ] {
+            let error = failed(kind, Answer::With(200, answer.to_string())).await;
+            assert!(!error.to_string().contains("hunt"), "{error}");
+            assert!(error.to_string().contains("***") || from > 500, "{error}");
+        }
+        let secret = Secret::new(SECRET);
+        let answer = json!({"errors": [{"message": text}]});
+        let stub = Stub::new(move |_| Answer::With(200, answer.to_string())).await;
+        let mut account = account(Kind::NewRelic, &stub, &secret);
+        account.nerd_graph = true;
+        let error = store(&account).fetch(&question()).await.unwrap_err();
+        assert!(!error.to_string().contains("hunt"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_no_secret_only_as_it_was_written() {
+    for (password, said) in [
+        ("hunter2hunter2", "Z2VubmFrZXI6aHVudGVyMmh1bnRlcjI="),
+        ("hunter2\"", "hunter2\\\""),
+    ] {
+        let text = format!("<pre>{said} is wrong");
+        let stub = Stub::new(move |_| Answer::With(200, text.clone())).await;
+        let secret = Secret::new(password);
+        let store = store(&account(Kind::Prometheus, &stub, &secret));
+        let error = store.fetch(&question()).await.unwrap_err().to_string();
+        assert!(error.contains("it begins: <pre>*** is wrong"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn amazons_throttling_may_be_asked_again_although_its_status_is_400() {
     let said = json!({"__type": "com.amazonaws.cloudwatch#ThrottlingException", "message": "Rate exceeded"});
     let error = failed(Kind::CloudWatch, Answer::With(400, said.to_string())).await;

@@ -79,6 +79,7 @@ fn operation(reply: wire::Operation) -> Result<Operation, Failure> {
         error: reply.error,
         error_details: reply.error_details,
         retryable: reply.retryable,
+        ended_ms: reply.finished_at_ms,
     })
 }
 

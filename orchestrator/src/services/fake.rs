@@ -186,12 +186,13 @@ impl Fake {
     /// Ends a running operation.
     pub fn finish(&self, id: &str, outcome: Result<Value, (String, Vec<String>)>) {
         let mut world = self.lock();
+        let now = world.now();
         let found = world
             .operations
             .iter_mut()
             .find(|(_, operation)| operation.id == id);
         if let Some((_, operation)) = found {
-            end(operation, outcome);
+            end(operation, now, outcome);
         }
     }
 
@@ -223,7 +224,8 @@ impl Fake {
     }
 }
 
-fn end(operation: &mut Operation, outcome: Result<Value, (String, Vec<String>)>) {
+fn end(operation: &mut Operation, now: i64, outcome: Result<Value, (String, Vec<String>)>) {
+    operation.ended_ms = now;
     match outcome {
         Ok(result) => {
             operation.state = OperationState::Succeeded;
@@ -281,10 +283,12 @@ impl CloudDriver for Fake {
                 error: String::new(),
                 error_details: Vec::new(),
                 retryable: false,
+                ended_ms: 0,
             };
+            let now = world.now();
             match plan {
-                Plan::Succeed(result) => end(&mut operation, Ok(result)),
-                Plan::Fail(error, details) => end(&mut operation, Err((error, details))),
+                Plan::Succeed(result) => end(&mut operation, now, Ok(result)),
+                Plan::Fail(error, details) => end(&mut operation, now, Err((error, details))),
                 Plan::Wait => {}
                 Plan::Refuse(failure) => return Err(failure),
             }
@@ -312,13 +316,14 @@ impl CloudDriver for Fake {
 
     async fn cancel(&self, id: &str) -> Result<Operation, Failure> {
         self.faulty(|world| {
+            let now = world.now();
             let found = world
                 .operations
                 .iter_mut()
                 .find(|(_, operation)| operation.id == id);
             let (_, operation) = found.ok_or_else(|| no_operation(id))?;
             if operation.state == OperationState::Running {
-                end(operation, Err(("canceled".to_owned(), Vec::new())));
+                end(operation, now, Err(("canceled".to_owned(), Vec::new())));
             }
             let operation = operation.clone();
             if !world.canceled.iter().any(|known| known == id) {

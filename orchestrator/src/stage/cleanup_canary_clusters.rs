@@ -9,12 +9,13 @@ use orchestrator_core::{
 use proto::status::Kind;
 use serde_json::{Map, Value, json};
 
-use super::deploy_canary_server_groups::{begun, existing, removal, submitted};
+use super::deploy_canary_server_groups::{begun, removal, submitted};
 use super::kayenta_canary::deployments::{self, Deployments};
+use super::kayenta_canary::duration::seconds;
 use super::{StageType, schema};
-use crate::services::OperationState;
-use crate::task::server_group::cluster_of;
-use crate::task::{SEQUENCE, Task, TaskContext, failed, submit_operation};
+use crate::services::{Operation, OperationState};
+use crate::task::server_group::{self, cluster_of};
+use crate::task::{SEQUENCE, Task, TaskContext, failed, monitor_operation, submit_operation};
 
 /// The type.
 pub(super) static STAGE: CleanupCanaryClusters = CleanupCanaryClusters;
@@ -63,7 +64,7 @@ impl StageDefinition for CleanupCanaryClusters {
             shrink.push(NewStage::new("shrinkCluster", &name, context));
         }
         let mut pause = Map::new();
-        pause.insert("waitTime".to_owned(), (deployments.delay_ms / 1_000).into());
+        pause.insert("waitTime".to_owned(), seconds(deployments.delay_ms));
         let mut pause = NewStage::new("wait", "Wait before cleanup", pause);
         pause.after = disable.iter().map(|stage| stage.name.clone()).collect();
         for stage in &mut shrink {
@@ -99,7 +100,8 @@ fn context(deployments: &Deployments, application: &str, cluster: &str) -> Map<S
 }
 
 /// Takes away what a cancelled stage deployed. The stage is over, so nobody waits for it: what is submitted is
-/// durable and goes on by itself.
+/// durable and goes on by itself. The next execution may have deployed into the same clusters by then, so what its own
+/// operation did not make stays.
 #[derive(Debug)]
 pub(super) struct CleanUpCanceled;
 
@@ -124,18 +126,23 @@ impl Task for CleanUpCanceled {
         let Some(deployment) = begun(view) else {
             return Ok(TaskResult::succeeded());
         };
-        if under_way(ctx, deployment).await? {
+        let Some(id) = submitted(ctx, deployment).await? else {
+            return Ok(TaskResult::succeeded());
+        };
+        let creation = turned_back(ctx, &id).await?;
+        if creation
+            .as_ref()
+            .is_some_and(|c| c.state == OperationState::Running)
+        {
             // It turns back by itself, and is asked again whether it has.
             return Ok(TaskResult::running());
         }
         let mut removed = Vec::new();
-        for (_, group) in deployments.groups() {
-            let names = existing(ctx, &deployments, group).await?;
-            if names.is_empty() {
-                continue;
+        for (region, name) in made(deployment, creation.as_ref(), &deployments) {
+            if is_still_there(ctx, &deployments, (&region, &name), creation.as_ref()).await? {
+                remove(ctx, &deployments, &name).await?;
+                removed.push(name);
             }
-            remove(ctx, &deployments, &names).await?;
-            removed.extend(names);
         }
         if removed.is_empty() {
             return Ok(TaskResult::succeeded());
@@ -144,36 +151,72 @@ impl Task for CleanUpCanceled {
     }
 }
 
-/// Whether the creation of the groups still goes on; it is told to turn back.
-async fn under_way(ctx: &TaskContext<'_>, deployment: &Stage) -> Result<bool, TaskError> {
-    let Some(id) = submitted(ctx, deployment).await? else {
-        return Ok(false);
-    };
+/// The creation of the groups; one that still goes on is told to turn back. None if it is forgotten.
+async fn turned_back(ctx: &TaskContext<'_>, id: &str) -> Result<Option<Operation>, TaskError> {
     let driver = ctx.services.cloud_driver();
-    let operation = match driver.operation(&id).await {
-        Err(failure) if failure.kind == Kind::NotFound => return Ok(false),
-        found => found.map_err(failed)?,
+    let found = match driver.operation(id).await {
+        Ok(operation) if operation.state == OperationState::Running => driver.cancel(id).await,
+        found => found,
     };
-    if operation.state != OperationState::Running {
-        return Ok(false);
+    match found {
+        Err(failure) if failure.kind == Kind::NotFound => Ok(None),
+        found => found.map(Some).map_err(failed),
     }
-    let state = driver.cancel(&id).await.map_err(failed)?.state;
-    Ok(state == OperationState::Running)
 }
 
-/// Submits the end of a cluster's groups.
+/// The groups that the creation made, as (region, name): as its operation says, or, where that is forgotten, as the
+/// deployment noted. One that failed has taken back what it made.
+fn made(
+    deployment: &Stage,
+    creation: Option<&Operation>,
+    deployments: &Deployments,
+) -> Vec<(String, String)> {
+    let noted = match creation {
+        Some(operation) => monitor_operation::deployed(&operation.result),
+        None => deployment.context.get("deploy.server.groups").cloned(),
+    };
+    let mut made = Vec::new();
+    for (region, names) in noted.iter().filter_map(Value::as_object).flatten() {
+        let region = match region.as_str() {
+            server_group::NO_REGION => &deployments.region,
+            region => region,
+        };
+        let names = names.as_array().into_iter().flatten();
+        let names = names.filter_map(Value::as_str);
+        made.extend(names.map(|name| (region.to_owned(), name.to_owned())));
+    }
+    made
+}
+
+/// Whether a group is there and is the one that was made. Names come back: in a cluster that was emptied the numbers
+/// begin anew, so one that is younger than the end of the creation is another one.
+async fn is_still_there(
+    ctx: &TaskContext<'_>,
+    deployments: &Deployments,
+    (region, name): (&str, &str),
+    creation: Option<&Operation>,
+) -> Result<bool, TaskError> {
+    let driver = ctx.services.cloud_driver();
+    let found = driver.server_group(&deployments.account, region, name);
+    let Some(group) = found.await.map_err(failed)? else {
+        return Ok(false);
+    };
+    let ended = creation.map(|c| c.ended_ms).filter(|ended| *ended > 0);
+    let created = group.get("createdTime").and_then(server_group::whole);
+    Ok(ended
+        .zip(created)
+        .is_none_or(|(ended, created)| created <= ended))
+}
+
+/// Submits the end of a group.
 async fn remove(
     ctx: &TaskContext<'_>,
     deployments: &Deployments,
-    names: &[String],
+    name: &str,
 ) -> Result<(), TaskError> {
-    let parts: Vec<Value> = names
-        .iter()
-        .flat_map(|name| removal(deployments, name))
-        .map(|(kind, input)| json!({ kind: input }))
-        .collect();
+    let parts = removal(deployments, name).map(|(kind, input)| json!({ kind: input }));
     let mut all = Map::new();
-    all.insert("operations".to_owned(), parts.into());
-    submit_operation::submit_as(ctx, &names.join("+"), SEQUENCE, all).await?;
+    all.insert("operations".to_owned(), json!(parts));
+    submit_operation::submit_as(ctx, name, SEQUENCE, all).await?;
     Ok(())
 }

@@ -121,7 +121,8 @@ fn creation(deployment: &Stage) -> Option<&TaskExecution> {
 }
 
 /// The id of the operation that a deployment submitted. Where a cancellation came before the answer it is submitted
-/// once more: under the same effect id, so that this finds it if it was.
+/// once more: under the same effect id, so that this finds it if it was. If it was not, the clusters may be another
+/// execution's by now, so this one takes nothing out of them.
 pub(super) async fn submitted(
     ctx: &TaskContext<'_>,
     deployment: &Stage,
@@ -145,7 +146,8 @@ pub(super) async fn submitted(
         effect_id: &effect_id,
         services: ctx.services,
     };
-    match Create.run(&creating).await {
+    let deployments = of_task(&creating)?;
+    match create(&creating, &deployments, &[]).await {
         Ok(result) => Ok(id(&result.context)),
         Err(error) if error.class == ErrorClass::Transient => Err(error),
         // What is refused is not under way.
@@ -177,43 +179,52 @@ impl Task for Create {
 
     async fn run(&self, ctx: &TaskContext<'_>) -> Result<TaskResult, TaskError> {
         let deployments = of_task(ctx)?;
-        let mut groups = Vec::new();
-        for (n, (_, group)) in deployments.groups().enumerate() {
-            let mut context = group.clone();
-            let is_control = n % 2 == 0;
-            if is_control {
-                for key in IMAGE {
-                    context.shift_remove(key);
-                }
-                context.insert("imageId".to_owned(), baseline_image(ctx)?.into());
-            }
-            let input = input_of(ctx, context, !is_control).await?;
-            groups.push(Value::Object(input));
-        }
         let left = left_behind(ctx, &deployments).await?;
-        let mut together = Map::new();
-        let provider = deployments.provider();
-        for (key, value) in [
-            ("account", json!(deployments.account)),
-            ("region", json!(deployments.region)),
-            ("cloudProvider", json!(provider)),
-            ("application", json!(deployments.application)),
-            ("serverGroups", groups.into()),
-        ] {
-            together.insert(key.to_owned(), value);
-        }
-        // First, for a host holds one instance of a cluster.
-        let mut parts: Vec<Part> = left
-            .iter()
-            .flat_map(|name| removal(&deployments, name))
-            .collect();
-        parts.push(("createServerGroups".to_owned(), together));
-        let result = submit_operation::submit_all(ctx, parts).await?;
-        Ok(result
-            .with_context("account", deployments.account.clone())
-            .with_context("cloudProvider", provider)
-            .with_context("region", deployments.region))
+        create(ctx, &deployments, &left).await
     }
+}
+
+/// Submits the end of the groups in `left`, and the creation.
+async fn create(
+    ctx: &TaskContext<'_>,
+    deployments: &Deployments,
+    left: &[String],
+) -> Result<TaskResult, TaskError> {
+    let mut groups = Vec::new();
+    for (n, (_, group)) in deployments.groups().enumerate() {
+        let mut context = group.clone();
+        let is_control = n % 2 == 0;
+        if is_control {
+            for key in IMAGE {
+                context.shift_remove(key);
+            }
+            context.insert("imageId".to_owned(), baseline_image(ctx)?.into());
+        }
+        let input = input_of(ctx, context, !is_control).await?;
+        groups.push(Value::Object(input));
+    }
+    let mut together = Map::new();
+    let provider = deployments.provider();
+    for (key, value) in [
+        ("account", json!(deployments.account)),
+        ("region", json!(deployments.region)),
+        ("cloudProvider", json!(provider)),
+        ("application", json!(deployments.application)),
+        ("serverGroups", groups.into()),
+    ] {
+        together.insert(key.to_owned(), value);
+    }
+    // First, for a host holds one instance of a cluster.
+    let mut parts: Vec<Part> = left
+        .iter()
+        .flat_map(|name| removal(deployments, name))
+        .collect();
+    parts.push(("createServerGroups".to_owned(), together));
+    let result = submit_operation::submit_all(ctx, parts).await?;
+    Ok(result
+        .with_context("account", deployments.account.clone())
+        .with_context("cloudProvider", provider)
+        .with_context("region", deployments.region.clone()))
 }
 
 /// The input of one creation, as a deployment stage would send it.
@@ -273,7 +284,7 @@ async fn left_behind(
 }
 
 /// The server groups that a canary's cluster has.
-pub(super) async fn existing(
+async fn existing(
     ctx: &TaskContext<'_>,
     deployments: &Deployments,
     group: &Map<String, Value>,

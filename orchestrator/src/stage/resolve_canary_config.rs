@@ -19,6 +19,13 @@ pub(super) static STAGE: ResolveCanaryConfig = ResolveCanaryConfig;
 /// The name of the judge, in the outputs.
 pub(super) const JUDGE: &str = "canaryJudge";
 
+/// How far back the balancer's own history goes, ms, and its type among the queries. Every other store is asked by the
+/// judge when a run starts.
+const REMEMBERED_MS: u64 = 3_600_000;
+const LOCAL: &str = "local";
+/// So late a judgement may still be made.
+const LATE_MS: u64 = 60_000;
+
 /// How the judges begin that decide after every step.
 const DECIDING: &str = "SequentialJudge";
 
@@ -90,6 +97,7 @@ impl Task for Resolve {
             // Before anything is deployed.
             let schedule = settings.schedule(ctx.now).map_err(TaskError::user)?;
             schedule.check_count().map_err(TaskError::user)?;
+            check_memory(&config, &settings, settings.age_ms(&schedule, ctx.now))?;
         }
         let mut result = TaskResult::succeeded()
             .with_output("canaryConfigId", id)
@@ -167,4 +175,47 @@ fn check_scopes(config: &Value, settings: &Settings) -> Result<(), TaskError> {
         }
     }
     Ok(())
+}
+
+/// Each judgement is a run of its own, so that the judge itself sees only at the last one that the balancer forgot what
+/// it asks for, and a good canary would fail for it.
+fn check_memory(config: &Value, settings: &Settings, age_ms: u64) -> Result<(), TaskError> {
+    let metrics = config.get("metrics").and_then(Value::as_array);
+    let mut metrics = metrics.into_iter().flatten();
+    let forgets = |metric: &&Value| {
+        let kind = metric.get("query").and_then(|query| query.get("type"));
+        kind.and_then(Value::as_str) == Some(LOCAL)
+    };
+    let Some(metric) = metrics.find(forgets) else {
+        return Ok(());
+    };
+    let over_ms = age_ms.saturating_add(LATE_MS);
+    if settings.end_ms.is_some() || over_ms <= REMEMBERED_MS {
+        return Ok(());
+    }
+    let (field, value_ms, remedy) = match settings.lookback_ms {
+        0 => (
+            "lifetimeDuration",
+            settings.lifetime_ms.unwrap_or(0),
+            "give lookbackMins or a shorter lifetime",
+        ),
+        lookback => ("lookbackMins", lookback, "give a shorter look-back"),
+    };
+    let less = match (settings.offset_ms, settings.start_ms) {
+        (0, None) => "",
+        (0, Some(_)) => ", or begin later",
+        _ => ", or a smaller baselineAnalysisOffsetInMins",
+    };
+    let name = metric.get("name").and_then(text).unwrap_or("?");
+    Err(TaskError::user(format!(
+        "canaryConfig.{field}: of {} the last judgement would ask for metric \"{name}\" of {} ago, and the balancer \
+         remembers {}, less a minute to judge: {remedy}{less}, or use a metric store that keeps its values",
+        span(value_ms),
+        span(age_ms),
+        span(REMEMBERED_MS),
+    )))
+}
+
+fn span(ms: u64) -> String {
+    jiff::SignedDuration::from_secs(i64::try_from(ms / 1_000).unwrap_or(i64::MAX)).to_string()
 }

@@ -8,6 +8,7 @@ use orchestrator_core::{Description, NewStage, Owner, PlanError, StageDefinition
 use serde_json::{Map, Value, json};
 
 use super::kayenta_canary::ON_INCONCLUSIVE;
+use super::kayenta_canary::duration::seconds;
 use super::kayenta_canary::settings::{Schedule, Settings};
 use super::resolve_canary_config::{JUDGE, decides};
 use super::{StageType, schema};
@@ -77,11 +78,7 @@ impl StageType for RunCanaryIntervals {}
 
 fn wait(name: &str, ms: u64) -> NewStage {
     let mut context = Map::new();
-    let seconds = match ms % 1_000 {
-        0 => json!(ms / 1_000),
-        _ => json!(std::time::Duration::from_millis(ms).as_secs_f64()),
-    };
-    context.insert("waitTime".to_owned(), seconds);
+    context.insert("waitTime".to_owned(), seconds(ms));
     NewStage::new("wait", name, context)
 }
 

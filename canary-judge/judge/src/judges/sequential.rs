@@ -50,6 +50,7 @@ impl Judge for Sequential {
         let told = beware(config, &settings, &units)?;
         units.warnings.extend(told);
         let verdict = verdict(&units, &settings, outlook);
+        let units = units.at(&verdict.seen);
         let report = Report {
             judge_name: self.name(),
             config,

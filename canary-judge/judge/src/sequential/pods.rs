@@ -9,6 +9,13 @@
 //! spend, because there are few ways, the next one has (Lan, DeMets, Biometrika 1983). With six pods a side there are 924
 //! ways, enough for a level of 0.01; fewer pods are not compared as such. Once it is proved at level l, the e-value is
 //! 1/l, before that 0: it takes part in no sum.
+//!
+//! Whether pods are compared or, as there are too few, the means of the sides step by step ([`super::shift`]) is chosen once:
+//! by the pods that have a value in the first ten steps in which both sides have one, so that a canary has time to start.
+//! Pods that come later take part, and change nothing of the choice. Were the evidence swapped when the sixth pod comes, a
+//! verdict could be taken back and the level be spent twice; and had each of both half of the level, both would need more
+//! evidence, of which six pods have little to give. The choice follows when there are values and not what they are, so
+//! each evidence is worth what it is worth alone. Before the choice it is 0: what is not chosen yet says nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +31,8 @@ use crate::metric_set::MetricSetPair;
 pub(crate) const FEWEST: usize = 6;
 /// More pods of a side are not told apart: they are averaged into so many.
 const MOST: usize = 24;
-/// Steps before the first look.
-const FIRST_LOOK: usize = 10;
+/// Steps before the first look, and with both sides before it is chosen what is compared.
+pub(crate) const FIRST_LOOK: usize = 10;
 
 /// Values of one pod by step.
 type Series = BTreeMap<usize, f64>;
@@ -125,9 +132,11 @@ impl Pods {
         Ok(pods)
     }
 
-    /// Pods of canary and baseline.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.canary.len(), self.baseline.len())
+    /// Pods of canary and baseline that have a value in the first `steps` steps.
+    pub(crate) fn counts(&self, steps: usize) -> (usize, usize) {
+        let begun = |series: &&Series| series.range(..steps).next().is_some();
+        let of = |side: &BTreeMap<String, Series>| side.values().filter(begun).count();
+        (of(&self.canary), of(&self.baseline))
     }
 
     /// The means over the pods of each side, step by step: what is compared where there are too few.
@@ -199,6 +208,24 @@ impl Pods {
         }
         points
     }
+}
+
+/// After how many of these `steps` it is chosen what is compared; none if that is still to come.
+pub(crate) fn chosen(steps: &Steps) -> Option<usize> {
+    let both = steps.values.iter().enumerate();
+    let mut both = both.filter(|(_, values)| values.is_some());
+    both.nth(FIRST_LOOK - 1).map(|(place, _)| place + 1)
+}
+
+/// Takes away what `points` say before it is `chosen` that they are asked.
+pub(crate) fn hide(points: &mut [Point], chosen: Option<usize>) {
+    let hidden = chosen.map_or(points.len(), |chosen| chosen - 1);
+    points.iter_mut().take(hidden).for_each(|point| {
+        *point = Point {
+            harm: 0.0,
+            safe: 0.0,
+        };
+    });
 }
 
 /// A level that is spent look by look.

@@ -111,13 +111,16 @@ impl Report<'_> {
     fn missing(&self) -> String {
         let pass = 1.0 / self.settings.beta;
         let counted = self.units.judged.iter().filter(|unit| !unit.is_muted());
+        // Those without a pair are told below.
         let open = counted
+            .filter(|unit| !unit.pairs.is_empty())
             .filter(|unit| unit.after(usize::MAX).safe < pass || unit.after(usize::MAX).harm > 1.0);
         let mut told: Vec<String> = open
             .map(|unit| {
                 let point = unit.after(usize::MAX);
                 let fail = 1.0 / (self.settings.alpha * unit.weight);
                 let needed: Option<Needed> = match &unit.evidence {
+                    _ if self.is_barren(unit) => None,
                     Evidence::Shift(run) => needed::of_shift(run, fail, pass),
                     Evidence::Counts(run) => needed::of_counts(run, fail, pass),
                     Evidence::Pods => None,
@@ -149,6 +152,17 @@ impl Report<'_> {
             return "no metric counts, so nothing can be proved".to_owned();
         }
         told.join("; ")
+    }
+
+    /// Whether steps have passed and none made a block: if it goes on like this, none ever will.
+    fn is_barren(&self, unit: &Unit<'_>) -> bool {
+        let valid = unit.values.len();
+        let have_passed = self.verdict.steps.1 > 0 || self.verdict.decision.is_final();
+        match &unit.evidence {
+            // The first block may still be filled.
+            Evidence::Shift(run) if valid > 0 => run.blocks.is_empty() && valid >= run.block,
+            Evidence::Shift(_) | Evidence::Counts(_) | Evidence::Pods => valid == 0 && have_passed,
+        }
     }
 
     /// What to beware of.

@@ -3,7 +3,8 @@
 //! The result has Kayenta's form. A metric that failed the canary is `High` or `Low`, one without data `Nodata`, every other
 //! `Pass`; the score is 0, 100, or the marginal threshold while nothing is decided. `resultMetadata` has beside `ratio`
 //! what the evidence is: `eValue`, `pValue` = min(1, 1/max E), `safeEValue`, `ciLow` and `ciHigh` of the median ratio,
-//! `blocks`, `block`, `weight`, `decision`.
+//! `blocks`, `block`, `weight`, `decision`. All this is of the steps that the decision was made by, and so is `ratio` of a
+//! metric that had more; the statistics of each side are of all its values.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub(crate) struct Report<'a> {
     pub(crate) thresholds: Thresholds,
     pub(crate) settings: &'a Settings,
     pub(crate) pairs: &'a [MetricSetPair],
+    /// As they were when it was decided.
     pub(crate) units: &'a Units<'a>,
     pub(crate) verdict: &'a Verdict,
 }
@@ -89,8 +91,17 @@ impl Report<'_> {
             there(pair.side("experiment")?),
             there(pair.side("control")?),
         );
+        let mut ratio = mean_ratio(&control, &experiment);
         let (muted, said) = match said {
-            Some((unit, said)) => (unit.is_muted(), said),
+            Some((unit, said)) => {
+                // Each pod has a pair of its own, and values are of all.
+                if unit.is_cut && unit.settings.pods.is_none() {
+                    let (canary, baseline): (Vec<f64>, Vec<f64>) =
+                        unit.values.iter().copied().unzip();
+                    ratio = mean_ratio(&baseline, &canary);
+                }
+                (unit.is_muted(), said)
+            }
             None => (
                 true,
                 Said {
@@ -104,10 +115,7 @@ impl Report<'_> {
             ),
         };
         let mut metadata = said.metadata;
-        metadata.insert(
-            "ratio".to_owned(),
-            number::to_json(mean_ratio(&control, &experiment)),
-        );
+        metadata.insert("ratio".to_owned(), number::to_json(ratio));
         Ok(AnalysisResult {
             name: pair.name.clone(),
             tags: pair.tags.clone(),

@@ -28,7 +28,8 @@ pub(crate) enum Evidence {
 #[derive(Debug, Clone)]
 pub(crate) struct Unit<'a> {
     pub(crate) name: &'a str,
-    /// Places of its pairs; the first one's id and tags tell it apart.
+    /// Places of its pairs; the first one's id and tags tell it apart. None of a metric that must have data and has no
+    /// pair: its silence is waited for like that of any other.
     pub(crate) pairs: Vec<usize>,
     pub(crate) settings: MetricSettings,
     pub(crate) minded: Minded,
@@ -43,6 +44,10 @@ pub(crate) struct Unit<'a> {
     pub(crate) times: Option<Vec<i64>>,
     /// Values of the steps that have both sides.
     pub(crate) values: Vec<Both>,
+    /// What the evidence is of: its steps, and their requests if it counts.
+    source: (Steps, Option<Steps>),
+    /// Whether it had more steps than it was decided by, which are forgotten.
+    pub(crate) is_cut: bool,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -60,7 +65,7 @@ pub(crate) struct Units<'a> {
 impl<'a> Units<'a> {
     /// Of all `pairs`, without the newest steps that a store may still revise.
     pub(crate) fn of(
-        config: &CanaryConfig,
+        config: &'a CanaryConfig,
         settings: &Settings,
         pairs: &'a [MetricSetPair],
         outlook: Outlook,
@@ -73,7 +78,7 @@ impl<'a> Units<'a> {
                 settings.settle.saturating_sub(waited)
             }
         };
-        let mut own: BTreeMap<&str, MetricSettings> = BTreeMap::new();
+        let mut own: BTreeMap<&'a str, MetricSettings> = BTreeMap::new();
         for metric in &config.metrics {
             let name = metric.name.as_deref().unwrap_or_default();
             if !own.contains_key(name) {
@@ -100,6 +105,12 @@ impl<'a> Units<'a> {
             absent: absent.map(|name| (*name).to_owned()).collect(),
             warnings,
         };
+        for (name, own) in &own {
+            let counts = counting.contains(name) && !places.contains_key(name);
+            if counts && own.options.must_have_data {
+                units.judged.push(Unit::absent(name, own));
+            }
+        }
         for (name, places) in places {
             if !judged(name) {
                 units.denominators.extend(places);
@@ -135,6 +146,15 @@ impl<'a> Units<'a> {
         units.judged.sort_by_key(|unit| unit.pairs.first().copied());
         Ok(units)
     }
+
+    /// As they were when so many steps of each were `seen`: what is told of a decision is of what decided it, since a
+    /// canary may turn to the contrary afterwards.
+    pub(crate) fn at(mut self, seen: &[usize]) -> Self {
+        for (unit, seen) in self.judged.iter_mut().zip(seen) {
+            unit.cut(*seen);
+        }
+        self
+    }
 }
 
 /// When a pair has its first value of both sides, or at which place if nobody says when.
@@ -160,21 +180,35 @@ fn denominators<'a>(
     own: &'a BTreeMap<&str, MetricSettings>,
 ) -> Result<BTreeSet<&'a str>, Unreadable> {
     let mut names = BTreeSet::new();
-    for (name, own) in own {
-        if let Some(requests) = own.requests.as_deref() {
+    for (name, settings) in own {
+        if let Some(requests) = settings.requests.as_deref() {
             let known = config.metric(requests).is_some() && requests != *name;
-            if !known {
+            let remedy = if !known {
+                Some("give the name of another metric of this config, the one with the requests")
+            } else if is_counted_by_itself(name, own) {
+                Some("give a metric that is not counted by this one in turn, or neither is judged")
+            } else {
+                None
+            };
+            if let Some(remedy) = remedy {
                 let field =
                     format!("analysisConfigurations.canary.sequential.requests of metric {name:?}");
                 let value = serde_json::Value::from(requests);
-                let remedy =
-                    "give the name of another metric of this config, the one with the requests";
                 return Err(Unreadable::new(&field, Some(&value), remedy));
             }
             names.insert(requests);
         }
     }
     Ok(names)
+}
+
+/// Whether the denominators of `name`, and theirs in turn, lead back to it.
+fn is_counted_by_itself(name: &str, own: &BTreeMap<&str, MetricSettings>) -> bool {
+    let requests = |name: &str| own.get(name)?.requests.as_deref();
+    // A way that does not come back may end in another ring, so it is gone for no more steps than there are metrics.
+    std::iter::successors(requests(name), |next| requests(next))
+        .take(own.len())
+        .any(|next| next == name)
 }
 
 /// What a unit is built of.
@@ -194,11 +228,12 @@ impl<'a> Builder<'a, '_> {
             down: direction.minds_decrease().then_some(self.own.down),
         };
         let mut warnings = Vec::new();
-        let (evidence, points, steps, valid) = if let Some(tag) = &self.own.pods {
+        let built = if let Some(tag) = &self.own.pods {
             self.pods(&places, tag, minded, &mut warnings)?
         } else {
             self.single(&places, minded, &mut warnings)?
         };
+        let (evidence, points, (steps, requests), valid) = built;
         if !steps.values.is_empty() && !steps.values.iter().any(Option::is_some) {
             warnings.push(format!(
                 "metric {name:?} has {} steps and none with values on both sides: look whether both have data, and at the \
@@ -216,7 +251,9 @@ impl<'a> Builder<'a, '_> {
             points,
             valid,
             values: steps.valid().collect(),
-            times: steps.times,
+            times: steps.times.clone(),
+            source: (steps, requests),
+            is_cut: false,
             warnings,
         })
     }
@@ -265,7 +302,8 @@ impl<'a> Builder<'a, '_> {
             times: run.times.clone(),
             ..steps
         };
-        Ok((Evidence::Counts(Box::new(run)), points, steps, valid))
+        let source = (steps, Some(requests));
+        Ok((Evidence::Counts(Box::new(run)), points, source, valid))
     }
 
     fn pods(
@@ -280,16 +318,20 @@ impl<'a> Builder<'a, '_> {
             .filter_map(|place| self.pairs.get(*place))
             .collect();
         let pods = Pods::of(&pairs, tag, self.unsettled)?;
-        let (canary, baseline) = pods.counts();
         let name = pairs.first().map_or("", |pair| pair.name.as_str());
         let steps = pods.averaged();
+        let chosen = pods::chosen(&steps);
+        let (canary, baseline) = pods.counts(chosen.unwrap_or(pods.steps));
         if canary < pods::FEWEST || baseline < pods::FEWEST {
             warnings.push(format!(
-                "metric {name:?} has {canary} pods of the canary and {baseline} of the baseline by the tag {tag:?}: \
-                 fewer than {} a side are not compared pod by pod, so their means are compared step by step",
+                "metric {name:?} has {canary} pods of the canary and {baseline} of the baseline by the tag {tag:?} in its \
+                 first {} steps: fewer than {} a side are not compared pod by pod, so their means are compared step by step",
+                pods::FIRST_LOOK,
                 pods::FEWEST
             ));
-            return Ok(shifted(self.own, steps, minded));
+            let (evidence, mut points, source, valid) = shifted(self.own, steps, minded);
+            pods::hide(&mut points, chosen);
+            return Ok((evidence, points, source, valid));
         }
         // A level of its own, so that what is proved alone fails the canary.
         let level = if self.weight > 0.0 {
@@ -297,19 +339,47 @@ impl<'a> Builder<'a, '_> {
         } else {
             self.settings.alpha
         };
-        let points = pods.points(minded, level, self.settings.beta);
+        let mut points = pods.points(minded, level, self.settings.beta);
+        pods::hide(&mut points, chosen);
         let valid = steps.values.iter().map(Option::is_some).collect();
-        Ok((Evidence::Pods, points, steps, valid))
+        Ok((Evidence::Pods, points, (steps, None), valid))
     }
 }
 
-type Built = (Evidence, Vec<Point>, Steps, Vec<bool>);
+type Built = (Evidence, Vec<Point>, (Steps, Option<Steps>), Vec<bool>);
 
 fn shifted(own: &MetricSettings, steps: Steps, minded: Minded) -> Built {
     let run = Run::of(&steps.values, minded, own.block);
     let valid = steps.values.iter().map(Option::is_some).collect();
     let points = run.points.clone();
-    (Evidence::Shift(Box::new(run)), points, steps, valid)
+    (Evidence::Shift(Box::new(run)), points, (steps, None), valid)
+}
+
+impl<'a> Unit<'a> {
+    /// Of a metric without a pair. Times it has none, so that it does not keep others from theirs, and no weight, as
+    /// nothing is known of it.
+    fn absent(name: &'a str, own: &MetricSettings) -> Self {
+        let minded = Minded {
+            up: None,
+            down: None,
+        };
+        let (evidence, points, source, valid) = shifted(own, Steps::default(), minded);
+        Self {
+            name,
+            pairs: Vec::new(),
+            settings: own.clone(),
+            minded,
+            weight: 0.0,
+            evidence,
+            points,
+            valid,
+            times: Some(Vec::new()),
+            values: Vec::new(),
+            source,
+            is_cut: false,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 impl Unit<'_> {
@@ -318,6 +388,34 @@ impl Unit<'_> {
         let last = steps.min(self.points.len()).checked_sub(1);
         last.and_then(|last| self.points.get(last).copied())
             .unwrap_or(Point::NOTHING)
+    }
+
+    /// Forgets all but its first `seen` steps. Their points stay: none depends on what comes after it.
+    fn cut(&mut self, seen: usize) {
+        if seen >= self.points.len() {
+            return;
+        }
+        self.is_cut = true;
+        let (steps, requests) = &mut self.source;
+        steps.values.truncate(seen);
+        if let Some(times) = &mut steps.times {
+            times.truncate(seen);
+        }
+        self.points.truncate(seen);
+        self.valid.truncate(seen);
+        self.times.clone_from(&steps.times);
+        self.values = steps.valid().collect();
+        self.evidence = match (&self.evidence, &requests) {
+            (Evidence::Pods, _) => Evidence::Pods,
+            (Evidence::Counts(_), Some(requests)) => {
+                let run = counts::Run::of(steps, requests, &self.settings, self.minded);
+                Evidence::Counts(Box::new(run))
+            }
+            (Evidence::Shift(_) | Evidence::Counts(_), _) => {
+                let run = Run::of(&steps.values, self.minded, self.settings.block);
+                Evidence::Shift(Box::new(run))
+            }
+        };
     }
 
     /// The largest harm of its first `steps` steps.

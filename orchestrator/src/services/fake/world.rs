@@ -106,6 +106,11 @@ fn next_name(new: &NewOperation) -> String {
 }
 
 impl World {
+    /// When something happens: after all operations there were.
+    pub(super) fn now(&self) -> i64 {
+        i64::try_from(self.operations.len() + 1_000).unwrap_or(i64::MAX)
+    }
+
     pub(super) fn members(&self, account: &str, cluster: &str) -> Vec<Value> {
         let of = |g: &&Value| {
             let name = g["name"].as_str().unwrap_or_default();
@@ -186,7 +191,7 @@ impl World {
             "name": name,
             "account": new.input.get("account").cloned().unwrap_or_else(|| json!("prod")),
             "region": new.input.get("region").cloned().unwrap_or_else(|| json!("local")),
-            "createdTime": self.operations.len() + 1_000,
+            "createdTime": self.now(),
             "imageId": new.input.get("imageId"),
             "loadBalancers": ["lb"],
             "isDisabled": false,

@@ -1,6 +1,6 @@
 //! Lengths of time as canary stages write them. Pure.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::task::number;
 
@@ -20,7 +20,7 @@ pub(in crate::stage) fn iso_ms(text: &str) -> Result<u64, String> {
         None => (0.0, body),
     };
     let rest_ms = match rest {
-        "" if days > 0.0 => 0.0,
+        "" if body.contains('D') => 0.0,
         rest => {
             let span: jiff::SignedDuration = format!("P{rest}").parse().map_err(|_| wrong())?;
             span.as_secs_f64() * 1_000.0
@@ -46,6 +46,14 @@ pub(in crate::stage) fn count_ms(
         .ok_or_else(|| format!("{shown} is no number of at least 0; correct it"))
 }
 
+/// The seconds of a wait as it is written in a stage: whole ones where they are.
+pub(in crate::stage) fn seconds(ms: u64) -> Value {
+    match ms % 1_000 {
+        0 => json!(ms / 1_000),
+        _ => json!(std::time::Duration::from_millis(ms).as_secs_f64()),
+    }
+}
+
 /// A whole number of milliseconds, if it is a length of time that can be waited for.
 fn whole_ms(ms: f64) -> Option<u64> {
     if !(0.0..=MOST_MS).contains(&ms) {
@@ -57,7 +65,6 @@ fn whole_ms(ms: f64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn durations_are_those_that_stages_hold() {
@@ -68,10 +75,14 @@ mod tests {
             ("P1D", 86_400_000),
             ("P1DT12H", 129_600_000),
             ("PT0S", 0),
+            ("P0D", 0),
+            ("PT0.5S", 500),
         ] {
             assert_eq!(iso_ms(text), Ok(ms), "{text}");
         }
-        for wrong in ["", "1h30", "P", "-PT1H", "PT", "PxD", "P999999D"] {
+        for wrong in [
+            "", "1h30", "P", "-PT1H", "PT", "PxD", "PD", "P-1D", "P999999D",
+        ] {
             assert!(iso_ms(wrong).is_err(), "{wrong}");
         }
     }

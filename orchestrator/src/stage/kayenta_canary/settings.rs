@@ -232,6 +232,21 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// How old the oldest value is that the last judgement asks for, ms, if it begins now. The warm-up is no part of
+    /// what is judged.
+    pub(in crate::stage) fn age_ms(&self, schedule: &Schedule, now_ms: i64) -> u64 {
+        let window_ms = match self.lookback_ms {
+            0 => schedule.interval_ms.saturating_mul(schedule.count),
+            lookback => lookback,
+        };
+        let begun_ms = u64::try_from(now_ms.saturating_sub(schedule.base_ms)).unwrap_or(0);
+        window_ms
+            .saturating_add(begun_ms)
+            .saturating_add(self.offset_ms)
+    }
+}
+
 impl Schedule {
     /// Refuses more judgements than stages of their own are planned for. A judge that decides after each step gets
     /// one stage, however many they are.

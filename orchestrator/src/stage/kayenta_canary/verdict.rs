@@ -103,6 +103,19 @@ pub(in crate::stage) fn findings(run: &Value) -> Vec<String> {
     lines
 }
 
+/// Whether a metric that counts was measured and is worse.
+pub(in crate::stage) fn is_worse(run: &Value) -> bool {
+    let results = judge_result(run).and_then(|result| result.get("results")?.as_array());
+    let mut counted = results
+        .into_iter()
+        .flatten()
+        .filter(|metric| metric.get("muted") != Some(&Value::Bool(true)));
+    counted.any(|metric| {
+        let class = metric.get("classification").and_then(Value::as_str);
+        matches!(class, Some("High" | "Low"))
+    })
+}
+
 fn finding(metric: &Value) -> Option<(bool, f64, String)> {
     let text = |key: &str| metric.get(key).and_then(Value::as_str).unwrap_or_default();
     let class = text("classification");
@@ -114,8 +127,11 @@ fn finding(metric: &Value) -> Option<(bool, f64, String)> {
     };
     if !matches!(class, "High" | "Low") {
         // Missing data fail a canary only where the metric must have some.
-        let fails = critical || text("classificationReason").contains("must");
-        let told = matches!(class, "Nodata" | "NodataFailMetric" | "Error") && fails;
+        let told = match class {
+            "NodataFailMetric" => true,
+            "Nodata" | "Error" => critical || text("classificationReason").contains("must"),
+            _ => false,
+        };
         let reason = text("classificationReason");
         let reason = if reason.is_empty() { class } else { reason };
         return told.then(|| (critical, 0.0, format!("{name}: {reason}")));
@@ -269,6 +285,9 @@ mod tests {
             metric("quiet", "High", (9.0, 1.0), json!(9.0), json!({"muted": true})),
             metric("saves", "Low", (80.0, 100.0), json!(0.8), json!({"critical": true})),
             metric("gone", "Nodata", (0.0, 0.0), json!("NaN"), json!({"critical": true})),
+            metric("idle", "Nodata", (0.0, 0.0), json!("NaN"), json!({})),
+            metric("away", "NodataFailMetric", (0.0, 0.0), json!("NaN"),
+                json!({"classificationReason": "Missing data for away"})),
         ]}}});
         assert_eq!(
             findings(&run),
@@ -277,6 +296,7 @@ mod tests {
                 "gone: said so",
                 "errors: 0.021 against the baseline's 0.0017, +1135.0 %",
                 "latency (pod=a): 0.25 against the baseline's 0.2, +25.0 %",
+                "away: Missing data for away",
             ]
         );
     }

@@ -93,9 +93,14 @@ fn judged(ctx: &TaskContext<'_>, id: &str, run: &Value) -> Result<TaskResult, Ta
         );
     }
     let failing = context.clone();
+    let reason = verdict::reason(run);
     let fail = |message: &str, first: String| {
+        let is_told = first.contains(&reason) || message.contains(&reason);
         let mut error = TaskError::permanent(first);
         error.details.push(message.to_owned());
+        if !is_told {
+            error.details.push(reason.clone());
+        }
         error.details.push(format!("see {}", link(ctx, id)));
         error.context = failing.clone();
         let message = message.into();
@@ -104,19 +109,23 @@ fn judged(ctx: &TaskContext<'_>, id: &str, run: &Value) -> Result<TaskResult, Ta
             .insert("canaryScoreMessage".to_owned(), message);
         Err(error)
     };
-    let because = |message: &str| match findings.as_slice() {
-        [] => message.to_owned(),
-        found => format!("canary is worse than the baseline: {}", found.join("; ")),
-    };
-    let reason = verdict::reason(run);
     let with_reason = |text: &str| match reason.as_str() {
         "" => text.to_owned(),
         reason => format!("{text}: {reason}"),
     };
+    // Without a metric to name, what the judge says is all that people can go by.
+    let because = |text: &str| match findings.as_slice() {
+        [] => with_reason(text),
+        found if verdict::is_worse(run) => {
+            format!("canary is worse than the baseline: {}", found.join("; "))
+        }
+        // Where nothing was measured, nothing is worse.
+        found => format!("{text}: {}", found.join("; ")),
+    };
     match decision {
         Some(Decision::Fail) => {
-            let message = with_reason("The canary judge decided FAIL");
-            return fail(&message, because(&message));
+            let text = "The canary judge decided FAIL";
+            return fail(&with_reason(text), because(text));
         }
         Some(Decision::Inconclusive) => {
             let message = with_reason("The canary judge could not decide");

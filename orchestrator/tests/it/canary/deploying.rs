@@ -2,6 +2,7 @@
 
 use orchestrator::services::fake::{Fake, Plan};
 use orchestrator_core::{Status, TaskRun, command};
+use proto::status::{Failure, Kind};
 use serde_json::json;
 
 use super::{canary, deployments, driven, named, serving, settings, why, worse};
@@ -256,6 +257,72 @@ async fn a_cancelled_canary_is_taken_away_at_every_moment_and_its_run_ends() {
 }
 
 #[tokio::test]
+async fn what_the_balancer_will_have_forgotten_is_refused_before_anything_is_deployed() {
+    let told = "canaryConfig.lifetimeDuration: of PT1H the last judgement would ask for metric \"errors\" of PT1H ago";
+    for (kind, more, refused) in [
+        ("local", json!({}), Some(told)),
+        ("prometheus", json!({}), None),
+        ("local", json!({"lookbackMins": "30"}), None),
+        (
+            "local",
+            json!({"lookbackMins": "60"}),
+            Some("canaryConfig.lookbackMins: of PT1H"),
+        ),
+        (
+            "local",
+            json!({"lifetimeDuration": "PT59M", "canaryAnalysisIntervalMins": null, "beginCanaryAnalysisAfterMins": 9}),
+            None,
+        ),
+        (
+            "local",
+            json!({"lifetimeDuration": "PT30M", "baselineAnalysisOffsetInMins": 30}),
+            Some("or a smaller baselineAnalysisOffsetInMins"),
+        ),
+    ] {
+        let fake = Fake::new();
+        serving(&fake);
+        fake.canary_config(json!({
+            "id": "l", "name": "l-config", "applications": ["app"], "judge": {"name": "NetflixACAJudge-v1.0"},
+            "metrics": [{"name": "errors", "query": {"type": kind}, "scopeName": "default"}],
+        }));
+        let mut own = settings(more);
+        own["canaryConfigId"] = json!("l");
+        let stage = canary(json!({"deployments": deployments()}), own.clone());
+        let bench = driven(&fake, stage).await;
+        let Some(refused) = refused else {
+            assert_eq!(bench.status(), Status::Succeeded, "{kind} {own}");
+            continue;
+        };
+        let text = why(named(&bench, "Resolve Canary Config"));
+        assert!(text.contains(refused), "{refused}: {text}");
+        assert!(text.contains("remembers PT1H"), "{text}");
+        assert_eq!(fake.operations(), [], "{own}");
+    }
+}
+
+#[tokio::test]
+async fn the_clean_up_waits_as_long_as_it_was_told_to() {
+    for (delay, seconds) in [
+        ("P0D", json!(0)),
+        ("PT0.5S", json!(0.5)),
+        ("PT1M", json!(60)),
+    ] {
+        let fake = Fake::new();
+        serving(&fake);
+        let mut delayed = deployments();
+        delayed["delayBeforeCleanup"] = json!(delay);
+        let bench = driven(
+            &fake,
+            canary(json!({"deployments": delayed}), settings(json!({}))),
+        )
+        .await;
+        assert_eq!(bench.status(), Status::Succeeded, "{delay}");
+        let wait = named(&bench, "Wait before cleanup");
+        assert_eq!(wait.context["waitTime"], seconds, "{delay}");
+    }
+}
+
+#[tokio::test]
 async fn a_creation_that_is_under_way_is_waited_for_before_it_is_taken_away() {
     let fake = Fake::new();
     serving(&fake);
@@ -270,6 +337,49 @@ async fn a_creation_that_is_under_way_is_waited_for_before_it_is_taken_away() {
     assert_eq!(bench.status(), Status::Canceled);
     assert_eq!(fake.canceled(), ["op-1"]);
     assert!(remaining(&fake).await);
+}
+
+#[tokio::test]
+async fn a_cancelled_canary_leaves_what_the_next_one_deployed() {
+    let under_way = |fake: &Fake| fake.plan("createServerGroups", Plan::Wait);
+    let never_accepted = |fake: &Fake| {
+        for _ in 0..100 {
+            let away = Failure::new(Kind::Unavailable, "cloud-driver cannot be reached");
+            fake.plan("createServerGroups", Plan::Refuse(away));
+        }
+    };
+    for (what, plan, number, minutes) in [
+        ("under way", &under_way as &dyn Fn(&Fake), "v001", 1),
+        ("not accepted", &never_accepted, "v001", 1),
+        ("made and judged", &|_: &Fake| {}, "v001", 40),
+        ("made, and its names come back", &|_: &Fake| {}, "v000", 40),
+    ] {
+        let fake = Fake::new();
+        serving(&fake);
+        fake.canary_run(json!({"status": "running", "complete": false}));
+        plan(&fake);
+        let stage = canary(json!({"deployments": deployments()}), settings(json!({})));
+        let mut bench = Bench::new(fake.clone(), json!([stage]));
+        let until = bench.now + minutes * 60_000;
+        while bench.step(Some(until), &mut |_, _| Act::Run).await != crate::bench::Moved::To {}
+        let effects = command::cancel(bench.execution(), "bob", None).unwrap();
+        bench.command(effects);
+        let clusters = ["app-main-baseline", "app-main-canary"];
+        for name in clusters.map(|cluster| format!("{cluster}-{number}")) {
+            fake.forget(&name);
+            fake.server_group(group(&name, 1_000_000, 1, false));
+        }
+        bench.drive(|_, _| Act::Run).await;
+        assert_eq!(bench.status(), Status::Canceled, "{what}");
+        for cluster in clusters {
+            use orchestrator::services::CloudDriver;
+            let found = fake.cluster("app", "prod", cluster, "local").await.unwrap();
+            let groups = found.unwrap_or_default()["serverGroups"].clone();
+            let names: Vec<_> = groups.as_array().into_iter().flatten().collect();
+            assert_eq!(names.len(), 1, "{what}: {names:#?}");
+            assert_eq!(names[0]["name"], format!("{cluster}-{number}"), "{what}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -319,6 +319,41 @@ async fn a_judge_that_decides_gets_one_run_and_its_decision_counts_at_once() {
 }
 
 #[tokio::test]
+async fn a_score_that_fails_for_want_of_data_says_so() {
+    let lacks = "Canary Failed: 50% or more metrics returned NODATA";
+    let missing = json!({"name": "errors", "classification": "NodataFailMetric", "critical": false,
+        "classificationReason": "Missing data for errors"});
+    let other = json!({"name": "cpu", "classification": "Nodata", "classificationReason": "Missing data for cpu"});
+    let score = "canary score 0 is not above the marginal threshold 50";
+    for (results, reason, told) in [
+        (json!([other]), lacks, format!("{score}: {lacks}")),
+        (
+            json!([missing, other]),
+            "",
+            format!("{score}: errors: Missing data for errors"),
+        ),
+        (json!([missing, other]), lacks, lacks.to_owned()),
+        (json!([other]), "", score.to_owned()),
+    ] {
+        let fake = Fake::new();
+        configured(&fake);
+        let mut run = orchestrator::services::fake::judged(0.0);
+        run["result"]["judgeResult"]["results"] = results;
+        run["result"]["judgeResult"]["score"]["classificationReason"] = json!(reason);
+        fake.canary_run(run);
+        let bench = driven(&fake, canary(json!({}), settings(json!({})))).await;
+        assert_eq!(bench.status(), Status::Terminal);
+        let one = named(&bench, "Run Canary #1");
+        let lines = json!(one.context["exception"]["details"]).to_string();
+        assert!(lines.contains(&told), "{told}: {lines}");
+        assert_eq!(
+            one.context["canaryScoreMessage"],
+            "Canary score is not above the marginal score threshold."
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_config_is_found_by_its_name() {
     let fake = Fake::new();
     configured(&fake);

@@ -420,6 +420,7 @@ impl CloudDriver for Stub {
             error: failure.unwrap_or_default(),
             error_details: Vec::new(),
             retryable: false,
+            ended_ms: 0,
         };
         world.operations.push((new.effect_id, operation.clone()));
         Ok(operation)

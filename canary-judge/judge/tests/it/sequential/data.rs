@@ -16,7 +16,7 @@ fn values_belong_together_by_their_times() {
     let control_times: Vec<i64> = (3..40).rev().map(|step| 1_000 * step).collect();
     let mut one = metric("m", &increase(), &control, &values(&mut (0..40)));
     one.pair["timestamps"] = json!({"control": control_times, "experiment": times});
-    let result = last(&[one.clone()], &json!({}));
+    let result = last(&[one.clone()], &json!({"earlyPass": false}));
     assert_eq!(result.decision, Some(Decision::Pass), "{}", steps(&result));
     let metadata = result.results[0].result_metadata.clone().unwrap();
     assert_eq!(metadata["blocks"], 37);
@@ -120,6 +120,41 @@ fn a_metric_of_the_config_without_a_pair_keeps_the_canary_from_passing() {
 }
 
 #[test]
+fn a_metric_that_must_have_data_and_has_no_pair_fails_after_its_silence() {
+    let mut random = Random::new(6);
+    let mut good = |count: usize| normal(&mut random, count, 100.0, 1.0);
+    let must = json!({"mustHaveData": true});
+    let mut judged = |count: usize, judge: &Value, remaining: u64| {
+        let mut one = metric("good", &increase(), &good(count), &good(count));
+        let times: Vec<usize> = (0..count).map(|step| 1_000 * step).collect();
+        one.pair["timestamps"] = json!({"control": times, "experiment": times});
+        let metrics = [one, metric("absent", &must, &[], &[])];
+        let config = configured(&metrics, &json!({"g": 100.0}), judge);
+        look(&config, &pairs(&metrics[..1]).unwrap(), remaining).unwrap()
+    };
+    let early = judged(31, &json!({}), 9);
+    assert_eq!(early.decision, Some(Decision::Continue));
+    assert!(
+        steps(&early).ends_with(": absent (no data)"),
+        "{}",
+        steps(&early)
+    );
+    let told = "Canary Failed: no data at step 30 of 60 of absent, which must have data";
+    let late = judged(60, &json!({}), 0);
+    assert_eq!(late.decision, Some(Decision::Fail));
+    assert!(steps(&late).starts_with(told), "{}", steps(&late));
+    assert_eq!(late.results[0].classification, Classification::Pass);
+    // Shorter than its silence: the last look finds that there never were any.
+    let short = judged(20, &json!({}), 0);
+    assert_eq!(short.decision, Some(Decision::Fail), "{}", steps(&short));
+    let without = [metric("absent", &must, &[], &[])];
+    let config = configured(&without, &json!({"g": 100.0}), &json!({}));
+    let none = |remaining: u64| look(&config, &[], remaining).unwrap().decision;
+    assert_eq!(none(5), Some(Decision::Continue));
+    assert_eq!(none(0), Some(Decision::Fail));
+}
+
+#[test]
 fn values_that_only_chance_tells_apart_never_panic_and_decide_nothing_by_infinity() {
     for values in [
         json!([]),
@@ -174,7 +209,7 @@ fn constant_and_identical_values_pass() {
 fn an_offset_that_is_shorter_than_the_canary_changes_nothing_on_the_way() {
     // The baseline is watched ten steps earlier: from the eleventh step on the windows overlap.
     let of_steps = |count: usize| {
-        let mut one = metric("m", &increase(), &vec![100.0; count], &vec![150.0; count]);
+        let mut one = metric("m", &increase(), &vec![100.0; count], &vec![100.0; count]);
         let times = |offset: i64| {
             (0..count as i64)
                 .map(|step| 1_000 * (step + offset))
@@ -209,7 +244,7 @@ fn windows_of_different_days_are_compared_from_their_begins_and_late_answers_by_
         "control": {"startTimeMillis": 0, "stepMillis": 1000},
         "experiment": {"startTimeMillis": day, "stepMillis": 1000},
     });
-    let result = last(&[one.clone()], &json!({}));
+    let result = last(&[one.clone()], &json!({"earlyPass": false}));
     assert_eq!(result.decision, Some(Decision::Pass), "{}", steps(&result));
     assert_eq!(
         result.results[0].result_metadata.as_ref().unwrap()["blocks"],
@@ -235,7 +270,7 @@ fn a_store_that_returned_another_step_for_one_side_is_compared_where_both_have_v
         "control": {"startTimeMillis": 0, "stepMillis": 30_000},
         "experiment": {"startTimeMillis": 0, "stepMillis": 60_000},
     });
-    let result = last(&[one], &json!({}));
+    let result = last(&[one], &json!({"earlyPass": false}));
     assert_eq!(result.decision, Some(Decision::Pass), "{}", steps(&result));
     assert_eq!(
         result.results[0].result_metadata.as_ref().unwrap()["blocks"],

@@ -1,9 +1,11 @@
 //! The sequential judge.
 
 mod data;
+mod decided;
 mod evidence;
 mod metrics;
 mod null;
+mod pods;
 mod properties;
 mod settings;
 
