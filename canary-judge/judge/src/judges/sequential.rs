@@ -46,11 +46,11 @@ impl Judge for Sequential {
         outlook: Outlook,
     ) -> Result<JudgeResult, Error> {
         let settings = Settings::read(config)?;
-        let mut units = Units::of(config, &settings, pairs, outlook)?;
+        let units = Units::of(config, &settings, pairs, outlook)?;
+        let verdict = verdict(&units, &settings, outlook);
+        let mut units = units.at(&verdict.seen);
         let told = beware(config, &settings, &units)?;
         units.warnings.extend(told);
-        let verdict = verdict(&units, &settings, outlook);
-        let units = units.at(&verdict.seen);
         let report = Report {
             judge_name: self.name(),
             config,
