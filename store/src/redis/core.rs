@@ -14,6 +14,7 @@ use super::names::Names;
 use super::reply::Reply;
 use super::request::Request;
 use super::scripts::{Script, Scripts};
+use super::settling::Settling;
 use super::track::{Seen, Tracker};
 use crate::error::Error;
 use crate::shard::{Shard, Shards};
@@ -52,6 +53,7 @@ pub(super) struct Core {
     pub(super) shards: Shards,
     pub(super) tracker: Tracker,
     pub(super) wakes: Wakes,
+    pub(super) settling: Settling,
     /// How long a call is repeated.
     patience: Duration,
     /// Differs between processes.
@@ -70,6 +72,7 @@ impl Core {
             shards,
             tracker: Tracker::new(shards),
             wakes: Wakes::default(),
+            settling: Settling::new(),
             patience,
             process: RandomState::new().build_hasher().finish(),
             calls: AtomicU64::new(0),
@@ -109,6 +112,8 @@ impl Core {
             return Err(Failure { fault, reason });
         }
         loop {
+            let left = self.patience.saturating_sub(started.elapsed());
+            self.settling.wait(left).await;
             let error: RedisError = match attempt(repeats).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -171,10 +176,20 @@ impl Core {
                 self.link.call(script, if repeats { again } else { first })
             })
             .await;
-        let reply = match called {
-            Ok(value) => Reply::read(value)?,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        match called {
+            Ok(value) => self.compared(shard, before, value).await.map(Ok),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    /// An answer of a script, its counters compared with what was seen before it was called.
+    async fn compared(
+        &self,
+        shard: Shard,
+        before: Option<Seen>,
+        answer: Value,
+    ) -> Result<Reply, Error> {
+        let reply = Reply::read(answer)?;
         self.is_ours(reply.is_ours())?;
         let now = Seen {
             epoch: reply.epoch,
@@ -184,7 +199,7 @@ impl Core {
             Some(before) if now < before => self.went_back(shard, before, now).await,
             _ => self.tracker.note(shard, now),
         }
-        Ok(Ok(reply))
+        Ok(reply)
     }
 
     /// Tells everybody that commits were lost.
@@ -210,20 +225,27 @@ impl Core {
         }
     }
 
-    /// Looks at the counters of every shard.
-    pub(super) async fn probe(&self) {
-        let one = async |shard: Shard| {
+    /// Looks at the counters of every shard, whether or not the server has settled: this is how losses are noticed.
+    /// Answers whether the server answered, which while it reads its files it does not.
+    pub(super) async fn probe(&self) -> bool {
+        let mut answered = true;
+        for shard in self.shards.all() {
             let mut request = Request::new(&self.names, shard, &[]);
             request.keys.push(self.names.feed(shard));
             request.number(0);
             request.number(0);
-            let probed = self.call(shard, &self.scripts.feed, &request, true).await;
-            if let Ok(Err(Failure { reason, .. })) = probed {
-                tracing::debug!(shard = shard.number(), reason, "shard cannot be probed");
+            let before = self.tracker.seen(shard);
+            let probed = match self.link.call(&self.scripts.feed, &request).await {
+                Ok(answer) => self.compared(shard, before, answer).await.map(|_| ()),
+                Err(error) => {
+                    answered = false;
+                    Err(Error::Unavailable(error.to_string()))
+                }
+            };
+            if let Err(error) = probed {
+                tracing::debug!(shard = shard.number(), %error, "shard cannot be probed");
             }
-        };
-        for shard in self.shards.all() {
-            one(shard).await;
         }
+        answered
     }
 }

@@ -17,6 +17,7 @@ mod news;
 mod reply;
 mod request;
 mod scripts;
+mod settling;
 mod single;
 mod store;
 mod track;

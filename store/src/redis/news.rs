@@ -10,9 +10,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::core::Core;
+use super::{SETTLED, durability};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Everybody is to be back soon after the server is: see [`OTHERS`].
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// Time for the others to look what is left, after a server was started again.
+const OTHERS: Duration = Duration::from_millis(500);
 /// A connection that is silent for so long is asked whether it lives.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -21,19 +25,50 @@ pub(super) async fn listen(core: Arc<Core>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match hear(&core).await {
-            Ok(()) => pause = FIRST_PAUSE,
-            Err(error) => tracing::debug!(%error, "news of the store cannot be heard"),
+            Ok(()) => {
+                away(&core);
+                pause = FIRST_PAUSE;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "news of the store cannot be heard");
+                // A server that answers is there, though it tells no news.
+                if is_away(&error) {
+                    away(&core);
+                } else {
+                    core.settling.settled();
+                }
+            }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
+/// A cluster has other servers that go on.
+fn away(core: &Core) {
+    if !core.link.is_cluster() {
+        core.settling.away();
+    }
+}
+
+/// Whether the server was not reached.
+fn is_away(error: &redis::RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
+}
+
 /// Listens until the connection ends.
 async fn hear(core: &Core) -> redis::RedisResult<()> {
     let (mut sink, mut messages) = core.link.listen().await?.split();
     sink.subscribe(core.names.channel()).await?;
-    core.probe().await;
+    if !core.probe().await && !core.link.is_cluster() {
+        return Ok(());
+    }
+    if !core.settling.is_settled() {
+        if is_young(core).await {
+            tokio::time::sleep(OTHERS).await;
+        }
+        core.settling.settled();
+    }
     core.wakes.wake_all(core.shards);
     loop {
         match tokio::time::timeout(SILENCE, messages.next()).await {
@@ -45,6 +80,13 @@ async fn hear(core: &Core) -> redis::RedisResult<()> {
             },
         }
     }
+}
+
+/// Whether the server was started a moment ago and may have lost commits then.
+async fn is_young(core: &Core) -> bool {
+    let durability = durability::ask(&core.link).await;
+    let begun = durability.ok().and_then(|durability| durability.begun);
+    begun.is_some_and(|seconds| Duration::from_secs(seconds) < SETTLED)
 }
 
 /// The number of the shard, then the queues with news; an empty name stands for
