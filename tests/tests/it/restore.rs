@@ -237,13 +237,16 @@ async fn definitions_survive_an_emptied_store_and_nothing_starts_that_is_not_due
         emptied.elapsed()
     );
     // Whoever still runs writes nothing, whatever it is asked.
-    let answer = world.stack.gate.http().get("/applications").await.unwrap();
-    assert!(
-        answer.status.is_server_error(),
-        "{} {}",
-        answer.status,
-        answer.text()
-    );
+    // Each learns it when it next asks the store.
+    eventually("nobody answers", SOON, async || {
+        let answer = world.stack.gate.http().get("/applications").await.unwrap();
+        match answer.status.is_server_error() {
+            true => Ok(()),
+            false => Err(format!("{} {}", answer.status, answer.text())),
+        }
+    })
+    .await
+    .unwrap();
     assert_eq!(redis.command("DBSIZE").await.unwrap(), "0");
     world.stack.stop().await.unwrap();
     assert_eq!(redis_size(&world).await, "0");
