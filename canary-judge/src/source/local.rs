@@ -387,5 +387,6 @@ mod tests {
         assert!(ask("", "x-v000").contains("query.metricName is missing"));
         assert!(ask("errors", "x v000").contains("give the name of a server group"));
         assert!(ask("errors", "").contains("scope.scope is \"\""));
+        assert!(ask("errors", "-v001").contains("scope.scope is \"-v001\""));
     }
 }

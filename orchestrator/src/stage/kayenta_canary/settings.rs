@@ -230,9 +230,7 @@ impl Settings {
             retrospective,
         })
     }
-}
 
-impl Settings {
     /// How old the oldest value is that the last judgement asks for, ms, if it begins now. The warm-up is no part of
     /// what is judged.
     pub(in crate::stage) fn age_ms(&self, schedule: &Schedule, now_ms: i64) -> u64 {
