@@ -64,7 +64,7 @@ async fn hear(core: &Core) -> redis::RedisResult<()> {
         return Ok(());
     }
     if !core.settling.is_settled() {
-        if is_young(core).await {
+        if may_have_lost(core).await {
             tokio::time::sleep(OTHERS).await;
         }
         core.settling.settled();
@@ -82,8 +82,12 @@ async fn hear(core: &Core) -> redis::RedisResult<()> {
     }
 }
 
-/// Whether the server was started a moment ago and may have lost commits then.
-async fn is_young(core: &Core) -> bool {
+/// Whether the server that is back may lack commits: it was started a moment ago and does not keep all, or it is a replica
+/// that took its master's place and that commits did not wait for.
+async fn may_have_lost(core: &Core) -> bool {
+    if core.link.is_watched() && core.link.wait().is_none() {
+        return true;
+    }
     let durability = durability::ask(&core.link).await;
     let begun = durability.ok().and_then(|durability| durability.begun);
     begun.is_some_and(|seconds| Duration::from_secs(seconds) < SETTLED)

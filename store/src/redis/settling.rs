@@ -1,6 +1,6 @@
 //! What a server lost while it was away is known only to those who saw how far it had been. Whoever else came first would
-//! take the lost steps again, and nobody would have said that they were lost. So after a server was started again all calls
-//! wait until everybody has been back for a moment.
+//! take the lost steps again, and nobody would have said that they were lost. So after a server was started again, or a
+//! replica took its place, all calls wait until everybody has been back for a moment.
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use store::redis::{Redis, RedisSettings};
 use store::{Shards, Shared, contract};
 
 use crate::server::{Server, Watched, installed};
-use crate::writers::{Writers, applied_once, key};
+use crate::writers::{Writers, applied_once, key, pause, slow, write};
 
 /// What a user of ours needs and no more; `README.md` names the same.
 const RIGHTS: &str = "resetkeys ~gn:* resetchannels &gn:news -@all +@read +@write +@scripting +@connection \
@@ -161,6 +161,55 @@ async fn with_wait_the_loss_of_the_master_loses_nothing_acknowledged() {
     }
 }
 
+/// As `redis_faults::a_lost_step_is_taken_again_only_after_those_who_saw_it_have_looked`, of a replica that became the
+/// master: it runs for long and has lost something all the same.
+#[test]
+fn what_a_failover_lost_is_taken_again_only_after_those_who_saw_it_have_looked() {
+    if !installed() {
+        return;
+    }
+    let slow = slow();
+    let others = tokio::runtime::Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut servers = others.block_on(Watched::start(folder.path()));
+    let there = others.block_on(try_open(servers.url())).unwrap();
+    let here = slow.block_on(try_open(servers.url())).unwrap();
+    let mut epoch = here.epoch();
+    let (shard, seen) = (here.shards().numbered(0), key(0));
+    let commit = |version| slow.block_on(here.commit(write(shard, &seen, version)));
+    commit(0).unwrap().unwrap();
+    others.block_on(pause(200));
+    others.block_on(servers.deafen(true));
+    commit(1).unwrap().unwrap();
+
+    servers.master.kill();
+    others.block_on(servers.deafen(false));
+    // Somebody asks at every moment, and takes the one step that is lost.
+    let eager = others.spawn(async move {
+        let mut asking = tokio::task::JoinSet::new();
+        loop {
+            let there = there.clone();
+            asking.spawn(async move { there.commit(write(shard, &key(0), 1)).await });
+            let pause = tokio::time::sleep(Duration::from_millis(10));
+            tokio::select! {
+                done = asking.join_next() => return done.unwrap().unwrap(),
+                () = pause => {}
+            }
+        }
+    });
+    others.block_on(servers.has_failed_over());
+    others.block_on(pause(100));
+    let early = eager.is_finished();
+    let noticed = slow
+        .block_on(async { tokio::time::timeout(Duration::from_secs(10), epoch.changed()).await });
+    assert!(
+        noticed.is_ok(),
+        "lost and unknown; taken again early: {early}"
+    );
+    let committed = others.block_on(eager).unwrap().unwrap().unwrap();
+    assert_eq!(committed.versions, [2]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_without_wait_a_failover_undoes_the_last_commits_and_it_is_noticed() {
     if !installed() {
@@ -171,17 +220,17 @@ async fn control_without_wait_a_failover_undoes_the_last_commits_and_it_is_notic
     let store = try_open(servers.url()).await.unwrap();
     let mut epoch = store.epoch();
     let shard = store.shards().numbered(0);
-    let write = async |version| {
-        let batch = crate::writers::write(shard, &key(0), version);
+    let commit = async |version| {
+        let batch = write(shard, &key(0), version);
         store.commit(batch).await.unwrap().unwrap();
     };
     for version in 0..50 {
-        write(version).await;
+        commit(version).await;
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     servers.deafen(true).await;
     for version in 50..80 {
-        write(version).await;
+        commit(version).await;
     }
     servers.master.kill();
     servers.deafen(false).await;

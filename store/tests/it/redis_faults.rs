@@ -12,10 +12,18 @@ use store::{
 
 use crate::redis::open;
 use crate::server::{Server, installed};
-use crate::writers::{Writers, applied_once, key, write};
+use crate::writers::{Writers, applied_once, key, pause, slow, write};
 
 const ALWAYS: [&str; 2] = ["--appendfsync", "always"];
 const EVERY_SECOND: [&str; 2] = ["--appendfsync", "everysec"];
+
+/// Leaves so many bytes of the log of a server that does not run.
+fn cut(server: &Server, left: impl Fn(u64) -> u64) {
+    let mut file = std::fs::OpenOptions::new();
+    let file = file.write(true).open(server.append_file()).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(left(length)).unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_that_the_server_forgot_is_sent_again() {
@@ -180,13 +188,7 @@ async fn under_everysec_what_is_lost_is_the_last_and_it_is_noticed() {
     // Kill -9 while the last writes are still on their way to the disk: which of
     // them arrive is up to the disk, so the file is cut in the middle of a commit.
     server.kill();
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(server.append_file())
-        .unwrap();
-    let length = file.metadata().unwrap().len();
-    file.set_len(length * 3 / 5 + 7).unwrap();
-    drop(file);
+    cut(&server, |length| length * 3 / 5 + 7);
     server.restart().await;
 
     tokio::time::timeout(Duration::from_secs(20), epoch.changed())
@@ -233,6 +235,52 @@ async fn under_everysec_what_is_lost_is_the_last_and_it_is_noticed() {
     let next = write(shard, &document, kept).acknowledge(&again, Then::Release);
     store.commit(next).await.unwrap().unwrap();
     assert_eq!(store.epoch().borrow().rollbacks, rollbacks, "told once");
+}
+
+/// Who did not see what is lost takes it again as soon as the server is back. Those who saw it look first, or nobody would
+/// ever know: it is where it was.
+#[test]
+fn a_lost_step_is_taken_again_only_after_those_who_saw_it_have_looked() {
+    if !installed() {
+        return;
+    }
+    let slow = slow();
+    let others = tokio::runtime::Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = others.block_on(Server::start(folder.path(), &EVERY_SECOND));
+    let there = others.block_on(open(&server, "gn", 16));
+    let here = slow.block_on(open(&server, "gn", 16));
+    let mut epoch = here.epoch();
+    let (shard, document) = (here.shards().numbered(0), key(0));
+    for version in 0..3 {
+        let committed = slow.block_on(here.commit(write(shard, &document, version)));
+        committed.unwrap().unwrap();
+    }
+
+    server.kill();
+    cut(&server, |length| length - 7);
+    others.block_on(server.restart());
+    // The server may have had more of them in its memory than the one that was cut.
+    let again = others.spawn(async move {
+        let left = there.load(shard, &key(0)).await.unwrap();
+        let left = left.map_or(0, |document| document.version);
+        for version in left..3 {
+            let committed = there.commit(write(shard, &key(0), version)).await;
+            committed.unwrap().unwrap();
+        }
+        left
+    });
+    others.block_on(pause(150));
+    let early = again.is_finished();
+    let noticed = slow
+        .block_on(async { tokio::time::timeout(Duration::from_secs(5), epoch.changed()).await });
+    assert!(
+        noticed.is_ok(),
+        "lost and unknown; taken again early: {early}"
+    );
+    let left = others.block_on(again).unwrap();
+    assert!(left < 3, "{left}");
+    slow.block_on(applied_once(&here, 0, 3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

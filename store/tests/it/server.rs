@@ -304,6 +304,25 @@ impl Watched {
         told.matches("state=online").count() == 2
     }
 
+    /// Waits until a replica is the master.
+    pub(crate) async fn has_failed_over(&self) {
+        let started = Instant::now();
+        loop {
+            for replica in &self.replicas {
+                // Who becomes the master ends the connections it had.
+                let Ok(told) = replica.try_command(&["INFO", "replication"]).await else {
+                    continue;
+                };
+                let told: String = ::redis::from_redis_value(told).unwrap();
+                if told.contains("role:master") {
+                    return;
+                }
+            }
+            assert!(started.elapsed() < Duration::from_secs(40), "a failover");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Keeps the replicas from hearing of what the master does, or lets them again.
     pub(crate) async fn deafen(&self, deaf: bool) {
         for replica in &self.replicas {

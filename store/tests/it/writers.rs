@@ -13,6 +13,17 @@ pub(crate) fn write(shard: Shard, key: &DocumentKey, version: u64) -> Batch {
         .event(key, format!("{version}"))
 }
 
+/// A process that is slow to come back: what runs here stands still between two calls of `block_on`.
+pub(crate) fn slow() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap()
+}
+
+/// So many milliseconds, in which those that stand still do nothing.
+pub(crate) async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
 pub(crate) fn key(number: usize) -> DocumentKey {
     DocumentKey::new("test", &format!("writer-{number}"))
 }
