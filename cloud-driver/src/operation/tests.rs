@@ -314,6 +314,31 @@ fn the_last_group_that_serves_is_not_destroyed_unless_forced() {
 }
 
 #[test]
+fn a_group_that_got_the_name_of_the_one_that_was_meant_stays() {
+    let scene = Scene::new(1, serving());
+    let age = scene.everything.groups[0].created_ms;
+    let of = |created: Value| {
+        let input =
+            json!({"serverGroupName": "shop-prod-v000", "force": true, "createdTime": created});
+        scene.plan("destroyServerGroup", input)
+    };
+    assert_eq!(
+        moves(&of(json!(age)).unwrap().unwrap()),
+        ["drain", "stop", "remove"]
+    );
+    assert_eq!(of(json!(age + 1)), Ok(None));
+    let text = of(json!("soon")).unwrap_err().to_string();
+    assert!(text.contains("createdTime"), "{text}");
+    for (created, gone) in [(age, 1), (age + 1, 0)] {
+        let input = json!({"serverGroupName": "shop-prod-v000", "createdTime": created});
+        let done = scene.with(input, |planning| {
+            kind("destroyServerGroup").unwrap().complete(planning)
+        });
+        assert_eq!(done.changes.gone.len(), gone);
+    }
+}
+
+#[test]
 fn disabling_holds_what_the_peers_can_hold() {
     let (old, new) = (group(0, true), group(1, true));
     let mut all = instances(&old, Role::Serve, &HOSTS);

@@ -9,18 +9,21 @@ use orchestrator_core::{
 use proto::status::Kind;
 use serde_json::{Map, Value, json};
 
-use super::deploy_canary_server_groups::{begun, removal, submitted};
+use super::deploy_canary_server_groups::{DESTROY, begun, named, submitted};
 use super::kayenta_canary::deployments::{self, Deployments};
 use super::kayenta_canary::duration::seconds;
 use super::{StageType, schema};
 use crate::services::{Operation, OperationState};
 use crate::task::server_group::{self, cluster_of};
-use crate::task::{SEQUENCE, Task, TaskContext, failed, monitor_operation, submit_operation};
+use crate::task::{Task, TaskContext, failed, monitor_operation, submit_operation};
 
 /// The type.
 pub(super) static STAGE: CleanupCanaryClusters = CleanupCanaryClusters;
 /// What a cancelled canary does instead of this stage.
 pub(super) static CLEAN_UP_CANCELED: CleanUpCanceled = CleanUpCanceled;
+
+/// When a group was created, in what is served of it and in the operation that ends it.
+const CREATED: &str = "createdTime";
 
 /// See the module.
 #[derive(Debug)]
@@ -139,8 +142,9 @@ impl Task for CleanUpCanceled {
         }
         let mut removed = Vec::new();
         for (region, name) in made(deployment, creation.as_ref(), &deployments) {
-            if is_still_there(ctx, &deployments, (&region, &name), creation.as_ref()).await? {
-                remove(ctx, &deployments, &name).await?;
+            let there = still_there(ctx, &deployments, (&region, &name), creation.as_ref());
+            if let Some(group) = there.await? {
+                remove(ctx, &deployments, (&region, &name), &group).await?;
                 removed.push(name);
             }
         }
@@ -188,35 +192,43 @@ fn made(
     made
 }
 
-/// Whether a group is there and is the one that was made. Names come back: in a cluster that was emptied the numbers
+/// A group, if it is there and is the one that was made. Names come back: in a cluster that was emptied the numbers
 /// begin anew, so one that is younger than the end of the creation is another one.
-async fn is_still_there(
+async fn still_there(
     ctx: &TaskContext<'_>,
     deployments: &Deployments,
     (region, name): (&str, &str),
     creation: Option<&Operation>,
-) -> Result<bool, TaskError> {
+) -> Result<Option<Value>, TaskError> {
     let driver = ctx.services.cloud_driver();
     let found = driver.server_group(&deployments.account, region, name);
-    let Some(group) = found.await.map_err(failed)? else {
-        return Ok(false);
-    };
+    let found = found.await.map_err(failed)?;
     let ended = creation.map(|c| c.ended_ms).filter(|ended| *ended > 0);
-    let created = group.get("createdTime").and_then(server_group::whole);
-    Ok(ended
-        .zip(created)
-        .is_none_or(|(ended, created)| created <= ended))
+    Ok(found.filter(|group| {
+        let created = created(group).and_then(server_group::whole);
+        ended
+            .zip(created)
+            .is_none_or(|(ended, created)| created <= ended)
+    }))
 }
 
-/// Submits the end of a group.
+fn created(group: &Value) -> Option<&Value> {
+    group.get(CREATED)
+}
+
+/// Submits the end of a group: of this one, whoever has its name when its turn comes. It may be all that its clusters
+/// have.
 async fn remove(
     ctx: &TaskContext<'_>,
     deployments: &Deployments,
-    name: &str,
+    (region, name): (&str, &str),
+    group: &Value,
 ) -> Result<(), TaskError> {
-    let parts = removal(deployments, name).map(|(kind, input)| json!({ kind: input }));
-    let mut all = Map::new();
-    all.insert("operations".to_owned(), json!(parts));
-    submit_operation::submit_as(ctx, name, SEQUENCE, all).await?;
+    let mut input = named(deployments, region, name);
+    input.insert("force".to_owned(), true.into());
+    if let Some(created) = created(group) {
+        input.insert(CREATED.to_owned(), created.clone());
+    }
+    submit_operation::submit_as(ctx, name, DESTROY, input).await?;
     Ok(())
 }

@@ -27,6 +27,8 @@ pub(super) static STAGE: DeployCanaryServerGroups = DeployCanaryServerGroups;
 /// Name of the task that submits the creation.
 const CREATION: &str = "createCanaryServerGroups";
 const BASELINE: &str = "Find baseline image";
+/// The operation that ends a group.
+pub(super) const DESTROY: &str = "destroyServerGroup";
 /// What names an image in the context of a deployment.
 const IMAGE: [&str; 5] = [
     "imageId",
@@ -307,17 +309,22 @@ async fn existing(
 }
 
 /// Out of traffic, then away.
-pub(super) fn removal(deployments: &Deployments, name: &str) -> [Part; 2] {
-    let input = json!({
-        "account": deployments.account, "credentials": deployments.account,
-        "region": deployments.region, "cloudProvider": deployments.provider(),
-        "serverGroupName": name, "asgName": name,
-    });
-    let input = input.as_object().cloned().unwrap_or_default();
+fn removal(deployments: &Deployments, name: &str) -> [Part; 2] {
+    let input = named(deployments, &deployments.region, name);
     [
         ("disableServerGroup".to_owned(), input.clone()),
-        ("destroyServerGroup".to_owned(), input),
+        (DESTROY.to_owned(), input),
     ]
+}
+
+/// The input of an operation on a group.
+pub(super) fn named(deployments: &Deployments, region: &str, name: &str) -> Map<String, Value> {
+    let input = json!({
+        "account": deployments.account, "credentials": deployments.account,
+        "region": region, "cloudProvider": deployments.provider(),
+        "serverGroupName": name, "asgName": name,
+    });
+    input.as_object().cloned().unwrap_or_default()
 }
 
 /// Tells what was deployed where, for the scopes of the judgements.

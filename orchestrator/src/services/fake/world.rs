@@ -153,8 +153,12 @@ impl World {
             }
             ("terminateInstances", Some(group)) => terminate(group, &new.input),
             ("destroyServerGroup", _) => {
-                self.server_groups
-                    .retain(|g| g["name"].as_str() != name.as_deref());
+                let created = new.input.get("createdTime");
+                let meant = |g: &Value| {
+                    g["name"].as_str() == name.as_deref()
+                        && created.is_none_or(|created| g.get("createdTime") == Some(created))
+                };
+                self.server_groups.retain(|g| !meant(g));
             }
             ("createServerGroup" | "cloneServerGroup" | "replaceInPlace", _) => self.make(new),
             ("createServerGroups", _) => {

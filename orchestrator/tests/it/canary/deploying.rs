@@ -1,5 +1,6 @@
 //! What is deployed for a comparison, and that it is taken away again whatever happens.
 
+use orchestrator::services::CloudDriver;
 use orchestrator::services::fake::{Fake, Plan};
 use orchestrator_core::{Status, TaskRun, command};
 use proto::status::{Failure, Kind};
@@ -340,6 +341,38 @@ async fn a_creation_that_is_under_way_is_waited_for_before_it_is_taken_away() {
 }
 
 #[tokio::test]
+async fn what_a_cancelled_canary_takes_away_is_named_with_its_age() {
+    let fake = Fake::new();
+    serving(&fake);
+    fake.canary_run(json!({"status": "running", "complete": false}));
+    let stage = canary(json!({"deployments": deployments()}), settings(json!({})));
+    let mut bench = Bench::new(fake.clone(), json!([stage]));
+    let until = bench.now + 40 * 60_000;
+    while bench.step(Some(until), &mut |_, _| Act::Run).await != crate::bench::Moved::To {}
+    let mut made = Vec::new();
+    for name in ["app-main-baseline-v000", "app-main-canary-v000"] {
+        let group = CloudDriver::server_group(&fake, "prod", "local", name)
+            .await
+            .unwrap();
+        made.push((name, group.unwrap()["createdTime"].clone()));
+    }
+    let effects = command::cancel(bench.execution(), "bob", None).unwrap();
+    bench.command(effects);
+    bench.drive(|_, _| Act::Run).await;
+    let operations = fake.operations();
+    let ends = operations.iter().filter(|o| o.kind == "destroyServerGroup");
+    let named: Vec<_> = ends
+        .map(|o| {
+            (
+                o.input["serverGroupName"].as_str().unwrap(),
+                o.input["createdTime"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(named, made);
+}
+
+#[tokio::test]
 async fn a_cancelled_canary_leaves_what_the_next_one_deployed() {
     let under_way = |fake: &Fake| fake.plan("createServerGroups", Plan::Wait);
     let never_accepted = |fake: &Fake| {
@@ -372,7 +405,6 @@ async fn a_cancelled_canary_leaves_what_the_next_one_deployed() {
         bench.drive(|_, _| Act::Run).await;
         assert_eq!(bench.status(), Status::Canceled, "{what}");
         for cluster in clusters {
-            use orchestrator::services::CloudDriver;
             let found = fake.cluster("app", "prod", cluster, "local").await.unwrap();
             let groups = found.unwrap_or_default()["serverGroups"].clone();
             let names: Vec<_> = groups.as_array().into_iter().flatten().collect();
