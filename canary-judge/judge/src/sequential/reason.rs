@@ -31,20 +31,7 @@ impl Report<'_> {
                 1.0 / found.probability
             );
         }
-        let (canary, baseline) = match &unit.evidence {
-            Evidence::Counts(run) => {
-                let (events, requests) = run.sums();
-                (events.0 / requests.0, events.1 / requests.1)
-            }
-            Evidence::Shift(_) | Evidence::Pods => {
-                let count = unit.values.len() as f64;
-                let sum = unit
-                    .values
-                    .iter()
-                    .fold((0.0, 0.0), |(c, b), (x, y)| (c + x, b + y));
-                (sum.0 / count, sum.1 / count)
-            }
-        };
+        let (canary, baseline) = unit.levels();
         let by = if baseline > 0.0 && canary.is_finite() {
             format!("{:+.1} %, ", (canary / baseline - 1.0) * 100.0)
         } else {

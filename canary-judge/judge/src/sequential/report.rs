@@ -3,7 +3,8 @@
 //! The result has Kayenta's form. A metric that failed the canary is `High` or `Low`, one without data `Nodata`, every other
 //! `Pass`; the score is 0, 100, or the marginal threshold while nothing is decided. `resultMetadata` has beside `ratio`
 //! what the evidence is: `eValue`, `pValue` = min(1, 1/max E), `safeEValue`, `ciLow` and `ciHigh` of the median ratio,
-//! `blocks`, `block`, `weight`, `decision`. All this is of the steps that the decision was made by, and so is `ratio` of a
+//! `blocks`, `block`, `weight`, `decision`, and of a metric that counts `experimentRate` and `controlRate`, events of one
+//! request; `ratio` is theirs then. All this is of the steps that the decision was made by, and so is `ratio` of a
 //! metric that had more; the statistics of each side are of all its values.
 
 use std::collections::BTreeMap;
@@ -95,10 +96,9 @@ impl Report<'_> {
         let (muted, said) = match said {
             Some((unit, said)) => {
                 // Each pod has a pair of its own, and values are of all.
-                if unit.is_cut && unit.settings.pods.is_none() {
-                    let (canary, baseline): (Vec<f64>, Vec<f64>) =
-                        unit.values.iter().copied().unzip();
-                    ratio = mean_ratio(&baseline, &canary);
+                if unit.settings.pods.is_none() && (unit.is_cut || unit.counts()) {
+                    let (canary, baseline) = unit.levels();
+                    ratio = mean_ratio(&[baseline], &[canary]);
                 }
                 (unit.is_muted(), said)
             }
@@ -186,6 +186,11 @@ impl Report<'_> {
             ("weight".to_owned(), number::to_json(unit.weight)),
             ("decision".to_owned(), Value::from(decision.as_str())),
         ]);
+        if unit.counts() {
+            let (canary, baseline) = unit.levels();
+            metadata.insert("experimentRate".to_owned(), number::to_json(canary));
+            metadata.insert("controlRate".to_owned(), number::to_json(baseline));
+        }
         if let Some(found) = self.interval(unit) {
             let names = if found.of_ratio {
                 ["ciLow", "ciHigh"]

@@ -390,6 +390,27 @@ impl Unit<'_> {
             .unwrap_or(Point::NOTHING)
     }
 
+    /// Whether its evidence is events of requests.
+    pub(super) fn counts(&self) -> bool {
+        matches!(self.evidence, Evidence::Counts(_))
+    }
+
+    /// What its steps come to, canary and baseline: events of one request if it counts, else means; NaN of nothing.
+    pub(super) fn levels(&self) -> Both {
+        match &self.evidence {
+            Evidence::Counts(run) => {
+                let (events, requests) = run.sums();
+                (events.0 / requests.0, events.1 / requests.1)
+            }
+            Evidence::Shift(_) | Evidence::Pods => {
+                let count = self.values.len() as f64;
+                let add = |(c, b), (x, y): &Both| (c + x, b + y);
+                let (canary, baseline) = self.values.iter().fold((0.0, 0.0), add);
+                (canary / count, baseline / count)
+            }
+        }
+    }
+
     /// Forgets all but its first `seen` steps. Their points stay: none depends on what comes after it.
     fn cut(&mut self, seen: usize) {
         if seen >= self.points.len() {

@@ -121,9 +121,13 @@ fn finding(metric: &Value) -> Option<(bool, f64, String)> {
     let class = text("classification");
     let critical = metric.get("critical") == Some(&Value::Bool(true));
     let name = named(metric);
-    let mean = |side: &str| {
-        let stats = metric.get(side)?.get("stats")?;
-        number(stats.get("mean")?).filter(|mean| mean.is_finite())
+    let judged = |key: &str| number(metric.get("resultMetadata")?.get(key)?);
+    // Of a metric that counts, how many says little: either side may have had more requests.
+    let level = |side: &str| {
+        let mean = || number(metric.pointer(&format!("/{side}Metadata/stats/mean"))?);
+        judged(&format!("{side}Rate"))
+            .or_else(mean)
+            .filter(|level| level.is_finite())
     };
     if !matches!(class, "High" | "Low") {
         // Missing data fail a canary only where the metric must have some.
@@ -136,10 +140,8 @@ fn finding(metric: &Value) -> Option<(bool, f64, String)> {
         let reason = if reason.is_empty() { class } else { reason };
         return told.then(|| (critical, 0.0, format!("{name}: {reason}")));
     }
-    let (experiment, control) = (mean("experimentMetadata"), mean("controlMetadata"));
-    let ratio = metric
-        .get("resultMetadata")
-        .and_then(|m| number(m.get("ratio")?))
+    let (experiment, control) = (level("experiment"), level("control"));
+    let ratio = judged("ratio")
         .or_else(|| Some(experiment? / control.filter(|c| *c != 0.0)?))
         .filter(|ratio| ratio.is_finite());
     let size = ratio.map_or(f64::MAX, |ratio| ratio.max(1e-9).ln().abs());
@@ -298,6 +300,19 @@ mod tests {
                 "latency (pod=a): 0.25 against the baseline's 0.2, +25.0 %",
                 "away: Missing data for away",
             ]
+        );
+    }
+
+    #[test]
+    fn of_a_metric_that_counts_the_rates_are_named() {
+        let mut errors = metric("errors", "High", (10.0, 20.0), json!(5.0), json!({}));
+        let judged = errors["resultMetadata"].as_object_mut().unwrap();
+        judged.insert("experimentRate".to_owned(), json!(0.1));
+        judged.insert("controlRate".to_owned(), json!(0.02));
+        let run = json!({"result": {"judgeResult": {"results": [errors]}}});
+        assert_eq!(
+            findings(&run),
+            ["errors: 0.1 against the baseline's 0.02, +400.0 %"]
         );
     }
 

@@ -68,6 +68,22 @@ fn counts_that_turn_after_they_failed_are_told_as_they_were_when_they_failed() {
 }
 
 #[test]
+fn of_what_counts_the_rates_are_told_and_not_how_many() {
+    let options = json!({"direction": "increase", "sequential": {"requests": "requests"}});
+    // Half of the errors, of a tenth of the requests.
+    let metrics = [
+        metric("errors", &options, &[20.0; 20], &[10.0; 20]),
+        metric("requests", &json!({}), &[1000.0; 20], &[100.0; 20]),
+    ];
+    let result = last(&metrics, &json!({"settle": 0}));
+    assert_eq!(result.results[0].classification, Classification::High);
+    let told = ["controlRate", "experimentRate", "ratio"].map(|name| field(&result, name));
+    assert_eq!(told, [&json!(0.02), &json!(0.1), &json!(5.0)]);
+    let plain = &result.results[1].result_metadata.as_ref().unwrap();
+    assert_eq!(plain.get("controlRate"), None);
+}
+
+#[test]
 fn whether_noise_could_be_seen_to_be_correlated_is_asked_when_it_fails() {
     for count in [20, 31, 33, 60] {
         let bad = metric("m", &increase(), &vec![10.0; count], &vec![20.0; count]);
