@@ -1,10 +1,12 @@
 //! What the services say to one another: generated gRPC code, the durable
 //! messages they hand over through the store, and the few pure rules two of
-//! them must agree on (server group names, errors as gRPC status).
+//! them must agree on (server group names, errors as gRPC status, how far back the
+//! balancer's history goes).
 //!
 //! Holds no behaviour of a service. The truth is in the `.proto` files and in
 //! [`message`]; `src/gen` is generated from the former and never edited.
 
+pub mod history;
 pub mod json;
 pub mod message;
 pub mod moniker;

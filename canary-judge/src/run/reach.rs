@@ -2,6 +2,7 @@
 //! do anything about it, and a healthy canary would end for it.
 
 use judge::run::{Look, Pace};
+use proto::history::LATE_MS;
 use proto::status::Failure;
 
 use super::judgement::Matter;
@@ -11,8 +12,6 @@ use crate::request::Side;
 
 /// Values that one judgement reads at the most: some 500 MB with all that is made of them.
 pub(super) const MOST_VALUES: u64 = 10_000_000;
-/// So late a judgement may still be made of what a store forgets, in ms.
-const LATE_MS: i64 = 60_000;
 
 /// Checks the last and the first look of a run: windows are longest, and begin longest ago, in one of them.
 ///
@@ -82,7 +81,7 @@ pub(super) fn values_of(scope: &Scope) -> u64 {
 
 /// How old the first value of a window is when it is judged, at the latest, ms.
 fn age(look: &Look, question: &Question, now_ms: i64) -> u64 {
-    let asked_ms = look.due_ms.max(now_ms).saturating_add(LATE_MS);
+    let asked_ms = look.due_ms.max(now_ms).saturating_add(LATE_MS.into());
     let age_ms = asked_ms.saturating_sub(question.scope.start_ms);
     u64::try_from(age_ms).unwrap_or(0)
 }

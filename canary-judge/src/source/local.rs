@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use judge::MetricSet;
 use proto::cloud_driver::v1::TrafficQuery;
 use proto::cloud_driver::v1::query_service_client::QueryServiceClient;
+use proto::history::REMEMBERED_S;
 use proto::status::{Failure, Kind};
 use runtime::auth::AuthContext;
 use runtime::client::Peer;
@@ -23,8 +24,6 @@ use super::grid::Grid;
 use super::{Class, Source, SourceError, matching, set};
 use crate::query::{Fault, Question};
 
-/// Seconds that the balancer remembers.
-const REMEMBERED_S: i64 = 3_600;
 /// How long cloud-driver may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -244,7 +243,7 @@ impl Source for Local {
     }
 
     fn remembered_ms(&self) -> Option<u64> {
-        u64::try_from(REMEMBERED_S * 1_000).ok()
+        Some(u64::from(REMEMBERED_S) * 1_000)
     }
 
     async fn fetch(&self, question: &Question) -> Result<Vec<MetricSet>, SourceError> {
@@ -252,13 +251,13 @@ impl Source for Local {
         let (_, of, group) = asked(question)?;
         let grid = Grid::of(&question.scope)?;
         let back = (self.history.now_ms() - grid.start_ms).div_euclid(1_000);
-        if back > REMEMBERED_S {
+        if back > i64::from(REMEMBERED_S) {
             let remedy = "the balancer remembers an hour: begin later, or use a metric store that keeps its values";
             let start = judge::iso(grid.start_ms);
             return Err(Fault::new("scope.start", &start, remedy).into());
         }
         // What is asked for ends now: some seconds more than those from the start on, for clocks that are apart.
-        let back = u32::try_from((back + 5).clamp(1, REMEMBERED_S)).unwrap_or(1);
+        let back = u32::try_from((back + 5).clamp(1, REMEMBERED_S.into())).unwrap_or(1);
         let mut answer = self
             .history
             .traffic(application_of(&group), back)

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use orchestrator_core::{
     Description, PlanError, StageDefinition, StageView, TaskError, TaskPolicy, TaskResult, TaskSpec,
 };
+use proto::history::{LATE_MS, REMEMBERED_S};
 use serde_json::{Value, json};
 
 use super::kayenta_canary::on_behalf;
@@ -21,10 +22,8 @@ pub(super) const JUDGE: &str = "canaryJudge";
 
 /// How far back the balancer's own history goes, ms, and its type among the queries. Every other store is asked by the
 /// judge when a run starts.
-const REMEMBERED_MS: u64 = 3_600_000;
+const REMEMBERED_MS: u64 = REMEMBERED_S as u64 * 1_000;
 const LOCAL: &str = "local";
-/// So late a judgement may still be made.
-const LATE_MS: u64 = 60_000;
 
 /// How the judges begin that decide after every step.
 const DECIDING: &str = "SequentialJudge";
@@ -189,7 +188,7 @@ fn check_memory(config: &Value, settings: &Settings, age_ms: u64) -> Result<(), 
     let Some(metric) = metrics.find(forgets) else {
         return Ok(());
     };
-    let over_ms = age_ms.saturating_add(LATE_MS);
+    let over_ms = age_ms.saturating_add(LATE_MS.into());
     if settings.end_ms.is_some() || over_ms <= REMEMBERED_MS {
         return Ok(());
     }
