@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::reach::{MOST_VALUES, values_of};
+use super::room::ROOM;
 use super::{Runs, record};
 use crate::ids;
 use crate::query::Question;
@@ -26,8 +27,6 @@ static PROCESSORS: LazyLock<Semaphore> = LazyLock::new(|| {
     let count = std::thread::available_parallelism();
     Semaphore::new(count.map_or(2, usize::from))
 });
-/// Room for the values of all judgements that are made at the same time; one more than that waits for another's end.
-static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(2 * MOST_VALUES as usize));
 /// Queries at the same time, of one judgement.
 const AT_ONCE: usize = 8;
 
@@ -187,8 +186,8 @@ impl Matter {
     pub(super) async fn judge(&self, run: &str, look: &Look) -> Result<Judgement, Trouble> {
         let questions = self.questions(look);
         let values = questions.iter().map(|(_, _, q)| values_of(&q.scope));
-        let mut held = values.fold(0, u64::saturating_add).min(MOST_VALUES);
-        let mut rooms = vec![ROOM.acquire_many(places(held)).await.ok()];
+        let expected = values.fold(0, u64::saturating_add).min(MOST_VALUES);
+        let mut room = ROOM.enter(expected).await;
         let questions = questions.into_iter();
         // Made beforehand: a stream over borrowed values cannot be sent to another thread.
         let fetches: Vec<_> = questions.map(|question| self.fetch(question)).collect();
@@ -204,12 +203,7 @@ impl Matter {
                 );
                 return Err(invalid(&message));
             }
-            if values > held {
-                // More than one series for a question: they are here already, so others wait for them, and this
-                // judgement for nobody.
-                rooms.push(ROOM.try_acquire_many(places(values - held)).ok());
-                held = values;
-            }
+            room.hold(values);
             match side {
                 Side::Control => control.extend(sets),
                 Side::Experiment => experiment.extend(sets),
@@ -270,10 +264,6 @@ impl Matter {
             digest,
         })
     }
-}
-
-fn places(values: u64) -> u32 {
-    u32::try_from(values).unwrap_or(u32::MAX)
 }
 
 /// Of what was judged, whatever the pairs are called.

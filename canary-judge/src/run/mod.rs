@@ -9,6 +9,7 @@ mod handle;
 mod judgement;
 mod reach;
 mod record;
+mod room;
 mod start;
 mod status;
 #[cfg(test)]

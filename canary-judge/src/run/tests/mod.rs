@@ -301,6 +301,32 @@ async fn runs_of_an_application_are_listed_newest_first_by_page_and_state() {
 }
 
 #[tokio::test]
+async fn a_state_is_looked_for_among_the_newest_thousand_runs() {
+    let world = World::new();
+    let oldest = world.runs.start(start(ACA, 1, 5)).await.unwrap();
+    world.clock.advance(1);
+    let second = world.runs.start(start(ACA, 1, 5)).await.unwrap();
+    world.runs.cancel(&oldest, "").await.unwrap();
+    world.runs.cancel(&second, "").await.unwrap();
+    world.live(100).await;
+    for _ in 0..999 {
+        world.clock.advance(1);
+        world.runs.start(start(ACA, 1, 5)).await.unwrap();
+    }
+    let wanted = Wanted {
+        application: "shop".to_owned(),
+        limit: 20,
+        page: 1,
+        statuses: vec!["canceled".to_owned()],
+    };
+    let before = world.fate.steps();
+    let found = world.runs.list(&wanted).await.unwrap();
+    let ids: Vec<_> = found.iter().map(|run| &run["pipelineId"]).collect();
+    assert_eq!(ids, [&json!(second)]);
+    assert_eq!(world.fate.steps() - before, 1_000);
+}
+
+#[tokio::test]
 async fn a_list_that_no_answer_holds_is_refused_with_how_many_runs_it_does() {
     let world = World::new();
     for _ in 0..8 {
