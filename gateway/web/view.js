@@ -5,7 +5,7 @@ const TONES = {
   RUNNING: ["busy", "▶", "running"], NOT_STARTED: ["off", "·", "not started"],
   PAUSED: ["wait", "❚❚", "paused"], SUSPENDED: ["wait", "❚❚", "suspended"], BUFFERED: ["wait", "…", "waiting"],
   TERMINAL: ["bad", "✕", "failed"], FAILED_CONTINUE: ["bad", "!", "failed, went on"],
-  STOPPED: ["bad", "■", "stopped"], CANCELED: ["bad", "⦸", "cancelled"],
+  STOPPED: ["bad", "■", "stopped"], CANCELED: ["bad", "⊘", "cancelled"],
 };
 const HEALTH = {
   Up: ["good", "✓"], Starting: ["busy", "◌"], Draining: ["wait", "⤓"], Down: ["bad", "✕"],
