@@ -1,6 +1,7 @@
 //! What a server promises, by its own settings.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use redis::{Cmd, Value};
 
@@ -32,7 +33,19 @@ pub(super) struct Durability {
     /// Why the store must not be used as it is, with the remedy.
     pub(super) refusal: Option<String>,
     /// How long the youngest server runs, s, if it may have lost commits when it was started; else none.
-    pub(super) begun: Option<u64>,
+    begun: Option<u64>,
+}
+
+/// So long a server runs before who did not know it begins to work on it: time for the others to come back.
+const SETTLED: Duration = Duration::from_secs(3);
+
+impl Durability {
+    /// How much longer others may need to notice what a server lost that was started a moment ago; none where that is
+    /// over, or where nothing can be lost.
+    pub(super) fn unsettled(&self) -> Option<Duration> {
+        let age = Duration::from_secs(self.begun?);
+        SETTLED.checked_sub(age).filter(|left| !left.is_zero())
+    }
 }
 
 fn fields(info: &str) -> BTreeMap<&str, &str> {
@@ -199,10 +212,16 @@ mod tests {
     fn who_may_have_lost_commits_says_how_long_it_runs() {
         let of = |appends: u8, fsync: &str| {
             let info = format!("aof_enabled:{appends}\nuptime_in_seconds:2");
-            judge(&[server(&info, Some(fsync.to_owned()))]).begun
+            judge(&[server(&info, Some(fsync.to_owned()))])
         };
-        assert_eq!(of(1, "always"), None);
-        assert_eq!((of(1, "everysec"), of(0, "always")), (Some(2), Some(2)));
+        assert_eq!(of(1, "always").begun, None);
+        assert_eq!(of(1, "always").unsettled(), None);
+        for mut young in [of(1, "everysec"), of(0, "always")] {
+            assert_eq!(young.begun, Some(2));
+            assert_eq!(young.unsettled(), Some(Duration::from_secs(1)));
+            young.begun = Some(3);
+            assert_eq!(young.unsettled(), None);
+        }
     }
 
     #[test]

@@ -96,14 +96,10 @@ impl Redis {
     pub async fn open(settings: RedisSettings, shards: Shards) -> Result<Self, Error> {
         let mut core = reach(&settings, shards).await?;
         let durability = durability::ask(&core.link).await?;
-        if let Some(refusal) = durability.refusal {
-            return Err(open_error(&settings, refusal));
+        if let Some(refusal) = &durability.refusal {
+            return Err(open_error(&settings, refusal.clone()));
         }
-        let young = durability.begun.and_then(|seconds| {
-            let age = Duration::from_secs(seconds);
-            SETTLED.checked_sub(age).filter(|left| !left.is_zero())
-        });
-        if let Some(left) = young
+        if let Some(left) = durability.unsettled()
             && layout::look(&core, shards)
                 .await
                 .is_ok_and(|there| there == Presence::Whole)
@@ -151,9 +147,6 @@ async fn reach(settings: &RedisSettings, shards: Shards) -> Result<Core, Error> 
     let names = Names::new(&settings.prefix);
     Ok(Core::new(link, names, shards, settings.patience))
 }
-
-/// So long a server runs before who did not know it begins to work on it: time for the others to come back.
-const SETTLED: Duration = Duration::from_secs(3);
 
 /// What is at an address, and what the server there promises; nothing is changed.
 ///

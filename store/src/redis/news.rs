@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::core::Core;
-use super::{SETTLED, durability};
+use super::durability;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Everybody is to be back soon after the server is: see [`OTHERS`].
@@ -31,11 +31,11 @@ pub(super) async fn listen(core: Arc<Core>) {
             }
             Err(error) => {
                 tracing::debug!(%error, "news of the store cannot be heard");
-                // A server that answers is there, though it tells no news.
                 if is_away(&error) {
                     away(&core);
-                } else {
-                    core.settling.settled();
+                } else if !core.settling.is_settled() {
+                    // A server that answers is there, though it tells no news.
+                    settle(&core).await;
                 }
             }
         }
@@ -60,14 +60,8 @@ fn is_away(error: &redis::RedisError) -> bool {
 async fn hear(core: &Core) -> redis::RedisResult<()> {
     let (mut sink, mut messages) = core.link.listen().await?.split();
     sink.subscribe(core.names.channel()).await?;
-    if !core.probe().await && !core.link.is_cluster() {
+    if !settle(core).await {
         return Ok(());
-    }
-    if !core.settling.is_settled() {
-        if may_have_lost(core).await {
-            tokio::time::sleep(OTHERS).await;
-        }
-        core.settling.settled();
     }
     core.wakes.wake_all(core.shards);
     loop {
@@ -82,6 +76,21 @@ async fn hear(core: &Core) -> redis::RedisResult<()> {
     }
 }
 
+/// Looks how far every shard is, and lets calls be made once the others have had time for it too; false if the server
+/// does not answer.
+async fn settle(core: &Core) -> bool {
+    if !core.probe().await && !core.link.is_cluster() {
+        return false;
+    }
+    if !core.settling.is_settled() {
+        if may_have_lost(core).await {
+            tokio::time::sleep(OTHERS).await;
+        }
+        core.settling.settled();
+    }
+    true
+}
+
 /// Whether the server that is back may lack commits: it was started a moment ago and does not keep all, or it is a replica
 /// that took its master's place and that commits did not wait for.
 async fn may_have_lost(core: &Core) -> bool {
@@ -89,8 +98,7 @@ async fn may_have_lost(core: &Core) -> bool {
         return true;
     }
     let durability = durability::ask(&core.link).await;
-    let begun = durability.ok().and_then(|durability| durability.begun);
-    begun.is_some_and(|seconds| Duration::from_secs(seconds) < SETTLED)
+    durability.is_ok_and(|durability| durability.unsettled().is_some())
 }
 
 /// The number of the shard, then the queues with news; an empty name stands for

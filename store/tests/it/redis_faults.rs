@@ -12,7 +12,7 @@ use store::{
 
 use crate::redis::open;
 use crate::server::{Server, installed};
-use crate::writers::{Writers, applied_once, key, pause, slow, write};
+use crate::writers::{Writers, applied_once, key, notices, pause, slow, write};
 
 const ALWAYS: [&str; 2] = ["--appendfsync", "always"];
 const EVERY_SECOND: [&str; 2] = ["--appendfsync", "everysec"];
@@ -250,7 +250,7 @@ fn a_lost_step_is_taken_again_only_after_those_who_saw_it_have_looked() {
     let mut server = others.block_on(Server::start(folder.path(), &EVERY_SECOND));
     let there = others.block_on(open(&server, "gn", 16));
     let here = slow.block_on(open(&server, "gn", 16));
-    let mut epoch = here.epoch();
+    let before = here.epoch().borrow().rollbacks;
     let (shard, document) = (here.shards().numbered(0), key(0));
     for version in 0..3 {
         let committed = slow.block_on(here.commit(write(shard, &document, version)));
@@ -272,10 +272,8 @@ fn a_lost_step_is_taken_again_only_after_those_who_saw_it_have_looked() {
     });
     others.block_on(pause(150));
     let early = again.is_finished();
-    let noticed = slow
-        .block_on(async { tokio::time::timeout(Duration::from_secs(5), epoch.changed()).await });
     assert!(
-        noticed.is_ok(),
+        notices(&slow, &here, before),
         "lost and unknown; taken again early: {early}"
     );
     let left = others.block_on(again).unwrap();

@@ -19,6 +19,19 @@ pub(crate) fn slow() -> tokio::runtime::Runtime {
     runtime.enable_all().build().unwrap()
 }
 
+/// Whether a process that stood still notices a loss now that it goes on.
+pub(crate) fn notices(slow: &tokio::runtime::Runtime, store: &Shared, before: u64) -> bool {
+    let noticed = async {
+        let mut epoch = store.epoch();
+        epoch
+            .wait_for(|epoch| epoch.rollbacks > before)
+            .await
+            .is_ok()
+    };
+    let most = Duration::from_secs(10);
+    slow.block_on(async { tokio::time::timeout(most, noticed).await.is_ok_and(|is| is) })
+}
+
 /// So many milliseconds, in which those that stand still do nothing.
 pub(crate) async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
