@@ -5,7 +5,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::reach::MOST_VALUES;
 
 /// For two of the largest; one more waits for another's end.
-pub(super) static ROOM: Room = Room(Semaphore::const_new(2 * MOST_VALUES as usize));
+pub(super) const PLACES: usize = 2 * MOST_VALUES as usize;
+pub(super) static ROOM: Room = Room(Semaphore::const_new(PLACES));
 
 /// Places, one for a value.
 #[derive(Debug)]
@@ -19,6 +20,11 @@ pub(super) struct Places<'a> {
 }
 
 impl Room {
+    /// Places that nobody holds.
+    pub(super) fn free(&self) -> usize {
+        self.0.available_permits()
+    }
+
     /// Waits until there is room for what a judgement expects to read: no more than the room has.
     pub(super) async fn enter(&self, expected: u64) -> Places<'_> {
         let places = u32::try_from(expected).unwrap_or(u32::MAX);
@@ -36,8 +42,8 @@ impl Places<'_> {
     pub(super) fn hold(&mut self, values: u64) {
         let held = self.held.as_ref().map_or(0, SemaphorePermit::num_permits);
         let more = usize::try_from(values).unwrap_or(usize::MAX);
-        let free = self.room.0.available_permits();
-        let more = u32::try_from(more.saturating_sub(held).min(free)).unwrap_or(u32::MAX);
+        let more =
+            u32::try_from(more.saturating_sub(held).min(self.room.free())).unwrap_or(u32::MAX);
         // Taken by another meanwhile: the next values ask again.
         if let Ok(permit) = self.room.0.try_acquire_many(more) {
             match &mut self.held {
@@ -59,19 +65,19 @@ mod tests {
         let room = Room(Semaphore::new(100));
         let mut first = room.enter(60).await;
         first.hold(50);
-        assert_eq!(room.0.available_permits(), 40);
+        assert_eq!(room.free(), 40);
         first.hold(90);
-        assert_eq!(room.0.available_permits(), 10);
+        assert_eq!(room.free(), 10);
         let second = room.enter(10).await;
         // There is no room for these, and they are there.
         first.hold(500);
         drop(second);
         first.hold(501);
-        assert_eq!(room.0.available_permits(), 0);
+        assert_eq!(room.free(), 0);
         let soon = Duration::from_millis(20);
         let waits = tokio::time::timeout(soon, room.enter(1)).await;
         assert!(waits.is_err(), "there is no place left");
         drop(first);
-        assert_eq!(room.0.available_permits(), 100);
+        assert_eq!(room.free(), 100);
     }
 }

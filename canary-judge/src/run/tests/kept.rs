@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::super::room::PLACES;
 use super::super::{Start, Wanted, key, record};
 use super::ACA;
-use super::world::{World, request, start};
+use super::world::{World, config, request, start};
 
 #[tokio::test]
 async fn a_run_is_forgotten_with_everything_of_it_when_its_time_is_over() {
@@ -89,6 +90,21 @@ async fn pairs_too_large_to_be_kept_are_judged_and_the_run_says_so() {
     );
     let results = told["result"]["judgeResult"]["results"].as_array().unwrap();
     assert_eq!(results.len(), 300);
+}
+
+/// Other judgements at the same time leave fewer places, never more.
+#[tokio::test]
+async fn series_that_nobody_expected_take_room_while_the_others_are_asked_for() {
+    let world = World::new();
+    world.script.series.store(400, Ordering::SeqCst);
+    let mut many = start(ACA, 1, 5);
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    many.config = config(ACA, &names);
+    world.runs.start(many).await.unwrap();
+    world.live(20).await;
+    // 24 questions of 6 values each are expected; all but the last eight are answered when the last is asked.
+    let held = PLACES - world.script.least_free.load(Ordering::SeqCst);
+    assert!(held >= 16 * 400 * 6, "{held}");
 }
 
 /// The intervals whose pairs are told of, each with the number of its values.

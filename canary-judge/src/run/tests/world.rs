@@ -22,6 +22,7 @@ use store::{
 use tokio::sync::watch;
 
 use crate::query::Question;
+use crate::run::room::ROOM;
 use crate::run::{QUEUE, Runs, Start};
 use crate::source::{Class, Source, SourceError};
 use crate::stores::Stores;
@@ -214,6 +215,8 @@ pub(super) struct Script {
     pub(super) longest: AtomicU64,
     /// Milliseconds that it remembers; 0: all.
     pub(super) remembered_ms: AtomicU64,
+    /// The fewest places for values that were free when it was asked.
+    pub(super) least_free: AtomicUsize,
     /// What was asked: scope, start, end.
     asked: Mutex<Vec<(String, i64, i64)>>,
     /// Failures still to come, by metric.
@@ -282,6 +285,7 @@ impl Source for Script {
         if !made || !told {
             return Err(super::error(Class::Transient, "killed"));
         }
+        self.least_free.fetch_min(ROOM.free(), Ordering::SeqCst);
         let scope = &question.scope;
         let asked = (scope.scope.clone(), scope.start_ms, scope.end_ms);
         self.asked.lock().unwrap().push(asked);
@@ -342,6 +346,7 @@ impl World {
             series: AtomicUsize::new(1),
             longest: AtomicU64::new(100_000),
             remembered_ms: AtomicU64::new(0),
+            least_free: AtomicUsize::new(usize::MAX),
             asked: Mutex::default(),
             failures: Mutex::default(),
         });
