@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Seconds that are kept of a server group.
+pub const HISTORY_S: u32 = 3_600;
+
 /// Series of all server groups over the same seconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

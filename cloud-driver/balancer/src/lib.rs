@@ -32,7 +32,7 @@ pub use config::{
     Role, Route, RouteLimits, STDOUT, Settings, Sticky, Tls, TlsVersion,
 };
 pub use endpoint::{Endpoint, EndpointError, MAX_OTLP_INTERVAL_MS};
-pub use history::{Counted, History, Rest, Second, Series};
+pub use history::{Counted, HISTORY_S, History, Rest, Second, Series};
 pub use listening::{CertificateState, Listening};
 pub use state::{
     Applied, Connections, Cut, Event, EventKind, GroupState, InFlight, InstanceState,

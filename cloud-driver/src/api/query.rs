@@ -9,6 +9,7 @@ use proto::cloud_driver::v1::{
     ListAccountsRequest, ServerGroupQuery, TargetQuery, TrafficQuery,
 };
 use proto::common::v1::Json;
+use proto::history::REMEMBERED_S;
 use proto::status::Failure;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
@@ -25,6 +26,8 @@ use crate::view::{self, Sight};
 
 /// Lines of an instance's output shown at the most.
 const CONSOLE_LINES: usize = 1_000;
+/// What canaries are promised is what the balancer keeps.
+const _: () = assert!(REMEMBERED_S == balancer::HISTORY_S);
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -271,7 +274,7 @@ impl QueryService for Queries {
         let everything = self.local.journal().everything().await;
         let everything = everything.map_err(|e| of_journal(&e))?;
         let balancer = self.local.routers().balancer();
-        let history = balancer.history(query.seconds.min(3_600));
+        let history = balancer.history(query.seconds.min(REMEMBERED_S));
         let (history, live) = tokio::join!(history, balancer.look());
         let history = history.map_err(|e| internal(&e))?;
         let groups: Vec<_> = everything

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use balancer::{Counted, History, Second, Series};
+use balancer::{Counted, HISTORY_S, History, Second, Series};
 use tokio::sync::watch;
 
 use super::plane::GroupKey;
 use crate::proxy::meter::{Meter, Times};
 
 /// Seconds kept of a group.
-pub(crate) const HOUR_S: i64 = 3_600;
+pub(crate) const HOUR_S: i64 = HISTORY_S as i64;
 
 /// Seconds kept of all groups together: about 7 MiB.
 const MOST_SECONDS: usize = 128 * 1024;
